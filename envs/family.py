@@ -1,0 +1,92 @@
+"""The contract of a task family: one small file of batched NumPy functions, from which both environments are made.
+
+Axes: n environments, S state, O observation, A action, k task. States are float64, one row per environment.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+class TaskFamily(ABC):
+    """A Markov decision process per task row; subclasses are frozen dataclasses whose fields are the options."""
+
+    observation_space: Box  # of one environment, shape (O,)
+    action_space: Box  # of one environment, Box(-1, 1, (A,))
+    task_space: Box  # of one task, shape (k,): every task must lie inside
+    task_names: tuple[str, ...]  # k names with units
+    achieved_name: str  # what `achieved` measures, with its unit
+    horizon: int  # timesteps after which an episode is truncated
+
+    @abstractmethod
+    def sample_tasks(self, rng: np.random.Generator, n: int) -> Array:
+        """n rows of the training distribution, [n, k]."""
+
+    @abstractmethod
+    def initial_state(self, tasks: Array, rngs: Sequence[np.random.Generator]) -> Array:
+        """States at the start of an episode, [n, S]; row i draws from rngs[i] alone."""
+
+    @abstractmethod
+    def transition(self, states: Array, actions: Array, tasks: Array) -> Array:
+        """States one timestep later, [n, S]. Actions [n, A] are already clipped to [-1, 1]."""
+
+    @abstractmethod
+    def observe(self, states: Array, tasks: Array) -> Array:
+        """Observations [n, O]."""
+
+    @abstractmethod
+    def reward_terms(self, states: Array, actions: Array, next_states: Array, tasks: Array) -> dict[str, Array]:
+        """Named terms, each [n], that sum to the reward."""
+
+    @abstractmethod
+    def terminated(self, states: Array, tasks: Array) -> Mask:
+        """Where the episode ends in this state, [n]."""
+
+    @abstractmethod
+    def achieved(self, states: Array, tasks: Array) -> Array:
+        """What the task commands, as reached in this state, [n] (`achieved_name`)."""
+
+    @abstractmethod
+    def render(self, path: Array, task: Array) -> NDArray[np.uint8]:
+        """A picture [height, width, 3] of one episode so far: states [t, S] and its task [k]."""
+
+
+FAMILIES: dict[str, type[TaskFamily]] = {}
+
+
+def register(environment_id: str) -> Callable[[type[TaskFamily]], type[TaskFamily]]:
+    """Class decorator: make a family available to `gymnasium.make` and `gymnasium.make_vec` under this id."""
+
+    def decorate(family: type[TaskFamily]) -> type[TaskFamily]:
+        FAMILIES[environment_id] = family
+        gymnasium.register(
+            environment_id,
+            entry_point="envs.single:TaskEnv",
+            vector_entry_point="envs.batched:TaskVectorEnv",
+            kwargs={"family": environment_id},
+        )
+        return family
+
+    return decorate
+
+
+def make_family(environment_id: str, **options: object) -> TaskFamily:
+    """The family registered under an id, with its options.
+
+    Raises:
+        ValueError: an unknown id or option, or an impossible value.
+    """
+    if environment_id not in FAMILIES:
+        raise ValueError(f"unknown environment {environment_id!r}: choose one of {', '.join(sorted(FAMILIES))}")
+    family = FAMILIES[environment_id]
+    known = list(getattr(family, "__dataclass_fields__", {}))
+    if unknown := sorted(set(options) - set(known)):
+        raise ValueError(f"{environment_id} has no option {unknown[0]!r}: it has {', '.join(known) or 'none'}")
+    return family(**options)

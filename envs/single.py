@@ -1,0 +1,80 @@
+"""TaskEnv: a family as a plain `gymnasium.Env`, which is a batch of one of the same functions; rendering."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from envs.batched import TaskVectorEnv
+from envs.family import Array
+
+
+class TaskEnv(gymnasium.Env[Array, Array]):
+    """One environment of a family. The task enters through `reset(options={"task": row [k]})` and is kept until then.
+
+    Args:
+        family: registered id of the family.
+        render_mode: None or "rgb_array", a picture of the episode so far.
+        task_in_observation, options: see TaskVectorEnv.
+
+    Raises:
+        ValueError: an unknown render mode, or whatever the family refuses.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
+
+    def __init__(
+        self,
+        family: str,
+        *,
+        render_mode: str | None = None,
+        task_in_observation: bool = False,
+        **options: object,
+    ) -> None:
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f"unknown render_mode {render_mode!r}: choose None or 'rgb_array'")
+        self._batch = TaskVectorEnv(family, 1, task_in_observation=task_in_observation, **options)
+        self.render_mode = render_mode
+        self.observation_space = self._batch.single_observation_space
+        self.action_space = self._batch.single_action_space
+        self._path: list[Array] = []
+
+    @property
+    def task(self) -> Array:
+        """The current task [k]."""
+        return self._batch.tasks[0]
+
+    def sample_tasks(self, rng: np.random.Generator, n: int) -> Array:
+        """n tasks from the training distribution, [n, k]."""
+        return self._batch.sample_tasks(rng, n)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Array, dict[str, Any]]:
+        """Start an episode; `options={"task": row [k]}` sets the task.
+
+        Raises:
+            ValueError: an unknown option, a task of the wrong shape or out of range.
+        """
+        super().reset(seed=seed)
+        options = options or {}
+        if unknown := sorted(set(options) - {"task"}):
+            raise ValueError(f"unknown reset option {unknown[0]!r}: choose task")
+        batched = {"tasks": np.asarray(options["task"])[None]} if "task" in options else {}
+        observations, info = self._batch.reset(seed=seed, options=batched)
+        self._path = [self._batch.states[0]]
+        return observations[0], {name: values[0] for name, values in info.items()}
+
+    def step(self, action: ArrayLike) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        """One timestep; action [A] is clipped to [-1, 1] inside. Raises ValueError if it is not finite or misshapen."""
+        observations, rewards, terminated, truncated, info = self._batch.step(np.asarray(action)[None])
+        self._path.append(self._batch.states[0])
+        values = {name: values[0] for name, values in info.items()}
+        return observations[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), values
+
+    def render(self) -> NDArray[np.uint8] | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The episode so far as a picture [height, width, 3], or None without a render mode."""
+        if self.render_mode is None:
+            return None
+        return self._batch.family.render(np.array(self._path), self.task)

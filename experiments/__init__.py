@@ -1,0 +1,1 @@
+"""What users launch: the only place that brings `metarl` and `envs` together."""

@@ -1,0 +1,91 @@
+"""From a configuration to the objects it names: environments, policy, inner rule, problem, outer optimiser."""
+
+import functools
+from typing import cast
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+
+import envs  # noqa: F401  # registers the environments
+from experiments.published import published_tasks
+from metarl.engine.inner import sgd
+from metarl.engine.outer import OuterOptimizer, adam, trpo
+from metarl.rl.policies import gaussian_mlp
+from metarl.rl.problem import MetaRL, RolloutSettings
+from metarl.training.config import Config
+from metarl.training.evaluation import held_out_tasks
+
+
+def make_env(config: Config, num_envs: int) -> VectorEnv:
+    """The configured environment, `num_envs` times.
+
+    Raises:
+        ValueError: an unknown environment, or an option it does not have.
+    """
+    try:
+        return gymnasium.make_vec(
+            config.environment, num_envs=num_envs, horizon=config.horizon, **config.environment_options
+        )
+    except gymnasium.error.Error as error:
+        raise ValueError(f"environment {config.environment!r}: {error}") from error
+
+
+def make_problem(config: Config) -> MetaRL:
+    """One meta-iteration of MAML-RL on the configured environment.
+
+    Raises:
+        ValueError: whatever of the configuration its parts refuse.
+    """
+    if config.device != "cpu" and not (config.device.startswith("cuda") and torch.cuda.is_available()):
+        raise ValueError(f"device {config.device!r} is not available here: use cpu, or cuda on a machine with a GPU")
+    env = make_env(config, 1)
+    policy = gaussian_mlp(
+        cast(tuple[int], env.single_observation_space.shape)[0],
+        cast(tuple[int], env.single_action_space.shape)[0],
+        hidden_sizes=config.hidden_sizes,
+        activation=config.activation,
+        initial_std=config.initial_std,
+        min_std=config.min_std,
+    )
+    return MetaRL(
+        functools.partial(make_env, config),
+        policy,
+        sgd([config.inner_step_size]),
+        inner_steps=config.inner_steps,
+        inner_loss=config.inner_loss,
+        settings=RolloutSettings(
+            tasks=config.tasks,
+            episodes=config.episodes,
+            horizon=config.horizon,
+            discount=config.discount,
+            gae_lambda=config.gae_lambda,
+            evaluation_episodes=config.evaluation_episodes,
+        ),
+        seed=config.seed,
+        first_order=config.first_order,
+        device=config.device,
+    )
+
+
+def make_outer(config: Config) -> OuterOptimizer:
+    """The configured outer optimiser."""
+    if config.outer == "adam":
+        return adam(learning_rate=config.learning_rate)
+    return trpo(
+        max_kl=config.max_kl,
+        cg_iterations=config.cg_iterations,
+        cg_damping=config.cg_damping,
+        curvature=config.curvature,
+        curvature_fraction=config.curvature_fraction,
+        epsilon=config.finite_difference_epsilon,
+    )
+
+
+def test_tasks(config: Config, problem: MetaRL) -> NDArray[np.float64]:
+    """The tasks [N, k] that this run is evaluated on: the published ones, or its own held-out ones."""
+    if config.published_tasks:
+        return published_tasks(config.experiment)[: config.evaluation_tasks]
+    return held_out_tasks(problem, config)

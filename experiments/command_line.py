@@ -1,0 +1,43 @@
+"""How every script meets its user: arguments by tyro, one line and exit status 2 for a mistake."""
+
+import contextlib
+import io
+import re
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+Arguments = TypeVar("Arguments")
+
+
+def run(parse: Callable[[], Arguments], main: Callable[[Arguments], None]) -> None:
+    """Parse the command line, then run `main`; a user's mistake (ValueError, OSError) ends in one line on stderr."""
+    torch.set_num_threads(1)  # small models: a second OpenMP thread spins more than it helps (PAPER.md 5.16)
+    try:
+        arguments = _parse(parse)
+        main(arguments)
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _parse(parse: Callable[[], Arguments]) -> Arguments:
+    """tyro's own errors are boxes of several lines: keep what they say."""
+    stderr = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(stderr):
+            return parse()
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise ValueError(_unboxed(stderr.getvalue())) from None
+
+
+def _unboxed(box: str) -> str:
+    """The first two paragraphs of a box, without its frame and without tyro's internal names."""
+    lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
+    paragraphs = [part.strip() for part in re.split(r"─{4,}", " ".join(lines))]
+    wanted = [part for part in paragraphs if part and not part.startswith(("For full helptext", "Argument helptext"))]
+    return re.sub(r"Error parsing __tyro\S*: ", "", "; ".join(wanted[:2]))

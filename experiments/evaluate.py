@@ -1,0 +1,76 @@
+"""Score a run on held-out tasks: python experiments/evaluate.py RUN_DIR [--gradient-steps K] [--tasks N] ..."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from experiments.assemble import make_problem, test_tasks
+from experiments.command_line import run
+from metarl.training.evaluation import evaluate, write_evaluation
+from metarl.training.run_directory import read_config, read_parameters
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Which run to score, and how; what is left out comes from the run's configuration."""
+
+    run_dir: tyro.conf.Positional[Path]
+    """The run's directory."""
+    gradient_steps: int | None = None
+    """Score after 0 .. so many gradient steps."""
+    step_sizes: tuple[float, ...] | None = None
+    """Size of each gradient step; the last one repeats."""
+    tasks: int | None = None
+    """Number of held-out tasks."""
+    episodes: int | None = None
+    """Episodes per task and gradient step."""
+    checkpoint: Literal["last", "best"] | None = None
+    """best: the parameters with the best training return after adaptation. last: those of the last iteration."""
+
+
+def main(arguments: Arguments) -> None:
+    """Evaluate, print the table, and leave evaluation.csv, .json and .npz in the run directory."""
+    config = read_config(arguments.run_dir)
+    overrides = {
+        "evaluation_steps": arguments.gradient_steps,
+        "evaluation_step_sizes": arguments.step_sizes,
+        "evaluation_tasks": arguments.tasks,
+        "evaluation_episodes": arguments.episodes,
+        "evaluation_checkpoint": arguments.checkpoint,
+    }
+    config = dataclasses.replace(config, **{name: value for name, value in overrides.items() if value is not None})
+    checkpoint = read_parameters(arguments.run_dir, config.evaluation_checkpoint)
+    problem = make_problem(config)
+    tasks = test_tasks(config, problem)
+    theta = {name: leaf.to(config.device) for name, leaf in checkpoint.theta.items()}
+    result = evaluate(problem, theta, config, tasks)
+    steps = write_evaluation(arguments.run_dir, config, result, tasks, iteration=checkpoint.iteration)
+    title = f"{arguments.run_dir}: {config.evaluation_checkpoint} checkpoint, iteration {checkpoint.iteration}, {len(tasks)} tasks"
+    Console().print(_table(title, steps))
+
+
+def _table(title: str, steps: list[dict[str, Any]]) -> Table:
+    """One row per gradient step, means over tasks with their 95 % intervals."""
+    table = Table(title=title)
+    table.add_column("gradient steps", justify="right")
+    for name in ("return", "95 % interval", "achieved", "env steps"):
+        table.add_column(name, justify="right")
+    for step in steps:
+        returns, achieved, spent = step["average_return"], step["achieved"], step["adaptation_env_steps"]
+        table.add_row(
+            str(step["gradient_steps"]),
+            f"{returns['mean']:.2f}",
+            f"{returns['low']:.2f} .. {returns['high']:.2f}",
+            f"{achieved['mean']:.3f}",
+            f"{spent['mean']:.0f}",
+        )
+    return table
+
+
+if __name__ == "__main__":
+    run(lambda: tyro.cli(Arguments, prog="experiments/evaluate.py", description=__doc__), main)

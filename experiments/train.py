@@ -1,0 +1,47 @@
+"""Meta-train: python experiments/train.py PRESET [flags]. `--help` lists the presets, `PRESET --help` every flag."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from tyro.conf import OmitArgPrefixes
+
+from experiments.assemble import make_outer, make_problem
+from experiments.command_line import run
+from experiments.presets import PRESETS
+from metarl.training.config import Config
+from metarl.training.loop import train
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What to train, and where the run goes."""
+
+    config: OmitArgPrefixes[Config]
+    run_dir: Path | None = None
+    """Directory of the run. Default: runs/PRESET-METHOD-seedN."""
+    resume: bool = False
+    """Go on with the run in that directory, from its last checkpoint."""
+
+
+def parse() -> Arguments:
+    """The command line, as one of the presets with its flags."""
+    choices = {name: (description, Arguments(config)) for name, (description, config) in PRESETS.items()}
+    return tyro.extras.overridable_config_cli(choices, prog="experiments/train.py")
+
+
+def main(arguments: Arguments) -> None:
+    """Train, and say where everything is."""
+    config, console = arguments.config, Console(stderr=True)
+    run_dir = arguments.run_dir or Path("runs") / config.run_name
+    console.print(f"{config.preset}, method {config.method}, seed {config.seed} -> {run_dir}", highlight=False)
+    state = train(make_problem(config), make_outer(config), config, run_dir, console, resume=arguments.resume)
+    console.print(f"{state.iteration} iterations done; metrics and checkpoints are in {run_dir}", highlight=False)
+    console.print(f"watch:    tensorboard --logdir {run_dir}", highlight=False, soft_wrap=True)
+    console.print(f"evaluate: {sys.executable} experiments/evaluate.py {run_dir}", highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    run(parse, main)

@@ -1,0 +1,65 @@
+"""Models as pure functions: parameters are an argument, so that a task can have its own."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from metarl.engine.params import Params
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "tanh": torch.tanh}
+
+
+class Model(NamedTuple):
+    """init(generator) -> parameters;  apply(params, inputs) -> outputs, for the parameters of one task."""
+
+    init: Callable[[torch.Generator], Params]
+    apply: Callable[[Params, Tensor], Any]
+
+
+def mlp(sizes: Sequence[int], activation: str) -> Model:
+    """A fully connected network: inputs [..., sizes[0]] -> outputs [..., sizes[-1]].
+
+    Weights are Xavier-uniform, biases zero (PAPER.md section 2); the last layer is linear.
+
+    Raises:
+        ValueError: a size below 1, or an unknown activation.
+    """
+    if min(sizes) < 1:
+        raise ValueError(f"layer sizes must be at least 1; got {list(sizes)}")
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"unknown activation {activation!r}: choose one of {', '.join(ACTIVATIONS)}")
+    layers, nonlinearity = len(sizes) - 1, ACTIVATIONS[activation]
+
+    def init(generator: torch.Generator) -> Params:
+        params: Params = {}
+        for layer, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+            bound = (6 / (fan_in + fan_out)) ** 0.5
+            params[f"weight{layer}"] = bound * (2 * torch.rand(fan_out, fan_in, generator=generator) - 1)
+            params[f"bias{layer}"] = torch.zeros(fan_out)
+        return params
+
+    def apply(params: Params, inputs: Tensor) -> Tensor:
+        hidden = inputs
+        for layer in range(layers):
+            hidden = nn.functional.linear(hidden, params[f"weight{layer}"], params[f"bias{layer}"])
+            if layer < layers - 1:
+                hidden = nonlinearity(hidden)
+        return hidden
+
+    return Model(init, apply)
+
+
+def from_module(module: nn.Module) -> Model:
+    """Any `torch.nn.Module` as a Model: its present parameters are the initial ones, its buffers are constants.
+
+    About a fifth slower under vmap than a model written as a function.
+    """
+    initial = {name: leaf.detach().clone() for name, leaf in module.named_parameters()}
+
+    def init(generator: torch.Generator) -> Params:
+        return {name: leaf.clone() for name, leaf in initial.items()}
+
+    return Model(init, lambda params, inputs: functional_call(module, params, (inputs,)))

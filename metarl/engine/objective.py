@@ -1,0 +1,180 @@
+"""The meta-objective of one meta-batch: everything an outer optimiser may ask, reduced over tasks (and ranks).
+
+No optimiser differentiates anything itself: Adam asks for the loss and its gradient, TRPO also for the divergence
+from the old parameters and for products with its Hessian.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+from torch.utils._pytree import tree_leaves
+
+from metarl.engine.inner import InnerRule
+from metarl.engine.maml import Batch, adapt, meta_gradient
+from metarl.engine.params import Params, add, detach, ravel, unravel
+from metarl.engine.trust_region import CURVATURES, Matvec
+
+Outputs = Any  # what `predict` returns: a tensor, or a NamedTuple of tensors such as a policy's distribution
+
+
+class TaskFunctions(NamedTuple):
+    """What a problem gives the engine: pure functions on the data of ONE task.
+
+    inner_loss(params, batch) -> scalar                   the loss of the inner steps
+    predict(params, batch) -> outputs                     the model on a batch
+    outer_loss(outputs, batch) -> scalar                  the loss of the adapted model on the query batch
+    divergence(old_outputs, outputs, batch) -> scalar     what TRPO bounds; None where no trust region is wanted
+    subset(batch, fraction) -> batch                      the part of a batch that serves cheaper curvature
+    """
+
+    inner_loss: Callable[[Params, Batch], Tensor]
+    predict: Callable[[Params, Batch], Outputs]
+    outer_loss: Callable[[Outputs, Batch], Tensor]
+    divergence: Callable[[Outputs, Outputs, Batch], Tensor] | None = None
+    subset: Callable[[Batch, float], Batch] | None = None
+
+
+class MetaObjective:
+    """The outer loss, its gradient, and the divergence from `theta_old`, as means over the tasks of a meta-batch.
+
+    Every answer is a float64 sum over the local tasks, handed to `reduce`, divided by the global number of tasks.
+
+    Args:
+        theta_old: the parameters the meta-batch was collected with; the divergence is measured from there.
+        rule, functions: the inner rule and the problem's functions of one task.
+        support: K batches, every leaf [M, ...]; support[k] serves inner step k.
+        query: the batch that scores the adapted parameters, every leaf [M, ...].
+        first_order: first-order MAML (section 5.2).
+        num_tasks: the global number of tasks, M on a single rank.
+        reduce: sums a float64 tensor over ranks; the identity on one rank.
+    """
+
+    def __init__(
+        self,
+        theta_old: Params,
+        rule: InnerRule,
+        functions: TaskFunctions,
+        support: Sequence[Batch],
+        query: Batch,
+        *,
+        num_tasks: int,
+        first_order: bool = False,
+        reduce: Callable[[Tensor], Tensor] = lambda total: total,
+    ) -> None:
+        self.theta_old = detach(theta_old)
+        self.rule, self.functions = rule, functions
+        self.support, self.query = tuple(support), query
+        self.num_tasks, self.first_order, self.reduce = num_tasks, first_order, reduce
+
+    def loss_and_gradient(self, theta: Params) -> tuple[float, Params]:
+        """The meta-loss and its gradient with respect to theta."""
+        gradient, loss = meta_gradient(
+            theta,
+            self.rule,
+            self.functions.inner_loss,
+            lambda params, batch: self.functions.outer_loss(self.functions.predict(params, batch), batch),
+            self.support,
+            self.query,
+            first_order=self.first_order,
+            mean=self._mean,
+        )
+        return loss.item(), {name: leaf.to(theta[name].dtype) for name, leaf in gradient.items()}
+
+    @torch.no_grad()
+    def loss_and_divergence(self, theta: Params) -> tuple[float, float]:
+        """The meta-loss and the mean divergence from theta_old, from one pass over the data."""
+        divergence = self._divergence
+
+        def one_task(support: Sequence[Batch], query: Batch, old_outputs: Outputs) -> tuple[Tensor, Tensor]:
+            outputs = self.functions.predict(self._adapt(theta, support), query)
+            return self.functions.outer_loss(outputs, query), divergence(old_outputs, outputs, query)
+
+        losses, divergences = vmap(one_task)(self.support, self.query, self._old_outputs)
+        return self._mean(losses).item(), self._mean(divergences).item()
+
+    def curvature(self, theta: Params, kind: str, fraction: float = 1.0, **options: float) -> Matvec:
+        """Products with the Hessian of the mean divergence at theta: v [P] -> H v [P], in float64.
+
+        The divergence is measured from theta itself, through the same code path, so that its gradient there is
+        exactly zero: what Gauss-Newton and forward differences need.
+
+        Args:
+            theta: where, [P] parameters.
+            kind: a key of `trust_region.CURVATURES`.
+            fraction: share of the data that the product is taken from, in (0, 1]. The adapted parameters stay
+                those of all data: theta' = adapt_subset(theta) + constant (theta'_all - adapt_subset(theta_old)).
+            options: passed to the kind (`epsilon` of finite differences).
+
+        Raises:
+            ValueError: an unknown kind, or a problem without divergence or without subsets.
+        """
+        if kind not in CURVATURES:
+            raise ValueError(f"unknown curvature {kind!r}: choose one of {', '.join(CURVATURES)}")
+        divergence, product = self._divergence, CURVATURES[kind]
+        support, query, correction = self._curvature_data(theta, fraction)
+
+        def predict(params: Params, support_i: Sequence[Batch], query_i: Batch, correction_i: Params) -> Outputs:
+            return self.functions.predict(add(self._adapt(params, support_i), correction_i), query_i)
+
+        with torch.no_grad():
+            old_outputs = vmap(lambda *task: predict(theta, *task))(support, query, correction)
+
+        def matvec(vector: Tensor) -> Tensor:
+            direction = unravel(vector, theta)
+
+            def one_task(support_i: Sequence[Batch], query_i: Batch, correction_i: Params, old: Outputs) -> Tensor:
+                return ravel(
+                    product(
+                        lambda params: predict(params, support_i, query_i, correction_i),
+                        lambda outputs: divergence(old, outputs, query_i),
+                        theta,
+                        direction,
+                        **options,
+                    )
+                )
+
+            return self._mean(vmap(one_task)(support, query, correction, old_outputs))
+
+        return matvec
+
+    def _curvature_data(self, theta: Params, fraction: float) -> tuple[tuple[Batch, ...], Batch, Params]:
+        """Support and query at the given fraction, and what to add to parameters adapted on that support."""
+        if fraction == 1.0:
+            return self.support, self.query, {name: leaf.new_zeros(self._local_tasks) for name, leaf in theta.items()}
+        if self.functions.subset is None:
+            raise ValueError(f"this problem has no subsets: curvature fraction must be 1, got {fraction}")
+        subset = self.functions.subset
+        support = tuple(vmap(lambda batch: subset(batch, fraction))(batch) for batch in self.support)
+        query = vmap(lambda batch: subset(batch, fraction))(self.query)
+        with torch.no_grad():
+            adapt_stacked = vmap(lambda batches: self._adapt(theta, batches))
+            correction = add(adapt_stacked(self.support), adapt_stacked(support), scale=-1.0)
+        return support, query, correction
+
+    def _adapt(self, theta: Params, support: Sequence[Batch]) -> Params:
+        return adapt(theta, self.rule, self.functions.inner_loss, support, first_order=self.first_order)
+
+    @property
+    def _divergence(self) -> Callable[[Outputs, Outputs, Batch], Tensor]:
+        if self.functions.divergence is None:
+            raise ValueError("this problem defines no divergence: choose the outer optimiser adam instead of trpo")
+        return self.functions.divergence
+
+    @cached_property
+    def _old_outputs(self) -> Outputs:
+        """The old model's outputs on the query, through the same code path as the new one's."""
+        with torch.no_grad():
+            return vmap(lambda s, q: self.functions.predict(self._adapt(self.theta_old, s), q))(
+                self.support, self.query
+            )
+
+    @property
+    def _local_tasks(self) -> int:
+        return tree_leaves(self.query)[0].shape[0]
+
+    def _mean(self, per_task: Tensor) -> Tensor:
+        return self.reduce(per_task.sum(0, dtype=torch.float64)) / self.num_tasks

@@ -1,0 +1,111 @@
+"""Outer optimisers: how the meta-parameters move, given what a `MetaObjective` answers.
+
+An `OuterOptimizer` is two pure functions; its state is a dict of tensors, saved with every checkpoint.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from metarl.engine.objective import MetaObjective
+from metarl.engine.params import Params, add, ravel, unravel
+from metarl.engine.trust_region import EPSILON, backtracking_line_search, conjugate_gradient
+
+State = dict[str, Tensor]
+Info = dict[str, float]
+
+
+REFUSED: Info = {"improvement": 0.0, "kl": 0.0, "backtracks": 0.0, "accepted": 0.0}  # no step was even tried
+
+
+class OuterOptimizer(NamedTuple):
+    """init(theta) -> state;  step(theta, state, objective) -> theta, state, info (the `outer/*` metrics)."""
+
+    init: Callable[[Params], State]
+    step: Callable[[Params, State, MetaObjective], tuple[Params, State, Info]]
+
+
+def adam(
+    *, learning_rate: float, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
+) -> OuterOptimizer:
+    """Adam on the meta-gradient (Kingma and Ba 2015, algorithm 1). A non-finite gradient leaves theta as it is."""
+
+    def init(theta: Params) -> State:
+        zeros = torch.zeros_like(ravel(theta))
+        return {"step": torch.zeros(()), "mean": zeros, "square": zeros.clone()}
+
+    def step(theta: Params, state: State, objective: MetaObjective) -> tuple[Params, State, Info]:
+        loss, gradient = objective.loss_and_gradient(theta)
+        g = ravel(gradient)
+        info = {"loss": loss, "grad_norm": g.norm().item(), "nonfinite": 0.0}
+        if not math.isfinite(loss + info["grad_norm"]):
+            return theta, state, info | {"nonfinite": 1.0}
+        t = state["step"] + 1
+        mean = beta1 * state["mean"] + (1 - beta1) * g
+        square = beta2 * state["square"] + (1 - beta2) * g**2
+        update = mean / (1 - beta1**t) / ((square / (1 - beta2**t)).sqrt() + epsilon)
+        theta = add(theta, unravel(update, theta), scale=-learning_rate)
+        return theta, {"step": t, "mean": mean, "square": square}, info
+
+    return OuterOptimizer(init, step)
+
+
+def trpo(
+    *,
+    max_kl: float,
+    cg_iterations: int = 10,
+    cg_tolerance: float = 1e-10,
+    cg_damping: float = 1e-5,
+    curvature: str = "symmetric",
+    curvature_fraction: float = 1.0,
+    epsilon: float = EPSILON,
+    backtrack_ratio: float = 0.8,
+    max_backtracks: int = 15,
+) -> OuterOptimizer:
+    """Trust region policy optimisation of the meta-objective (Schulman et al. 2015; Finn et al. 2017, section 4.2).
+
+    maximise the linearised improvement g^T s subject to s^T H s / 2 <= max_kl:
+    s = H^-1 g by conjugate gradient, scaled by sqrt(2 max_kl / s^T H s), shortened until the loss falls and the
+    divergence keeps to max_kl. If no length qualifies theta stays, and `accepted` says so.
+    """
+    options = {"epsilon": epsilon} if curvature in ("symmetric", "forward") else {}
+
+    def step(theta: Params, state: State, objective: MetaObjective) -> tuple[Params, State, Info]:
+        loss, gradient = objective.loss_and_gradient(theta)
+        g = ravel(gradient).double()
+        info = {"loss": loss, "grad_norm": g.norm().item(), "nonfinite": 0.0}
+        if not math.isfinite(loss + info["grad_norm"]):
+            return theta, state, info | REFUSED | {"nonfinite": 1.0}
+
+        matvec = objective.curvature(theta, curvature, curvature_fraction, **options)
+        s = conjugate_gradient(matvec, g, iterations=cg_iterations, tolerance=cg_tolerance, damping=cg_damping).x
+        quadratic = s.dot(matvec(s) + cg_damping * s).item()
+        if not (quadratic > 0 and math.isfinite(quadratic)):
+            return theta, state, info | REFUSED
+        length = math.sqrt(2 * max_kl / (quadratic + 1e-8))  # 1e-8: the authors' release
+        full_step = unravel(length * s, theta)
+
+        search = backtracking_line_search(
+            lambda scale: objective.loss_and_divergence(add(theta, full_step, -scale)),
+            loss,
+            max_divergence=max_kl,
+            ratio=backtrack_ratio,
+            attempts=max_backtracks,
+        )
+        if search.accepted:
+            theta = add(theta, full_step, -search.scale)
+        info |= {
+            "improvement": loss - search.loss,
+            "kl": search.divergence,
+            "backtracks": float(search.backtracks),
+            "accepted": float(search.accepted),
+        }
+        return theta, state, info
+
+    return OuterOptimizer(lambda theta: {}, step)
+
+
+OUTER_OPTIMIZERS: dict[str, Callable[..., OuterOptimizer]] = {"adam": adam, "trpo": trpo}

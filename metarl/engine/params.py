@@ -1,0 +1,44 @@
+"""Algebra on parameters: a `Params` is a dict of named tensors, never the state of a module.
+
+"Stacked" parameters have a leading task axis M on every leaf.
+"""
+
+import torch
+from torch import Tensor
+
+Params = dict[str, Tensor]
+
+
+def ravel(params: Params) -> Tensor:
+    """All leaves as one vector [P], in the dict's order."""
+    return torch.cat([leaf.reshape(-1) for leaf in params.values()])
+
+
+def unravel(vector: Tensor, like: Params) -> Params:
+    """The inverse of `ravel`: vector [P] -> leaves with the names, shapes and dtypes of `like`.
+
+    Raises ValueError if the vector's length is not the number of parameters.
+    """
+    sizes = [leaf.numel() for leaf in like.values()]
+    if vector.shape != (sum(sizes),):
+        raise ValueError(f"a vector of shape {tuple(vector.shape)} cannot become {sum(sizes)} parameters")
+    pieces = vector.split(sizes)
+    return {
+        name: piece.reshape(leaf.shape).to(leaf.dtype)
+        for (name, leaf), piece in zip(like.items(), pieces, strict=True)
+    }
+
+
+def add(params: Params, other: Params, scale: float | Tensor = 1.0) -> Params:
+    """params + scale * other, leaf by leaf."""
+    return {name: leaf + scale * other[name] for name, leaf in params.items()}
+
+
+def detach(params: Params) -> Params:
+    """The same values, cut off from the graph: a constant under differentiation."""
+    return {name: leaf.detach() for name, leaf in params.items()}
+
+
+def stack(params: Params, tasks: int) -> Params:
+    """One copy per task, as a view: leaf [...] -> [M, ...]."""
+    return {name: leaf.expand(tasks, *leaf.shape) for name, leaf in params.items()}

@@ -1,0 +1,44 @@
+"""What the training loop asks of a problem; supervised and reinforcement learning look the same from there."""
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metarl.engine.inner import InnerRule
+from metarl.engine.objective import MetaObjective
+from metarl.engine.params import Params
+from metarl.randomness import Purpose
+
+Metrics = dict[str, float]
+
+
+class Evaluation(NamedTuple):
+    """How theta did on N given tasks after 0 .. K gradient steps."""
+
+    scores: dict[str, NDArray[np.float64]]  # name -> [K + 1, N]
+    traces: dict[str, NDArray[Any]]  # arrays for figures: navigation paths, fitted curves
+
+
+class Problem(Protocol):
+    """A distribution over tasks, a model and its losses. Keeps no state between calls but its settings."""
+
+    score_metric: str  # the metric of `collect` by which the best parameters are chosen; higher is better
+
+    def initial_parameters(self, seed: int) -> Params:
+        """Fresh meta-parameters."""
+        ...
+
+    def sample_tasks(self, seed: int, purpose: Purpose, *key: int, count: int) -> NDArray[np.float64]:
+        """`count` tasks of the training distribution [count, k]; task i depends on (seed, purpose, key, i) alone."""
+        ...
+
+    def collect(self, theta: Params, iteration: int) -> tuple[MetaObjective, Metrics]:
+        """Sample tasks and data, adapt, and build the objective of this iteration's outer step."""
+        ...
+
+    def evaluate(
+        self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], seed: int
+    ) -> Evaluation:
+        """Score theta on tasks [N, k] after 0 .. `steps` gradient steps of `rule`."""
+        ...

@@ -1,0 +1,36 @@
+"""Every random number of a run comes from a generator keyed by what it is for, never from global state.
+
+So tasks and rollouts do not depend on the number of threads or ranks, on what was drawn before, or on a resume.
+"""
+
+from enum import IntEnum
+
+import numpy as np
+import torch
+
+
+class Purpose(IntEnum):
+    """What a generator's numbers are used for. The values are part of a run's identity: never reuse one."""
+
+    PARAMETERS = 0
+    TRAINING_TASKS = 1
+    TRAINING_ROLLOUTS = 2
+    EVALUATION_TASKS = 3
+    EVALUATION_ROLLOUTS = 4
+    BOOTSTRAP = 5
+
+
+def seed_sequence(seed: int, purpose: Purpose, *key: int) -> np.random.SeedSequence:
+    """The seed for (seed, purpose, key), where key is for example (iteration, inner step, global task index)."""
+    return np.random.SeedSequence([seed, purpose, *key])
+
+
+def numpy_generator(seed: int, purpose: Purpose, *key: int) -> np.random.Generator:
+    """A NumPy generator of its own for (seed, purpose, key)."""
+    return np.random.default_rng(seed_sequence(seed, purpose, *key))
+
+
+def torch_generator(seed: int, purpose: Purpose, *key: int) -> torch.Generator:
+    """A torch generator (CPU) of its own for (seed, purpose, key)."""
+    state = int(seed_sequence(seed, purpose, *key).generate_state(1, np.uint64)[0])
+    return torch.Generator().manual_seed(state >> 1)  # torch takes seeds below 2^63

@@ -1,0 +1,200 @@
+"""Algorithm 3 of Finn et al. 2017 as a Problem: one meta-iteration of MAML-RL, and its evaluation on given tasks."""
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+from torch.func import vmap
+
+from metarl.engine.inner import InnerRule
+from metarl.engine.maml import adapt
+from metarl.engine.model import Model
+from metarl.engine.objective import MetaObjective, TaskFunctions
+from metarl.engine.params import Params, stack
+from metarl.problem import Evaluation, Metrics
+from metarl.randomness import Purpose, numpy_generator, torch_generator
+from metarl.rl.advantages import policy_batch
+from metarl.rl.episodes import Episodes, PolicyBatch, every_nth_timestep
+from metarl.rl.losses import INNER_LOSSES, likelihood_ratio, mean_kl
+from metarl.rl.sampler import rollout
+
+
+
+TRACED_EPISODES = 3  # per task and gradient step, kept for figures
+
+
+class RolloutSettings(NamedTuple):
+    """How much is sampled, and how rewards become advantages."""
+
+    tasks: int  # M tasks per meta-batch
+    episodes: int  # E episodes per task and inner step
+    horizon: int  # T timesteps per episode at most
+    discount: float
+    gae_lambda: float
+    evaluation_episodes: int  # E in `evaluate`
+
+
+class MetaRL:
+    """MAML-RL: K times (roll out, adapt), then roll out the adapted policies; TRPO's objective is made of these.
+
+    Args:
+        make_env: number of environments -> a vector environment with `sample_tasks`, without auto-reset.
+        policy: observations -> DiagonalGaussian.
+        rule: the inner rule.
+        inner_steps: K; 0 trains without adaptation.
+        inner_loss: a key of `losses.INNER_LOSSES`.
+        settings: sizes of the rollouts.
+        seed: key of everything random.
+        first_order: first-order MAML.
+        device: where parameters and batches live; environments stay on the CPU.
+
+    Raises:
+        ValueError: an unknown inner loss, a negative number of inner steps.
+    """
+
+    def __init__(
+        self,
+        make_env: Callable[[int], VectorEnv],
+        policy: Model,
+        rule: InnerRule,
+        *,
+        inner_steps: int,
+        inner_loss: str,
+        settings: RolloutSettings,
+        seed: int,
+        first_order: bool = False,
+        device: str = "cpu",
+    ) -> None:
+        if inner_loss not in INNER_LOSSES:
+            raise ValueError(f"unknown inner loss {inner_loss!r}: choose one of {', '.join(INNER_LOSSES)}")
+        if inner_steps < 0:
+            raise ValueError(f"inner_steps must not be negative; got {inner_steps}")
+        self.policy, self.rule, self.inner_steps, self.settings = policy, rule, inner_steps, settings
+        self.seed, self.first_order, self.device = seed, first_order, torch.device(device)
+        self.score_metric = f"rollout/return_step{inner_steps}"
+        self._make_env = make_env
+        self._env = make_env(settings.tasks * settings.episodes)
+        loss = INNER_LOSSES[inner_loss]
+        self.functions = TaskFunctions(
+            inner_loss=lambda params, batch: loss(policy.apply(params, batch.observations), batch),
+            predict=lambda params, batch: policy.apply(params, batch.observations),
+            outer_loss=likelihood_ratio,
+            divergence=mean_kl,
+            subset=every_nth_timestep,
+        )
+
+    def initial_parameters(self, seed: int) -> Params:
+        """Fresh policy parameters."""
+        params = self.policy.init(torch_generator(seed, Purpose.PARAMETERS))
+        return {name: leaf.to(self.device) for name, leaf in params.items()}
+
+    def sample_tasks(self, seed: int, purpose: Purpose, *key: int, count: int) -> NDArray[np.float64]:
+        """`count` tasks [count, k] of the training distribution; task i depends on (seed, purpose, key, i) alone."""
+        draw = self._env.sample_tasks  # pyright: ignore[reportAttributeAccessIssue]  # the contract's one extra method
+        return np.concatenate([draw(numpy_generator(seed, purpose, *key, i), 1) for i in range(count)])
+
+    def collect(self, theta: Params, iteration: int) -> tuple[MetaObjective, Metrics]:
+        """Sample tasks and rollouts, adapt, sample again with the adapted policies; build the outer objective."""
+        settings, clock = self.settings, _Clock()
+        tasks = self.sample_tasks(self.seed, Purpose.TRAINING_TASKS, iteration, count=settings.tasks)
+        stacked, metrics, batches = stack(theta, settings.tasks), {}, []
+        for step in range(self.inner_steps + 1):
+            key = (self.seed, Purpose.TRAINING_ROLLOUTS, iteration, step)
+            episodes = rollout(self._env, self.policy, stacked, tasks, horizon=settings.horizon, key=key)
+            clock.lap("sample")
+            batches.append(self._process(episodes))
+            metrics |= {f"rollout/return_step{step}": episodes.returns.mean().item()}
+            metrics["env_steps"] = metrics.get("env_steps", 0.0) + episodes.num_steps.sum().item()
+            metrics["rollout/diverged"] = metrics.get("rollout/diverged", 0.0) + episodes.diverged.sum().item()
+            if step < self.inner_steps:
+                before, stacked = stacked, self._adapt(stacked, self.rule, batches[-1], step)
+                metrics["inner/update_norm"] = _mean_distance(before, stacked)
+            clock.lap("adapt")
+        metrics["policy/std"] = theta["log_std"].exp().mean().item()
+        objective = MetaObjective(
+            theta,
+            self.rule,
+            self.functions,
+            batches[:-1],
+            batches[-1],
+            num_tasks=settings.tasks,
+            first_order=self.first_order,
+        )
+        return objective, metrics | clock.metrics(metrics["env_steps"])
+
+    def evaluate(
+        self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], seed: int
+    ) -> Evaluation:
+        """Score theta after 0 .. `steps` gradient steps on each of the given tasks [N, k].
+
+        Step k is scored on fresh rollouts of the policy of step k, which then serve step k + 1 (PAPER.md 5.13).
+        """
+        count, settings = len(tasks), self.settings
+        env = self._make_env(count * settings.evaluation_episodes)
+        stacked, per_step, traces, spent = stack(theta, count), [], [], np.zeros(count)
+        for step in range(steps + 1):
+            key = (seed, Purpose.EVALUATION_ROLLOUTS, 0, step)
+            episodes = rollout(env, self.policy, stacked, tasks, horizon=settings.horizon, key=key)
+            per_step.append(
+                {
+                    "average_return": episodes.returns.mean(1).numpy(force=True),
+                    "achieved": episodes.achieved.mean(1).numpy(force=True),
+                    "adaptation_env_steps": spent.copy(),
+                }
+            )
+            spent += episodes.num_steps.sum(1).numpy(force=True)
+            traces.append(_traces(episodes))
+            if step < steps:
+                stacked = self._adapt(stacked, rule, self._process(episodes), step)
+        env.close()
+        return Evaluation(
+            scores={name: np.stack([scores[name] for scores in per_step]) for name in per_step[0]},
+            traces={"tasks": tasks, **{name: np.stack([trace[name] for trace in traces]) for name in traces[0]}},
+        )
+
+    def _process(self, episodes: Episodes) -> PolicyBatch:
+        return policy_batch(episodes, discount=self.settings.discount, gae_lambda=self.settings.gae_lambda)
+
+    def _adapt(self, stacked: Params, rule: InnerRule, batch: PolicyBatch, step: int) -> Params:
+        """One more inner step of every task's own parameters."""
+
+        def one_task(params: Params, batch_i: PolicyBatch) -> Params:
+            return adapt(params, rule, self.functions.inner_loss, [batch_i], first_step=step)
+
+        with torch.no_grad():
+            return vmap(one_task)(stacked, batch)
+
+
+def _traces(episodes: Episodes) -> dict[str, NDArray[np.float32]]:
+    """What figures draw of one gradient step: the observations [N, T, e, O] and mask [N, T, e] of a few episodes."""
+    return {
+        "observations": episodes.observations[:, :, :TRACED_EPISODES].numpy(force=True),
+        "mask": episodes.mask[:, :, :TRACED_EPISODES].numpy(force=True),
+    }
+
+
+def _mean_distance(before: Params, after: Params) -> float:
+    """Mean over tasks of the Euclidean distance between two stacked parameters."""
+    squares = sum((after[name] - leaf).flatten(1).square().sum(1) for name, leaf in before.items())
+    return torch.as_tensor(squares).sqrt().mean().item()
+
+
+class _Clock:
+    """Seconds per stage of a meta-iteration."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self._seconds[stage] = self._seconds.get(stage, 0.0) + now - self._last
+        self._last = now
+
+    def metrics(self, env_steps: float) -> Metrics:
+        times = {f"time/{stage}": seconds for stage, seconds in self._seconds.items()}
+        return times | {"time/env_steps_per_s": env_steps / self._seconds["sample"]}

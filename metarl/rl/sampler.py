@@ -1,0 +1,103 @@
+"""Rollouts: a vector environment x the stacked parameters of M tasks -> Episodes, one policy call per timestep."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.func import vmap
+
+from metarl.engine.model import Model
+from metarl.engine.params import Params
+from metarl.rl.episodes import Episodes
+from metarl.rl.policies import DiagonalGaussian
+
+
+Key = tuple[int, ...]  # (seed, purpose, iteration, inner step): see randomness.py
+
+
+@torch.no_grad()
+def rollout(
+    env: VectorEnv,
+    policy: Model,
+    params: Params,
+    tasks: NDArray[np.float64],
+    *,
+    horizon: int,
+    key: Key,
+    first_task: int = 0,
+) -> Episodes:
+    """E complete episodes of each task, every task under its own parameters.
+
+    Args:
+        env: M * E environments without auto-reset; environment m * E + e runs episode e of task m.
+        policy: observations [..., O] -> DiagonalGaussian.
+        params: stacked parameters, every leaf [M, ...].
+        tasks: one row for each task [M, k], or one for each environment [M * E, k].
+        horizon: timesteps T to record at most.
+        key: what the generators are keyed by; the global index of the task is appended.
+        first_task: global index of the first of these tasks.
+
+    Returns:
+        Episodes on the parameters' device, in their dtype.
+
+    Raises:
+        ValueError: a number of environments that is not a multiple of M.
+    """
+    like = next(iter(params.values()))
+    num_tasks, num_envs = len(like), env.num_envs
+    if num_envs % num_tasks:
+        raise ValueError(f"{num_envs} environments cannot be shared evenly by {num_tasks} tasks")
+    episodes = num_envs // num_tasks
+    rows = tasks if len(tasks) == num_envs else np.repeat(tasks, episodes, axis=0)
+    action_shape = env.single_action_space.shape or ()
+    noise, seeds = _randomness(num_tasks, (horizon, episodes, *action_shape), key, first_task)
+    noise, act = torch.from_numpy(noise).to(like), vmap(_act(policy))
+
+    shape = (num_tasks, horizon, episodes)
+    observations = torch.zeros(*shape, *(env.single_observation_space.shape or ()), dtype=like.dtype)
+    actions = torch.zeros(*shape, *action_shape, dtype=like.dtype)
+    log_probs, rewards, mask = (torch.zeros(shape, dtype=like.dtype) for _ in range(3))
+
+    seen, info = env.reset(seed=seeds, options={"tasks": rows})  # pyright: ignore[reportArgumentType]  # one seed each
+    running = np.ones(num_envs, np.bool_)
+    for t in range(horizon):
+        observations[:, t] = torch.from_numpy(seen).reshape(num_tasks, episodes, -1)
+        acted, log_prob = act(params, observations[:, t].to(like), noise[:, t])
+        actions[:, t], log_probs[:, t] = acted, log_prob
+        mask[:, t] = torch.from_numpy(running).reshape(num_tasks, episodes)
+        seen, reward, terminated, truncated, info = env.step(actions[:, t].reshape(num_envs, -1).numpy())
+        rewards[:, t] = torch.from_numpy(reward).reshape(num_tasks, episodes)
+        running = ~(terminated | truncated)
+        if not running.any():
+            break
+
+    def last(name: str, default: float) -> Tensor:
+        values = np.broadcast_to(np.asarray(info.get(name, default), dtype=np.float64), num_envs)
+        return torch.from_numpy(values.copy()).reshape(num_tasks, episodes).to(like)
+
+    achieved, diverged = last("achieved", np.nan), last("diverged", 0.0)
+    return Episodes(*(x.to(like) for x in (observations, actions, log_probs, rewards, mask)), achieved, diverged)
+
+
+def _act(policy: Model) -> Callable[[Params, Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """The policy of one task: observations [E, O], standard normal noise [E, A] -> actions [E, A], log_probs [E]."""
+
+    def act(params: Params, observations: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        distribution: DiagonalGaussian = policy.apply(params, observations)
+        actions = distribution.sample(noise)
+        return actions, distribution.log_prob(actions)
+
+    return act
+
+
+def _randomness(
+    num_tasks: int, shape: tuple[int, ...], key: Key, first_task: int
+) -> tuple[NDArray[np.float32], list[int]]:
+    """Action noise [M, T, E, A] and M * E environment seeds; each task's come from a generator of its own."""
+    sequences = [np.random.SeedSequence([*key, first_task + task]) for task in range(num_tasks)]
+    noise = np.stack([np.random.default_rng(s).standard_normal(shape, np.float32) for s in sequences])
+    seeds = [int(seed) for s in sequences for seed in s.spawn(1)[0].generate_state(shape[1], np.uint64)]
+    return noise, seeds

@@ -1,0 +1,84 @@
+"""Checkpoints: written atomically, verified by a checksum, loaded without executing code."""
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from metarl.engine.params import Params
+
+FORMAT = "metarl-checkpoint-1"
+
+
+class Checkpoint(NamedTuple):
+    """The whole state of a run after `iteration` outer steps. The same state is always the same bytes."""
+
+    config: dict[str, Any]  # Config.to_dict()
+    iteration: int  # outer steps done
+    theta: Params
+    outer_state: dict[str, Tensor]
+    best_score: float  # of best.pt so far; -inf before the first iteration
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Write to a temporary file beside `path`, flush it to disk, rename: `path` is always whole.
+
+    Raises OSError if the directory cannot be written; an older checkpoint then stays as it was.
+    """
+    content: dict[str, Any] = {**checkpoint._asdict(), "format": FORMAT}
+    content["theta"] = {name: leaf.cpu() for name, leaf in checkpoint.theta.items()}
+    content["outer_state"] = {name: leaf.cpu() for name, leaf in checkpoint.outer_state.items()}
+    content["checksum"] = _checksum(content)
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint with `weights_only=True`: tensors and plain values alone.
+
+    Raises:
+        ValueError: the file is missing, truncated, damaged, or not a checkpoint of metarl.
+    """
+    if not path.is_file():
+        raise ValueError(f"no checkpoint at {path}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, KeyError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path} is not a readable checkpoint: truncated, damaged or foreign ({reason[:120]})") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(f"{path} is not a checkpoint of metarl (expected format {FORMAT!r})")
+    if content.pop("checksum", None) != _checksum(content):
+        raise ValueError(f"{path} is damaged: its checksum does not match its content")
+    content.pop("format")
+    return Checkpoint(**content)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace `path` by `data`: temporary file in the same directory, fsync, rename."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    """SHA-256 over every value but the checksum itself: plain values as JSON, tensors as their bytes."""
+    digest = hashlib.sha256()
+    plain = {name: value for name, value in content.items() if name not in ("theta", "outer_state", "checksum")}
+    digest.update(json.dumps(plain, sort_keys=True).encode())
+    for group in ("theta", "outer_state"):
+        for name, leaf in content[group].items():
+            digest.update(f"{group}/{name} {leaf.dtype} {tuple(leaf.shape)}".encode())
+            digest.update(leaf.detach().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,92 @@
+"""Held-out tasks: scores after 0 .. K gradient steps with confidence intervals, and the files they are kept in."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from metarl.engine.inner import sgd
+from metarl.engine.params import Params
+from metarl.problem import Evaluation, Metrics, Problem
+from metarl.randomness import Purpose, numpy_generator
+from metarl.training.checkpoint import write_atomically
+from metarl.training.config import Config
+
+
+def held_out_tasks(problem: Problem, config: Config) -> NDArray[np.float64]:
+    """The tasks [N, k] that training never sees, keyed by the run's seed."""
+    return problem.sample_tasks(config.seed, Purpose.EVALUATION_TASKS, count=config.evaluation_tasks)
+
+
+def evaluate(problem: Problem, theta: Params, config: Config, tasks: NDArray[np.float64]) -> Evaluation:
+    """Score theta after 0 .. evaluation_steps gradient steps with the test step sizes, on tasks [N, k]."""
+    return problem.evaluate(theta, sgd(config.evaluation_step_sizes), config.evaluation_steps, tasks, config.seed)
+
+
+def held_out_scores(problem: Problem, theta: Params, config: Config) -> Metrics:
+    """`evaluation/return_step{k}` means, for the training log."""
+    returns = evaluate(problem, theta, config, held_out_tasks(problem, config)).scores["average_return"]
+    return {f"evaluation/return_step{step}": float(row.mean()) for step, row in enumerate(returns)}
+
+
+def summarize(values: NDArray[np.float64], seed: int) -> dict[str, float]:
+    """Mean over tasks with its 95 % bootstrap interval (BCa), and the interquartile mean; values [N].
+
+    Where all values are equal the interval is that value.
+    """
+    mean = float(values.mean())
+    low = high = mean
+    if len(values) > 1 and np.ptp(values) > 0:
+        rng = numpy_generator(seed, Purpose.BOOTSTRAP)
+        interval = stats.bootstrap((values,), np.mean, confidence_level=0.95, method="BCa", rng=rng).confidence_interval
+        low, high = float(interval.low), float(interval.high)
+    return {"mean": mean, "low": low, "high": high, "interquartile_mean": float(stats.trim_mean(values, 0.25))}
+
+
+def write_evaluation(
+    run_dir: Path, config: Config, evaluation: Evaluation, tasks: NDArray[np.float64], *, iteration: int
+) -> list[dict[str, Any]]:
+    """Write evaluation.csv (a row per task and step), evaluation.json (per step) and evaluation.npz (traces).
+
+    Returns the per-step summaries of evaluation.json.
+    """
+    scores = evaluation.scores
+    steps, count = scores["average_return"].shape
+    identity = {"experiment": config.experiment, "method": config.method, "seed": config.seed}
+    rows = [
+        identity
+        | {"gradient_steps": step, "task": task}
+        | {f"task_{i}": float(value) for i, value in enumerate(tasks[task])}
+        | {name: float(values[step, task]) for name, values in scores.items()}
+        for step in range(steps)
+        for task in range(count)
+    ]
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(run_dir / "evaluation.csv", buffer.getvalue().encode())
+
+    summaries = [
+        {"gradient_steps": step} | {name: summarize(values[step], config.seed) for name, values in scores.items()}
+        for step in range(steps)
+    ]
+    document = identity | {
+        "checkpoint": config.evaluation_checkpoint,
+        "iteration": iteration,
+        "tasks": count,
+        "episodes": config.evaluation_episodes,
+        "published_tasks": config.published_tasks,
+        "step_sizes": list(config.evaluation_step_sizes),
+        "steps": summaries,
+    }
+    write_atomically(run_dir / "evaluation.json", (json.dumps(document, indent=2) + "\n").encode())
+    arrays = io.BytesIO()
+    np.savez_compressed(arrays, allow_pickle=False, **evaluation.traces)
+    write_atomically(run_dir / "evaluation.npz", arrays.getvalue())
+    return summaries

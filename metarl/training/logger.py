@@ -1,0 +1,89 @@
+"""Where the numbers go: TensorBoard, metrics.csv and the console, under the same stable names."""
+
+import csv
+import io
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch.utils.tensorboard import SummaryWriter
+
+from metarl.problem import Metrics
+from metarl.training.checkpoint import write_atomically
+
+
+class Logger:
+    """One row per iteration in metrics.csv, one TensorBoard scalar per metric, a live progress bar.
+
+    A resumed run continues where its checkpoint stood: later rows and events are dropped.
+
+    Args:
+        run_dir: the run directory.
+        iterations: of the whole run, for the bar.
+        start: iterations already done.
+        console: where the bar is drawn.
+    """
+
+    def __init__(self, run_dir: Path, iterations: int, start: int, console: Console) -> None:
+        self._csv = run_dir / "metrics.csv"
+        rows = [row for row in read_metrics(self._csv) if row["iteration"] < start]
+        self._columns = list(dict.fromkeys(name for row in rows for name in row))
+        self._rewrite(rows)
+        self._tensorboard = SummaryWriter(str(run_dir), purge_step=start)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[status]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._bar = self._progress.add_task("meta-training", total=iterations, completed=start, status="")
+
+    def __enter__(self) -> "Logger":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+        self._tensorboard.close()
+
+    def log(self, iteration: int, metrics: Metrics, status: str) -> None:
+        """Write one iteration's metrics everywhere; `status` is the text beside the bar."""
+        row = {"iteration": float(iteration), **metrics}
+        if new := [name for name in row if name not in self._columns]:
+            rows = read_metrics(self._csv)
+            self._columns += new
+            self._rewrite([*rows, row])
+        else:
+            with self._csv.open("a", newline="") as file:
+                csv.DictWriter(file, self._columns, lineterminator="\n").writerow(_cells(row))
+        for name, value in metrics.items():
+            self._tensorboard.add_scalar(name, value, iteration)
+        self._tensorboard.flush()
+        self._progress.update(self._bar, completed=iteration + 1, status=status)
+
+    def _rewrite(self, rows: list[Metrics]) -> None:
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, self._columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(_cells(row) for row in rows)
+        write_atomically(self._csv, buffer.getvalue().encode())
+
+
+def read_metrics(path: Path) -> list[Metrics]:
+    """The rows of a metrics.csv, without the cells that were not measured in an iteration; [] if there is no file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(file)]
+
+
+def _cells(row: Metrics) -> dict[str, str]:
+    """Numbers as text that reads back bitwise the same; whole numbers without a fraction."""
+    return {name: str(int(value)) if float(value).is_integer() else repr(float(value)) for name, value in row.items()}

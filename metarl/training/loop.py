@@ -1,0 +1,67 @@
+"""The meta-training loop: collect -> outer step -> log -> checkpoint, the same for every problem."""
+
+import math
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from metarl.engine.outer import OuterOptimizer
+from metarl.problem import Metrics, Problem
+from metarl.training.checkpoint import Checkpoint, save
+from metarl.training.config import Config
+from metarl.training.evaluation import held_out_scores
+from metarl.training.logger import Logger
+from metarl.training.run_directory import BEST, LAST, claim
+
+
+def train(
+    problem: Problem, outer: OuterOptimizer, config: Config, run_dir: Path, console: Console, *, resume: bool = False
+) -> Checkpoint:
+    """Run (or go on with) the configured iterations in `run_dir`, and return the final state.
+
+    Iteration i is logged with the returns of theta_i, the parameters before its outer step; best.pt holds the theta_i
+    with the best training score after adaptation, checkpoint.pt the parameters after the last outer step.
+
+    Raises:
+        ValueError, OSError: the directory is not this run's to write (see `run_directory.claim`).
+    """
+    state = claim(run_dir, config, resume=resume)
+    if state is None:
+        theta = problem.initial_parameters(config.seed)
+        state = Checkpoint(config.to_dict(), 0, theta, outer.init(theta), -math.inf)
+        save(run_dir / LAST, state)
+        save(run_dir / BEST, state)
+    theta = {name: leaf.to(config.device) for name, leaf in state.theta.items()}
+    outer_state = {name: leaf.to(config.device) for name, leaf in state.outer_state.items()}
+    best_score, rejected = state.best_score, 0
+
+    with Logger(run_dir, config.iterations, state.iteration, console) as logger:
+        for iteration in range(state.iteration, config.iterations):
+            start = time.perf_counter()
+            objective, metrics = problem.collect(theta, iteration)
+            collected = time.perf_counter()
+            new_theta, outer_state, info = outer.step(theta, outer_state, objective)
+            metrics |= {f"outer/{name}": value for name, value in info.items()}
+            metrics["time/outer"] = time.perf_counter() - collected
+            metrics["time/iteration"] = time.perf_counter() - start
+            if config.evaluate_every and iteration % config.evaluate_every == 0:
+                metrics |= held_out_scores(problem, theta, config)
+
+            score = metrics[problem.score_metric]
+            if score > best_score:
+                best_score = score
+                save(run_dir / BEST, Checkpoint(config.to_dict(), iteration, theta, outer_state, best_score))
+            theta = new_theta
+            rejected += info.get("accepted", 1.0) == 0.0
+            logger.log(iteration, metrics, _status(metrics, rejected))
+            state = Checkpoint(config.to_dict(), iteration + 1, theta, outer_state, best_score)
+            if (iteration + 1) % config.checkpoint_every == 0 or iteration + 1 == config.iterations:
+                save(run_dir / LAST, state)
+    return state
+
+
+def _status(metrics: Metrics, rejected: int) -> str:
+    """The text beside the progress bar: the return after each gradient step, and how often the step was refused."""
+    scores = [f"{value:.1f}" for name, value in metrics.items() if name.startswith("rollout/return_step")]
+    return "return " + " -> ".join(scores) + (f"  [{rejected} line searches rejected]" if rejected else "")

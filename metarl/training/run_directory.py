@@ -1,0 +1,82 @@
+"""What a run leaves on disk, and who may write there: a directory belongs to one configuration."""
+
+import importlib.metadata
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from metarl.training.checkpoint import Checkpoint, load, write_atomically
+from metarl.training.config import Config
+
+CONFIG, METRICS, LAST, BEST = "config.json", "metrics.csv", "checkpoint.pt", "best.pt"
+MAY_CHANGE = {"iterations", "device", "evaluate_every", "checkpoint_every"}  # on resume: not part of the numbers
+
+
+def claim(run_dir: Path, config: Config, *, resume: bool) -> Checkpoint | None:
+    """Make `run_dir` this run's own and return the checkpoint to go on from, if there is one.
+
+    Raises:
+        ValueError: the directory holds a run and `resume` is not given, or holds one of another configuration, or
+            something else than a run, or its checkpoint cannot be read.
+        OSError: the directory cannot be written.
+    """
+    if run_dir.exists() and not run_dir.is_dir():
+        raise ValueError(f"{run_dir} is a file; a run needs a directory")
+    if (run_dir / CONFIG).is_file():
+        if not resume:
+            raise ValueError(f"{run_dir} already holds a run: add --resume to go on with it, or choose another --run-dir")
+        _require_same(read_config(run_dir), config, run_dir)
+        checkpoint = load(run_dir / LAST) if (run_dir / LAST).exists() else None
+        if checkpoint is not None:
+            _require_same(Config.from_dict(checkpoint.config), config, run_dir / LAST)
+        return checkpoint
+    if run_dir.is_dir() and any(run_dir.iterdir()):
+        raise ValueError(f"{run_dir} is not empty and holds no run: choose another --run-dir")
+    run_dir.mkdir(parents=True, exist_ok=True)
+    document = {"config": config.to_dict(), **_provenance()}
+    write_atomically(run_dir / CONFIG, (json.dumps(document, indent=2) + "\n").encode())
+    return None
+
+
+def read_config(run_dir: Path) -> Config:
+    """The configuration of the run in `run_dir`. Raises ValueError if there is none, or it cannot be understood."""
+    path = run_dir / CONFIG
+    if not path.is_file():
+        raise ValueError(f"{run_dir} holds no run: there is no {CONFIG} in it")
+    try:
+        return Config.from_dict(json.loads(path.read_text())["config"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not a configuration of metarl: {error}") from error
+
+
+def read_parameters(run_dir: Path, which: str) -> Checkpoint:
+    """The `last` or `best` checkpoint of a run. Raises ValueError if it is missing, damaged, or another run's."""
+    path = run_dir / {"last": LAST, "best": BEST}[which]
+    checkpoint = load(path)
+    _require_same(read_config(run_dir), Config.from_dict(checkpoint.config), path)
+    return checkpoint
+
+
+def _require_same(stored: Config, config: Config, where: Path) -> None:
+    ours, theirs = config.to_dict(), stored.to_dict()
+    for name in ours:
+        if name not in MAY_CHANGE and ours[name] != theirs[name]:
+            raise ValueError(
+                f"{where} belongs to another configuration: {name} is {theirs[name]} there and {ours[name]} here"
+            )
+
+
+def _provenance() -> dict[str, Any]:
+    """Versions of what computes, and the commit of the source tree, if it is one."""
+    packages = ("metarl", "torch", "numpy", "scipy", "gymnasium", "mujoco")
+    git = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return {
+        "versions": {name: importlib.metadata.version(name) for name in packages},
+        "git_commit": git.stdout.strip() or None,
+    }
