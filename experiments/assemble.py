@@ -63,6 +63,7 @@ def make_problem(config: Config) -> MetaRL:
             discount=config.discount,
             gae_lambda=config.gae_lambda,
             evaluation_episodes=config.evaluation_episodes,
+            evaluation_counting=config.evaluation_counting,
         ),
         seed=config.seed,
         first_order=config.first_order,

@@ -29,6 +29,8 @@ class Arguments:
     """Number of held-out tasks."""
     episodes: int | None = None
     """Episodes per task and gradient step."""
+    counting: Literal["episodes", "timesteps"] | None = None
+    """episodes: every complete episode counts. timesteps: as the authors counted (see train.py --help)."""
     checkpoint: Literal["last", "best"] | None = None
     """best: the parameters with the best training return after adaptation. last: those of the last iteration."""
 
@@ -41,6 +43,7 @@ def main(arguments: Arguments) -> None:
         "evaluation_step_sizes": arguments.step_sizes,
         "evaluation_tasks": arguments.tasks,
         "evaluation_episodes": arguments.episodes,
+        "evaluation_counting": arguments.counting,
         "evaluation_checkpoint": arguments.checkpoint,
     }
     config = dataclasses.replace(config, **{name: value for name, value in overrides.items() if value is not None})

@@ -26,6 +26,7 @@ NAVIGATION_PAPER = Config(
     evaluation_steps=4,
     evaluation_step_sizes=(0.5, 0.25),
     evaluation_episodes=40,
+    evaluation_counting="timesteps",
     published_tasks=True,
 )
 

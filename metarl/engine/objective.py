@@ -90,7 +90,7 @@ class MetaObjective:
         divergence = self._divergence
 
         def one_task(support: Sequence[Batch], query: Batch, old_outputs: Outputs) -> tuple[Tensor, Tensor]:
-            outputs = self.functions.predict(self._adapt(theta, support), query)
+            outputs = self.functions.predict(self.adapt(theta, support), query)
             return self.functions.outer_loss(outputs, query), divergence(old_outputs, outputs, query)
 
         losses, divergences = vmap(one_task)(self.support, self.query, self._old_outputs)
@@ -115,10 +115,10 @@ class MetaObjective:
         if kind not in CURVATURES:
             raise ValueError(f"unknown curvature {kind!r}: choose one of {', '.join(CURVATURES)}")
         divergence, product = self._divergence, CURVATURES[kind]
-        support, query, correction = self._curvature_data(theta, fraction)
+        support, query, correction = self.curvature_data(theta, fraction)
 
         def predict(params: Params, support_i: Sequence[Batch], query_i: Batch, correction_i: Params) -> Outputs:
-            return self.functions.predict(add(self._adapt(params, support_i), correction_i), query_i)
+            return self.functions.predict(add(self.adapt(params, support_i), correction_i), query_i)
 
         with torch.no_grad():
             old_outputs = vmap(lambda *task: predict(theta, *task))(support, query, correction)
@@ -141,8 +141,8 @@ class MetaObjective:
 
         return matvec
 
-    def _curvature_data(self, theta: Params, fraction: float) -> tuple[tuple[Batch, ...], Batch, Params]:
-        """Support and query at the given fraction, and what to add to parameters adapted on that support."""
+    def curvature_data(self, theta: Params, fraction: float) -> tuple[tuple[Batch, ...], Batch, Params]:
+        """Support and query at the given fraction, and what to add to each task's parameters adapted on that support."""
         if fraction == 1.0:
             return self.support, self.query, {name: leaf.new_zeros(self._local_tasks) for name, leaf in theta.items()}
         if self.functions.subset is None:
@@ -151,11 +151,12 @@ class MetaObjective:
         support = tuple(vmap(lambda batch: subset(batch, fraction))(batch) for batch in self.support)
         query = vmap(lambda batch: subset(batch, fraction))(self.query)
         with torch.no_grad():
-            adapt_stacked = vmap(lambda batches: self._adapt(theta, batches))
+            adapt_stacked = vmap(lambda batches: self.adapt(theta, batches))
             correction = add(adapt_stacked(self.support), adapt_stacked(support), scale=-1.0)
         return support, query, correction
 
-    def _adapt(self, theta: Params, support: Sequence[Batch]) -> Params:
+    def adapt(self, theta: Params, support: Sequence[Batch]) -> Params:
+        """theta' of one task, as every answer of this objective computes it."""
         return adapt(theta, self.rule, self.functions.inner_loss, support, first_order=self.first_order)
 
     @property
@@ -168,7 +169,7 @@ class MetaObjective:
     def _old_outputs(self) -> Outputs:
         """The old model's outputs on the query, through the same code path as the new one's."""
         with torch.no_grad():
-            return vmap(lambda s, q: self.functions.predict(self._adapt(self.theta_old, s), q))(
+            return vmap(lambda s, q: self.functions.predict(self.adapt(self.theta_old, s), q))(
                 self.support, self.query
             )
 

@@ -35,7 +35,7 @@ def adam(
 
     def init(theta: Params) -> State:
         zeros = torch.zeros_like(ravel(theta))
-        return {"step": torch.zeros(()), "mean": zeros, "square": zeros.clone()}
+        return {"step": torch.zeros((), dtype=torch.float64), "mean": zeros, "square": zeros.clone()}
 
     def step(theta: Params, state: State, objective: MetaObjective) -> tuple[Params, State, Info]:
         loss, gradient = objective.loss_and_gradient(theta)

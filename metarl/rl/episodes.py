@@ -26,8 +26,13 @@ class Episodes(NamedTuple):
 
     @property
     def num_steps(self) -> Tensor:
-        """Valid timesteps of each episode [M, E]."""
+        """Valid timesteps of each episode [M, E]; 0 marks an episode that does not count."""
         return self.mask.sum(1)
+
+    def average(self, values: Tensor) -> Tensor:
+        """Mean over the episodes that count: [M, E] -> [M]."""
+        counts = (self.num_steps > 0).to(values)
+        return (values * counts).sum(1) / counts.sum(1)
 
 
 class PolicyBatch(NamedTuple):

@@ -20,7 +20,7 @@ from metarl.randomness import Purpose, numpy_generator, torch_generator
 from metarl.rl.advantages import policy_batch
 from metarl.rl.episodes import Episodes, PolicyBatch, every_nth_timestep
 from metarl.rl.losses import INNER_LOSSES, likelihood_ratio, mean_kl
-from metarl.rl.sampler import rollout
+from metarl.rl.sampler import ROLLOUTS, rollout
 
 
 
@@ -36,6 +36,7 @@ class RolloutSettings(NamedTuple):
     discount: float
     gae_lambda: float
     evaluation_episodes: int  # E in `evaluate`
+    evaluation_counting: str  # a key of `sampler.ROLLOUTS`
 
 
 class MetaRL:
@@ -135,14 +136,15 @@ class MetaRL:
         """
         count, settings = len(tasks), self.settings
         env = self._make_env(count * settings.evaluation_episodes)
+        gather = ROLLOUTS[settings.evaluation_counting]
         stacked, per_step, traces, spent = stack(theta, count), [], [], np.zeros(count)
         for step in range(steps + 1):
-            key = (seed, Purpose.EVALUATION_ROLLOUTS, 0, step)
-            episodes = rollout(env, self.policy, stacked, tasks, horizon=settings.horizon, key=key)
+            key = (seed, Purpose.EVALUATION_ROLLOUTS, step)
+            episodes = gather(env, self.policy, stacked, tasks, horizon=settings.horizon, key=key)
             per_step.append(
                 {
-                    "average_return": episodes.returns.mean(1).numpy(force=True),
-                    "achieved": episodes.achieved.mean(1).numpy(force=True),
+                    "average_return": episodes.average(episodes.returns).numpy(force=True),
+                    "achieved": episodes.average(episodes.achieved).numpy(force=True),
                     "adaptation_env_steps": spent.copy(),
                 }
             )

@@ -82,6 +82,49 @@ def rollout(
     return Episodes(*(x.to(like) for x in (observations, actions, log_probs, rewards, mask)), achieved, diverged)
 
 
+def rollout_timesteps(
+    env: VectorEnv,
+    policy: Model,
+    params: Params,
+    tasks: NDArray[np.float64],
+    *,
+    horizon: int,
+    key: Key,
+    first_task: int = 0,
+) -> Episodes:
+    """Episodes as the authors' release gathers them: E * T timesteps per task instead of E episodes.
+
+    Each of a task's E environments starts again as soon as its episode ends; gathering stops at the timestep at
+    which the completed episodes hold E * T timesteps, and what is unfinished then is dropped. Where episodes can end
+    early, short ones are over-represented: returns are comparable with the published curves, and biased.
+
+    Args and errors as of `rollout`. Returns rounds * E episodes per task; those that do not count are masked out.
+    """
+    rounds: list[Episodes] = []
+    while True:
+        episodes = rollout(
+            env, policy, params, tasks, horizon=horizon, key=(*key, len(rounds)), first_task=first_task
+        )
+        rounds.append(episodes)
+        lengths = torch.stack([one.num_steps for one in rounds], -1)  # [M, E, rounds]
+        finished_at = lengths.cumsum(-1)  # when an environment completes its episodes, counted in timesteps
+        budget = lengths.shape[1] * horizon
+        stop = torch.stack([_stop_time(*task, budget) for task in zip(lengths, finished_at, strict=True)])  # [M]
+        if (finished_at[..., -1] >= stop[:, None]).all():
+            break
+    counted = (finished_at <= stop[:, None, None]).to(lengths).movedim(-1, 1).flatten(1)  # [M, rounds * E]
+    whole = Episodes(*(torch.cat(fields, 1 if fields[0].dim() == 2 else 2) for fields in zip(*rounds, strict=True)))
+    weight = counted[:, None, :]
+    return whole._replace(mask=whole.mask * weight, rewards=whole.rewards * weight)
+
+
+def _stop_time(lengths: Tensor, finished_at: Tensor, budget: int) -> Tensor:
+    """The first time at which completed episodes hold `budget` timesteps; infinite if they never do. All [E, rounds]."""
+    times, order = finished_at.flatten().sort()
+    enough = lengths.flatten()[order].cumsum(0) >= budget
+    return times[enough.nonzero()[0, 0]] if enough.any() else torch.full_like(times[0], torch.inf)
+
+
 def _act(policy: Model) -> Callable[[Params, Tensor, Tensor], tuple[Tensor, Tensor]]:
     """The policy of one task: observations [E, O], standard normal noise [E, A] -> actions [E, A], log_probs [E]."""
 
@@ -101,3 +144,6 @@ def _randomness(
     noise = np.stack([np.random.default_rng(s).standard_normal(shape, np.float32) for s in sequences])
     seeds = [int(seed) for s in sequences for seed in s.spawn(1)[0].generate_state(shape[1], np.uint64)]
     return noise, seeds
+
+
+ROLLOUTS: dict[str, Callable[..., Episodes]] = {"episodes": rollout, "timesteps": rollout_timesteps}

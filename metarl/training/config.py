@@ -87,6 +87,9 @@ class Config:
     """Held-out tasks at evaluation."""
     evaluation_episodes: int = 20
     """Episodes per task and gradient step at evaluation."""
+    evaluation_counting: Literal["episodes", "timesteps"] = "episodes"
+    """episodes: complete episodes, every one counts. timesteps: as the authors' release counts, episodes x horizon
+    timesteps with immediate restarts, which over-represents episodes that end early."""
     evaluation_checkpoint: Literal["best", "last"] = "best"
     """Which parameters to evaluate: those with the best training return after adaptation, or the last."""
     published_tasks: bool = False

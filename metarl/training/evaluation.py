@@ -81,6 +81,7 @@ def write_evaluation(
         "iteration": iteration,
         "tasks": count,
         "episodes": config.evaluation_episodes,
+        "counting": config.evaluation_counting,
         "published_tasks": config.published_tasks,
         "step_sizes": list(config.evaluation_step_sizes),
         "steps": summaries,

@@ -1,0 +1,113 @@
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from metarl.engine.inner import RULES, sgd
+from metarl.engine.model import Model, from_module, mlp
+from metarl.engine.objective import MetaObjective, TaskFunctions
+from metarl.engine.params import Params
+from metarl.rl.episodes import PolicyBatch, every_nth_timestep
+from metarl.rl.losses import likelihood_ratio, mean_kl, policy_gradient
+from metarl.rl.policies import gaussian_mlp
+
+TASKS = 3
+
+torch.set_num_threads(1)
+
+
+class Regression(NamedTuple):
+    inputs: Tensor  # [M, N, 2]
+    targets: Tensor  # [M, N, 2]
+
+
+def double(params: Params) -> Params:
+    return {name: leaf.double() for name, leaf in params.items()}
+
+
+def parameters(model: Model) -> Params:
+    """Initial parameters in float64, moved off the kinks that zero biases put a ReLU network on."""
+    theta = double(model.init(generator(0)))
+    g = generator(1)
+    return {name: leaf + 0.1 * torch.randn(leaf.shape, generator=g, dtype=torch.float64) for name, leaf in theta.items()}
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def regression(seed: int, tasks: int = TASKS, points: int = 6) -> Regression:
+    g = generator(seed)
+    return Regression(*(torch.randn(tasks, points, 2, generator=g, dtype=torch.float64) for _ in range(2)))
+
+
+def policy_data(seed: int, tasks: int = TASKS, horizon: int = 5, episodes: int = 4) -> PolicyBatch:
+    """Random policy data [M, T, E, ...], some of it masked; behaviour log-probabilities near those of a fresh policy."""
+    g = generator(seed)
+
+    def randn(*size: int) -> Tensor:
+        return torch.randn(tasks, horizon, episodes, *size, generator=g, dtype=torch.float64)
+
+    lengths = torch.randint(1, horizon + 1, (tasks, 1, episodes), generator=g)
+    mask = (torch.arange(horizon)[None, :, None] < lengths).double()
+    return PolicyBatch(randn(2), randn(2), -2.5 + 0.1 * randn(), randn() * mask, mask)
+
+
+class Net(nn.Module):
+    """A module with a normalisation layer whose scale is adapted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(2, 4), nn.LayerNorm(4), nn.Tanh(), nn.Linear(4, 2))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.layers(inputs)
+
+
+MODELS = {
+    "mlp_tanh": lambda: mlp((2, 4, 2), "tanh"),
+    "mlp_relu": lambda: mlp((2, 4, 4, 2), "relu"),
+    "module_layer_norm": lambda: from_module(Net()),
+}
+
+
+@pytest.fixture(params=sorted(MODELS))
+def model(request: pytest.FixtureRequest) -> Model:
+    torch.manual_seed(0)  # torch.nn.Module initialises itself from the global generator
+    return MODELS[request.param]()
+
+
+@pytest.fixture(params=sorted(RULES))
+def rule_name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(params=["tanh", "relu"])
+def policy(request: pytest.FixtureRequest) -> Model:
+    return gaussian_mlp(2, 2, hidden_sizes=(8, 8), activation=request.param, initial_std=0.7)
+
+
+def policy_objective(
+    policy: Model,
+    theta: Params,
+    *,
+    inner_steps: int = 1,
+    first_order: bool = False,
+    repeat: int = 1,
+    dtype: torch.dtype = torch.float64,
+) -> MetaObjective:
+    """MAML-RL's objective on random data; `repeat` writes every timestep so many times."""
+    functions = TaskFunctions(
+        inner_loss=lambda params, batch: policy_gradient(policy.apply(params, batch.observations), batch),
+        predict=lambda params, batch: policy.apply(params, batch.observations),
+        outer_loss=likelihood_ratio,
+        divergence=mean_kl,
+        subset=every_nth_timestep,
+    )
+
+    def data(seed: int) -> PolicyBatch:
+        return PolicyBatch(*(field.repeat_interleave(repeat, dim=1).to(dtype) for field in policy_data(seed)))
+
+    support = [data(seed) for seed in range(inner_steps)]
+    return MetaObjective(theta, sgd([0.1]), functions, support, data(9), num_tasks=TASKS, first_order=first_order)

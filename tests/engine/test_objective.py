@@ -1,0 +1,243 @@
+import pytest
+import torch
+from conftest import TASKS, Regression, generator, parameters, policy_objective, regression
+from oracles import loop_meta_gradient, loop_meta_loss
+from torch import Tensor
+
+from metarl.engine.inner import sgd
+from metarl.engine.model import Model, mlp
+from metarl.engine.objective import MetaObjective, TaskFunctions
+from metarl.engine.params import Params, add, ravel, unravel
+from metarl.engine.trust_region import CURVATURES, conjugate_gradient
+from metarl.rl.episodes import PolicyBatch
+from metarl.rl.losses import likelihood_ratio, mean_kl
+from metarl.rl.policies import gaussian_mlp
+
+
+def dense_hessian(objective: MetaObjective, theta: Params) -> Tensor:
+    """Hessian of the mean KL at the adapted policies, by double backward through a Python loop, [P, P]."""
+    functions = objective.functions
+
+    def divergence(params: Params, batch: PolicyBatch) -> Tensor:
+        new = functions.predict(params, batch)
+        return mean_kl(type(new)(*(field.detach() for field in new)), new, batch)
+
+    def kl(vector: Tensor) -> Tensor:
+        params = unravel(vector, theta)
+        return loop_meta_loss(
+            params, (0.1,), functions.inner_loss, divergence, objective.support, objective.query, TASKS
+        )
+
+    return torch.autograd.functional.hessian(kl, ravel(theta))
+
+
+@pytest.mark.parametrize("inner_steps", [0, 1, 2])
+@pytest.mark.parametrize("first_order", [False, True])
+def test_policy_meta_gradient_equals_a_loop_over_tasks(policy: Model, inner_steps: int, first_order: bool) -> None:
+    theta = parameters(policy)
+    objective = policy_objective(policy, theta, inner_steps=inner_steps, first_order=first_order)
+
+    def outer_loss(params: Params, batch: PolicyBatch) -> Tensor:
+        return likelihood_ratio(policy.apply(params, batch.observations), batch)
+
+    expected_loss, expected = loop_meta_gradient(
+        theta,
+        (0.1,),
+        objective.functions.inner_loss,
+        outer_loss,
+        objective.support,
+        objective.query,
+        TASKS,
+        first_order=first_order,
+    )
+    loss, gradient = objective.loss_and_gradient(theta)
+    assert loss == pytest.approx(expected_loss.item(), rel=1e-12)
+    torch.testing.assert_close(gradient, expected, rtol=1e-10, atol=1e-13)
+    assert objective.loss_and_divergence(theta) == (pytest.approx(loss, rel=1e-12), 0.0)
+
+
+def test_divergence_is_measured_at_the_adapted_policies(policy: Model) -> None:
+    theta = parameters(policy)
+    objective = policy_objective(policy, theta)
+    direction = unravel(torch.randn(ravel(theta).shape, generator=generator(3), dtype=torch.float64), theta)
+    moved = add(theta, direction, 1e-4)
+    _, divergence = objective.loss_and_divergence(moved)
+    quadratic = 0.5 * 1e-8 * ravel(direction).dot(objective.curvature(theta, "exact")(ravel(direction))).item()
+    assert divergence == pytest.approx(quadratic, rel=1e-2)
+    assert divergence > 0
+
+
+@pytest.mark.parametrize("kind", ["exact", "gauss_newton"])
+def test_curvature_equals_the_dense_hessian(policy: Model, kind: str) -> None:
+    theta = parameters(policy)
+    objective = policy_objective(policy, theta)
+    dense, matvec = dense_hessian(objective, theta), objective.curvature(theta, kind)
+    for seed in range(3):
+        v = torch.randn(len(dense), generator=generator(seed), dtype=torch.float64)
+        torch.testing.assert_close(matvec(v), dense @ v, rtol=1e-9, atol=1e-9 * (dense @ v).norm().item())
+
+
+def test_curvature_kinds_agree_on_a_smooth_policy() -> None:
+    """Issue's criterion: tanh, float64; Gauss-Newton to 1e-9, symmetric differences to 1e-6."""
+    policy = gaussian_mlp(2, 2, hidden_sizes=(8, 8), activation="tanh")
+    theta = parameters(policy)
+    objective = policy_objective(policy, theta)
+    exact = objective.curvature(theta, "exact")
+    bounds = {"gauss_newton": ({}, 1e-9), "symmetric": ({"epsilon": 1e-4}, 1e-6), "forward": ({"epsilon": 1e-6}, 1e-4)}
+    assert {*bounds, "exact"} == set(CURVATURES)
+    for kind, (options, bound) in bounds.items():
+        for seed in range(3):
+            v = torch.randn(ravel(theta).shape, generator=generator(seed), dtype=torch.float64)
+            expected = exact(v)
+            error = (objective.curvature(theta, kind, **options)(v) - expected).norm() / expected.norm()
+            assert error < bound, (kind, error)
+
+
+def test_curvature_does_not_depend_on_the_length_of_the_vector_beyond_scale() -> None:
+    """Finite differences scale their step by 1 / norm(v): a tiny residual is as well resolved as a large gradient."""
+    policy = gaussian_mlp(2, 2, hidden_sizes=(8, 8), activation="tanh")
+    theta = policy.init(generator(0))
+    objective = policy_objective(policy, theta, dtype=torch.float32)
+    matvec = objective.curvature(theta, "symmetric")
+    v = torch.randn(ravel(theta).shape, generator=generator(0), dtype=torch.float64)
+    torch.testing.assert_close(matvec(1e-6 * v), 1e-6 * matvec(v), rtol=1e-2, atol=1e-9)
+
+
+def test_subset_curvature_of_everything_is_the_curvature(policy: Model) -> None:
+    """With the fraction's data repeated to the full size, subset and full curvature are the same numbers."""
+    theta = parameters(policy)
+    objective = policy_objective(policy, theta)
+    doubled = policy_objective(policy, theta, repeat=2)
+    v = torch.randn(ravel(theta).shape, generator=generator(0), dtype=torch.float64)
+    full = objective.curvature(theta, "exact")(v)
+    torch.testing.assert_close(doubled.curvature(theta, "exact", 0.5)(v), full, rtol=1e-10, atol=1e-14)
+
+
+def test_subset_curvature_keeps_the_adapted_parameters_of_all_data() -> None:
+    """The policy that the KL is taken at is adapted on all timesteps: only its derivative sees the subset."""
+    policy = gaussian_mlp(2, 2, hidden_sizes=(8,), activation="tanh")
+    theta = parameters(policy)
+    objective = policy_objective(policy, theta)
+    support, query, correction = objective.curvature_data(theta, 0.5)
+    assert support[0].mask.shape == query.mask.shape == (TASKS, 3, 4)
+    for i in range(TASKS):
+        all_data, part = (
+            objective.adapt(theta, [type(b)(*(leaf[i] for leaf in b)) for b in batches])
+            for batches in (objective.support, support)
+        )
+        corrected = add(part, {name: leaf[i] for name, leaf in correction.items()})
+        torch.testing.assert_close(corrected, all_data, rtol=0, atol=1e-15)
+
+
+def test_one_engine_for_supervised_and_reinforcement() -> None:
+    """The same toy loss, once as a regression and once dressed as a policy batch, gives identical meta-gradients."""
+    model = mlp((2, 4, 2), "tanh")
+    theta = parameters(model)
+
+    def squared(outputs: Tensor, targets: Tensor) -> Tensor:
+        return ((outputs - targets) ** 2).mean()
+
+    supervised = TaskFunctions(
+        inner_loss=lambda params, batch: squared(model.apply(params, batch.inputs), batch.targets),
+        predict=lambda params, batch: model.apply(params, batch.inputs),
+        outer_loss=lambda outputs, batch: squared(outputs, batch.targets),
+    )
+    reinforcement = TaskFunctions(
+        inner_loss=lambda params, batch: squared(model.apply(params, batch.observations), batch.actions),
+        predict=lambda params, batch: model.apply(params, batch.observations),
+        outer_loss=lambda outputs, batch: squared(outputs, batch.actions),
+    )
+
+    def as_policy_batch(batch: Regression) -> PolicyBatch:
+        ones = torch.ones(batch.inputs.shape[:2], dtype=torch.float64)
+        return PolicyBatch(batch.inputs, batch.targets, ones, ones, ones)
+
+    support, query = regression(0), regression(1)
+    one = MetaObjective(theta, sgd([0.1]), supervised, [support], query, num_tasks=TASKS)
+    other = MetaObjective(
+        theta, sgd([0.1]), reinforcement, [as_policy_batch(support)], as_policy_batch(query), num_tasks=TASKS
+    )
+    (loss, gradient), (other_loss, other_gradient) = one.loss_and_gradient(theta), other.loss_and_gradient(theta)
+    assert loss == other_loss
+    assert all(torch.equal(gradient[name], other_gradient[name]) for name in theta)
+
+
+def test_masked_timesteps_have_no_influence(policy: Model) -> None:
+    theta = parameters(policy)
+    clean = policy_objective(policy, theta)
+
+    def soil(batch: PolicyBatch) -> PolicyBatch:
+        bad = batch.mask == 0
+        return batch._replace(
+            observations=batch.observations.masked_fill(bad[..., None], 50.0),
+            actions=batch.actions.masked_fill(bad[..., None], -3.0),
+            log_probs=batch.log_probs.masked_fill(bad, -1.0),
+            advantages=batch.advantages.masked_fill(bad, 7.0),
+        )
+
+    soiled = MetaObjective(
+        theta, clean.rule, clean.functions, [soil(b) for b in clean.support], soil(clean.query), num_tasks=TASKS
+    )
+    v = torch.randn(ravel(theta).shape, generator=generator(0), dtype=torch.float64)
+    torch.testing.assert_close(soiled.loss_and_gradient(theta), clean.loss_and_gradient(theta), rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(
+        soiled.curvature(theta, "gauss_newton")(v), clean.curvature(theta, "gauss_newton")(v), rtol=1e-12, atol=1e-14
+    )
+
+
+def test_sums_are_reduced_and_divided_by_the_global_number_of_tasks(policy: Model) -> None:
+    """Two halves of a meta-batch, summed by `reduce`, answer as the whole does."""
+    theta = parameters(policy)
+    whole = policy_objective(policy, theta)
+    partial: list[Tensor] = []
+
+    def shard(start: int, stop: int, reduce) -> MetaObjective:  # noqa: ANN001
+        def part(batch: PolicyBatch) -> PolicyBatch:
+            return PolicyBatch(*(field[start:stop] for field in batch))
+
+        support = [part(batch) for batch in whole.support]
+        return MetaObjective(
+            theta, whole.rule, whole.functions, support, part(whole.query), num_tasks=TASKS, reduce=reduce
+        )
+
+    def record(total: Tensor) -> Tensor:
+        partial.append(total)
+        return total
+
+    shard(0, 1, record).loss_and_gradient(theta)
+    rank0 = iter(partial.copy())
+    loss, gradient = shard(1, TASKS, lambda total: total + next(rank0)).loss_and_gradient(theta)
+    expected_loss, expected = whole.loss_and_gradient(theta)
+    assert loss == pytest.approx(expected_loss, rel=1e-12)
+    torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=1e-15)
+
+
+def test_what_a_problem_lacks_is_named() -> None:
+    model = mlp((2, 2), "tanh")
+    theta = parameters(model)
+    functions = TaskFunctions(
+        inner_loss=lambda params, batch: model.apply(params, batch.inputs).square().mean(),
+        predict=lambda params, batch: model.apply(params, batch.inputs),
+        outer_loss=lambda outputs, batch: outputs.square().mean(),
+    )
+    objective = MetaObjective(theta, sgd([0.1]), functions, [], regression(0), num_tasks=TASKS)
+    with pytest.raises(ValueError, match="no divergence: choose the outer optimiser adam"):
+        objective.loss_and_divergence(theta)
+    with pytest.raises(ValueError, match="unknown curvature 'newton': choose one of symmetric"):
+        objective.curvature(theta, "newton")
+    with pytest.raises(ValueError, match="no subsets"):
+        MetaObjective(
+            theta, sgd([0.1]), functions._replace(divergence=lambda old, new, batch: new.sum()), [], regression(0), num_tasks=TASKS
+        ).curvature(theta, "exact", 0.5)
+
+
+def test_conjugate_gradient_inverts_the_policy_curvature(policy: Model) -> None:
+    """On a real objective: (H + damping I) x = g, checked against the dense Hessian."""
+    theta = parameters(policy)
+    objective = policy_objective(policy, theta)
+    g = ravel(objective.loss_and_gradient(theta)[1])
+    solution = conjugate_gradient(
+        objective.curvature(theta, "gauss_newton"), g, iterations=500, tolerance=1e-24, damping=1e-2
+    )
+    dense = dense_hessian(objective, theta) + 1e-2 * torch.eye(len(g), dtype=torch.float64)
+    torch.testing.assert_close(solution.x, torch.linalg.solve(dense, g), rtol=1e-6, atol=1e-8)

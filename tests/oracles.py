@@ -1,0 +1,52 @@
+"""Independent references: written with torch.autograd and Python loops, sharing no code with the engine."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from metarl.engine.params import Params
+
+
+def task(batch: Any, index: int) -> Any:
+    """The batch of one task, out of a batch with a leading task axis."""
+    return tree_map(lambda leaf: leaf[index], batch)
+
+
+def loop_meta_loss(
+    theta: Params,
+    step_sizes: Sequence[float],
+    inner_loss: Callable[[Params, Any], Tensor],
+    outer_loss: Callable[[Params, Any], Tensor],
+    support: Sequence[Any],
+    query: Any,
+    tasks: int,
+    *,
+    first_order: bool = False,
+) -> Tensor:
+    """Algorithm 1 with a Python loop over tasks and double backward."""
+    total = torch.zeros((), dtype=torch.float64)
+    for i in range(tasks):
+        adapted = dict(theta)
+        for step, batch in enumerate(support):
+            loss = inner_loss(adapted, task(batch, i))
+            names = list(adapted)
+            gradients = torch.autograd.grad(
+                loss, [adapted[n] for n in names], create_graph=not first_order, allow_unused=True
+            )
+            alpha = step_sizes[min(step, len(step_sizes) - 1)]
+            adapted = {n: adapted[n] - alpha * g if g is not None else adapted[n] for n, g in zip(names, gradients, strict=True)}
+        total = total + outer_loss(adapted, task(query, i))
+    return total / tasks
+
+
+def loop_meta_gradient(theta: Params, *arguments: Any, **options: Any) -> tuple[Tensor, Params]:
+    """Loss and gradient of `loop_meta_loss` by one backward pass."""
+    leaves = {name: leaf.detach().clone().requires_grad_() for name, leaf in theta.items()}
+    loss = loop_meta_loss(leaves, *arguments, **options)
+    gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+    return loss.detach(), {
+        name: torch.zeros_like(leaf) if g is None else g for (name, leaf), g in zip(leaves.items(), gradients, strict=True)
+    }
