@@ -27,6 +27,7 @@ NAVIGATION_PAPER = Config(
     evaluation_step_sizes=(0.5, 0.25),
     evaluation_episodes=40,
     evaluation_counting="timesteps",
+    evaluation_checkpoint="last",  # the published iterate is the 100th
     published_tasks=True,
 )
 

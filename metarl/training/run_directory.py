@@ -10,7 +10,7 @@ from metarl.training.checkpoint import Checkpoint, load, write_atomically
 from metarl.training.config import Config
 
 CONFIG, METRICS, LAST, BEST = "config.json", "metrics.csv", "checkpoint.pt", "best.pt"
-MAY_CHANGE = {"iterations", "device", "evaluate_every", "checkpoint_every"}  # on resume: not part of the numbers
+MAY_CHANGE = {"iterations", "device", "evaluate_every", "checkpoint_every", "published_tasks"}  # on resume
 
 
 def claim(run_dir: Path, config: Config, *, resume: bool) -> Checkpoint | None:
@@ -61,7 +61,8 @@ def read_parameters(run_dir: Path, which: str) -> Checkpoint:
 def _require_same(stored: Config, config: Config, where: Path) -> None:
     ours, theirs = config.to_dict(), stored.to_dict()
     for name in ours:
-        if name not in MAY_CHANGE and ours[name] != theirs[name]:
+        free = name in MAY_CHANGE or name.startswith("evaluation_")  # no part of the training's numbers
+        if not free and ours[name] != theirs[name]:
             raise ValueError(
                 f"{where} belongs to another configuration: {name} is {theirs[name]} there and {ours[name]} here"
             )
