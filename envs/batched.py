@@ -34,9 +34,7 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
 
     metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": []}  # noqa: RUF012
 
-    def __init__(
-        self, family: str, num_envs: int = 1, *, task_in_observation: bool = False, **options: object
-    ) -> None:
+    def __init__(self, family: str, num_envs: int = 1, *, task_in_observation: bool = False, **options: object) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1; got {num_envs}")
         self.family = make_family(family, **options)
@@ -62,7 +60,7 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         return self._states.copy()
 
     def sample_tasks(self, rng: np.random.Generator, n: int) -> Array:
-        """n tasks from the training distribution, [n, k]."""
+        """N tasks from the training distribution, [n, k]."""
         return self.family.sample_tasks(rng, n)
 
     def reset(
@@ -175,7 +173,7 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         return array
 
     def _checked_actions(self, actions: ArrayLike, running: NDArray[np.intp]) -> Array:
-        array, expected = np.asarray(actions, dtype=np.float64), (self.num_envs, *self.single_action_space.shape)
+        array, expected = np.asarray(actions, dtype=np.float64), self.action_space.shape
         if array.shape != expected:
             raise ValueError(f"actions must have shape {expected}; got {array.shape}")
         finite = np.isfinite(array[running]).all(1)

@@ -18,16 +18,28 @@ Mask = NDArray[np.bool_]
 class TaskFamily(ABC):
     """A Markov decision process per task row; subclasses are frozen dataclasses whose fields are the options."""
 
-    observation_space: Box  # of one environment, shape (O,)
-    action_space: Box  # of one environment, Box(-1, 1, (A,))
-    task_space: Box  # of one task, shape (k,): every task must lie inside
     task_names: tuple[str, ...]  # k names with units
     achieved_name: str  # what `achieved` measures, with its unit
     horizon: int  # timesteps after which an episode is truncated
 
+    @property
+    @abstractmethod
+    def observation_space(self) -> Box:
+        """Of one environment, shape (O,), float64."""
+
+    @property
+    @abstractmethod
+    def action_space(self) -> Box:
+        """Of one environment, Box(-1, 1, (A,), float64)."""
+
+    @property
+    @abstractmethod
+    def task_space(self) -> Box:
+        """Of one task, shape (k,): every task must lie inside."""
+
     @abstractmethod
     def sample_tasks(self, rng: np.random.Generator, n: int) -> Array:
-        """n rows of the training distribution, [n, k]."""
+        """N rows of the training distribution, [n, k]."""
 
     @abstractmethod
     def initial_state(self, tasks: Array, rngs: Sequence[np.random.Generator]) -> Array:

@@ -1,7 +1,7 @@
 """From a configuration to the objects it names: environments, policy, inner rule, problem, outer optimiser."""
 
 import functools
-from typing import cast
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -25,10 +25,9 @@ def make_env(config: Config, num_envs: int) -> VectorEnv:
     Raises:
         ValueError: an unknown environment, or an option it does not have.
     """
+    options: dict[str, Any] = {"horizon": config.horizon, **config.environment_options}
     try:
-        return gymnasium.make_vec(
-            config.environment, num_envs=num_envs, horizon=config.horizon, **config.environment_options
-        )
+        return gymnasium.make_vec(config.environment, num_envs=num_envs, **options)
     except gymnasium.error.Error as error:
         raise ValueError(f"environment {config.environment!r}: {error}") from error
 

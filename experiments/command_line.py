@@ -4,7 +4,7 @@ import contextlib
 import io
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
@@ -12,23 +12,22 @@ import torch
 Arguments = TypeVar("Arguments")
 
 
-def run(parse: Callable[[], Arguments], main: Callable[[Arguments], None]) -> None:
-    """Parse the command line, then run `main`; a user's mistake (ValueError, OSError) ends in one line on stderr."""
+def run(parse: Callable[[Sequence[str]], Arguments], main: Callable[[Arguments], None], argv: Sequence[str]) -> None:
+    """Parse the arguments, then run `main`; a user's mistake (ValueError, OSError) ends in one line and status 2."""
     torch.set_num_threads(1)  # small models: a second OpenMP thread spins more than it helps (PAPER.md 5.16)
     try:
-        arguments = _parse(parse)
-        main(arguments)
+        main(_parse(parse, argv))
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
 
 
-def _parse(parse: Callable[[], Arguments]) -> Arguments:
-    """tyro's own errors are boxes of several lines: keep what they say."""
+def _parse(parse: Callable[[Sequence[str]], Arguments], argv: Sequence[str]) -> Arguments:
+    """Tyro's own errors are boxes of several lines: keep what they say."""
     stderr = io.StringIO()
     try:
         with contextlib.redirect_stderr(stderr):
-            return parse()
+            return parse(argv)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise

@@ -1,6 +1,8 @@
 """Score a run on held-out tasks: python experiments/evaluate.py RUN_DIR [--gradient-steps K] [--tasks N] ..."""
 
 import dataclasses
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -53,8 +55,8 @@ def main(arguments: Arguments) -> None:
     theta = {name: leaf.to(config.device) for name, leaf in checkpoint.theta.items()}
     result = evaluate(problem, theta, config, tasks)
     steps = write_evaluation(arguments.run_dir, config, result, tasks, iteration=checkpoint.iteration)
-    title = f"{arguments.run_dir}: {config.evaluation_checkpoint} checkpoint, iteration {checkpoint.iteration}, {len(tasks)} tasks"
-    Console().print(_table(title, steps))
+    which = f"{config.evaluation_checkpoint} checkpoint, iteration {checkpoint.iteration}"
+    Console().print(_table(f"{arguments.run_dir}: {which}, {len(tasks)} tasks", steps))
 
 
 def _table(title: str, steps: list[dict[str, Any]]) -> Table:
@@ -75,5 +77,10 @@ def _table(title: str, steps: list[dict[str, Any]]) -> Table:
     return table
 
 
+def command(argv: Sequence[str]) -> None:
+    """The script: its arguments without its name."""
+    run(lambda args: tyro.cli(Arguments, prog="experiments/evaluate.py", description=__doc__, args=args), main, argv)
+
+
 if __name__ == "__main__":
-    run(lambda: tyro.cli(Arguments, prog="experiments/evaluate.py", description=__doc__), main)
+    command(sys.argv[1:])

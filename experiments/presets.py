@@ -33,5 +33,8 @@ NAVIGATION_PAPER = Config(
 
 PRESETS: dict[str, tuple[str, Config]] = {
     "navigation": ("2D navigation as the paper's text has it: squared distance, step size 0.1", NAVIGATION),
-    "navigation-paper": ("2D navigation as the published run: distance, step size 0.5, 100 iterations", NAVIGATION_PAPER),
+    "navigation-paper": (
+        "2D navigation as the published run: distance, step size 0.5, 100 iterations",
+        NAVIGATION_PAPER,
+    ),
 }

@@ -1,6 +1,7 @@
-"""Meta-train: python experiments/train.py PRESET [flags]. `--help` lists the presets, `PRESET --help` every flag."""
+"""Meta-train: python experiments/train.py PRESET [flags]. PRESET --help shows every flag with its default."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,10 +27,10 @@ class Arguments:
     """Go on with the run in that directory, from its last checkpoint."""
 
 
-def parse() -> Arguments:
+def parse(argv: Sequence[str]) -> Arguments:
     """The command line, as one of the presets with its flags."""
     choices = {name: (description, Arguments(config)) for name, (description, config) in PRESETS.items()}
-    return tyro.extras.overridable_config_cli(choices, prog="experiments/train.py")
+    return tyro.extras.overridable_config_cli(choices, prog="experiments/train.py", description=__doc__, args=argv)
 
 
 def main(arguments: Arguments) -> None:
@@ -43,5 +44,10 @@ def main(arguments: Arguments) -> None:
     console.print(f"evaluate: {sys.executable} experiments/evaluate.py {run_dir}", highlight=False, soft_wrap=True)
 
 
+def command(argv: Sequence[str]) -> None:
+    """The script: its arguments without its name."""
+    run(parse, main, argv)
+
+
 if __name__ == "__main__":
-    run(parse, main)
+    command(sys.argv[1:])

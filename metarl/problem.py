@@ -37,8 +37,6 @@ class Problem(Protocol):
         """Sample tasks and data, adapt, and build the objective of this iteration's outer step."""
         ...
 
-    def evaluate(
-        self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], seed: int
-    ) -> Evaluation:
+    def evaluate(self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], seed: int) -> Evaluation:
         """Score theta on tasks [N, k] after 0 .. `steps` gradient steps of `rule`."""
         ...

@@ -30,7 +30,9 @@ def parameters(model: Model) -> Params:
     """Initial parameters in float64, moved off the kinks that zero biases put a ReLU network on."""
     theta = double(model.init(generator(0)))
     g = generator(1)
-    return {name: leaf + 0.1 * torch.randn(leaf.shape, generator=g, dtype=torch.float64) for name, leaf in theta.items()}
+    return {
+        name: leaf + 0.1 * torch.randn(leaf.shape, generator=g, dtype=torch.float64) for name, leaf in theta.items()
+    }
 
 
 def generator(seed: int) -> torch.Generator:
@@ -43,7 +45,7 @@ def regression(seed: int, tasks: int = TASKS, points: int = 6) -> Regression:
 
 
 def policy_data(seed: int, tasks: int = TASKS, horizon: int = 5, episodes: int = 4) -> PolicyBatch:
-    """Random policy data [M, T, E, ...], some of it masked; behaviour log-probabilities near those of a fresh policy."""
+    """Random policy data [M, T, E, ...], some of it masked; behaviour log_probs near a fresh policy's."""
     g = generator(seed)
 
     def randn(*size: int) -> Tensor:

@@ -37,7 +37,10 @@ def loop_meta_loss(
                 loss, [adapted[n] for n in names], create_graph=not first_order, allow_unused=True
             )
             alpha = step_sizes[min(step, len(step_sizes) - 1)]
-            adapted = {n: adapted[n] - alpha * g if g is not None else adapted[n] for n, g in zip(names, gradients, strict=True)}
+            adapted = {
+                n: adapted[n] - alpha * g if g is not None else adapted[n]
+                for n, g in zip(names, gradients, strict=True)
+            }
         total = total + outer_loss(adapted, task(query, i))
     return total / tasks
 
@@ -48,5 +51,6 @@ def loop_meta_gradient(theta: Params, *arguments: Any, **options: Any) -> tuple[
     loss = loop_meta_loss(leaves, *arguments, **options)
     gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
     return loss.detach(), {
-        name: torch.zeros_like(leaf) if g is None else g for (name, leaf), g in zip(leaves.items(), gradients, strict=True)
+        name: torch.zeros_like(leaf) if g is None else g
+        for (name, leaf), g in zip(leaves.items(), gradients, strict=True)
     }

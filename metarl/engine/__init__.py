@@ -1,0 +1,1 @@
+"""The meta-gradient engine: torch only, knows neither supervised nor reinforcement learning."""

@@ -30,7 +30,7 @@ def adapt(
     first_step: int = 0,
     first_order: bool = False,
 ) -> Params:
-    """theta' = U_K(... U_1(theta)): one inner step per batch, K = len(batches); K = 0 returns theta.
+    """Theta' = U_K(... U_1(theta)): one inner step per batch, K = len(batches); K = 0 returns theta.
 
     Args:
         meta: parameters to start from: theta, or an already adapted theta' with `first_step` > 0.

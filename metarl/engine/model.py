@@ -1,5 +1,6 @@
 """Models as pure functions: parameters are an argument, so that a task can have its own."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -35,7 +36,7 @@ def mlp(sizes: Sequence[int], activation: str) -> Model:
 
     def init(generator: torch.Generator) -> Params:
         params: Params = {}
-        for layer, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
             bound = (6 / (fan_in + fan_out)) ** 0.5
             params[f"weight{layer}"] = bound * (2 * torch.rand(fan_out, fan_in, generator=generator) - 1)
             params[f"bias{layer}"] = torch.zeros(fan_out)

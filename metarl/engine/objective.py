@@ -121,7 +121,7 @@ class MetaObjective:
             return self.functions.predict(add(self.adapt(params, support_i), correction_i), query_i)
 
         with torch.no_grad():
-            old_outputs = vmap(lambda *task: predict(theta, *task))(support, query, correction)
+            old_outputs = vmap(lambda s, q, c: predict(theta, s, q, c))(support, query, correction)
 
         def matvec(vector: Tensor) -> Tensor:
             direction = unravel(vector, theta)
@@ -142,7 +142,7 @@ class MetaObjective:
         return matvec
 
     def curvature_data(self, theta: Params, fraction: float) -> tuple[tuple[Batch, ...], Batch, Params]:
-        """Support and query at the given fraction, and what to add to each task's parameters adapted on that support."""
+        """Support and query at the given fraction, and what to add to each task's parameters adapted on it."""
         if fraction == 1.0:
             return self.support, self.query, {name: leaf.new_zeros(self._local_tasks) for name, leaf in theta.items()}
         if self.functions.subset is None:
@@ -156,7 +156,7 @@ class MetaObjective:
         return support, query, correction
 
     def adapt(self, theta: Params, support: Sequence[Batch]) -> Params:
-        """theta' of one task, as every answer of this objective computes it."""
+        """Theta' of one task, as every answer of this objective computes it."""
         return adapt(theta, self.rule, self.functions.inner_loss, support, first_order=self.first_order)
 
     @property
@@ -169,9 +169,7 @@ class MetaObjective:
     def _old_outputs(self) -> Outputs:
         """The old model's outputs on the query, through the same code path as the new one's."""
         with torch.no_grad():
-            return vmap(lambda s, q: self.functions.predict(self.adapt(self.theta_old, s), q))(
-                self.support, self.query
-            )
+            return vmap(lambda s, q: self.functions.predict(self.adapt(self.theta_old, s), q))(self.support, self.query)
 
     @property
     def _local_tasks(self) -> int:

@@ -28,9 +28,7 @@ class OuterOptimizer(NamedTuple):
     step: Callable[[Params, State, MetaObjective], tuple[Params, State, Info]]
 
 
-def adam(
-    *, learning_rate: float, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
-) -> OuterOptimizer:
+def adam(*, learning_rate: float, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> OuterOptimizer:
     """Adam on the meta-gradient (Kingma and Ba 2015, algorithm 1). A non-finite gradient leaves theta as it is."""
 
     def init(theta: Params) -> State:

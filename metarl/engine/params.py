@@ -24,13 +24,12 @@ def unravel(vector: Tensor, like: Params) -> Params:
         raise ValueError(f"a vector of shape {tuple(vector.shape)} cannot become {sum(sizes)} parameters")
     pieces = vector.split(sizes)
     return {
-        name: piece.reshape(leaf.shape).to(leaf.dtype)
-        for (name, leaf), piece in zip(like.items(), pieces, strict=True)
+        name: piece.reshape(leaf.shape).to(leaf.dtype) for (name, leaf), piece in zip(like.items(), pieces, strict=True)
     }
 
 
 def add(params: Params, other: Params, scale: float | Tensor = 1.0) -> Params:
-    """params + scale * other, leaf by leaf."""
+    """Params + scale * other, leaf by leaf."""
     return {name: leaf + scale * other[name] for name, leaf in params.items()}
 
 

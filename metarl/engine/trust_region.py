@@ -41,9 +41,9 @@ def symmetric_difference_hvp(
 
 def gauss_newton_hvp(predict: Predict, divergence: Divergence, theta: Params, v: Params) -> Params:
     """H v = J^T F J v: J of `predict`, F the Hessian of `divergence` in the outputs; exact where its gradient is 0."""
-    outputs, tangent = jvp(predict, (theta,), (v,))
-    _, cotangent = jvp(grad(divergence), (outputs,), (tangent,))
-    _, pullback = vjp(predict, theta)
+    outputs, tangent, *_ = jvp(predict, (theta,), (v,))
+    _, cotangent, *_ = jvp(grad(divergence), (outputs,), (tangent,))
+    _, pullback, *_ = vjp(predict, theta)
     return pullback(cotangent)[0]
 
 

@@ -48,9 +48,7 @@ def fit_baseline(observations: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
     return (features @ weights).reshape(returns.shape)
 
 
-def generalized_advantages(
-    rewards: Tensor, values: Tensor, *, discount: float, gae_lambda: float
-) -> Tensor:
+def generalized_advantages(rewards: Tensor, values: Tensor, *, discount: float, gae_lambda: float) -> Tensor:
     """GAE (Schulman et al. 2016, eq. 16): A_t = sum_l (discount lambda)^l delta_{t+l}, [M, T, E].
 
     Rewards and values must be 0 after an episode's end, so that the end bootstraps 0.

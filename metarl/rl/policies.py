@@ -22,7 +22,7 @@ class DiagonalGaussian(NamedTuple):
         return self.mean + self.log_std.exp() * noise
 
     def log_prob(self, actions: Tensor) -> Tensor:
-        """log pi(a) of actions [..., A], summed over action dimensions: [...]."""
+        """Log pi(a) of actions [..., A], summed over action dimensions: [...]."""
         z = (actions - self.mean) * (-self.log_std).exp()
         return -(0.5 * z**2 + self.log_std + 0.5 * math.log(2 * math.pi)).sum(-1)
 

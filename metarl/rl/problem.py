@@ -22,8 +22,6 @@ from metarl.rl.episodes import Episodes, PolicyBatch, every_nth_timestep
 from metarl.rl.losses import INNER_LOSSES, likelihood_ratio, mean_kl
 from metarl.rl.sampler import ROLLOUTS, rollout
 
-
-
 TRACED_EPISODES = 3  # per task and gradient step, kept for figures
 
 
@@ -127,9 +125,7 @@ class MetaRL:
         )
         return objective, metrics | clock.metrics(metrics["env_steps"])
 
-    def evaluate(
-        self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], seed: int
-    ) -> Evaluation:
+    def evaluate(self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], seed: int) -> Evaluation:
         """Score theta after 0 .. `steps` gradient steps on each of the given tasks [N, k].
 
         Step k is scored on fresh rollouts of the policy of step k, which then serve step k + 1 (PAPER.md 5.13).

@@ -14,7 +14,6 @@ from metarl.engine.params import Params
 from metarl.rl.episodes import Episodes
 from metarl.rl.policies import DiagonalGaussian
 
-
 Key = tuple[int, ...]  # (seed, purpose, iteration, inner step): see randomness.py
 
 
@@ -78,8 +77,15 @@ def rollout(
         values = np.broadcast_to(np.asarray(info.get(name, default), dtype=np.float64), num_envs)
         return torch.from_numpy(values.copy()).reshape(num_tasks, episodes).to(like)
 
-    achieved, diverged = last("achieved", np.nan), last("diverged", 0.0)
-    return Episodes(*(x.to(like) for x in (observations, actions, log_probs, rewards, mask)), achieved, diverged)
+    return Episodes(
+        observations=observations.to(like),
+        actions=actions.to(like),
+        log_probs=log_probs.to(like),
+        rewards=rewards.to(like),
+        mask=mask.to(like),
+        achieved=last("achieved", np.nan),
+        diverged=last("diverged", 0.0),
+    )
 
 
 def rollout_timesteps(
@@ -102,9 +108,7 @@ def rollout_timesteps(
     """
     rounds: list[Episodes] = []
     while True:
-        episodes = rollout(
-            env, policy, params, tasks, horizon=horizon, key=(*key, len(rounds)), first_task=first_task
-        )
+        episodes = rollout(env, policy, params, tasks, horizon=horizon, key=(*key, len(rounds)), first_task=first_task)
         rounds.append(episodes)
         lengths = torch.stack([one.num_steps for one in rounds], -1)  # [M, E, rounds]
         finished_at = lengths.cumsum(-1)  # when an environment completes its episodes, counted in timesteps
@@ -119,7 +123,7 @@ def rollout_timesteps(
 
 
 def _stop_time(lengths: Tensor, finished_at: Tensor, budget: int) -> Tensor:
-    """The first time at which completed episodes hold `budget` timesteps; infinite if they never do. All [E, rounds]."""
+    """The first time at which completed episodes hold `budget` timesteps, else infinity; all [E, rounds]."""
     times, order = finished_at.flatten().sort()
     enough = lengths.flatten()[order].cumsum(0) >= budget
     return times[enough.nonzero()[0, 0]] if enough.any() else torch.full_like(times[0], torch.inf)

@@ -1,0 +1,1 @@
+"""What is around one meta-iteration: configuration, loop, logs, checkpoints, evaluation."""

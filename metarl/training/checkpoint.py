@@ -49,11 +49,15 @@ def load(path: Path) -> Checkpoint:
     """
     if not path.is_file():
         raise ValueError(f"no checkpoint at {path}")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is not a readable checkpoint: truncated, damaged or foreign (no zip archive)")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path} is not a readable checkpoint: truncated, damaged or foreign ({reason[:120]})") from error
+        raise ValueError(
+            f"{path} is not a readable checkpoint: truncated, damaged or foreign ({reason[:120]})"
+        ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"{path} is not a checkpoint of metarl (expected format {FORMAT!r})")
     if content.pop("checksum", None) != _checksum(content):

@@ -21,7 +21,7 @@ class Config:
     preset: Annotated[str, Suppress]
     """Name of the preset that this configuration started from."""
     method: Method = "maml"
-    """maml: meta-train. random: fresh weights, a run of zero iterations, to be adapted at evaluation like the others."""
+    """maml: meta-train. random: fresh weights, a run of zero iterations, adapted at evaluation like the others."""
     seed: int = 1
     """Key of everything random: initial weights, tasks, rollouts."""
     iterations: int = 500
@@ -32,7 +32,7 @@ class Config:
     environment: str
     """Registered id of a task-parameterised Gymnasium environment."""
     environment_options: dict[str, str]
-    """Options of the environment, as NAME VALUE pairs."""
+    """Options of the environment, each a flag of its own name."""
     horizon: int = 100
     """Timesteps per episode at most."""
     tasks: int = 40
@@ -67,7 +67,7 @@ class Config:
     max_kl: float = 0.01
     """TRPO: largest mean KL divergence of the adapted policies per outer step, in nats."""
     curvature: Literal["symmetric", "forward", "gauss_newton", "exact"] = "symmetric"
-    """TRPO: how Hessian-vector products are taken; symmetric and forward are finite differences of the KL's gradient."""
+    """TRPO: how Hessian-vector products are taken; symmetric, forward: finite differences of the KL's gradient."""
     curvature_fraction: float = 1.0
     """TRPO: share of the timesteps that the Hessian-vector products are taken from, in (0, 1]."""
     finite_difference_epsilon: float = EPSILON
@@ -101,11 +101,26 @@ class Config:
     """Write a checkpoint every so many iterations."""
 
     def __post_init__(self) -> None:
-        for name in ("horizon", "tasks", "episodes", "cg_iterations", "evaluation_tasks", "evaluation_episodes", "checkpoint_every"):
+        for name in (
+            "horizon",
+            "tasks",
+            "episodes",
+            "cg_iterations",
+            "evaluation_tasks",
+            "evaluation_episodes",
+            "checkpoint_every",
+        ):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("seed", "iterations", "inner_steps", "evaluation_steps", "evaluate_every", "cg_damping"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
-        for name in ("inner_step_size", "initial_std", "min_std", "max_kl", "finite_difference_epsilon", "learning_rate"):
+        for name in (
+            "inner_step_size",
+            "initial_std",
+            "min_std",
+            "max_kl",
+            "finite_difference_epsilon",
+            "learning_rate",
+        ):
             value = getattr(self, name)
             _require(0 < value < math.inf, name, value, "a positive number")
         for name in ("discount", "gae_lambda"):
@@ -126,6 +141,11 @@ class Config:
         """Name of the default run directory."""
         return f"{self.preset}-{self.method}-seed{self.seed}"
 
+    @property
+    def outer_steps(self) -> int:
+        """Meta-iterations that the method makes: none for random."""
+        return 0 if self.method == "random" else self.iterations
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as JSON keeps them: tuples become lists."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
@@ -139,7 +159,10 @@ class Config:
         required = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
         if missing := sorted(required - set(values)):
             raise ValueError(f"configuration field {missing[0]!r} is missing")
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        plain: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return cls(**plain)
 
 
 def _require(condition: bool, name: str, value: object, right: str) -> None:

@@ -18,7 +18,7 @@ from metarl.training.run_directory import BEST, LAST, claim
 def train(
     problem: Problem, outer: OuterOptimizer, config: Config, run_dir: Path, console: Console, *, resume: bool = False
 ) -> Checkpoint:
-    """Run (or go on with) the configured iterations in `run_dir`, and return the final state.
+    """Run (or go on with) the configured outer steps in `run_dir`, and return the final state.
 
     Iteration i is logged with the returns of theta_i, the parameters before its outer step; best.pt holds the theta_i
     with the best training score after adaptation, checkpoint.pt the parameters after the last outer step.
@@ -34,10 +34,10 @@ def train(
         save(run_dir / BEST, state)
     theta = {name: leaf.to(config.device) for name, leaf in state.theta.items()}
     outer_state = {name: leaf.to(config.device) for name, leaf in state.outer_state.items()}
-    best_score, rejected = state.best_score, 0
+    best_score, first, rejected = state.best_score, state.iteration, 0
 
-    with Logger(run_dir, config.iterations, state.iteration, console) as logger:
-        for iteration in range(state.iteration, config.iterations):
+    with Logger(run_dir, config.outer_steps, first, console) as logger:
+        for iteration in range(first, config.outer_steps):
             start = time.perf_counter()
             objective, metrics = problem.collect(theta, iteration)
             collected = time.perf_counter()
@@ -54,14 +54,14 @@ def train(
                 save(run_dir / BEST, Checkpoint(config.to_dict(), iteration, theta, outer_state, best_score))
             theta = new_theta
             rejected += info.get("accepted", 1.0) == 0.0
-            logger.log(iteration, metrics, _status(metrics, rejected))
+            logger.log(iteration, metrics, _status(metrics, rejected, iteration + 1 - first))
             state = Checkpoint(config.to_dict(), iteration + 1, theta, outer_state, best_score)
-            if (iteration + 1) % config.checkpoint_every == 0 or iteration + 1 == config.iterations:
+            if (iteration + 1) % config.checkpoint_every == 0 or iteration + 1 == config.outer_steps:
                 save(run_dir / LAST, state)
     return state
 
 
-def _status(metrics: Metrics, rejected: int) -> str:
-    """The text beside the progress bar: the return after each gradient step, and how often the step was refused."""
+def _status(metrics: Metrics, rejected: int, steps: int) -> str:
+    """The text beside the progress bar: the return after each gradient step, and how many outer steps were refused."""
     scores = [f"{value:.1f}" for name, value in metrics.items() if name.startswith("rollout/return_step")]
-    return "return " + " -> ".join(scores) + (f"  [{rejected} line searches rejected]" if rejected else "")
+    return "return " + " -> ".join(scores) + (f"; {rejected} of {steps} steps rejected" if rejected else "")

@@ -25,7 +25,9 @@ def claim(run_dir: Path, config: Config, *, resume: bool) -> Checkpoint | None:
         raise ValueError(f"{run_dir} is a file; a run needs a directory")
     if (run_dir / CONFIG).is_file():
         if not resume:
-            raise ValueError(f"{run_dir} already holds a run: add --resume to go on with it, or choose another --run-dir")
+            raise ValueError(
+                f"{run_dir} already holds a run: add --resume to go on with it, or choose another --run-dir"
+            )
         _require_same(read_config(run_dir), config, run_dir)
         checkpoint = load(run_dir / LAST) if (run_dir / LAST).exists() else None
         if checkpoint is not None:

@@ -40,9 +40,7 @@ def test_meta_gradient_equals_a_loop_over_tasks(
     torch.testing.assert_close(gradient, expected, rtol=1e-10, atol=1e-13)
 
 
-def test_meta_gradient_equals_finite_differences(
-    model: Model, rule_name: str, support: tuple[Regression, ...]
-) -> None:
+def test_meta_gradient_equals_finite_differences(model: Model, rule_name: str, support: tuple[Regression, ...]) -> None:
     theta, loss, query = parameters(model), mean_squared_error(model), regression(9)
     rule = RULES[rule_name](STEP_SIZES)
     gradient, _ = meta_gradient(theta, rule, loss, loss, support, query)
@@ -76,7 +74,9 @@ def test_first_order_is_the_gradient_at_the_adapted_parameters(model: Model) -> 
     support, query = task(regression(0), 0), task(regression(9), 0)
     adapted = adapt(theta, sgd(STEP_SIZES), loss, [support, support])
     expected = grad(loss)(adapted, query)
-    actual = grad(lambda p: task_loss(p, sgd(STEP_SIZES), loss, loss, [support, support], query, first_order=True))(theta)
+    actual = grad(lambda p: task_loss(p, sgd(STEP_SIZES), loss, loss, [support, support], query, first_order=True))(
+        theta
+    )
     torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-14)
 
 
@@ -85,9 +85,7 @@ def test_each_task_takes_a_full_step_whatever_the_number_of_tasks(model: Model) 
     theta, loss = parameters(model), mean_squared_error(model)
     support, query = regression(0), regression(9)
     together = meta_loss(theta, sgd(STEP_SIZES), loss, loss, [support], query)
-    alone = [
-        task_loss(theta, sgd(STEP_SIZES), loss, loss, [task(support, i)], task(query, i)) for i in range(TASKS)
-    ]
+    alone = [task_loss(theta, sgd(STEP_SIZES), loss, loss, [task(support, i)], task(query, i)) for i in range(TASKS)]
     torch.testing.assert_close(together, torch.stack(alone).mean(), rtol=1e-13, atol=0)
 
 

@@ -28,7 +28,7 @@ def dense_hessian(objective: MetaObjective, theta: Params) -> Tensor:
             params, (0.1,), functions.inner_loss, divergence, objective.support, objective.query, TASKS
         )
 
-    return torch.autograd.functional.hessian(kl, ravel(theta))
+    return torch.as_tensor(torch.autograd.functional.hessian(kl, ravel(theta)))
 
 
 @pytest.mark.parametrize("inner_steps", [0, 1, 2])
@@ -227,7 +227,12 @@ def test_what_a_problem_lacks_is_named() -> None:
         objective.curvature(theta, "newton")
     with pytest.raises(ValueError, match="no subsets"):
         MetaObjective(
-            theta, sgd([0.1]), functions._replace(divergence=lambda old, new, batch: new.sum()), [], regression(0), num_tasks=TASKS
+            theta,
+            sgd([0.1]),
+            functions._replace(divergence=lambda old, new, batch: new.sum()),
+            [],
+            regression(0),
+            num_tasks=TASKS,
         ).curvature(theta, "exact", 0.5)
 
 

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from conftest import TASKS, Regression, generator, parameters, policy_objective, regression
+from conftest import TASKS, Regression, parameters, policy_objective, regression
 
 from metarl.engine.inner import sgd
 from metarl.engine.model import Model, mlp
@@ -8,6 +8,7 @@ from metarl.engine.objective import MetaObjective, TaskFunctions
 from metarl.engine.outer import adam, trpo
 from metarl.engine.params import Params, ravel
 from metarl.engine.trust_region import CURVATURES
+from metarl.rl.losses import mean_kl
 from metarl.rl.policies import gaussian_mlp
 
 
@@ -70,11 +71,8 @@ def test_trpo_keeps_the_old_parameters_when_nothing_qualifies() -> None:
     policy = gaussian_mlp(2, 2, hidden_sizes=(8,))
     theta = parameters(policy)
     objective = policy_objective(policy, theta)
-    functions = objective.functions._replace(divergence=lambda old, new, batch: functions_kl(old, new, batch) + 1.0)
-    functions_kl = objective.functions.divergence
-    stuck = MetaObjective(
-        theta, objective.rule, functions, objective.support, objective.query, num_tasks=TASKS
-    )
+    functions = objective.functions._replace(divergence=lambda old, new, batch: mean_kl(old, new, batch) + 1.0)
+    stuck = MetaObjective(theta, objective.rule, functions, objective.support, objective.query, num_tasks=TASKS)
     new, _, info = trpo(max_kl=0.01).step(theta, {}, stuck)
     assert torch.equal(ravel(new), ravel(theta))
     assert (info["accepted"], info["backtracks"], info["improvement"], info["kl"]) == (0, 15, 0, 0)

@@ -1,0 +1,203 @@
+"""Draw runs from what they left on disk: python experiments/plot.py RUN_DIR ... --output FIGURE.png (or .svg, .pdf)."""
+
+import csv
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import tyro
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from experiments.command_line import run
+from experiments.published import published_returns
+from metarl.training.config import Config
+from metarl.training.evaluation import summarize
+from metarl.training.logger import read_metrics
+from metarl.training.run_directory import METRICS, read_config
+
+COLORS = {"maml": "#0072B2", "random": "#D55E00"}  # Okabe and Ito's palette, safe for the colour-blind
+STEP_COLORS = ("#999999", "#56B4E9", "#0072B2", "#E69F00", "#D55E00")  # before adaptation, then after each step
+PATH_DIRECTIONS = ((1, 1), (-1, 1), (0, -1))  # the paths' panels: the test goal farthest in each direction
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Which runs to draw; runs of the same method are averaged over their seeds."""
+
+    run_dirs: tyro.conf.Positional[tuple[Path, ...]]
+    """Directories of evaluated runs of one experiment."""
+    output: Path
+    """The figure's file: .png, .svg or .pdf."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One evaluated run, as it lies on disk."""
+
+    directory: Path
+    config: Config
+    returns: NDArray[np.float64]  # [K + 1, N] average return of each task after each gradient step
+    metrics: list[dict[str, float]]  # rows of metrics.csv
+
+
+def read_run(directory: Path) -> Run:
+    """Read one run. Raises ValueError if it is no run, or was not evaluated."""
+    config = read_config(directory)
+    path = directory / "evaluation.csv"
+    if not path.is_file():
+        raise ValueError(f"{directory} has no evaluation.csv: run experiments/evaluate.py {directory} first")
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    steps = 1 + max(int(row["gradient_steps"]) for row in rows)
+    returns = np.array([float(row["average_return"]) for row in rows]).reshape(steps, -1)
+    return Run(directory, config, returns, read_metrics(directory / METRICS))
+
+
+def main(arguments: Arguments) -> None:
+    """Print the comparison and write the figure."""
+    if arguments.output.suffix not in (".png", ".svg", ".pdf"):
+        raise ValueError(f"--output must end in .png, .svg or .pdf; got {arguments.output}")
+    runs = [read_run(directory) for directory in arguments.run_dirs]
+    if len(experiments := {one.config.preset for one in runs}) != 1:
+        raise ValueError(f"one figure shows one preset; these runs are of {', '.join(sorted(experiments))}")
+    methods: dict[str, list[Run]] = defaultdict(list)
+    for one in runs:
+        methods[one.config.method].append(one)
+    Console().print(comparison_table(methods))
+    mpl.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False})
+    figure = draw(methods)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(arguments.output, dpi=150)
+    Console().print(f"figure: {arguments.output}", highlight=False, soft_wrap=True)
+
+
+def pooled(runs: list[Run]) -> list[dict[str, float]]:
+    """Per gradient step, `summarize` of all tasks of all seeds of a method."""
+    steps = min(len(one.returns) for one in runs)
+    return [
+        summarize(np.concatenate([one.returns[step] for one in runs]), runs[0].config.seed) for step in range(steps)
+    ]
+
+
+def comparison_table(methods: dict[str, list[Run]]) -> Table:
+    """A row per method and gradient step: mean return, its 95 % interval over tasks, the published mean."""
+    preset = next(iter(methods.values()))[0].config.preset
+    table = Table(title=f"{preset}: average return on held-out tasks")
+    table.add_column("method")
+    for name in ("gradient steps", "mean", "95 % interval", "published"):
+        table.add_column(name, justify="right")
+    for method, runs in methods.items():
+        published = _published(runs).mean(1)
+        for step, summary in enumerate(pooled(runs)):
+            table.add_row(
+                f"{method}, {_seeds(runs)}" if step == 0 else "",
+                str(step),
+                f"{summary['mean']:.2f}",
+                f"{summary['low']:.2f} .. {summary['high']:.2f}",
+                f"{published[step]:.2f}" if step < len(published) else "-",
+            )
+        table.add_section()
+    return table
+
+
+def draw(methods: dict[str, list[Run]]) -> Figure:
+    """The whole figure: learning and adaptation curves above, paths below where the task is to reach a goal."""
+    traces = {method: _paths(runs[0]) for method, runs in methods.items()}
+    traces = {method: trace for method, trace in traces.items() if trace is not None}
+    figure = Figure(figsize=(9.5, 3.6 + 3.0 * len(traces)), layout="constrained")
+    top, *below = figure.subfigures(1 + len(traces), 1, height_ratios=[3.6] + [3.0] * len(traces), squeeze=False)[:, 0]
+    learning, adaptation = top.subplots(1, 2)
+    learning_curves(learning, methods)
+    adaptation_curves(adaptation, methods)
+    for panel, (method, trace) in zip(below, traces.items(), strict=True):
+        paths(panel.subplots(1, len(PATH_DIRECTIONS)), trace)
+        panel.suptitle(f"{method}: paths before and after adaptation", fontsize=11)
+    return figure
+
+
+def learning_curves(axes: Axes, methods: dict[str, list[Run]]) -> None:
+    """Returns over meta-iterations, before and after the inner steps: mean over seeds, each seed thin."""
+    for method, runs in methods.items():
+        trained = [one for one in runs if one.metrics]
+        if not trained:
+            continue
+        for name, style in (("before", ":"), ("after", "-")):
+            key = f"rollout/return_step{0 if name == 'before' else trained[0].config.inner_steps}"
+            curves = [np.array([row[key] for row in one.metrics]) for one in trained]
+            for curve in curves:
+                axes.plot(curve, style, color=COLORS[method], alpha=0.3, linewidth=0.8)
+            length = min(len(curve) for curve in curves)
+            mean = np.mean([curve[:length] for curve in curves], axis=0)
+            axes.plot(mean, style, color=COLORS[method], label=f"{method}, {name} adaptation")
+    axes.set(xlabel="meta-iteration", ylabel="average return", title="meta-training")
+    axes.legend()
+
+
+def adaptation_curves(axes: Axes, methods: dict[str, list[Run]]) -> None:
+    """Return over gradient steps on held-out tasks, with 95 % bands, and the published curve dashed."""
+    for method, runs in methods.items():
+        summary = pooled(runs)
+        steps = np.arange(len(summary))
+        mean, low, high = (np.array([s[name] for s in summary]) for name in ("mean", "low", "high"))
+        axes.fill_between(steps, low, high, color=COLORS[method], alpha=0.2, linewidth=0)
+        axes.plot(steps, mean, "o-", color=COLORS[method], label=f"{method} ({_seeds(runs)})")
+        published = _published(runs)
+        if len(published):
+            axes.plot(
+                published.mean(1), "s--", color=COLORS[method], markerfacecolor="white", label=f"{method}, published"
+            )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="gradient steps", ylabel="average return", title="adaptation to held-out tasks")
+    axes.legend()
+
+
+def paths(axes: NDArray[Any], trace: dict[str, NDArray[Any]]) -> None:
+    """One panel per task: an episode before adaptation and one after each gradient step (paper, figure 4)."""
+    observations, mask, tasks = trace["observations"], trace["mask"], trace["tasks"]
+    for panel, direction in zip(axes, PATH_DIRECTIONS, strict=True):
+        task = int((tasks @ np.array(direction)).argmax())
+        for step in range(min(len(observations), len(STEP_COLORS))):
+            path = observations[step, task, : int(mask[step, task, :, 0].sum()), 0]
+            label = "before" if step == 0 else f"after {step} step{'s' * (step > 1)}"
+            panel.plot(*path.T, color=STEP_COLORS[step], linewidth=1.2, alpha=0.9, label=label)
+        panel.plot(*tasks[task], "*", color="black", markersize=13, label="goal", zorder=5)
+        panel.plot(0, 0, "o", color="black", markersize=4, label="start", zorder=5)
+        panel.set(aspect="equal", xlabel="x [m]", ylabel="y [m]", xlim=(-0.8, 0.8), ylim=(-0.8, 0.8))
+    axes[-1].legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), fontsize=8)
+
+
+def _seeds(runs: list[Run]) -> str:
+    return f"{len(runs)} seed{'s' * (len(runs) > 1)}"
+
+
+def _published(runs: list[Run]) -> NDArray[np.float64]:
+    """The authors' returns of this experiment and method, for runs that were evaluated on their tasks."""
+    config = runs[0].config
+    return published_returns(config.experiment, config.method) if config.published_tasks else np.zeros((0, 40))
+
+
+def _paths(one: Run) -> dict[str, NDArray[Any]] | None:
+    """The traces of a navigation run, whose observations are positions in the plane; None for other experiments."""
+    if one.config.experiment != "navigation":
+        return None
+    with np.load(one.directory / "evaluation.npz", allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def command(argv: Sequence[str]) -> None:
+    """The script: its arguments without its name."""
+    run(lambda args: tyro.cli(Arguments, prog="experiments/plot.py", description=__doc__, args=args), main, argv)
+
+
+if __name__ == "__main__":
+    command(sys.argv[1:])

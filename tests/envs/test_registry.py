@@ -1,0 +1,212 @@
+"""What must hold of every registered environment; a new family is covered by being registered."""
+
+import copy
+import pickle
+from typing import Any, cast
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode
+
+import envs
+from envs.family import FAMILIES
+
+N, STEPS = 5, 12
+
+
+@pytest.fixture(params=sorted(FAMILIES))
+def environment_id(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def batched(environment_id: str, n: int = N, **options: Any) -> envs.TaskVectorEnv:
+    return cast(envs.TaskVectorEnv, gymnasium.make_vec(environment_id, num_envs=n, **options))
+
+
+def single(environment_id: str, **options: Any) -> envs.TaskEnv:
+    return cast(envs.TaskEnv, gymnasium.make(environment_id, **options).unwrapped)
+
+
+def tasks_of(environment_id: str, n: int = N) -> np.ndarray:
+    return batched(environment_id, 1).sample_tasks(np.random.default_rng(0), n)
+
+
+def actions_of(env: envs.TaskVectorEnv, steps: int = STEPS) -> np.ndarray:
+    return np.random.default_rng(1).uniform(-1.5, 1.5, (steps, *(env.action_space.shape or ())))
+
+
+def test_gymnasium_checks_it(environment_id: str) -> None:
+    check_env(gymnasium.make(environment_id, render_mode="rgb_array").unwrapped)
+
+
+def test_both_entry_points_and_modes(environment_id: str) -> None:
+    env = batched(environment_id)
+    assert env.metadata["autoreset_mode"] is AutoresetMode.DISABLED
+    assert env.single_action_space == gymnasium.spaces.Box(-1, 1, env.single_action_space.shape, np.float64)
+    assert env.observation_space.shape == (N, *cast(tuple, env.single_observation_space.shape))
+    observations, _ = env.reset(seed=1)
+    assert observations in env.observation_space
+
+
+def test_single_equals_batched_bitwise(environment_id: str) -> None:
+    env, tasks = batched(environment_id), tasks_of(environment_id)
+    actions = actions_of(env)
+    first, _ = env.reset(seed=3, options={"tasks": tasks})
+    together = [env.step(action) for action in actions]
+    for i in range(N):
+        one = single(environment_id)
+        np.testing.assert_array_equal(one.reset(seed=3 + i, options={"task": tasks[i]})[0], first[i])
+        for t, (observations, rewards, terminated, truncated, info) in enumerate(together):
+            alone = one.step(actions[t, i])
+            np.testing.assert_array_equal(alone[0], observations[i])
+            assert alone[1:4] == (rewards[i], terminated[i], truncated[i])
+            assert alone[4] == {name: values[i] for name, values in info.items()}
+
+
+def test_same_seed_same_numbers_and_the_task_is_drawn_from_it(environment_id: str) -> None:
+    def trajectory(seed: int) -> list[np.ndarray]:
+        env = batched(environment_id)
+        observations = [env.reset(seed=seed)[0]]
+        return [env.tasks, *observations, *(env.step(action)[0] for action in actions_of(env))]
+
+    for one, two in zip(trajectory(7), trajectory(7), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert not np.array_equal(trajectory(7)[0], trajectory(8)[0])
+
+
+def test_reward_terms_sum_to_the_reward(environment_id: str) -> None:
+    env = batched(environment_id)
+    env.reset(seed=1)
+    for action in actions_of(env):
+        _, rewards, _, _, info = env.step(action)
+        terms = [values for name, values in info.items() if name.startswith("reward/")]
+        np.testing.assert_allclose(sum(terms), rewards, rtol=1e-12)
+
+
+def test_task_survives_reset_pickle_and_deepcopy(environment_id: str) -> None:
+    tasks = tasks_of(environment_id)
+    env = batched(environment_id)
+    env.reset(seed=1, options={"tasks": tasks})
+    env.step(actions_of(env)[0])
+    for other in (pickle.loads(pickle.dumps(env)), copy.deepcopy(env)):
+        np.testing.assert_array_equal(other.tasks, tasks)
+        np.testing.assert_array_equal(other.step(actions_of(env)[1])[0], copy.deepcopy(env).step(actions_of(env)[1])[0])
+    env.reset()
+    np.testing.assert_array_equal(env.tasks, tasks)
+    env.reset(seed=1)
+    assert not np.array_equal(env.tasks, tasks)
+    one = single(environment_id)
+    one.reset(seed=0, options={"task": tasks[0]})
+    one.reset()
+    np.testing.assert_array_equal(one.task, tasks[0])
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(one)).task, tasks[0])
+
+
+def test_the_end_is_truncation_and_freezes(environment_id: str) -> None:
+    env = batched(environment_id, horizon=3)
+    env.reset(seed=1)
+    still = np.zeros(env.action_space.shape or ())
+    observations, _, terminated, truncated, _ = [env.step(still) for _ in range(3)][-1]
+    assert (terminated | truncated).all()
+    assert not (terminated & truncated).any()
+    again = env.step(np.full(env.action_space.shape or (), np.nan))  # a frozen environment ignores even this
+    np.testing.assert_array_equal(again[0], observations)
+    np.testing.assert_array_equal(again[1], 0)
+    np.testing.assert_array_equal(again[2:4], (terminated, truncated))
+
+
+def test_reset_mask_resets_those_alone(environment_id: str) -> None:
+    env = batched(environment_id, horizon=3)
+    start, _ = env.reset(seed=1)
+    before = [env.step(action)[0] for action in actions_of(env)[:3]][-1]
+    mask = np.array([True, False, True, False, False])
+    after, _ = env.reset(options={"reset_mask": mask})
+    np.testing.assert_array_equal(after[~mask], before[~mask])
+    assert after[mask].shape == start[mask].shape
+    _, rewards, terminated, truncated, _ = env.step(np.zeros(env.action_space.shape or ()))
+    np.testing.assert_array_equal((terminated | truncated), ~mask)
+    assert (rewards[~mask] == 0).all()
+
+
+def test_task_in_observation(environment_id: str) -> None:
+    env, tasks = batched(environment_id, task_in_observation=True), tasks_of(environment_id)
+    observations, _ = env.reset(options={"tasks": tasks})
+    np.testing.assert_array_equal(observations[:, -tasks.shape[1] :], tasks)
+    plain, _ = batched(environment_id).reset(seed=0, options={"tasks": tasks})
+    assert observations.shape[1] == plain.shape[1] + tasks.shape[1]
+    assert observations in env.observation_space
+
+
+def test_sampled_tasks_are_valid(environment_id: str) -> None:
+    env = batched(environment_id, 200)
+    tasks = env.sample_tasks(np.random.default_rng(0), 200)
+    env.reset(options={"tasks": tasks})
+    assert tasks.shape == (200, len(env.family.task_names))
+    assert len(np.unique(tasks, axis=0)) > 1
+
+
+def test_rendering(environment_id: str) -> None:
+    env = gymnasium.make(environment_id, render_mode="rgb_array").unwrapped
+    env.reset(seed=0)
+    before = cast(np.ndarray, env.render())
+    for _ in range(5):
+        env.step(np.ones(env.action_space.shape or ()))
+    after = cast(np.ndarray, env.render())
+    assert before.dtype == np.uint8
+    assert before.shape == after.shape
+    assert before.shape[2] == 3
+    assert (before != after).any()
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (
+            lambda env: env.step(np.full((N, *env.single_action_space.shape), np.nan)),
+            "actions must be finite; environment 0",
+        ),
+        (lambda env: env.step(np.zeros((N, 99))), r"actions must have shape \(5, \d+\); got \(5, 99\)"),
+        (lambda env: env.reset(options={"tasks": np.zeros((N, 99))}), r"tasks must have shape .* got \(5, 99\)"),
+        (lambda env: env.reset(options={"tasks": np.full((N, len(env.family.task_names)), 1e6)}), "is outside"),
+        (lambda env: env.reset(options={"tasks": np.full((N, len(env.family.task_names)), np.nan)}), "is outside"),
+        (lambda env: env.reset(options={"goal": 1}), "unknown reset option 'goal': choose tasks or reset_mask"),
+        (lambda env: env.reset(options={"reset_mask": np.ones(3, bool)}), "reset_mask must be 5 booleans"),
+        (lambda env: env.reset(seed=[1, 2]), "need one seed for each of 5 environments; got 2"),
+    ],
+)
+def test_mistakes_are_named(environment_id: str, break_it: Any, message: str) -> None:
+    env = batched(environment_id)
+    env.reset(seed=1)
+    with pytest.raises(ValueError, match=message):
+        break_it(env)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"horizon": 0}, "horizon must be at least 1 timestep; got 0"),
+        ({"gravity": 2}, "has no option 'gravity': it has"),
+        ({"num_envs": 0}, "num_envs must be at least 1; got 0"),
+    ],
+)
+def test_impossible_options_are_refused(environment_id: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        envs.TaskVectorEnv(environment_id, **options)
+
+
+def test_before_the_first_reset_there_are_no_tasks(environment_id: str) -> None:
+    with pytest.raises(ValueError, match="call reset first"):
+        batched(environment_id).step(np.zeros((N, 1)))
+    with pytest.raises(ValueError, match="first reset must start every environment"):
+        batched(environment_id).reset(options={"reset_mask": np.zeros(N, bool)})
+
+
+def test_unknown_ids_render_modes_and_single_options_are_refused(environment_id: str) -> None:
+    with pytest.raises(ValueError, match="unknown environment 'metarl/Chess-v0': choose one of"):
+        envs.TaskVectorEnv("metarl/Chess-v0")
+    with pytest.raises(ValueError, match="unknown render_mode 'human'"):
+        envs.TaskEnv(environment_id, render_mode="human")
+    with pytest.raises(ValueError, match="unknown reset option 'tasks': choose task"):
+        envs.TaskEnv(environment_id).reset(options={"tasks": 1})

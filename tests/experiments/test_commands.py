@@ -1,0 +1,206 @@
+"""Every script as its user meets it: toy sizes, through its own `command`, and the mistakes people make."""
+
+import csv
+import dataclasses
+import importlib
+import io
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from metarl.training.config import Config
+
+ROOT = Path(__file__).parent.parent.parent
+TOY = [
+    "--iterations",
+    "2",
+    "--tasks",
+    "2",
+    "--episodes",
+    "3",
+    "--horizon",
+    "6",
+    "--hidden-sizes",
+    "8",
+    "--cg-iterations",
+    "2",
+    "--evaluation-tasks",
+    "3",
+    "--evaluation-episodes",
+    "2",
+    "--evaluation-steps",
+    "2",
+]
+
+
+class Result(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def in_a_process(script: str, *arguments: str | Path) -> Result:
+    command = [sys.executable, str(ROOT / "experiments" / f"{script}.py"), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+def run(script: str, *arguments: str | Path) -> Result:
+    """The script's `command`, in this process: a start costs seconds."""
+    with pytest.MonkeyPatch.context() as patch, io.StringIO() as out, io.StringIO() as err:
+        patch.setattr(sys, "stdout", out)
+        patch.setattr(sys, "stderr", err)
+        code = 0
+        try:
+            importlib.import_module(f"experiments.{script}").command([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return Result(code, out.getvalue(), err.getvalue())
+
+
+def refused(result: Result, *words: str) -> None:
+    """Exit status 2, one line that starts with `error:` and names what is wrong, no stack trace."""
+    assert result.returncode == 2, result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert lines[-1].startswith("error: ")
+    assert "Traceback" not in result.stderr
+    for word in words:
+        assert word in lines[-1], lines[-1]
+    assert sum(line.startswith("error: ") for line in lines) == 1
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run_dir = tmp_path_factory.mktemp("runs") / "maml"
+    result = run("train", "navigation", *TOY, "--run-dir", run_dir)
+    assert result.returncode == 0, result.stderr
+    assert f"tensorboard --logdir {run_dir}" in result.stderr
+    return run_dir
+
+
+@pytest.fixture(scope="module")
+def evaluated(trained: Path) -> Path:
+    result = run("evaluate", trained)
+    assert result.returncode == 0, result.stderr
+    assert "95 % interval" in result.stdout
+    return trained
+
+
+def test_a_run_leaves_what_it_promises(evaluated: Path) -> None:
+    names = {path.name for path in evaluated.iterdir() if not path.name.startswith("events.out.tfevents")}
+    assert names == {
+        "config.json", "metrics.csv", "checkpoint.pt", "best.pt", "evaluation.csv", "evaluation.json", "evaluation.npz",
+    }  # fmt: skip
+    with (evaluated / "metrics.csv").open() as file:
+        assert [row["iteration"] for row in csv.DictReader(file)] == ["0", "1"]
+
+
+def test_evaluate_takes_its_own_sizes(trained: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    options = "--gradient-steps 1 --tasks 2 --episodes 4 --checkpoint last --counting timesteps --step-sizes 0.2 0.1"
+    result = run("evaluate", copy, *options.split())
+    assert result.returncode == 0, result.stderr
+    document = json.loads((copy / "evaluation.json").read_text())
+    assert len(document["steps"]) == 2
+    assert (document["tasks"], document["episodes"], document["checkpoint"]) == (2, 4, "last")
+    assert (document["counting"], document["step_sizes"]) == ("timesteps", [0.2, 0.1])
+
+
+def test_random_is_a_run_of_zero_iterations_and_plot_draws_both(evaluated: Path, tmp_path: Path) -> None:
+    other = tmp_path / "random"
+    assert run("train", "navigation", "--method", "random", *TOY, "--run-dir", other).returncode == 0
+    assert run("evaluate", other).returncode == 0
+    result = run("plot", evaluated, other, "--output", tmp_path / "new" / "figure.png")
+    assert result.returncode == 0, result.stderr
+    assert "random" in result.stdout
+    assert (tmp_path / "new" / "figure.png").read_bytes().startswith(b"\x89PNG")
+    assert run("plot", evaluated, "--output", tmp_path / "figure.svg").returncode == 0
+    refused(run("plot", evaluated, "--output", tmp_path / "figure.bmp"), "must end in .png, .svg or .pdf", "figure.bmp")
+
+
+def test_resume_goes_on_and_is_quick_when_done(trained: Path) -> None:
+    before = (trained / "checkpoint.pt").read_bytes()
+    result = run("train", "navigation", *TOY, "--run-dir", trained, "--resume")
+    assert result.returncode == 0, result.stderr
+    assert (trained / "checkpoint.pt").read_bytes() == before
+
+
+def test_help_shows_presets_and_the_prose_of_every_flag() -> None:
+    assert "navigation-paper" in run("train", "--help").stdout
+    text = " ".join(run("train", "navigation", "--help").stdout.replace("│", " ").split())
+    for field in dataclasses.fields(Config):
+        if field.name not in ("preset", "environment_options"):
+            assert f"--{field.name.replace('_', '-')}" in text
+    assert "Step size alpha of the inner gradient steps." in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("chess", ("chess", "navigation, navigation-paper")),
+        ("navigation --warp 9", ("--warp",)),
+        ("navigation --tasks 0", ("tasks must be at least 1; got 0",)),
+        ("navigation --tasks many", ("--tasks", "many")),
+        ("navigation --inner-step-size -0.1", ("inner_step_size must be a positive number; got -0.1",)),
+        ("navigation --horizon 0", ("horizon must be at least 1; got 0",)),
+        ("navigation --method alpha", ("alpha", "maml", "random")),
+        ("navigation --environment metarl/Chess-v0", ("metarl/Chess-v0",)),
+        ("navigation --reward sparse", ("reward must be 'squared' or 'distance'; got 'sparse'",)),
+        ("navigation --device cuda:9", ("cuda:9",)),
+    ],
+)
+def test_mistakes_on_the_command_line(arguments: str, words: tuple[str, ...], tmp_path: Path) -> None:
+    refused(run("train", *arguments.split(), "--run-dir", tmp_path / "run"), *words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_directory_belongs_to_one_run(trained: Path) -> None:
+    before = {path.name: path.read_bytes() for path in trained.iterdir()}
+    refused(run("train", "navigation", *TOY, "--run-dir", trained), "already holds a run", "--resume")
+    refused(
+        run("train", "navigation", *TOY, "--run-dir", trained, "--seed", "2", "--resume"), "seed is 1 there and 2 here"
+    )
+    assert {path.name: path.read_bytes() for path in trained.iterdir()} == before
+
+
+def test_unwritable_places(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("precious")
+    refused(run("train", "navigation", *TOY, "--run-dir", tmp_path / "file"), "is a file")
+    refused(run("train", "navigation", *TOY, "--run-dir", tmp_path / "file" / "run"), "file")
+    refused(run("train", "navigation", *TOY, "--run-dir", "/proc/metarl"), "/proc/metarl")
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_damaged_and_foreign_checkpoints(trained: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    whole = (copy / "checkpoint.pt").read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"not a checkpoint"):
+        (copy / "checkpoint.pt").write_bytes(damaged)
+        refused(run("evaluate", copy, "--checkpoint", "last"), "checkpoint.pt", "truncated")
+    refused(run("train", "navigation", *TOY, "--run-dir", copy, "--resume"), "checkpoint.pt")
+    assert (copy / "checkpoint.pt").read_bytes() == b"not a checkpoint"
+    other = tmp_path / "other"
+    run("train", "navigation", *TOY, "--seed", "5", "--method", "random", "--run-dir", other)
+    shutil.copy(other / "checkpoint.pt", copy / "checkpoint.pt")
+    refused(run("evaluate", copy, "--checkpoint", "last"), "another configuration")
+    refused(run("evaluate", tmp_path / "nowhere"), "holds no run")
+
+
+def test_plot_says_what_is_missing(tmp_path: Path) -> None:
+    fresh = tmp_path / "fresh"
+    run("train", "navigation", "--method", "random", *TOY, "--run-dir", fresh)
+    refused(run("plot", fresh, "--output", tmp_path / "f.png"), "evaluation.csv", "experiments/evaluate.py")
+
+
+def test_scripts_run_as_processes(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    result = in_a_process("train", "navigation", "--method", "random", *TOY, "--run-dir", run_dir)
+    assert result.returncode == 0, result.stderr
+    assert in_a_process("evaluate", run_dir).returncode == 0
+    assert in_a_process("plot", run_dir, "--output", tmp_path / "figure.png").returncode == 0
+    refused(in_a_process("train", "navigation", "--tasks", "0"), "tasks must be at least 1; got 0")

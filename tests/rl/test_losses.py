@@ -1,0 +1,62 @@
+import pytest
+import torch
+from conftest import parameters, policy_data
+from oracles import task
+from torch.func import grad, hessian
+
+from metarl.engine.model import Model
+from metarl.engine.params import Params, ravel, unravel
+from metarl.rl.episodes import every_nth_timestep, masked_mean
+from metarl.rl.losses import INNER_LOSSES, likelihood_ratio, mean_kl, policy_gradient
+from metarl.rl.policies import DiagonalGaussian, gaussian_mlp
+
+
+def test_losses_equal_a_loop_over_valid_timesteps(policy: Model) -> None:
+    batch, theta = task(policy_data(0), 0), parameters(policy)
+    distribution = policy.apply(theta, batch.observations)
+    log_prob, kl, ratio, count = 0.0, 0.0, 0.0, 0
+    other = policy.apply(parameters(policy) | {"log_std": torch.zeros(2)}, batch.observations)
+    for t in range(batch.mask.shape[0]):
+        for e in range(batch.mask.shape[1]):
+            if batch.mask[t, e]:
+                one = DiagonalGaussian(distribution.mean[t, e], distribution.log_std[t, e])
+                log_pi = one.log_prob(batch.actions[t, e])
+                log_prob += log_pi * batch.advantages[t, e]
+                ratio += (log_pi - batch.log_probs[t, e]).exp() * batch.advantages[t, e]
+                kl += one.kl(DiagonalGaussian(other.mean[t, e], other.log_std[t, e]))
+                count += 1
+    torch.testing.assert_close(policy_gradient(distribution, batch), torch.as_tensor(-log_prob / count))
+    torch.testing.assert_close(likelihood_ratio(distribution, batch), torch.as_tensor(-ratio / count))
+    torch.testing.assert_close(mean_kl(distribution, other, batch), torch.as_tensor(kl / count))
+
+
+def test_timesteps_weigh_the_same_whatever_episode_they_are_in() -> None:
+    values, mask = torch.tensor([[1.0, 5.0], [2.0, 9.0]]), torch.tensor([[1.0, 1.0], [1.0, 0.0]])
+    assert masked_mean(values, mask).item() == pytest.approx(8 / 3)  # not the mean of the episodes' means, 3.25
+
+
+def test_inner_losses_share_the_gradient_at_the_behaviour_policy_but_not_the_hessian() -> None:
+    """PAPER.md 5.5."""
+    policy = gaussian_mlp(2, 2, hidden_sizes=(3,), activation="tanh")
+    theta = parameters(policy)
+    batch = task(policy_data(0), 0)
+    batch = batch._replace(log_probs=policy.apply(theta, batch.observations).log_prob(batch.actions).detach())
+    gradients, hessians = {}, {}
+    for name, loss in INNER_LOSSES.items():
+
+        def objective(vector: torch.Tensor, loss=loss) -> torch.Tensor:  # noqa: ANN001
+            params: Params = unravel(vector, theta)
+            return loss(policy.apply(params, batch.observations), batch)
+
+        gradients[name], hessians[name] = grad(objective)(ravel(theta)), hessian(objective)(ravel(theta))
+    torch.testing.assert_close(gradients["log_prob"], gradients["likelihood_ratio"], rtol=1e-12, atol=1e-13)
+    assert (hessians["log_prob"] - hessians["likelihood_ratio"]).norm() > 0.1 * hessians["log_prob"].norm()
+
+
+def test_every_nth_timestep() -> None:
+    batch = task(policy_data(0, horizon=10), 0)
+    part = every_nth_timestep(batch, 0.2)
+    assert part.mask.shape == (2, 4)
+    assert torch.equal(part.observations[1], batch.observations[5])
+    with pytest.raises(ValueError, match=r"must be in \(0, 1\]; got 1.5"):
+        every_nth_timestep(batch, 1.5)

@@ -1,0 +1,84 @@
+import math
+
+import pytest
+import torch
+from conftest import double, generator
+from torch.distributions import Independent, Normal, kl_divergence
+from torch.func import grad, vmap
+
+from metarl.engine.params import stack
+from metarl.rl.policies import DiagonalGaussian, gaussian_mlp
+
+
+def gaussian(seed: int) -> DiagonalGaussian:
+    g = generator(seed)
+    return DiagonalGaussian(*(torch.randn(5, 3, generator=g, dtype=torch.float64) for _ in range(2)))
+
+
+def reference(ours: DiagonalGaussian) -> Independent:
+    return Independent(Normal(ours.mean, ours.log_std.exp()), 1)
+
+
+def test_log_prob_entropy_and_kl_equal_torch_distributions() -> None:
+    one, other = gaussian(0), gaussian(1)
+    actions = torch.randn(5, 3, generator=generator(2), dtype=torch.float64)
+    torch.testing.assert_close(one.log_prob(actions), reference(one).log_prob(actions), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(one.entropy(), reference(one).entropy(), rtol=1e-12, atol=1e-12)
+    expected = kl_divergence(reference(one), reference(other))
+    torch.testing.assert_close(one.kl(other), expected, rtol=1e-12, atol=1e-12)
+    assert one.log_prob(actions).shape == one.entropy().shape == (5,)  # summed over actions, PAPER.md 5.1
+
+
+def test_kl_and_its_gradient_are_exactly_zero_at_the_same_distribution() -> None:
+    old = DiagonalGaussian(*(field.float() for field in gaussian(0)))
+    gradient = grad(lambda new: old.kl(new).sum())(old)
+    assert torch.equal(old.kl(old), torch.zeros(5))
+    assert all(torch.equal(field, torch.zeros_like(field)) for field in gradient)
+
+
+def test_sample_is_mean_plus_scaled_noise() -> None:
+    one, noise = gaussian(0), torch.ones(5, 3, dtype=torch.float64)
+    torch.testing.assert_close(one.sample(noise), one.mean + one.log_std.exp())
+
+
+def test_initialisation_is_the_papers() -> None:
+    params = gaussian_mlp(20, 6).init(generator(0))
+    assert [tuple(leaf.shape) for leaf in params.values()] == [
+        (100, 20), (100,), (100, 100), (100,), (6, 100), (6,), (6,),
+    ]  # fmt: skip
+    assert all((params[f"bias{layer}"] == 0).all() for layer in range(3))
+    assert torch.equal(params["log_std"], torch.zeros(6))
+    bound = math.sqrt(6 / (20 + 100))
+    assert 0.95 * bound < params["weight0"].abs().max() <= bound
+    assert params["weight0"].std().item() == pytest.approx(bound / math.sqrt(3), rel=0.05)
+
+
+def test_min_std_is_a_floor() -> None:
+    policy = gaussian_mlp(2, 2, min_std=0.1)
+    params = policy.init(generator(0)) | {"log_std": torch.tensor([-50.0, 0.0])}
+    torch.testing.assert_close(policy.apply(params, torch.zeros(3, 2)).log_std.exp(), torch.tensor([[0.1, 1.0]] * 3))
+
+
+def test_stacked_parameters_equal_a_loop() -> None:
+    policy = gaussian_mlp(2, 2, hidden_sizes=(8,))
+    each = [double(policy.init(generator(seed))) for seed in range(4)]
+    stacked = {name: torch.stack([params[name] for params in each]) for name in each[0]}
+    observations = torch.randn(4, 7, 2, generator=generator(9), dtype=torch.float64)
+    together = vmap(policy.apply)(stacked, observations)
+    for i, params in enumerate(each):
+        torch.testing.assert_close(together.mean[i], policy.apply(params, observations[i]).mean, rtol=1e-12, atol=1e-14)
+    same = vmap(policy.apply)(stack(each[0], 4), observations)
+    torch.testing.assert_close(same.mean[2], policy.apply(each[0], observations[2]).mean, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"initial_std": 0.0}, "min_std <= initial_std; got min_std 1e-06, initial_std 0.0"),
+        ({"activation": "gelu"}, "unknown activation 'gelu': choose one of relu, tanh"),
+        ({"hidden_sizes": (8, 0)}, r"layer sizes must be at least 1; got \[2, 8, 0, 2\]"),
+    ],
+)
+def test_impossible_policies_are_refused(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        gaussian_mlp(2, 2, **options)

@@ -1,0 +1,111 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import generator
+from gymnasium.spaces import Box
+from gymnasium.vector import AutoresetMode, VectorEnv
+
+import envs
+from metarl.engine.params import stack
+from metarl.rl.policies import gaussian_mlp
+from metarl.rl.sampler import rollout, rollout_timesteps
+
+KEY = (1, 2, 3, 4)
+POLICY = gaussian_mlp(2, 2, hidden_sizes=(8,))
+THETA = POLICY.init(generator(0))
+
+
+class Countdown(VectorEnv[Any, Any, Any]):
+    """Environment with task (length,): episodes end after so many timesteps, the reward is 1 a timestep."""
+
+    metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED}  # noqa: RUF012
+    single_observation_space = Box(-1, 1, (2,), np.float64)
+    single_action_space = Box(-1, 1, (2,), np.float64)
+
+    def __init__(self, num_envs: int) -> None:
+        self.num_envs = num_envs
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        self.left = np.asarray((options or {})["tasks"])[:, 0].copy()
+        return np.zeros((self.num_envs, 2)), {}
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        reward = (self.left > 0).astype(np.float64)
+        self.left = np.maximum(self.left - 1, 0)
+        done = self.left == 0
+        return np.zeros((self.num_envs, 2)), reward, done, np.zeros_like(done), {"achieved": self.left}
+
+
+def navigation(num_envs: int, horizon: int = 10) -> VectorEnv:
+    return envs.TaskVectorEnv("metarl/Navigation2D-v0", num_envs, horizon=horizon)
+
+
+def test_shapes_mask_and_ends() -> None:
+    lengths = np.array([[2.0], [5.0]])
+    episodes = rollout(Countdown(6), POLICY, stack(THETA, 2), lengths, horizon=8, key=KEY)
+    assert episodes.observations.shape == episodes.actions.shape == (2, 8, 3, 2)
+    assert episodes.num_steps.tolist() == [[2, 2, 2], [5, 5, 5]]
+    assert episodes.returns.tolist() == [[2, 2, 2], [5, 5, 5]]
+    assert (episodes.rewards * (1 - episodes.mask)).abs().sum() == 0
+
+
+def test_a_row_per_environment_is_taken_as_it_is() -> None:
+    rows = np.array([[1.0], [2.0], [3.0], [4.0]])
+    episodes = rollout(Countdown(4), POLICY, stack(THETA, 2), rows, horizon=8, key=KEY)
+    assert episodes.num_steps.tolist() == [[1, 2], [3, 4]]
+
+
+def test_recorded_log_probs_are_those_of_the_policy_that_acted() -> None:
+    env = navigation(6)
+    tasks = env.sample_tasks(np.random.default_rng(0), 2)  # pyright: ignore[reportAttributeAccessIssue]
+    other = {name: leaf + 0.1 for name, leaf in THETA.items()}
+    stacked = {name: torch.stack([leaf, other[name]]) for name, leaf in THETA.items()}
+    episodes = rollout(env, POLICY, stacked, tasks, horizon=10, key=KEY)
+    for i, params in enumerate((THETA, other)):
+        expected = POLICY.apply(params, episodes.observations[i]).log_prob(episodes.actions[i])
+        torch.testing.assert_close(episodes.log_probs[i], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_unclipped_action_is_recorded_and_the_clipped_one_moves() -> None:
+    env = navigation(40)
+    tasks = env.sample_tasks(np.random.default_rng(0), 1)  # pyright: ignore[reportAttributeAccessIssue]
+    episodes = rollout(env, POLICY, stack(THETA, 1), tasks, horizon=10, key=KEY)
+    assert episodes.actions.abs().max() > 1
+    moved = episodes.observations[0, 1] - episodes.observations[0, 0]
+    torch.testing.assert_close(moved, 0.1 * episodes.actions[0, 0].clamp(-1, 1), rtol=1e-5, atol=1e-6)
+
+
+def test_rollouts_depend_on_the_global_task_index_alone() -> None:
+    """Task 1 of three is the same whether its neighbours are there or not, bitwise."""
+    tasks = np.array([[0.1, 0.2], [0.3, -0.4], [-0.5, 0.5]])
+    together = rollout(navigation(6), POLICY, stack(THETA, 3), tasks, horizon=10, key=KEY)
+    alone = rollout(navigation(2), POLICY, stack(THETA, 1), tasks[1:2], horizon=10, key=KEY, first_task=1)
+    for whole, part in zip(together, alone, strict=True):
+        torch.testing.assert_close(part[0], whole[1], rtol=1e-5, atol=1e-6)  # batch size changes the last bits
+    again = rollout(navigation(6), POLICY, stack(THETA, 3), tasks, horizon=10, key=KEY)
+    assert all(torch.equal(one, two) for one, two in zip(together, again, strict=True))
+    other = rollout(navigation(6), POLICY, stack(THETA, 3), tasks, horizon=10, key=(*KEY[:3], 5))
+    assert not torch.equal(other.actions, together.actions)
+
+
+def test_uneven_sharing_is_refused() -> None:
+    with pytest.raises(ValueError, match="5 environments cannot be shared evenly by 2 tasks"):
+        rollout(Countdown(5), POLICY, stack(THETA, 2), np.ones((2, 1)), horizon=3, key=KEY)
+
+
+def test_without_early_ends_timesteps_and_episodes_are_the_same() -> None:
+    tasks = np.full((2, 1), 100.0)
+    by_timesteps = rollout_timesteps(Countdown(6), POLICY, stack(THETA, 2), tasks, horizon=8, key=KEY)
+    assert by_timesteps.num_steps.tolist() == [[8, 8, 8], [8, 8, 8]]
+
+
+def test_the_authors_counting_drops_what_is_unfinished_and_prefers_short_episodes() -> None:
+    """Environments of 2, 4 and 8 timesteps, 3 x 8 timesteps wanted: at time 8 there are 4 x 2 + 2 x 4 + 1 x 8."""
+    rows = np.array([[2.0], [4.0], [8.0]])
+    episodes = rollout_timesteps(Countdown(3), POLICY, stack(THETA, 1), rows, horizon=8, key=KEY)
+    counted = episodes.num_steps[0][episodes.num_steps[0] > 0]
+    assert sorted(counted.tolist()) == [2, 2, 2, 2, 4, 4, 8]
+    assert episodes.average(episodes.returns).item() == pytest.approx(24 / 7)  # complete episodes: 14 / 3
+    assert (episodes.rewards * (1 - episodes.mask)).abs().sum() == 0

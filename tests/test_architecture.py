@@ -1,0 +1,119 @@
+"""The layout's promises, read off the source with `ast`: who imports whom, who differentiates, how long files are."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted(path for package in ("metarl", "envs", "experiments") for path in (ROOT / package).rglob("*.py"))
+EVERYTHING = [*SOURCES, *sorted((ROOT / "tests").rglob("*.py"))]
+
+# A layer may import itself, what stands below it, and metarl's root modules (randomness, problem).
+MAY_IMPORT = {
+    "metarl.engine": {"metarl.engine"},
+    "metarl": {"metarl", "metarl.engine"},
+    "metarl.rl": {"metarl.rl", "metarl.engine", "metarl"},
+    "metarl.supervised": {"metarl.supervised", "metarl.engine", "metarl"},
+    "metarl.training": {"metarl.training", "metarl.engine", "metarl"},
+    "envs": {"envs"},
+}
+MAY_IMPORT["experiments"] = {*MAY_IMPORT, "experiments"}
+THIRD_PARTY = {
+    "metarl.engine": {"torch"},
+    "metarl": {"torch", "numpy"},
+    "metarl.rl": {"torch", "numpy", "gymnasium"},
+    "metarl.supervised": {"torch", "numpy"},
+    "metarl.training": {"torch", "numpy", "scipy", "rich", "tyro"},
+    "envs": {"numpy", "gymnasium", "mujoco", "matplotlib"},
+}
+DIFFERENTIATION = {"grad", "grad_and_value", "jvp", "vjp", "jacrev", "jacfwd", "hessian", "linearize", "autograd"}
+
+
+def module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def layer(name: str) -> str:
+    known = [known for known in MAY_IMPORT if name == known or name.startswith(f"{known}.")]
+    return max(known, key=len)
+
+
+def imports(path: Path) -> set[str]:
+    """The modules that a file imports, as dotted names (of `from a.b import c`: a.b)."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module or "")
+    return found
+
+
+def names_used(path: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    attributes = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    imported = {alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
+    return attributes | imported
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module)
+def test_imports_point_one_way(path: Path) -> None:
+    own = layer(module(path))
+    for name in imports(path):
+        top = name.split(".")[0]
+        if top in ("metarl", "envs", "experiments"):
+            assert layer(name) in MAY_IMPORT[own], f"{module(path)} imports {name}"
+        elif own in THIRD_PARTY and top not in __import__("sys").stdlib_module_names:
+            assert top in THIRD_PARTY[own], f"{module(path)} imports {name}"
+
+
+def test_there_are_no_import_cycles() -> None:
+    graph = {module(path): imports(path) for path in SOURCES}
+    done: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, f"cycle: {' -> '.join((*trail, name))}"
+        if name in graph and name not in done:
+            for other in graph[name]:
+                visit(other, (*trail, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if module(path).startswith("metarl.")], ids=module)
+def test_only_the_engine_differentiates_and_only_maml_takes_an_inner_gradient(path: Path) -> None:
+    used = names_used(path) & (DIFFERENTIATION | {"backward"})
+    if not module(path).startswith("metarl.engine."):
+        assert not used, f"{module(path)} uses {used}"
+    elif module(path) not in ("metarl.engine.maml", "metarl.engine.trust_region"):
+        assert not used, f"{module(path)} uses {used}: inner gradients belong to maml.py"
+
+
+@pytest.mark.parametrize("path", EVERYTHING, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_are_short_and_named_for_what_they_know(path: Path) -> None:
+    assert path.stem not in ("utils", "util", "helpers", "helper", "common", "misc")
+    if path in SOURCES:
+        assert len(path.read_text().splitlines()) < 350
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module)
+def test_functions_are_short(path: Path) -> None:
+    """About 40 lines of code: docstrings and signatures are not counted."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            length = body[-1].end_lineno - body[0].lineno + 1 if body else 0  # pyright: ignore[reportOptionalOperand]
+            assert length <= 48, f"{module(path)}.{node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if not module(p).startswith("experiments")], ids=module)
+def test_no_global_randomness_and_no_print_in_the_library(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    assert not calls & {"print", "torch.manual_seed", "random.seed", "random.random"}
+    keyed = ("np.random.default_rng", "np.random.SeedSequence")
+    assert not {call for call in calls if call.startswith("np.random.") and not call.startswith(keyed)}
