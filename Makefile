@@ -1,18 +1,48 @@
-# Two commands: `make train` and `make test`. Both set up .venv first, and are safe to repeat.
+# `make train` and `make test` set up everything they need in .venv; both are safe to repeat.
 
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
-INSTALLED := .venv/installed
-RUN := runs/navigation-maml-seed1
+MAML := runs/navigation-maml-seed1
 RANDOM := runs/navigation-random-seed1
-FIGURES := runs/navigation
+FIGURE := runs/navigation.png
 
-.PHONY: train test test-long lint types setup clean
+.PHONY: train figure test setup lock
+.SUFFIXES:
 
-setup: $(INSTALLED)
+train: setup
+	$(BIN)/python experiments/train.py navigation --run-dir $(MAML) --resume
+	$(BIN)/python experiments/train.py navigation --method random --run-dir $(RANDOM) --resume
+	@$(MAKE) --no-print-directory figure
 
-$(INSTALLED): requirements.lock pyproject.toml
+# After training, in a make of its own: the evaluations are made again where the checkpoints are newer.
+figure: $(MAML)/evaluation.json $(RANDOM)/evaluation.json
+	$(BIN)/python experiments/plot.py $(MAML) $(RANDOM) --output $(FIGURE)
+	@echo "metrics:     $(MAML)/metrics.csv"
+	@echo "tensorboard: $(BIN)/tensorboard --logdir runs"
+
+%/evaluation.json: %/checkpoint.pt
+	$(BIN)/python experiments/evaluate.py $*
+
+test: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/pytest
+
+setup: .venv/installed
+
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "error: Python 3.11 is needed; found $$($(PYTHON) --version). Name one: make PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	touch $@
+	@touch $@
+
+# The newest versions that pyproject.toml admits, as the new lock file.
+lock:
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/pip install --quiet torch==2.13.0 'setuptools>=77' '.[dev]'
+	{ head -n 1 requirements.lock; .venv-lock/bin/pip freeze --all --exclude pip --exclude metarl | sed 's/+cpu//'; } > .venv-lock/new
+	mv .venv-lock/new requirements.lock
+	rm -r .venv-lock

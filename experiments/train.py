@@ -1,5 +1,6 @@
 """Meta-train: python experiments/train.py PRESET [flags]. PRESET --help shows every flag with its default."""
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,8 +41,9 @@ def main(arguments: Arguments) -> None:
     console.print(f"{config.preset}, method {config.method}, seed {config.seed} -> {run_dir}", highlight=False)
     state = train(make_problem(config), make_outer(config), config, run_dir, console, resume=arguments.resume)
     console.print(f"{state.iteration} iterations done; metrics and checkpoints are in {run_dir}", highlight=False)
-    console.print(f"watch:    tensorboard --logdir {run_dir}", highlight=False, soft_wrap=True)
-    console.print(f"evaluate: {sys.executable} experiments/evaluate.py {run_dir}", highlight=False, soft_wrap=True)
+    scripts = os.path.relpath(Path(sys.executable).parent)
+    console.print(f"watch:    {scripts}/tensorboard --logdir {run_dir}", highlight=False, soft_wrap=True)
+    console.print(f"evaluate: {scripts}/python experiments/evaluate.py {run_dir}", highlight=False, soft_wrap=True)
 
 
 def command(argv: Sequence[str]) -> None:
