@@ -10,7 +10,7 @@ FIGURE := runs/navigation.png
 .SUFFIXES:
 
 train: setup
-	$(BIN)/python experiments/train.py navigation --run-dir $(MAML) --resume
+	$(BIN)/python experiments/train.py navigation --iterations 50 --run-dir $(MAML) --resume
 	$(BIN)/python experiments/train.py navigation --method random --run-dir $(RANDOM) --resume
 	@$(MAKE) --no-print-directory figure
 

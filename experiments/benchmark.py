@@ -124,7 +124,6 @@ def main(arguments: Arguments) -> None:
     document = {
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "machine": platform.machine(),
         **results,
     }
     arguments.output.parent.mkdir(parents=True, exist_ok=True)

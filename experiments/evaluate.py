@@ -31,6 +31,8 @@ class Arguments:
     """Number of held-out tasks."""
     episodes: int | None = None
     """Episodes per task and gradient step."""
+    output: Path | None = None
+    """Directory for evaluation.csv, .json and .npz. Default: the run's."""
     counting: Literal["episodes", "timesteps"] | None = None
     """episodes: every complete episode counts. timesteps: as the authors counted (see train.py --help)."""
     checkpoint: Literal["last", "best"] | None = None
@@ -54,7 +56,9 @@ def main(arguments: Arguments) -> None:
     tasks = test_tasks(config, problem)
     theta = {name: leaf.to(config.device) for name, leaf in checkpoint.theta.items()}
     result = evaluate(problem, theta, config, tasks)
-    steps = write_evaluation(arguments.run_dir, config, result, tasks, iteration=checkpoint.iteration)
+    directory = arguments.output or arguments.run_dir
+    directory.mkdir(parents=True, exist_ok=True)
+    steps = write_evaluation(directory, config, result, tasks, iteration=checkpoint.iteration)
     which = f"{config.evaluation_checkpoint} checkpoint, iteration {checkpoint.iteration}"
     Console().print(_table(f"{arguments.run_dir}: {which}, {len(tasks)} tasks", steps))
 

@@ -38,6 +38,8 @@ class Arguments:
     """Directories of evaluated runs of one experiment."""
     output: Path
     """The figure's file: .png, .svg or .pdf."""
+    table: Path | None = None
+    """A .csv file for the numbers behind the adaptation curves."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,15 @@ def main(arguments: Arguments) -> None:
     methods: dict[str, list[Run]] = defaultdict(list)
     for one in runs:
         methods[one.config.method].append(one)
-    Console().print(comparison_table(methods))
+    rows = comparison(methods)
+    Console().print(comparison_table(runs[0].config.preset, rows))
+    Console().print(line_searches(methods))
+    if arguments.table:
+        arguments.table.parent.mkdir(parents=True, exist_ok=True)
+        with arguments.table.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
     mpl.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False})
     figure = draw(methods)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
@@ -89,25 +99,42 @@ def pooled(runs: list[Run]) -> list[dict[str, float]]:
     ]
 
 
-def comparison_table(methods: dict[str, list[Run]]) -> Table:
-    """A row per method and gradient step: mean return, its 95 % interval over tasks, the published mean."""
-    preset = next(iter(methods.values()))[0].config.preset
-    table = Table(title=f"{preset}: average return on held-out tasks")
-    table.add_column("method")
-    for name in ("gradient steps", "mean", "95 % interval", "published"):
-        table.add_column(name, justify="right")
+def comparison(methods: dict[str, list[Run]]) -> list[dict[str, Any]]:
+    """A row per method and gradient step: the return's mean and 95 % interval over tasks, and the published mean."""
+    rows = []
     for method, runs in methods.items():
         published = _published(runs).mean(1)
         for step, summary in enumerate(pooled(runs)):
-            table.add_row(
-                f"{method}, {_seeds(runs)}" if step == 0 else "",
-                str(step),
-                f"{summary['mean']:.2f}",
-                f"{summary['low']:.2f} .. {summary['high']:.2f}",
-                f"{published[step]:.2f}" if step < len(published) else "-",
-            )
-        table.add_section()
+            identity = {"preset": runs[0].config.preset, "method": method, "seeds": len(runs), "gradient_steps": step}
+            theirs = {"published": float(published[step]) if step < len(published) else None}
+            rows.append(identity | summary | theirs)
+    return rows
+
+
+def comparison_table(preset: str, rows: list[dict[str, Any]]) -> Table:
+    """The rows of `comparison`, to be read."""
+    table = Table(title=f"{preset}: average return on held-out tasks")
+    table.add_column("method")
+    for name in ("seeds", "gradient steps", "mean", "95 % interval", "published"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        if row["gradient_steps"] == 0:
+            table.add_section()
+        published = "-" if row["published"] is None else f"{row['published']:.2f}"
+        interval = f"{row['low']:.2f} .. {row['high']:.2f}"
+        steps = str(row["gradient_steps"])
+        table.add_row(row["method"], str(row["seeds"]), steps, f"{row['mean']:.2f}", interval, published)
     return table
+
+
+def line_searches(methods: dict[str, list[Run]]) -> str:
+    """How many outer steps were refused: learning must not stall unseen."""
+    counts = []
+    for method, runs in methods.items():
+        accepted = [row["outer/accepted"] for one in runs for row in one.metrics if "outer/accepted" in row]
+        if accepted:
+            counts.append(f"{method} {accepted.count(0.0)} of {len(accepted)}")
+    return f"rejected line searches: {', '.join(counts) or 'none made'}"
 
 
 def draw(methods: dict[str, list[Run]]) -> Figure:

@@ -115,9 +115,13 @@ def test_random_is_a_run_of_zero_iterations_and_plot_draws_both(evaluated: Path,
     other = tmp_path / "random"
     assert run("train", "navigation", "--method", "random", *TOY, "--run-dir", other).returncode == 0
     assert run("evaluate", other).returncode == 0
-    result = run("plot", evaluated, other, "--output", tmp_path / "new" / "figure.png")
+    result = run("plot", evaluated, other, "--output", tmp_path / "new" / "figure.png", "--table", tmp_path / "t.csv")
     assert result.returncode == 0, result.stderr
-    assert "random" in result.stdout
+    assert "rejected line searches: maml 0 of 2" in result.stdout
+    with (evaluated / "evaluation.csv").open() as one, (tmp_path / "t.csv").open() as both:
+        returns = [float(row["average_return"]) for row in csv.DictReader(one) if row["gradient_steps"] == "1"]
+        rows = [row for row in csv.DictReader(both) if (row["method"], row["gradient_steps"]) == ("maml", "1")]
+    assert float(rows[0]["mean"]) == pytest.approx(sum(returns) / len(returns))
     assert (tmp_path / "new" / "figure.png").read_bytes().startswith(b"\x89PNG")
     assert run("plot", evaluated, "--output", tmp_path / "figure.svg").returncode == 0
     refused(run("plot", evaluated, "--output", tmp_path / "figure.bmp"), "must end in .png, .svg or .pdf", "figure.bmp")
