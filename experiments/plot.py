@@ -27,7 +27,7 @@ from metarl.training.run_directory import METRICS, read_config
 
 COLORS = {"maml": "#0072B2", "random": "#D55E00"}  # Okabe and Ito's palette, safe for the colour-blind
 STEP_COLORS = ("#999999", "#56B4E9", "#0072B2", "#E69F00", "#D55E00")  # before adaptation, then after each step
-PATH_DIRECTIONS = ((1, 1), (-1, 1), (0, -1))  # the paths' panels: the test goal farthest in each direction
+PATH_DIRECTIONS = ((1, 1), (-1, 1), (1, -1))  # the paths' panels: the test goal farthest in each direction
 
 
 @dataclass(frozen=True)

@@ -100,20 +100,15 @@ class MetaRL:
         """Sample tasks and rollouts, adapt, sample again with the adapted policies; build the outer objective."""
         settings, clock = self.settings, _Clock()
         tasks = self.sample_tasks(self.seed, Purpose.TRAINING_TASKS, iteration, count=settings.tasks)
-        stacked, metrics, batches = stack(theta, settings.tasks), {}, []
+        adapted, rollouts, batches = [stack(theta, settings.tasks)], [], []
         for step in range(self.inner_steps + 1):
             key = (self.seed, Purpose.TRAINING_ROLLOUTS, iteration, step)
-            episodes = rollout(self._env, self.policy, stacked, tasks, horizon=settings.horizon, key=key)
+            rollouts.append(rollout(self._env, self.policy, adapted[-1], tasks, horizon=settings.horizon, key=key))
             clock.lap("sample")
-            batches.append(self._process(episodes))
-            metrics |= {f"rollout/return_step{step}": episodes.returns.mean().item()}
-            metrics["env_steps"] = metrics.get("env_steps", 0.0) + episodes.num_steps.sum().item()
-            metrics["rollout/diverged"] = metrics.get("rollout/diverged", 0.0) + episodes.diverged.sum().item()
+            batches.append(self._process(rollouts[-1]))
             if step < self.inner_steps:
-                before, stacked = stacked, self._adapt(stacked, self.rule, batches[-1], step)
-                metrics["inner/update_norm"] = _mean_distance(before, stacked)
+                adapted.append(self._adapt(adapted[-1], self.rule, batches[-1], step))
             clock.lap("adapt")
-        metrics["policy/std"] = theta["log_std"].exp().mean().item()
         objective = MetaObjective(
             theta,
             self.rule,
@@ -123,7 +118,14 @@ class MetaRL:
             num_tasks=settings.tasks,
             first_order=self.first_order,
         )
-        return objective, metrics | clock.metrics(metrics["env_steps"])
+        env_steps = sum(episodes.num_steps.sum().item() for episodes in rollouts)
+        metrics = {f"rollout/return_step{k}": one.returns.mean().item() for k, one in enumerate(rollouts)} | {
+            "rollout/diverged": sum(episodes.diverged.sum().item() for episodes in rollouts),
+            "inner/update_norm": _mean_distance(adapted[0], adapted[-1]),
+            "policy/std": theta["log_std"].exp().mean().item(),
+            "env_steps": env_steps,
+        }
+        return objective, metrics | clock.metrics(env_steps)
 
     def evaluate(self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], seed: int) -> Evaluation:
         """Score theta after 0 .. `steps` gradient steps on each of the given tasks [N, k].

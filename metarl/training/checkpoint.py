@@ -25,6 +25,7 @@ class Checkpoint(NamedTuple):
     theta: Params
     outer_state: dict[str, Tensor]
     best_score: float  # of best.pt so far; -inf before the first iteration
+    env_steps: float = 0.0  # environment steps taken since the start; 0 for supervised problems
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:

@@ -32,31 +32,38 @@ def train(
         state = Checkpoint(config.to_dict(), 0, theta, outer.init(theta), -math.inf)
         save(run_dir / LAST, state)
         save(run_dir / BEST, state)
-    theta = {name: leaf.to(config.device) for name, leaf in state.theta.items()}
-    outer_state = {name: leaf.to(config.device) for name, leaf in state.outer_state.items()}
-    best_score, first, rejected = state.best_score, state.iteration, 0
+    state = state._replace(
+        theta={name: leaf.to(config.device) for name, leaf in state.theta.items()},
+        outer_state={name: leaf.to(config.device) for name, leaf in state.outer_state.items()},
+    )
+    first, rejected = state.iteration, 0
 
     with Logger(run_dir, config.outer_steps, first, console) as logger:
         for iteration in range(first, config.outer_steps):
             start = time.perf_counter()
-            objective, metrics = problem.collect(theta, iteration)
+            objective, metrics = problem.collect(state.theta, iteration)
             collected = time.perf_counter()
-            new_theta, outer_state, info = outer.step(theta, outer_state, objective)
+            theta, outer_state, info = outer.step(state.theta, state.outer_state, objective)
             metrics |= {f"outer/{name}": value for name, value in info.items()}
             metrics["time/outer"] = time.perf_counter() - collected
             metrics["time/iteration"] = time.perf_counter() - start
+            if "env_steps" in metrics:
+                metrics["env_steps"] += state.env_steps
             if config.evaluate_every and iteration % config.evaluate_every == 0:
-                metrics |= held_out_scores(problem, theta, config)
+                metrics |= held_out_scores(problem, state.theta, config)
 
-            score = metrics[problem.score_metric]
-            if score > best_score:
-                best_score = score
-                save(run_dir / BEST, Checkpoint(config.to_dict(), iteration, theta, outer_state, best_score))
-            theta = new_theta
+            if metrics[problem.score_metric] > state.best_score:
+                state = state._replace(best_score=metrics[problem.score_metric])
+                save(run_dir / BEST, state)
             rejected += info.get("accepted", 1.0) == 0.0
             logger.log(iteration, metrics, _status(metrics, rejected, iteration + 1 - first))
-            state = Checkpoint(config.to_dict(), iteration + 1, theta, outer_state, best_score)
-            if (iteration + 1) % config.checkpoint_every == 0 or iteration + 1 == config.outer_steps:
+            state = state._replace(
+                iteration=iteration + 1,
+                theta=theta,
+                outer_state=outer_state,
+                env_steps=metrics.get("env_steps", state.env_steps),
+            )
+            if state.iteration % config.checkpoint_every == 0 or state.iteration == config.outer_steps:
                 save(run_dir / LAST, state)
     return state
 

@@ -242,7 +242,7 @@ def test_conjugate_gradient_inverts_the_policy_curvature(policy: Model) -> None:
     objective = policy_objective(policy, theta)
     g = ravel(objective.loss_and_gradient(theta)[1])
     solution = conjugate_gradient(
-        objective.curvature(theta, "gauss_newton"), g, iterations=500, tolerance=1e-24, damping=1e-2
+        objective.curvature(theta, "gauss_newton"), g, iterations=150, tolerance=1e-24, damping=1e-2
     )
     dense = dense_hessian(objective, theta) + 1e-2 * torch.eye(len(g), dtype=torch.float64)
     torch.testing.assert_close(solution.x, torch.linalg.solve(dense, g), rtol=1e-6, atol=1e-8)
