@@ -45,22 +45,25 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self._rngs = [np.random.default_rng() for _ in range(num_envs)]
-        self._tasks: Array | None = None
+        self._tasks = np.zeros((num_envs, len(self.family.task_names)))
+        self._states: Array | None = None  # until the first reset
+        self._elapsed = np.zeros(num_envs, dtype=np.int64)
+        self._terminated, self._truncated = np.zeros((2, num_envs), dtype=np.bool_)
 
     @property
     def tasks(self) -> Array:
-        """The current tasks [n, k]. Raises ValueError before the first reset."""
-        if self._tasks is None:
-            raise ValueError("no tasks yet: call reset first")
+        """The current tasks [n, k]."""
         return self._tasks.copy()
 
     @property
     def states(self) -> Array:
-        """The current states [n, S] of the family."""
+        """The current states [n, S] of the family. Raises ValueError before the first reset."""
+        if self._states is None:
+            raise ValueError("no episode has started: call reset first")
         return self._states.copy()
 
     def sample_tasks(self, rng: np.random.Generator, n: int) -> Array:
-        """N tasks from the training distribution, [n, k]."""
+        """n tasks from the training distribution, [n, k]."""
         return self.family.sample_tasks(rng, n)
 
     def reset(
@@ -70,7 +73,8 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
 
         Args:
             seed: an integer s (environment i gets s + i) or one per environment (None: keep its generator).
-            options: `tasks` [n, k] and `reset_mask` [n], both optional.
+            options: `tasks` [n, k] and `reset_mask` [n], both optional; of tasks and seeds, too, only the rows of
+                environments that the mask resets are taken.
 
         Raises:
             ValueError: an unknown option, tasks of the wrong shape or out of range, a mask of the wrong shape.
@@ -78,12 +82,27 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         options = options or {}
         if unknown := sorted(set(options) - {"tasks", "reset_mask"}):
             raise ValueError(f"unknown reset option {unknown[0]!r}: choose tasks or reset_mask")
-        self._seed(seed)
-        if "tasks" in options:
-            self._tasks = self._checked_tasks(options["tasks"])
-        elif self._tasks is None or seed is not None:
-            self._tasks = np.concatenate([self.family.sample_tasks(rng, 1) for rng in self._rngs])
-        self._start(self._checked_mask(options.get("reset_mask")))
+        mask, seeds = self._checked_mask(options.get("reset_mask")), self._checked_seeds(seed)
+        rows = self._checked_tasks(options["tasks"]) if "tasks" in options else None
+        first = self._states is None
+        if first and not mask.all():
+            raise ValueError("the first reset must start every environment; reset_mask leaves some out")
+
+        chosen = np.flatnonzero(mask)  # all is valid: from here on these environments change, and no other
+        for i in chosen:
+            if seeds[i] is not None:
+                self._rngs[i] = np.random.default_rng(seeds[i])
+            if rows is not None:
+                self._tasks[i] = rows[i]
+            elif first or seeds[i] is not None:
+                self._tasks[i] = self.family.sample_tasks(self._rngs[i], 1)[0]
+        states = self.family.initial_state(self._tasks[chosen], [self._rngs[i] for i in chosen])
+        if self._states is None:
+            self._states = states
+        else:
+            self._states[chosen] = states
+        self._elapsed[chosen] = 0
+        self._terminated[chosen] = self._truncated[chosen] = False
         return self._observe(), {"achieved": self.family.achieved(self._states, self._tasks)}
 
     def step(self, actions: ArrayLike) -> tuple[Array, Array, Mask, Mask, dict[str, Any]]:
@@ -96,44 +115,31 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
             observations [n, O], rewards [n], terminated [n], truncated [n], info.
 
         Raises:
-            ValueError: actions of the wrong shape, or not finite in a running environment.
+            ValueError: actions of the wrong shape, or not finite in a running environment; no reset before.
         """
-        tasks = self.tasks
+        states, tasks = self.states, self._tasks
         running = np.flatnonzero(~(self._terminated | self._truncated))
         actions = self._checked_actions(actions, running)
-        before, clipped, task = self._states[running], actions[running].clip(-1, 1), tasks[running]
+        before, clipped, task = states[running], actions[running].clip(-1, 1), tasks[running]
         after = self.family.transition(before, clipped, task)
         terms = self.family.reward_terms(before, clipped, after, task)
 
-        self._states[running] = after
+        states[running] = after
+        self._states = states
         self._elapsed[running] += 1
         self._terminated[running] = self.family.terminated(after, task)
         self._truncated = (self._elapsed >= self.family.horizon) & ~self._terminated
         rewards = np.zeros(self.num_envs)
         rewards[running] = sum(terms.values())
-        info: dict[str, Any] = {"achieved": self.family.achieved(self._states, tasks)}
+        info: dict[str, Any] = {"achieved": self.family.achieved(states, tasks)}
         for name, values in terms.items():
             info[f"reward/{name}"] = np.zeros(self.num_envs)
             info[f"reward/{name}"][running] = values
         return self._observe(), rewards, self._terminated.copy(), self._truncated.copy(), info
 
-    def _start(self, mask: Mask) -> None:
-        if mask.all():
-            self._states = self.family.initial_state(self.tasks, self._rngs)
-            self._elapsed = np.zeros(self.num_envs, dtype=np.int64)
-            self._terminated = np.zeros(self.num_envs, dtype=np.bool_)
-            self._truncated = np.zeros(self.num_envs, dtype=np.bool_)
-        elif not hasattr(self, "_states"):
-            raise ValueError("the first reset must start every environment; reset_mask leaves some out")
-        else:
-            chosen = np.flatnonzero(mask)
-            self._states[chosen] = self.family.initial_state(self.tasks[chosen], [self._rngs[i] for i in chosen])
-            self._elapsed[chosen] = 0
-            self._terminated[chosen] = self._truncated[chosen] = False
-
     def _observe(self) -> Array:
-        observations = self.family.observe(self._states, self.tasks)
-        return np.concatenate([observations, self.tasks], 1) if self.task_in_observation else observations
+        observations = self.family.observe(self.states, self._tasks)
+        return np.concatenate([observations, self._tasks], 1) if self.task_in_observation else observations
 
     def _observation_space(self) -> Box:
         space, task = self.family.observation_space, self.family.task_space
@@ -141,15 +147,15 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
             return space
         return Box(np.concatenate([space.low, task.low]), np.concatenate([space.high, task.high]), dtype=np.float64)
 
-    def _seed(self, seed: int | Sequence[int | None] | None) -> None:
+    def _checked_seeds(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
         if seed is None:
-            return
-        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else list(seed)
+            return [None] * self.num_envs
+        if isinstance(seed, (int, np.integer)):
+            return [int(seed) + i for i in range(self.num_envs)]
+        seeds = list(seed)
         if len(seeds) != self.num_envs:
             raise ValueError(f"need one seed for each of {self.num_envs} environments; got {len(seeds)}")
-        for i, one in enumerate(seeds):
-            if one is not None:
-                self._rngs[i] = np.random.default_rng(one)
+        return seeds
 
     def _checked_tasks(self, tasks: ArrayLike) -> Array:
         rows, space = np.array(tasks, dtype=np.float64), self.family.task_space

@@ -39,7 +39,7 @@ class TaskFamily(ABC):
 
     @abstractmethod
     def sample_tasks(self, rng: np.random.Generator, n: int) -> Array:
-        """N rows of the training distribution, [n, k]."""
+        """n rows of the training distribution, [n, k]."""
 
     @abstractmethod
     def initial_state(self, tasks: Array, rngs: Sequence[np.random.Generator]) -> Array:

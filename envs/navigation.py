@@ -51,8 +51,9 @@ class Navigation2D(TaskFamily):
 
     @property
     def observation_space(self) -> Box:
-        """Positions that can be reached within the horizon."""
-        return Box(-STEP * self.horizon, STEP * self.horizon, (2,), np.float64)
+        """Positions that can be reached within the horizon, and a step to spare for rounding."""
+        reach = STEP * (self.horizon + 1)
+        return Box(-reach, reach, (2,), np.float64)
 
     @property
     def action_space(self) -> Box:

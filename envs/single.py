@@ -46,7 +46,7 @@ class TaskEnv(gymnasium.Env[Array, Array]):
         return self._batch.tasks[0]
 
     def sample_tasks(self, rng: np.random.Generator, n: int) -> Array:
-        """N tasks from the training distribution, [n, k]."""
+        """n tasks from the training distribution, [n, k]."""
         return self._batch.sample_tasks(rng, n)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:

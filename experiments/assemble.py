@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 import envs  # noqa: F401  # registers the environments
 from experiments.published import published_tasks
-from metarl.engine.inner import sgd
+from metarl.engine.inner import RULES
 from metarl.engine.outer import OuterOptimizer, adam, trpo
 from metarl.rl.policies import gaussian_mlp
 from metarl.rl.problem import MetaRL, RolloutSettings
@@ -52,7 +52,7 @@ def make_problem(config: Config) -> MetaRL:
     return MetaRL(
         functools.partial(make_env, config),
         policy,
-        sgd([config.inner_step_size]),
+        RULES[config.rule]([config.inner_step_size]),
         inner_steps=config.inner_steps,
         inner_loss=config.inner_loss,
         settings=RolloutSettings(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -56,7 +57,6 @@ def hvp(console: Console) -> list[dict[str, Any]]:
         noise = torch.randn(len(best), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
         directions = {"gradient": gradient, "step": best, "random": noise}
         products = {name: reference(v) for name, v in directions.items()}
-        unit = _seconds(lambda objective=single: objective.loss_and_gradient(objective.theta_old))
         for kind in CURVATURES:
             for epsilon in EPSILONS if kind in ("symmetric", "forward") else (None,):
                 options = {} if epsilon is None else {"epsilon": epsilon}
@@ -67,7 +67,10 @@ def hvp(console: Console) -> list[dict[str, Any]]:
                 }
                 step = conjugate_gradient(matvec, gradient, damping=DAMPING).x
                 gain = _improvement(step, gradient, reference) / _improvement(best, gradient, reference)
-                cost = _seconds(lambda matvec=matvec, v=noise: matvec(v)) / unit
+                cost = _cost(
+                    lambda matvec=matvec, v=noise: matvec(v),
+                    lambda objective=single: objective.loss_and_gradient(objective.theta_old),
+                )
                 row = {"activation": activation, "kind": kind, "epsilon": epsilon, **errors, "gain": gain, "cost": cost}
                 rows.append(row)
     console.print(_table("Hessian-vector products in float32", rows))
@@ -96,21 +99,22 @@ def _improvement(step: Tensor, gradient: Tensor, matvec: Matvec) -> float:
     return (gradient.dot(step) / step.dot(matvec(step)).sqrt()).item()
 
 
-def _seconds(call: Callable[[], object], repeats: int = 5) -> float:
-    """Median seconds of a call, after one that does not count."""
-    call()
-    times = []
-    for _ in range(repeats):
+def _cost(call: Callable[[], object], reference: Callable[[], object], repeats: int = 5) -> float:
+    """Median over repeats of a call's seconds over those of the reference just before it, after a warm-up."""
+    ratios = []
+    for _ in range(repeats + 1):
         start = time.perf_counter()
+        reference()
+        between = time.perf_counter()
         call()
-        times.append(time.perf_counter() - start)
-    return sorted(times)[repeats // 2]
+        ratios.append((time.perf_counter() - between) / (between - start))
+    return statistics.median(ratios[1:])
 
 
 def _table(title: str, rows: list[dict[str, Any]]) -> Table:
     table = Table(title=title)
     for name in rows[0]:
-        table.add_column(name, justify="right")
+        table.add_column(name.replace("_", "\n"), justify="right")
     for row in rows:
         table.add_row(*(f"{value:.2g}" if isinstance(value, float) else str(value or "-") for value in row.values()))
     return table

@@ -20,6 +20,9 @@ def run(parse: Callable[[Sequence[str]], Arguments], main: Callable[[Arguments],
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted: what was checkpointed is whole; the same command with --resume goes on", file=sys.stderr)
+        sys.exit(130)
 
 
 def _parse(parse: Callable[[Sequence[str]], Arguments], argv: Sequence[str]) -> Arguments:

@@ -21,7 +21,10 @@ class Purpose(IntEnum):
 
 
 def seed_sequence(seed: int, purpose: Purpose, *key: int) -> np.random.SeedSequence:
-    """The seed for (seed, purpose, key), where key is for example (iteration, inner step, global task index)."""
+    """The seed for (seed, purpose, key), where key is for example (iteration, inner step, global task index).
+
+    A purpose's keys must all have the same length, and every number must be below 2^32: SeedSequence pads with zeros.
+    """
     return np.random.SeedSequence([seed, purpose, *key])
 
 
@@ -33,4 +36,4 @@ def numpy_generator(seed: int, purpose: Purpose, *key: int) -> np.random.Generat
 def torch_generator(seed: int, purpose: Purpose, *key: int) -> torch.Generator:
     """A torch generator (CPU) of its own for (seed, purpose, key)."""
     state = int(seed_sequence(seed, purpose, *key).generate_state(1, np.uint64)[0])
-    return torch.Generator().manual_seed(state >> 1)  # torch takes seeds below 2^63
+    return torch.Generator().manual_seed(state >> 1)  # 63 bits: non-negative also as a signed number

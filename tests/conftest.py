@@ -8,7 +8,7 @@ from metarl.engine.inner import RULES, sgd
 from metarl.engine.model import Model, from_module, mlp
 from metarl.engine.objective import MetaObjective, TaskFunctions
 from metarl.engine.params import Params
-from metarl.rl.episodes import PolicyBatch, every_nth_timestep
+from metarl.rl.episodes import PolicyBatch, timestep_subset
 from metarl.rl.losses import likelihood_ratio, mean_kl, policy_gradient
 from metarl.rl.policies import gaussian_mlp
 
@@ -105,7 +105,7 @@ def policy_objective(
         predict=lambda params, batch: policy.apply(params, batch.observations),
         outer_loss=likelihood_ratio,
         divergence=mean_kl,
-        subset=every_nth_timestep,
+        subset=timestep_subset,
     )
 
     def data(seed: int) -> PolicyBatch:

@@ -7,7 +7,10 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from metarl.engine.params import Params
+from metarl.engine.objective import MetaObjective
+from metarl.engine.params import Params, ravel, unravel
+from metarl.rl.episodes import PolicyBatch
+from metarl.rl.losses import mean_kl
 
 
 def task(batch: Any, index: int) -> Any:
@@ -54,3 +57,26 @@ def loop_meta_gradient(theta: Params, *arguments: Any, **options: Any) -> tuple[
         name: torch.zeros_like(leaf) if g is None else g
         for (name, leaf), g in zip(leaves.items(), gradients, strict=True)
     }
+
+
+def dense_hessian(objective: MetaObjective, theta: Params) -> Tensor:
+    """Hessian of the mean KL at the adapted policies, by double backward through a Python loop, [P, P]."""
+    functions = objective.functions
+
+    def divergence(params: Params, batch: PolicyBatch) -> Tensor:
+        new = functions.predict(params, batch)
+        return mean_kl(type(new)(*(field.detach() for field in new)), new, batch)
+
+    def kl(vector: Tensor) -> Tensor:
+        params = unravel(vector, theta)
+        return loop_meta_loss(
+            params,
+            (0.1,),
+            functions.inner_loss,
+            divergence,
+            objective.support,
+            objective.query,
+            len(objective.query.mask),
+        )
+
+    return torch.as_tensor(torch.autograd.functional.hessian(kl, ravel(theta)))

@@ -1,6 +1,7 @@
 """The layout's promises, read off the source with `ast`: who imports whom, who differentiates, how long files are."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -27,11 +28,15 @@ THIRD_PARTY = {
     "metarl.training": {"torch", "numpy", "scipy", "rich", "tyro"},
     "envs": {"numpy", "gymnasium", "mujoco", "matplotlib"},
 }
+DRAWS = re.compile(r"torch\.(rand|randn|randint|randperm|normal|bernoulli)(_like)?")
 DIFFERENTIATION = {"grad", "grad_and_value", "jvp", "vjp", "jacrev", "jacfwd", "hessian", "linearize", "autograd"}
 
 
 def module(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module(path) for path in SOURCES}
 
 
 def layer(name: str) -> str:
@@ -40,7 +45,7 @@ def layer(name: str) -> str:
 
 
 def imports(path: Path) -> set[str]:
-    """The modules that a file imports, as dotted names (of `from a.b import c`: a.b)."""
+    """The modules that a file imports, as dotted names: of `from a.b import c` a.b, and a.b.c where that is one."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -48,6 +53,7 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             found.add(node.module or "")
+            found |= {name for alias in node.names if (name := f"{node.module}.{alias.name}") in MODULES}
     return found
 
 
@@ -117,3 +123,9 @@ def test_no_global_randomness_and_no_print_in_the_library(path: Path) -> None:
     assert not calls & {"print", "torch.manual_seed", "random.seed", "random.random"}
     keyed = ("np.random.default_rng", "np.random.SeedSequence")
     assert not {call for call in calls if call.startswith("np.random.") and not call.startswith(keyed)}
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        function = ast.unparse(call.func)
+        if DRAWS.fullmatch(function):
+            assert "generator" in {keyword.arg for keyword in call.keywords}, ast.unparse(call)
+        if function == "np.random.default_rng" and module(path) != "envs.batched":
+            assert call.args, "unseeded generator"  # envs.batched: Gymnasium's own rule for a reset without seed

@@ -3,6 +3,7 @@
 An `InnerRule` says what `maml.adapt` does with the gradient; it never takes one itself.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -29,9 +30,9 @@ def sgd(step_sizes: Sequence[float]) -> InnerRule:
         step_sizes: alpha of each inner step; the last one repeats (the paper halves alpha after the first test step).
 
     Raises:
-        ValueError: no step size, or one that is not positive.
+        ValueError: no step size, or one that is not positive and finite.
     """
-    if not step_sizes or min(step_sizes) <= 0:
+    if not step_sizes or not all(0 < size < math.inf for size in step_sizes):
         raise ValueError(f"inner step sizes must be positive numbers, at least one; got {list(step_sizes)}")
 
     def update(fast: Params, gradient: Params, slow: Params, step: int) -> Params:

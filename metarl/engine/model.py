@@ -54,10 +54,15 @@ def mlp(sizes: Sequence[int], activation: str) -> Model:
 
 
 def from_module(module: nn.Module) -> Model:
-    """Any `torch.nn.Module` as a Model: its present parameters are the initial ones, its buffers are constants.
+    """Any `torch.nn.Module` as a Model: its present parameters are the initial ones, its buffers stay as they are.
 
     About a fifth slower under vmap than a model written as a function.
+
+    Raises:
+        ValueError: a normalisation layer that keeps running statistics (they are state, not parameters).
     """
+    if tracking := [name for name, part in module.named_modules() if getattr(part, "track_running_stats", False)]:
+        raise ValueError(f"layer {tracking[0]!r} keeps running statistics: build it with track_running_stats=False")
     initial = {name: leaf.detach().clone() for name, leaf in module.named_parameters()}
 
     def init(generator: torch.Generator) -> Params:

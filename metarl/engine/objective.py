@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.func import vmap
-from torch.utils._pytree import tree_leaves
 
 from metarl.engine.inner import InnerRule
 from metarl.engine.maml import Batch, adapt, meta_gradient
@@ -106,7 +105,7 @@ class MetaObjective:
             theta: where, [P] parameters.
             kind: a key of `trust_region.CURVATURES`.
             fraction: share of the data that the product is taken from, in (0, 1]. The adapted parameters stay
-                those of all data: theta' = adapt_subset(theta) + constant (theta'_all - adapt_subset(theta_old)).
+                those of all data: theta' = adapt_subset(theta) + constant (theta'_all - adapt_subset at theta).
             options: passed to the kind (`epsilon` of finite differences).
 
         Raises:
@@ -142,21 +141,33 @@ class MetaObjective:
         return matvec
 
     def curvature_data(self, theta: Params, fraction: float) -> tuple[tuple[Batch, ...], Batch, Params]:
-        """Support and query at the given fraction, and what to add to each task's parameters adapted on it."""
-        if fraction == 1.0:
-            return self.support, self.query, {name: leaf.new_zeros(self._local_tasks) for name, leaf in theta.items()}
-        if self.functions.subset is None:
-            raise ValueError(f"this problem has no subsets: curvature fraction must be 1, got {fraction}")
-        subset = self.functions.subset
-        support = tuple(vmap(lambda batch: subset(batch, fraction))(batch) for batch in self.support)
-        query = vmap(lambda batch: subset(batch, fraction))(self.query)
+        """What the products are taken from: support, query, and a constant to add to each task's adapted parameters.
+
+        First order: no support, and the constant is the whole inner update, so that finite differences, too, see an
+        inner gradient that does not move with theta.
+        """
+        support, query = self.support, self.query
+        if fraction != 1.0:
+            if self.functions.subset is None:
+                raise ValueError(f"this problem has no subsets: curvature fraction must be 1, got {fraction}")
+            subset = self.functions.subset
+            support, query = vmap(
+                lambda support_i, query_i: (
+                    tuple(subset(one, fraction) for one in support_i),
+                    subset(query_i, fraction),
+                )
+            )(support, query)
+        if self.first_order:
+            support = ()
+
+        def correction(everything: Sequence[Batch], part: Sequence[Batch], _: Batch) -> Params:
+            return add(self.adapt(theta, everything), self.adapt(theta, part), scale=-1.0)
+
         with torch.no_grad():
-            adapt_stacked = vmap(lambda batches: self.adapt(theta, batches))
-            correction = add(adapt_stacked(self.support), adapt_stacked(support), scale=-1.0)
-        return support, query, correction
+            return support, query, vmap(correction)(self.support, support, query)
 
     def adapt(self, theta: Params, support: Sequence[Batch]) -> Params:
-        """Theta' of one task, as every answer of this objective computes it."""
+        """theta' of one task, as every answer of this objective computes it."""
         return adapt(theta, self.rule, self.functions.inner_loss, support, first_order=self.first_order)
 
     @property
@@ -170,10 +181,6 @@ class MetaObjective:
         """The old model's outputs on the query, through the same code path as the new one's."""
         with torch.no_grad():
             return vmap(lambda s, q: self.functions.predict(self.adapt(self.theta_old, s), q))(self.support, self.query)
-
-    @property
-    def _local_tasks(self) -> int:
-        return tree_leaves(self.query)[0].shape[0]
 
     def _mean(self, per_task: Tensor) -> Tensor:
         return self.reduce(per_task.sum(0, dtype=torch.float64)) / self.num_tasks

@@ -12,13 +12,20 @@ from torch import Tensor
 
 from metarl.engine.objective import MetaObjective
 from metarl.engine.params import Params, add, ravel, unravel
-from metarl.engine.trust_region import EPSILON, backtracking_line_search, conjugate_gradient
+from metarl.engine.trust_region import (
+    CURVATURES,
+    EPSILON,
+    FINITE_DIFFERENCES,
+    backtracking_line_search,
+    conjugate_gradient,
+)
 
 State = dict[str, Tensor]
 Info = dict[str, float]
 
 
-REFUSED: Info = {"improvement": 0.0, "kl": 0.0, "backtracks": 0.0, "accepted": 0.0}  # no step was even tried
+# no step was even tried
+REFUSED: Info = {"improvement": 0.0, "kl": 0.0, "backtracks": 0.0, "accepted": 0.0, "cg_iterations": 0.0}
 
 
 class OuterOptimizer(NamedTuple):
@@ -68,8 +75,13 @@ def trpo(
     maximise the linearised improvement g^T s subject to s^T H s / 2 <= max_kl:
     s = H^-1 g by conjugate gradient, scaled by sqrt(2 max_kl / s^T H s), shortened until the loss falls and the
     divergence keeps to max_kl. If no length qualifies theta stays, and `accepted` says so.
+
+    Raises:
+        ValueError: an unknown curvature.
     """
-    options = {"epsilon": epsilon} if curvature in ("symmetric", "forward") else {}
+    if curvature not in CURVATURES:
+        raise ValueError(f"unknown curvature {curvature!r}: choose one of {', '.join(CURVATURES)}")
+    options = {"epsilon": epsilon} if CURVATURES[curvature] in FINITE_DIFFERENCES else {}
 
     def step(theta: Params, state: State, objective: MetaObjective) -> tuple[Params, State, Info]:
         loss, gradient = objective.loss_and_gradient(theta)
@@ -79,10 +91,13 @@ def trpo(
             return theta, state, info | REFUSED | {"nonfinite": 1.0}
 
         matvec = objective.curvature(theta, curvature, curvature_fraction, **options)
-        s = conjugate_gradient(matvec, g, iterations=cg_iterations, tolerance=cg_tolerance, damping=cg_damping).x
+        solution = conjugate_gradient(matvec, g, iterations=cg_iterations, tolerance=cg_tolerance, damping=cg_damping)
+        s, info["cg_iterations"] = solution.x, float(solution.iterations)
+        if solution.iterations == 0:  # no gradient, or no positive curvature along it
+            return theta, state, REFUSED | info
         quadratic = s.dot(matvec(s) + cg_damping * s).item()
         if not (quadratic > 0 and math.isfinite(quadratic)):
-            return theta, state, info | REFUSED
+            return theta, state, REFUSED | info | {"nonfinite": float(not math.isfinite(quadratic))}
         length = math.sqrt(2 * max_kl / (quadratic + 1e-8))  # 1e-8: the authors' release
         full_step = unravel(length * s, theta)
 
@@ -104,6 +119,3 @@ def trpo(
         return theta, state, info
 
     return OuterOptimizer(lambda theta: {}, step)
-
-
-OUTER_OPTIMIZERS: dict[str, Callable[..., OuterOptimizer]] = {"adam": adam, "trpo": trpo}

@@ -18,7 +18,7 @@ Matvec = Callable[[Tensor], Tensor]
 Predict = Callable[[Params], Any]  # parameters of one task -> outputs
 Divergence = Callable[[Any], Tensor]  # outputs of one task -> scalar
 
-EPSILON = 3e-3
+EPSILON = 3e-3  # float32: rounding below, truncation above (experiments/results/benchmark_hvp.json)
 
 
 def forward_difference_hvp(
@@ -58,6 +58,9 @@ CURVATURES: dict[str, Callable[..., Params]] = {
     "gauss_newton": gauss_newton_hvp,
     "exact": exact_hvp,
 }
+
+
+FINITE_DIFFERENCES = (symmetric_difference_hvp, forward_difference_hvp)  # the kinds that take an epsilon
 
 
 class ConjugateGradient(NamedTuple):

@@ -5,6 +5,7 @@ Axes: M tasks, T time, E episodes per task, O observation, A action.
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -50,12 +51,13 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum() / mask.sum()
 
 
-def every_nth_timestep(batch: PolicyBatch, fraction: float) -> PolicyBatch:
-    """The timesteps 0, n, 2 n, ... of one task's batch, n = round(1 / fraction): fields [T, E, ...] -> [T/n, E, ...].
+def timestep_subset(batch: PolicyBatch, fraction: float) -> PolicyBatch:
+    """Evenly spread timesteps of one task's batch: fields [T, E, ...] -> [ceil(fraction T), E, ...].
 
     Raises:
         ValueError: a fraction outside (0, 1].
     """
     if not 0 < fraction <= 1:
         raise ValueError(f"the fraction of timesteps must be in (0, 1]; got {fraction}")
-    return PolicyBatch(*(field[:: round(1 / fraction)] for field in batch))
+    chosen = torch.arange(0, len(batch.mask), 1 / fraction).long()
+    return PolicyBatch(*(field[chosen] for field in batch))

@@ -21,7 +21,8 @@ def likelihood_ratio(policy: DiagonalGaussian, batch: PolicyBatch) -> Tensor:
 
     The outer loss, and an inner loss with the same gradient as `policy_gradient` and the right Hessian.
     """
-    ratio = (policy.log_prob(batch.actions) - batch.log_probs).exp()
+    log_ratio = (policy.log_prob(batch.actions) - batch.log_probs) * batch.mask  # masked: exp must not overflow there
+    ratio = log_ratio.exp()
     return -masked_mean(ratio * batch.advantages, batch.mask)
 
 

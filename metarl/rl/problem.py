@@ -18,7 +18,7 @@ from metarl.engine.params import Params, stack
 from metarl.problem import Evaluation, Metrics
 from metarl.randomness import Purpose, numpy_generator, torch_generator
 from metarl.rl.advantages import policy_batch
-from metarl.rl.episodes import Episodes, PolicyBatch, every_nth_timestep
+from metarl.rl.episodes import Episodes, PolicyBatch, timestep_subset
 from metarl.rl.losses import INNER_LOSSES, likelihood_ratio, mean_kl
 from metarl.rl.sampler import ROLLOUTS, rollout
 
@@ -83,7 +83,7 @@ class MetaRL:
             predict=lambda params, batch: policy.apply(params, batch.observations),
             outer_loss=likelihood_ratio,
             divergence=mean_kl,
-            subset=every_nth_timestep,
+            subset=timestep_subset,
         )
 
     def initial_parameters(self, seed: int) -> Params:
@@ -122,7 +122,7 @@ class MetaRL:
         metrics = {f"rollout/return_step{k}": one.returns.mean().item() for k, one in enumerate(rollouts)} | {
             "rollout/diverged": sum(episodes.diverged.sum().item() for episodes in rollouts),
             "inner/update_norm": _mean_distance(adapted[0], adapted[-1]),
-            "policy/std": theta["log_std"].exp().mean().item(),
+            "policy/std": self.policy.apply(theta, batches[-1].observations[0, 0]).log_std.exp().mean().item(),
             "env_steps": env_steps,
         }
         return objective, metrics | clock.metrics(env_steps)

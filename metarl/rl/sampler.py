@@ -4,17 +4,19 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from gymnasium.vector import VectorEnv
+from gymnasium import Space
+from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import vmap
 
 from metarl.engine.model import Model
 from metarl.engine.params import Params
+from metarl.randomness import Purpose, seed_sequence
 from metarl.rl.episodes import Episodes
 from metarl.rl.policies import DiagonalGaussian
 
-Key = tuple[int, ...]  # (seed, purpose, iteration, inner step): see randomness.py
+Key = tuple[int, Purpose, *tuple[int, ...]]  # (seed, purpose, iteration, inner step): see randomness.py
 
 
 @torch.no_grad()
@@ -43,33 +45,37 @@ def rollout(
         Episodes on the parameters' device, in their dtype.
 
     Raises:
-        ValueError: a number of environments that is not a multiple of M.
+        ValueError: a number of environments that is not a multiple of M, auto-reset, observations or actions that
+            are not vectors.
     """
+    if env.metadata.get("autoreset_mode") is not AutoresetMode.DISABLED:
+        raise ValueError(f"{env} resets by itself: rollouts need autoreset_mode DISABLED")
     like = next(iter(params.values()))
     num_tasks, num_envs = len(like), env.num_envs
     if num_envs % num_tasks:
         raise ValueError(f"{num_envs} environments cannot be shared evenly by {num_tasks} tasks")
     episodes = num_envs // num_tasks
     rows = tasks if len(tasks) == num_envs else np.repeat(tasks, episodes, axis=0)
-    action_shape = env.single_action_space.shape or ()
-    noise, seeds = _randomness(num_tasks, (horizon, episodes, *action_shape), key, first_task)
+    observation_size, action_size = _vector_size(env.single_observation_space), _vector_size(env.single_action_space)
+    noise, seeds = _randomness(num_tasks, (horizon, episodes, action_size), key, first_task)
     noise, act = torch.from_numpy(noise).to(like), vmap(_act(policy))
 
     shape = (num_tasks, horizon, episodes)
-    observations = torch.zeros(*shape, *(env.single_observation_space.shape or ()), dtype=like.dtype)
-    actions = torch.zeros(*shape, *action_shape, dtype=like.dtype)
+    observations = torch.zeros(*shape, observation_size, dtype=like.dtype)
+    actions = torch.zeros(*shape, action_size, dtype=like.dtype)
     log_probs, rewards, mask = (torch.zeros(shape, dtype=like.dtype) for _ in range(3))
 
     seen, info = env.reset(seed=seeds, options={"tasks": rows})  # pyright: ignore[reportArgumentType]  # one seed each
     running = np.ones(num_envs, np.bool_)
     for t in range(horizon):
+        seen = np.where(running[:, None], seen, 0.0)  # whatever an ended environment shows, even nan, stays out
         observations[:, t] = torch.from_numpy(seen).reshape(num_tasks, episodes, -1)
         acted, log_prob = act(params, observations[:, t].to(like), noise[:, t])
         actions[:, t], log_probs[:, t] = acted, log_prob
         mask[:, t] = torch.from_numpy(running).reshape(num_tasks, episodes)
         seen, reward, terminated, truncated, info = env.step(actions[:, t].reshape(num_envs, -1).numpy())
-        rewards[:, t] = torch.from_numpy(reward).reshape(num_tasks, episodes)
-        running = ~(terminated | truncated)
+        rewards[:, t] = torch.from_numpy(np.where(running, reward, 0.0)).reshape(num_tasks, episodes)
+        running &= ~(terminated | truncated)
         if not running.any():
             break
 
@@ -129,6 +135,12 @@ def _stop_time(lengths: Tensor, finished_at: Tensor, budget: int) -> Tensor:
     return times[enough.nonzero()[0, 0]] if enough.any() else torch.full_like(times[0], torch.inf)
 
 
+def _vector_size(space: Space) -> int:
+    if space.shape is None or len(space.shape) != 1:
+        raise ValueError(f"observations and actions must be vectors; got {space}")
+    return space.shape[0]
+
+
 def _act(policy: Model) -> Callable[[Params, Tensor, Tensor], tuple[Tensor, Tensor]]:
     """The policy of one task: observations [E, O], standard normal noise [E, A] -> actions [E, A], log_probs [E]."""
 
@@ -144,7 +156,7 @@ def _randomness(
     num_tasks: int, shape: tuple[int, ...], key: Key, first_task: int
 ) -> tuple[NDArray[np.float32], list[int]]:
     """Action noise [M, T, E, A] and M * E environment seeds; each task's come from a generator of its own."""
-    sequences = [np.random.SeedSequence([*key, first_task + task]) for task in range(num_tasks)]
+    sequences = [seed_sequence(*key, first_task + task) for task in range(num_tasks)]
     noise = np.stack([np.random.default_rng(s).standard_normal(shape, np.float32) for s in sequences])
     seeds = [int(seed) for s in sequences for seed in s.spawn(1)[0].generate_state(shape[1], np.uint64)]
     return noise, seeds

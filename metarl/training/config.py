@@ -57,6 +57,8 @@ class Config:
     """Gradient steps per task during meta-training; 0 trains without adaptation."""
     inner_step_size: float = 0.1
     """Step size alpha of the inner gradient steps."""
+    rule: Literal["sgd"] = "sgd"
+    """Inner rule. sgd: MAML's gradient steps on all parameters."""
     inner_loss: Literal["log_prob", "likelihood_ratio"] = "log_prob"
     """log_prob: the paper's. likelihood_ratio: the same gradient, but the Hessian of the true objective."""
     first_order: bool = False
@@ -128,7 +130,9 @@ class Config:
         _require(0 < self.curvature_fraction <= 1, "curvature_fraction", self.curvature_fraction, "in (0, 1]")
         for name in ("hidden_sizes", "evaluation_step_sizes"):
             values = getattr(self, name)
-            _require(bool(values) and min(values) > 0, name, values, "a list of positive numbers")
+            positive = bool(values) and all(0 < value < math.inf for value in values)
+            _require(positive, name, values, "a list of positive numbers")
+        _require(self.seed < 2**32, "seed", self.seed, "below 2^32")
         _require(self.min_std <= self.initial_std, "initial_std", self.initial_std, f"at least min_std, {self.min_std}")
 
     @property

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from metarl.engine.inner import sgd
+from metarl.engine.inner import RULES
 from metarl.engine.params import Params
 from metarl.problem import Evaluation, Metrics, Problem
 from metarl.randomness import Purpose, numpy_generator
@@ -25,7 +25,9 @@ def held_out_tasks(problem: Problem, config: Config) -> NDArray[np.float64]:
 
 def evaluate(problem: Problem, theta: Params, config: Config, tasks: NDArray[np.float64]) -> Evaluation:
     """Score theta after 0 .. evaluation_steps gradient steps with the test step sizes, on tasks [N, k]."""
-    return problem.evaluate(theta, sgd(config.evaluation_step_sizes), config.evaluation_steps, tasks, config.seed)
+    return problem.evaluate(
+        theta, RULES[config.rule](config.evaluation_step_sizes), config.evaluation_steps, tasks, config.seed
+    )
 
 
 def held_out_scores(problem: Problem, theta: Params, config: Config) -> Metrics:

@@ -99,7 +99,7 @@ def test_steps_one_at_a_time_equal_all_at_once(model: Model) -> None:
     torch.testing.assert_close(stepwise, at_once, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("sizes", [(), (0.0,), (0.1, -0.1)])
+@pytest.mark.parametrize("sizes", [(), (0.0,), (0.1, -0.1), (float("nan"),), (0.1, float("inf"))])
 def test_step_sizes_must_be_positive(sizes: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="step sizes must be positive"):
         sgd(sizes)

@@ -1,13 +1,16 @@
+from typing import cast
+
 import pytest
 import torch
 from conftest import TASKS, Regression, parameters, policy_objective, regression
+from oracles import dense_hessian
 
 from metarl.engine.inner import sgd
 from metarl.engine.model import Model, mlp
 from metarl.engine.objective import MetaObjective, TaskFunctions
 from metarl.engine.outer import adam, trpo
 from metarl.engine.params import Params, ravel
-from metarl.engine.trust_region import CURVATURES
+from metarl.engine.trust_region import CURVATURES, Matvec
 from metarl.rl.losses import mean_kl
 from metarl.rl.policies import gaussian_mlp
 
@@ -56,15 +59,61 @@ def test_trpo_improves_within_the_trust_region(policy: Model, curvature: str) ->
     assert info["improvement"] == pytest.approx(old_loss - loss, rel=1e-6)
 
 
-def test_trpo_full_step_uses_the_whole_trust_region_on_a_smooth_policy() -> None:
-    """With a tiny delta the quadratic model is exact: the first length has KL = delta."""
+def test_trpo_takes_the_natural_gradient_step_of_the_trust_regions_length() -> None:
+    """new - theta = - sqrt(2 delta / s^T (H + damping I) s) s with s = (H + damping I)^-1 g, from the dense Hessian."""
     policy = gaussian_mlp(2, 2, hidden_sizes=(8,), activation="tanh")
     theta = parameters(policy)
     objective = policy_objective(policy, theta)
-    optimiser = trpo(max_kl=1e-8, curvature="exact", cg_damping=0.1, cg_iterations=200)
-    _, _, info = optimiser.step(theta, {}, objective)
-    assert info["accepted"] == 1
-    assert info["kl"] <= 1e-8
+    max_kl, damping = 1e-6, 0.1
+    optimiser = trpo(max_kl=max_kl, curvature="exact", cg_damping=damping, cg_iterations=200, cg_tolerance=1e-24)
+    new, _, info = optimiser.step(theta, {}, objective)
+    g = ravel(objective.loss_and_gradient(theta)[1])
+    damped = dense_hessian(objective, theta) + damping * torch.eye(len(g), dtype=torch.float64)
+    s = torch.linalg.solve(damped, g)
+    expected = -((2 * max_kl / (s.dot(g) + 1e-8)) ** 0.5) * s
+    assert (info["accepted"], info["backtracks"]) == (1, 0)
+    torch.testing.assert_close(ravel(new) - ravel(theta), expected, rtol=1e-6, atol=1e-10)
+    assert 0 < info["kl"] <= max_kl
+
+
+class Recorder:
+    """Stands in for an objective: answers a quadratic, and remembers how its curvature was asked for."""
+
+    def __init__(self, factor: float = 1.0) -> None:
+        self.factor, self.asked = factor, ()
+
+    def loss_and_gradient(self, theta: Params) -> tuple[float, Params]:
+        return 1.0, {"x": torch.ones_like(theta["x"])}
+
+    def curvature(self, theta: Params, kind: str, fraction: float, **options: float) -> Matvec:
+        self.asked = (kind, fraction, options)
+        return lambda v: self.factor * v
+
+    def loss_and_divergence(self, theta: Params) -> tuple[float, float]:
+        return 0.0, 0.0
+
+
+THREE_ZEROS = {"x": torch.zeros(3, dtype=torch.float64)}
+
+
+@pytest.mark.parametrize(("kind", "options"), [("forward", {"epsilon": 0.5}), ("gauss_newton", {})])
+def test_trpo_passes_its_curvature_options_on(kind: str, options: dict) -> None:
+    recorder = Recorder()
+    optimiser = trpo(max_kl=0.01, curvature=kind, curvature_fraction=0.3, epsilon=0.5)
+    optimiser.step(THREE_ZEROS, {}, cast(MetaObjective, recorder))
+    assert recorder.asked == (kind, 0.3, options)
+
+
+@pytest.mark.parametrize("factor", [-1.0, 0.0, float("nan")])
+def test_trpo_refuses_where_there_is_no_positive_curvature(factor: float) -> None:
+    new, _, info = trpo(max_kl=0.01, cg_damping=0.0).step(THREE_ZEROS, {}, cast(MetaObjective, Recorder(factor)))
+    assert torch.equal(new["x"], THREE_ZEROS["x"])
+    assert (info["accepted"], info["cg_iterations"]) == (0, 0)
+
+
+def test_unknown_curvature_is_refused_before_anything_is_sampled() -> None:
+    with pytest.raises(ValueError, match="unknown curvature 'newton': choose one of symmetric"):
+        trpo(max_kl=0.01, curvature="newton")
 
 
 def test_trpo_keeps_the_old_parameters_when_nothing_qualifies() -> None:

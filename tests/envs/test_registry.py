@@ -90,9 +90,11 @@ def test_task_survives_reset_pickle_and_deepcopy(environment_id: str) -> None:
     env = batched(environment_id)
     env.reset(seed=1, options={"tasks": tasks})
     env.step(actions_of(env)[0])
-    for other in (pickle.loads(pickle.dumps(env)), copy.deepcopy(env)):
+    others = pickle.loads(pickle.dumps(env)), copy.deepcopy(env)
+    expected = env.step(actions_of(env)[1])[0]
+    for other in others:
         np.testing.assert_array_equal(other.tasks, tasks)
-        np.testing.assert_array_equal(other.step(actions_of(env)[1])[0], copy.deepcopy(env).step(actions_of(env)[1])[0])
+        np.testing.assert_array_equal(other.step(actions_of(env)[1])[0], expected)
     env.reset()
     np.testing.assert_array_equal(env.tasks, tasks)
     env.reset(seed=1)
@@ -118,16 +120,41 @@ def test_the_end_is_truncation_and_freezes(environment_id: str) -> None:
 
 
 def test_reset_mask_resets_those_alone(environment_id: str) -> None:
-    env = batched(environment_id, horizon=3)
-    start, _ = env.reset(seed=1)
-    before = [env.step(action)[0] for action in actions_of(env)[:3]][-1]
+    """Also with tasks and seeds for everybody: the others' episodes, tasks and generators go on as they were."""
     mask = np.array([True, False, True, False, False])
-    after, _ = env.reset(options={"reset_mask": mask})
+    env, fresh, tasks = batched(environment_id, horizon=3), batched(environment_id), tasks_of(environment_id)
+    env.reset(seed=1)
+    before = [env.step(action)[0] for action in actions_of(env)[:3]][-1]
+    old_tasks = env.tasks
+    after, _ = env.reset(seed=50, options={"reset_mask": mask, "tasks": tasks})
+    expected, _ = fresh.reset(seed=50, options={"tasks": tasks})
     np.testing.assert_array_equal(after[~mask], before[~mask])
-    assert after[mask].shape == start[mask].shape
+    np.testing.assert_array_equal(after[mask], expected[mask])
+    np.testing.assert_array_equal(env.tasks, np.where(mask[:, None], tasks, old_tasks))
     _, rewards, terminated, truncated, _ = env.step(np.zeros(env.action_space.shape or ()))
     np.testing.assert_array_equal((terminated | truncated), ~mask)
     assert (rewards[~mask] == 0).all()
+
+
+def test_seeds_of_none_keep_task_and_generator(environment_id: str) -> None:
+    env = batched(environment_id)
+    env.reset(seed=1)
+    before = env.tasks
+    env.reset(seed=[None, 7, None, None, 3])
+    kept = np.array([True, False, True, True, False])
+    np.testing.assert_array_equal((env.tasks == before).all(1), kept)
+    env.reset(seed=np.int64(1))  # pyright: ignore[reportArgumentType]  # what rng.integers returns
+    np.testing.assert_array_equal(env.tasks, before)
+
+
+def test_a_refused_reset_changes_nothing(environment_id: str) -> None:
+    env, tasks = batched(environment_id), tasks_of(environment_id)
+    env.reset(seed=1)
+    before, states = env.tasks, env.states
+    with pytest.raises(ValueError, match="reset_mask must be 5 booleans"):
+        env.reset(seed=9, options={"tasks": tasks, "reset_mask": np.ones(3, bool)})
+    np.testing.assert_array_equal(env.tasks, before)
+    np.testing.assert_array_equal(env.states, states)
 
 
 def test_task_in_observation(environment_id: str) -> None:
@@ -196,7 +223,7 @@ def test_impossible_options_are_refused(environment_id: str, options: dict[str, 
         envs.TaskVectorEnv(environment_id, **options)
 
 
-def test_before_the_first_reset_there_are_no_tasks(environment_id: str) -> None:
+def test_before_the_first_reset_there_is_no_episode(environment_id: str) -> None:
     with pytest.raises(ValueError, match="call reset first"):
         batched(environment_id).step(np.zeros((N, 1)))
     with pytest.raises(ValueError, match="first reset must start every environment"):

@@ -96,6 +96,29 @@ def test_normalisation_is_per_task_over_valid_timesteps() -> None:
         assert (actual[i][~valid] == 0).all()
 
 
+def test_the_whole_way_from_rewards_to_advantages_equals_a_loop() -> None:
+    """Discounted returns, ridge regression, GAE and normalisation, task by task in NumPy."""
+    discount, gae_lambda, episodes = 0.9, 0.7, rollouts()
+    actual = policy_batch(episodes, discount=discount, gae_lambda=gae_lambda)
+    for i in range(M):
+        rewards, mask = episodes.rewards[i].numpy(), episodes.mask[i].numpy() > 0
+        returns = np.zeros((T + 1, E))
+        for t in reversed(range(T)):
+            returns[t] = rewards[t] + discount * returns[t + 1]
+        features = baseline_features(episodes.observations)[i].numpy()
+        x, y = features[mask], returns[:T][mask]
+        augmented = np.vstack([x, np.sqrt(RIDGE) * np.eye(x.shape[1])])
+        weights = np.linalg.lstsq(augmented, np.concatenate([y, np.zeros(x.shape[1])]), rcond=None)[0]
+        values = np.vstack([features @ weights * mask, np.zeros(E)])
+        advantages = np.zeros((T + 1, E))
+        for t in reversed(range(T)):
+            delta = rewards[t] + discount * values[t + 1] - values[t]
+            advantages[t] = (delta + discount * gae_lambda * advantages[t + 1]) * mask[t]
+        valid = advantages[:T][mask]
+        expected = (valid - valid.mean()) / (valid.std() + 1e-8)
+        np.testing.assert_allclose(actual.advantages[i].numpy()[mask], expected, rtol=1e-5, atol=1e-6)
+
+
 def test_masked_timesteps_have_no_influence_on_the_batch() -> None:
     episodes = rollouts()
     ended = episodes.mask == 0

@@ -6,7 +6,7 @@ from torch.func import grad, hessian
 
 from metarl.engine.model import Model
 from metarl.engine.params import Params, ravel, unravel
-from metarl.rl.episodes import every_nth_timestep, masked_mean
+from metarl.rl.episodes import masked_mean, timestep_subset
 from metarl.rl.losses import INNER_LOSSES, likelihood_ratio, mean_kl, policy_gradient
 from metarl.rl.policies import DiagonalGaussian, gaussian_mlp
 
@@ -53,10 +53,24 @@ def test_inner_losses_share_the_gradient_at_the_behaviour_policy_but_not_the_hes
     assert (hessians["log_prob"] - hessians["likelihood_ratio"]).norm() > 0.1 * hessians["log_prob"].norm()
 
 
-def test_every_nth_timestep() -> None:
+def test_subsets_are_evenly_spread_timesteps() -> None:
     batch = task(policy_data(0, horizon=10), 0)
-    part = every_nth_timestep(batch, 0.2)
-    assert part.mask.shape == (2, 4)
-    assert torch.equal(part.observations[1], batch.observations[5])
+    for fraction, steps in ((0.2, [0, 5]), (0.4, [0, 2, 5, 7]), (0.7, [0, 1, 2, 4, 5, 7, 8]), (1.0, list(range(10)))):
+        part = timestep_subset(batch, fraction)
+        assert torch.equal(part.observations, batch.observations[steps])
+        assert torch.equal(part.mask, batch.mask[steps])
     with pytest.raises(ValueError, match=r"must be in \(0, 1\]; got 1.5"):
-        every_nth_timestep(batch, 1.5)
+        timestep_subset(batch, 1.5)
+
+
+def test_a_ratio_that_overflows_at_a_masked_timestep_stays_out() -> None:
+    policy = gaussian_mlp(2, 2, hidden_sizes=(3,), activation="tanh", initial_std=1e-3)
+    theta, batch = parameters(policy), task(policy_data(0), 0)
+    batch = batch._replace(mask=torch.zeros_like(batch.mask).index_fill(0, torch.tensor([0]), 1.0))
+    batch = batch._replace(log_probs=torch.where(batch.mask > 0, 0.0, -1e9))
+
+    def loss(params: Params) -> torch.Tensor:
+        return likelihood_ratio(policy.apply(params, batch.observations), batch)
+
+    gradient = grad(loss)(theta)
+    assert torch.isfinite(ravel(gradient)).all()

@@ -4,29 +4,47 @@ import math
 import numpy as np
 import pytest
 import torch
+from conftest import double
+from oracles import loop_meta_gradient
+from torch.func import grad, vmap
+from torch.utils._pytree import tree_map
 
 import envs
 from metarl.engine.inner import sgd
 from metarl.engine.maml import adapt
 from metarl.engine.outer import trpo
+from metarl.engine.params import Params, add, stack
 from metarl.randomness import Purpose
+from metarl.rl.advantages import policy_batch
+from metarl.rl.episodes import PolicyBatch
+from metarl.rl.losses import INNER_LOSSES
 from metarl.rl.policies import gaussian_mlp
 from metarl.rl.problem import MetaRL, RolloutSettings
+from metarl.rl.sampler import rollout
 
 SETTINGS = RolloutSettings(
     tasks=3, episodes=4, horizon=8, discount=0.99, gae_lambda=1.0, evaluation_episodes=5, evaluation_counting="episodes"
 )
 
 
-def problem(*, inner_steps: int = 1, inner_loss: str = "log_prob", initial_std: float = 1.0, seed: int = 1) -> MetaRL:
+def problem(
+    *,
+    inner_steps: int = 1,
+    inner_loss: str = "log_prob",
+    initial_std: float = 1.0,
+    seed: int = 1,
+    settings: RolloutSettings = SETTINGS,
+    first_order: bool = False,
+) -> MetaRL:
     return MetaRL(
         lambda n: envs.TaskVectorEnv("metarl/Navigation2D-v0", n, horizon=8),
         gaussian_mlp(2, 2, hidden_sizes=(8,), initial_std=initial_std),
         sgd([0.1]),
         inner_steps=inner_steps,
         inner_loss=inner_loss,
-        settings=SETTINGS,
+        settings=settings,
         seed=seed,
+        first_order=first_order,
     )
 
 
@@ -92,6 +110,74 @@ def test_evaluation_scores_every_step_on_rollouts_of_that_step() -> None:
     shorter = maml.evaluate(theta, sgd([0.1]), 1, tasks, seed=1)
     np.testing.assert_array_equal(shorter.scores["average_return"], result.scores["average_return"][:2])
     assert result.traces["observations"].shape[:3] == (3, 2, 8)
+
+
+@pytest.mark.parametrize("inner_loss", sorted(INNER_LOSSES))
+@pytest.mark.parametrize("first_order", [False, True])
+def test_the_objective_is_that_of_a_loop_over_tasks_on_the_same_rollouts(inner_loss: str, first_order: bool) -> None:
+    maml = problem(inner_loss=inner_loss, first_order=first_order)
+    maml.rule = sgd([0.7])  # large enough to tell second from first order, and one inner loss from the other
+    theta = maml.initial_parameters(0)
+    objective, _ = maml.collect(theta, iteration=0)
+    support, query = tree_map(torch.Tensor.double, (objective.support, objective.query))
+
+    def inner(params: Params, batch: PolicyBatch) -> torch.Tensor:
+        log_prob = maml.policy.apply(params, batch.observations).log_prob(batch.actions)
+        value = log_prob if inner_loss == "log_prob" else (log_prob - batch.log_probs).exp()
+        return -(value * batch.advantages * batch.mask).sum() / batch.mask.sum()
+
+    def outer(params: Params, batch: PolicyBatch) -> torch.Tensor:
+        ratio = (maml.policy.apply(params, batch.observations).log_prob(batch.actions) - batch.log_probs).exp()
+        return -(ratio * batch.advantages * batch.mask).sum() / batch.mask.sum()
+
+    _, expected = loop_meta_gradient(
+        double(theta), (0.7,), inner, outer, support, query, SETTINGS.tasks, first_order=first_order
+    )
+    _, gradient = objective.loss_and_gradient(theta)
+    for name, leaf in expected.items():
+        torch.testing.assert_close(gradient[name].double(), leaf, rtol=1e-3, atol=1e-5)
+
+
+def test_discount_and_lambda_reach_the_advantages() -> None:
+    settings = SETTINGS._replace(discount=0.5, gae_lambda=0.9)
+    maml = problem(settings=settings)
+    objective, _ = maml.collect(maml.initial_parameters(0), iteration=0)
+    env = envs.TaskVectorEnv("metarl/Navigation2D-v0", 12, horizon=8)
+    tasks = maml.sample_tasks(1, Purpose.TRAINING_TASKS, 0, count=3)
+    key = (1, Purpose.TRAINING_ROLLOUTS, 0, 0)
+    episodes = rollout(env, maml.policy, stack(maml.initial_parameters(0), 3), tasks, horizon=8, key=key)
+    expected = policy_batch(episodes, discount=0.5, gae_lambda=0.9)
+    assert torch.equal(objective.support[0].advantages, expected.advantages)
+    other = policy_batch(episodes, discount=0.9, gae_lambda=0.5)
+    assert not torch.allclose(objective.support[0].advantages, other.advantages, atol=1e-3)
+
+
+def test_each_evaluation_step_has_its_own_size() -> None:
+    """The published protocol halves the step size after the first step: the same by hand, step by step."""
+    maml, sizes, tasks = problem(), (0.7, 0.05), np.array([[0.5, 0.5], [-0.2, 0.1]])
+    theta = maml.initial_parameters(0)
+    env = envs.TaskVectorEnv("metarl/Navigation2D-v0", 2 * SETTINGS.evaluation_episodes, horizon=8)
+    stacked, expected = stack(theta, 2), []
+    for step, size in enumerate((*sizes, sizes[-1])):
+        key = (1, Purpose.EVALUATION_ROLLOUTS, step)
+        episodes = rollout(env, maml.policy, stacked, tasks, horizon=8, key=key)
+        expected.append(episodes.returns.mean(1).numpy())
+        batch = policy_batch(episodes, discount=0.99, gae_lambda=1.0)
+        gradient = vmap(grad(maml.functions.inner_loss))(stacked, batch)
+        stacked = add(stacked, gradient, -size)
+    actual = maml.evaluate(theta, sgd(sizes), 2, tasks, seed=1).scores["average_return"]
+    np.testing.assert_allclose(actual, expected, rtol=1e-4)
+
+
+def test_evaluation_counts_episodes_as_it_is_told() -> None:
+    """Goals near the start end episodes early: complete ones take fewer timesteps, the authors' counting fills up."""
+    spent = {}
+    for counting in ("episodes", "timesteps"):
+        settings = SETTINGS._replace(evaluation_counting=counting, evaluation_episodes=40)
+        maml = problem(settings=settings, initial_std=0.2)
+        result = maml.evaluate(maml.initial_parameters(0), sgd([0.1]), 1, np.array([[0.02, 0.02]]), seed=1)
+        spent[counting] = result.scores["adaptation_env_steps"][1, 0]
+    assert spent["episodes"] < 40 * 8 <= spent["timesteps"]
 
 
 def test_zero_steps_of_a_still_policy_score_the_distance_to_the_goal() -> None:

@@ -9,10 +9,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 import envs
 from metarl.engine.params import stack
+from metarl.randomness import Purpose
 from metarl.rl.policies import gaussian_mlp
 from metarl.rl.sampler import rollout, rollout_timesteps
 
-KEY = (1, 2, 3, 4)
+KEY = (1, Purpose.TRAINING_ROLLOUTS, 3, 4)
 POLICY = gaussian_mlp(2, 2, hidden_sizes=(8,))
 THETA = POLICY.init(generator(0))
 
@@ -86,7 +87,7 @@ def test_rollouts_depend_on_the_global_task_index_alone() -> None:
         torch.testing.assert_close(part[0], whole[1], rtol=1e-5, atol=1e-6)  # batch size changes the last bits
     again = rollout(navigation(6), POLICY, stack(THETA, 3), tasks, horizon=10, key=KEY)
     assert all(torch.equal(one, two) for one, two in zip(together, again, strict=True))
-    other = rollout(navigation(6), POLICY, stack(THETA, 3), tasks, horizon=10, key=(*KEY[:3], 5))
+    other = rollout(navigation(6), POLICY, stack(THETA, 3), tasks, horizon=10, key=(1, Purpose.TRAINING_ROLLOUTS, 3, 5))
     assert not torch.equal(other.actions, together.actions)
 
 
@@ -109,3 +110,56 @@ def test_the_authors_counting_drops_what_is_unfinished_and_prefers_short_episode
     assert sorted(counted.tolist()) == [2, 2, 2, 2, 4, 4, 8]
     assert episodes.average(episodes.returns).item() == pytest.approx(24 / 7)  # complete episodes: 14 / 3
     assert (episodes.rewards * (1 - episodes.mask)).abs().sum() == 0
+
+
+class Broken(Countdown):
+    """Observations and rewards are nan once an episode has ended, as where a simulation has broken down."""
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        observations, reward, terminated, truncated, info = super().step(actions)
+        observations[terminated] = np.nan
+        return observations, np.where(terminated & (reward == 0), np.nan, reward), terminated, truncated, info
+
+
+def test_what_an_ended_environment_shows_stays_out() -> None:
+    episodes = rollout(Broken(6), POLICY, stack(THETA, 2), np.array([[2.0], [5.0]]), horizon=8, key=KEY)
+    assert all(torch.isfinite(field).all() for field in episodes)
+    assert episodes.returns.tolist() == [[2, 2, 2], [5, 5, 5]]
+
+
+class Blinking(Countdown):
+    """Flags an end for one timestep only, as environments do that reset by themselves."""
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        observations, reward, terminated, truncated, info = super().step(actions)
+        return observations, np.ones_like(reward), terminated & (reward > 0), truncated, info
+
+
+def test_an_episode_that_has_ended_stays_ended() -> None:
+    episodes = rollout(Blinking(4), POLICY, stack(THETA, 2), np.array([[2.0], [5.0]]), horizon=8, key=KEY)
+    assert episodes.num_steps.tolist() == episodes.returns.tolist() == [[2, 2], [5, 5]]
+
+
+def test_environments_that_reset_by_themselves_or_show_no_vectors_are_refused() -> None:
+    env = Countdown(2)
+    env.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
+    with pytest.raises(ValueError, match="resets by itself: rollouts need autoreset_mode DISABLED"):
+        rollout(env, POLICY, stack(THETA, 1), np.ones((1, 1)), horizon=3, key=KEY)
+    pixels = Countdown(2)
+    pixels.single_observation_space = Box(0, 1, (8, 8), np.float64)
+    with pytest.raises(ValueError, match="observations and actions must be vectors"):
+        rollout(pixels, POLICY, stack(THETA, 1), np.ones((1, 1)), horizon=3, key=KEY)
+
+
+class SeedEcho(Countdown):
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        self.seeds = list(seed)
+        return super().reset(seed=seed, options=options)
+
+
+def test_every_environment_gets_a_seed_of_its_own_keyed_by_its_task() -> None:
+    env, alone = SeedEcho(6), SeedEcho(3)
+    rollout(env, POLICY, stack(THETA, 2), np.ones((2, 1)), horizon=2, key=KEY)
+    rollout(alone, POLICY, stack(THETA, 1), np.ones((1, 1)), horizon=2, key=KEY, first_task=1)
+    assert len(set(env.seeds)) == 6
+    assert env.seeds[3:] == alone.seeds

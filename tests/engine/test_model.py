@@ -1,0 +1,32 @@
+import pytest
+import torch
+from conftest import generator
+from torch import nn
+
+from metarl.engine.model import from_module, mlp
+
+
+def test_mlp_equals_a_module_with_the_same_parameters() -> None:
+    model = mlp((3, 5, 4, 2), "relu")
+    params = model.init(generator(0))
+    module = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 2))
+    module.load_state_dict(dict(zip(module.state_dict(), params.values(), strict=True)))
+    inputs = torch.randn(7, 3, generator=generator(1))
+    torch.testing.assert_close(model.apply(params, inputs), module(inputs))
+
+
+def test_any_module_is_a_model_and_is_left_alone() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2, track_running_stats=False))
+    model = from_module(module)
+    params = model.init(generator(0))
+    inputs = torch.randn(7, 3, generator=generator(1))
+    torch.testing.assert_close(model.apply(params, inputs), module(inputs))
+    doubled = {name: 2 * leaf for name, leaf in params.items()}
+    assert not torch.equal(model.apply(doubled, inputs), module(inputs))
+    assert all(torch.equal(leaf, params[name]) for name, leaf in module.named_parameters())
+
+
+def test_running_statistics_are_refused() -> None:
+    with pytest.raises(ValueError, match="layer '1' keeps running statistics: build it with track_running_stats=False"):
+        from_module(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))
