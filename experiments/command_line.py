@@ -14,7 +14,7 @@ Arguments = TypeVar("Arguments")
 
 def run(parse: Callable[[Sequence[str]], Arguments], main: Callable[[Arguments], None], argv: Sequence[str]) -> None:
     """Parse the arguments, then run `main`; a user's mistake (ValueError, OSError) ends in one line and status 2."""
-    torch.set_num_threads(1)  # small models: a second OpenMP thread spins more than it helps (PAPER.md 5.16)
+    torch.set_num_threads(1)  # small models: a second OpenMP thread spins more than it helps
     try:
         main(_parse(parse, argv))
     except (ValueError, OSError) as error:

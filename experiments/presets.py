@@ -1,4 +1,4 @@
-"""The paper's experiments as named configurations (PAPER.md section 2). A preset is a value; every field is a flag."""
+"""The paper's experiments as named configurations (Finn et al. 2017, the authors' release). A preset is a value; every field is a flag."""
 
 from metarl.training.config import Config
 

@@ -1,4 +1,4 @@
-"""What the authors published: their test tasks and per-task returns (Finn et al. 2017; PAPER.md section 3)."""
+"""What the authors published: their test tasks and per-task returns (Finn et al. 2017)."""
 
 import csv
 from pathlib import Path

@@ -23,7 +23,7 @@ class Model(NamedTuple):
 def mlp(sizes: Sequence[int], activation: str) -> Model:
     """A fully connected network: inputs [..., sizes[0]] -> outputs [..., sizes[-1]].
 
-    Weights are Xavier-uniform, biases zero (PAPER.md section 2); the last layer is linear.
+    Weights are Xavier-uniform, biases zero (the authors' release); the last layer is linear.
 
     Raises:
         ValueError: a size below 1, or an unknown activation.

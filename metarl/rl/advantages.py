@@ -1,6 +1,6 @@
 """From rewards to advantages: discounted returns, the linear feature baseline, GAE. Episodes -> PolicyBatch.
 
-The end of the horizon bootstraps 0, like a termination: the horizon is part of the task (PAPER.md section 2), and the
+The end of the horizon bootstraps 0, like a termination: the horizon is part of the task (as in the authors' release), and the
 baseline sees the time.
 """
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metarl.rl.episodes import Episodes, PolicyBatch
 
-RIDGE = 1e-5  # PAPER.md section 2
+RIDGE = 1e-5  # the authors' release
 
 
 def discounted_sums(values: Tensor, discount: float) -> Tensor:

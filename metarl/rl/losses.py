@@ -9,9 +9,9 @@ from metarl.rl.policies import DiagonalGaussian
 
 
 def policy_gradient(policy: DiagonalGaussian, batch: PolicyBatch) -> Tensor:
-    """- mean of log pi(a|s) A: the paper's inner loss (Finn et al. 2017, eq. 4; PAPER.md section 2).
+    """- mean of log pi(a|s) A: the paper's inner loss (Finn et al. 2017, eq. 4).
 
-    Right gradient at the behaviour policy; its Hessian lacks the score's outer product (PAPER.md 5.5).
+    Right gradient at the behaviour policy; its Hessian lacks the score's outer product.
     """
     return -masked_mean(policy.log_prob(batch.actions) * batch.advantages, batch.mask)
 

@@ -22,7 +22,7 @@ class DiagonalGaussian(NamedTuple):
         return self.mean + self.log_std.exp() * noise
 
     def log_prob(self, actions: Tensor) -> Tensor:
-        """Log pi(a) of actions [..., A], summed over action dimensions: [...]."""
+        """log pi(a) of actions [..., A], summed over action dimensions: [...]."""
         z = (actions - self.mean) * (-self.log_std).exp()
         return -(0.5 * z**2 + self.log_std + 0.5 * math.log(2 * math.pi)).sum(-1)
 
@@ -46,7 +46,7 @@ def gaussian_mlp(
     initial_std: float = 1.0,
     min_std: float = 1e-6,
 ) -> Model:
-    """The paper's policy (PAPER.md section 2): observations [..., O] -> DiagonalGaussian with fields [..., A].
+    """The paper's policy (the authors' release): observations [..., O] -> DiagonalGaussian with fields [..., A].
 
     Raises:
         ValueError: a standard deviation that is not positive, a size below 1, an unknown activation.

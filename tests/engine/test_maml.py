@@ -81,7 +81,7 @@ def test_first_order_is_the_gradient_at_the_adapted_parameters(model: Model) -> 
 
 
 def test_each_task_takes_a_full_step_whatever_the_number_of_tasks(model: Model) -> None:
-    """PAPER.md 5.2: no inner step is divided by the size of the meta-batch."""
+    """No inner step is divided by the size of the meta-batch."""
     theta, loss = parameters(model), mean_squared_error(model)
     support, query = regression(0), regression(9)
     together = meta_loss(theta, sgd(STEP_SIZES), loss, loss, [support], query)

@@ -36,7 +36,7 @@ def test_timesteps_weigh_the_same_whatever_episode_they_are_in() -> None:
 
 
 def test_inner_losses_share_the_gradient_at_the_behaviour_policy_but_not_the_hessian() -> None:
-    """PAPER.md 5.5."""
+    """What makes the likelihood ratio the loss with the Hessian of the true objective."""
     policy = gaussian_mlp(2, 2, hidden_sizes=(3,), activation="tanh")
     theta = parameters(policy)
     batch = task(policy_data(0), 0)

@@ -26,7 +26,7 @@ def test_log_prob_entropy_and_kl_equal_torch_distributions() -> None:
     torch.testing.assert_close(one.entropy(), reference(one).entropy(), rtol=1e-12, atol=1e-12)
     expected = kl_divergence(reference(one), reference(other))
     torch.testing.assert_close(one.kl(other), expected, rtol=1e-12, atol=1e-12)
-    assert one.log_prob(actions).shape == one.entropy().shape == (5,)  # summed over actions, PAPER.md 5.1
+    assert one.log_prob(actions).shape == one.entropy().shape == (5,)  # summed over actions, not averaged
 
 
 def test_kl_and_its_gradient_are_exactly_zero_at_the_same_distribution() -> None:
