@@ -1,4 +1,4 @@
-"""The paper's experiments as named configurations (Finn et al. 2017, the authors' release). A preset is a value; every field is a flag."""
+"""The experiments of Finn et al. 2017 and of its authors' release, as named configurations; every field is a flag."""
 
 from metarl.training.config import Config
 

@@ -1,7 +1,7 @@
 """From rewards to advantages: discounted returns, the linear feature baseline, GAE. Episodes -> PolicyBatch.
 
-The end of the horizon bootstraps 0, like a termination: the horizon is part of the task (as in the authors' release), and the
-baseline sees the time.
+The end of the horizon bootstraps 0, like a termination: the horizon is part of the task (as in the authors' release),
+and the baseline sees the time.
 """
 
 import torch

@@ -130,7 +130,7 @@ class MetaRL:
     def evaluate(self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], seed: int) -> Evaluation:
         """Score theta after 0 .. `steps` gradient steps on each of the given tasks [N, k].
 
-        Step k is scored on fresh rollouts of the policy of step k, which then serve step k + 1: never on those that made it.
+        Step k is scored on fresh rollouts of the policy of step k, which then serve step k + 1.
         """
         count, settings = len(tasks), self.settings
         env = self._make_env(count * settings.evaluation_episodes)

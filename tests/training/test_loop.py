@@ -79,7 +79,8 @@ def test_metrics_have_their_stable_names_in_csv_and_tensorboard(tmp_path: Path) 
     always = {
         "rollout/return_step0", "rollout/return_step1", "rollout/diverged", "env_steps", "policy/std",
         "inner/update_norm", "outer/loss", "outer/improvement", "outer/kl", "outer/backtracks", "outer/accepted",
-        "outer/grad_norm", "outer/nonfinite", "outer/cg_iterations", "time/sample", "time/adapt", "time/outer", "time/iteration",
+        "outer/grad_norm", "outer/nonfinite", "outer/cg_iterations",
+        "time/sample", "time/adapt", "time/outer", "time/iteration",
         "time/env_steps_per_s",
     }  # fmt: skip
     sometimes = {"evaluation/return_step0", "evaluation/return_step1", "evaluation/return_step2"}
