@@ -11,6 +11,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from envs.family import FAMILIES
 from experiments.assemble import make_problem, test_tasks
 from experiments.command_line import run
 from metarl.training.evaluation import evaluate, write_evaluation
@@ -60,14 +61,15 @@ def main(arguments: Arguments) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     steps = write_evaluation(directory, config, result, tasks, iteration=checkpoint.iteration)
     which = f"{config.evaluation_checkpoint} checkpoint, iteration {checkpoint.iteration}"
-    Console().print(_table(f"{arguments.run_dir}: {which}, {len(tasks)} tasks", steps))
+    achieved = FAMILIES[config.environment].achieved_name if config.environment in FAMILIES else "achieved"
+    Console().print(_table(f"{arguments.run_dir}: {which}, {len(tasks)} tasks", steps, achieved))
 
 
-def _table(title: str, steps: list[dict[str, Any]]) -> Table:
+def _table(title: str, steps: list[dict[str, Any]], achieved_name: str) -> Table:
     """One row per gradient step, means over tasks with their 95 % intervals."""
     table = Table(title=title)
     table.add_column("gradient steps", justify="right")
-    for name in ("return", "95 % interval", "achieved", "env steps"):
+    for name in ("return", "95 % interval", achieved_name, "env steps"):
         table.add_column(name, justify="right")
     for step in steps:
         returns, achieved, spent = step["average_return"], step["achieved"], step["adaptation_env_steps"]

@@ -115,15 +115,16 @@ def comparison_table(preset: str, rows: list[dict[str, Any]]) -> Table:
     """The rows of `comparison`, to be read."""
     table = Table(title=f"{preset}: average return on held-out tasks")
     table.add_column("method")
-    for name in ("seeds", "gradient steps", "mean", "95 % interval", "published"):
+    any_published = any(row["published"] is not None for row in rows)
+    for name in ("seeds", "gradient steps", "mean", "95 % interval", *["published"] * any_published):
         table.add_column(name, justify="right")
     for row in rows:
         if row["gradient_steps"] == 0:
             table.add_section()
-        published = "-" if row["published"] is None else f"{row['published']:.2f}"
+        published = ["-" if row["published"] is None else f"{row['published']:.2f}"] * any_published
         interval = f"{row['low']:.2f} .. {row['high']:.2f}"
         steps = str(row["gradient_steps"])
-        table.add_row(row["method"], str(row["seeds"]), steps, f"{row['mean']:.2f}", interval, published)
+        table.add_row(row["method"], str(row["seeds"]), steps, f"{row['mean']:.2f}", interval, *published)
     return table
 
 
