@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from envs.family import FAMILIES
@@ -69,7 +70,7 @@ def _table(title: str, steps: list[dict[str, Any]], achieved_name: str) -> Table
     """One row per gradient step, means over tasks with their 95 % intervals."""
     table = Table(title=title)
     table.add_column("gradient steps", justify="right")
-    for name in ("return", "95 % interval", achieved_name, "env steps"):
+    for name in ("return", "95 % interval", escape(achieved_name), "env steps"):
         table.add_column(name, justify="right")
     for step in steps:
         returns, achieved, spent = step["average_return"], step["achieved"], step["adaptation_env_steps"]
