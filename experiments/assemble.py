@@ -87,5 +87,8 @@ def make_outer(config: Config) -> OuterOptimizer:
 def test_tasks(config: Config, problem: MetaRL) -> NDArray[np.float64]:
     """The tasks [N, k] that this run is evaluated on: the published ones, or its own held-out ones."""
     if config.published_tasks:
-        return published_tasks(config.experiment)[: config.evaluation_tasks]
+        tasks = published_tasks(config.experiment)
+        if config.evaluation_tasks > len(tasks):
+            raise ValueError(f"there are {len(tasks)} published test tasks; got --tasks {config.evaluation_tasks}")
+        return tasks[: config.evaluation_tasks]
     return held_out_tasks(problem, config)

@@ -69,6 +69,8 @@ def main(arguments: Arguments) -> None:
     """Print the comparison and write the figure."""
     if arguments.output.suffix not in (".png", ".svg", ".pdf"):
         raise ValueError(f"--output must end in .png, .svg or .pdf; got {arguments.output}")
+    if not arguments.run_dirs:
+        raise ValueError("name at least one run directory")
     runs = [read_run(directory) for directory in arguments.run_dirs]
     if len(experiments := {one.config.preset for one in runs}) != 1:
         raise ValueError(f"one figure shows one preset; these runs are of {', '.join(sorted(experiments))}")
@@ -215,8 +217,8 @@ def _published(runs: list[Run]) -> NDArray[np.float64]:
 
 
 def _paths(one: Run) -> dict[str, NDArray[Any]] | None:
-    """The traces of a navigation run, whose observations are positions in the plane; None for other experiments."""
-    if one.config.experiment != "navigation":
+    """The traces of a navigation run, whose observations are positions in the plane; None elsewhere or without traces."""
+    if one.config.experiment != "navigation" or not (one.directory / "evaluation.npz").is_file():
         return None
     with np.load(one.directory / "evaluation.npz", allow_pickle=False) as arrays:
         return dict(arrays)

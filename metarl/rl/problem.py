@@ -147,7 +147,7 @@ class MetaRL:
                 }
             )
             spent += episodes.num_steps.sum(1).numpy(force=True)
-            traces.append(_traces(episodes))
+            traces.append(_traces(episodes, min(TRACED_EPISODES, settings.evaluation_episodes)))
             if step < steps:
                 stacked = self._adapt(stacked, rule, self._process(episodes), step)
         env.close()
@@ -169,11 +169,11 @@ class MetaRL:
             return vmap(one_task)(stacked, batch)
 
 
-def _traces(episodes: Episodes) -> dict[str, NDArray[np.float32]]:
-    """What figures draw of one gradient step: the observations [N, T, e, O] and mask [N, T, e] of a few episodes."""
+def _traces(episodes: Episodes, count: int) -> dict[str, NDArray[np.float32]]:
+    """What figures draw of one gradient step: the observations [N, T, e, O] and mask [N, T, e] of the first e episodes."""
     return {
-        "observations": episodes.observations[:, :, :TRACED_EPISODES].numpy(force=True),
-        "mask": episodes.mask[:, :, :TRACED_EPISODES].numpy(force=True),
+        "observations": episodes.observations[:, :, :count].numpy(force=True),
+        "mask": episodes.mask[:, :, :count].numpy(force=True),
     }
 
 

@@ -199,6 +199,22 @@ def test_plot_says_what_is_missing(tmp_path: Path) -> None:
     fresh = tmp_path / "fresh"
     run("train", "navigation", "--method", "random", *TOY, "--run-dir", fresh)
     refused(run("plot", fresh, "--output", tmp_path / "f.png"), "evaluation.csv", "experiments/evaluate.py")
+    refused(run("plot", "--output", tmp_path / "f.png"), "at least one run directory")
+
+
+def test_evaluation_sizes_that_cannot_be(trained: Path, tmp_path: Path) -> None:
+    refused(run("evaluate", trained, "--tasks", "0"), "evaluation_tasks must be at least 1; got 0")
+    refused(run("evaluate", trained, "--gradient-steps", "-1"), "evaluation_steps must be at least 0; got -1")
+    refused(run("evaluate", trained, "--step-sizes", "0"), "evaluation_step_sizes must be a list of positive numbers")
+    paper = ROOT / "experiments" / "results" / "navigation-paper" / "maml-seed1"
+    refused(run("evaluate", paper, "--tasks", "41", "--output", tmp_path / "o"), "40 published test tasks", "41")
+
+
+def test_what_is_shipped_can_be_evaluated_and_drawn(tmp_path: Path) -> None:
+    paper = ROOT / "experiments" / "results" / "navigation-paper" / "maml-seed1"
+    sizes = "--tasks 2 --episodes 2 --gradient-steps 2".split()  # noqa: SIM905
+    assert run("evaluate", paper, "--output", tmp_path / "o", *sizes).returncode == 0
+    assert run("plot", paper, "--output", tmp_path / "figure.png").returncode == 0
 
 
 def test_scripts_run_as_processes(tmp_path: Path) -> None:
