@@ -217,7 +217,7 @@ def _published(runs: list[Run]) -> NDArray[np.float64]:
 
 
 def _paths(one: Run) -> dict[str, NDArray[Any]] | None:
-    """The traces of a navigation run, whose observations are positions in the plane; None elsewhere or without traces."""
+    """The traces of a navigation run, whose observations are positions; None elsewhere or without traces."""
     if one.config.experiment != "navigation" or not (one.directory / "evaluation.npz").is_file():
         return None
     with np.load(one.directory / "evaluation.npz", allow_pickle=False) as arrays:

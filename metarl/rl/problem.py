@@ -170,7 +170,7 @@ class MetaRL:
 
 
 def _traces(episodes: Episodes, count: int) -> dict[str, NDArray[np.float32]]:
-    """What figures draw of one gradient step: the observations [N, T, e, O] and mask [N, T, e] of the first e episodes."""
+    """What figures draw of a gradient step: observations [N, T, e, O] and mask [N, T, e] of e episodes."""
     return {
         "observations": episodes.observations[:, :, :count].numpy(force=True),
         "mask": episodes.mask[:, :, :count].numpy(force=True),

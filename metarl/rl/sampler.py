@@ -46,7 +46,7 @@ def rollout(
 
     Raises:
         ValueError: a number of environments that is not a multiple of M, auto-reset, observations or actions that
-            are not vectors.
+            are not vectors, a policy whose actions are not finite.
     """
     if env.metadata.get("autoreset_mode") is not AutoresetMode.DISABLED:
         raise ValueError(f"{env} resets by itself: rollouts need autoreset_mode DISABLED")
@@ -71,6 +71,11 @@ def rollout(
         seen = np.where(running[:, None], seen, 0.0)  # whatever an ended environment shows, even nan, stays out
         observations[:, t] = torch.from_numpy(seen).reshape(num_tasks, episodes, -1)
         acted, log_prob = act(params, observations[:, t].to(like), noise[:, t])
+        if not torch.isfinite(acted).all():
+            raise ValueError(
+                f"the policy's actions are not finite at timestep {t}: its parameters have diverged; "
+                "try a smaller inner step size or trust region"
+            )
         actions[:, t], log_probs[:, t] = acted, log_prob
         mask[:, t] = torch.from_numpy(running).reshape(num_tasks, episodes)
         seen, reward, terminated, truncated, info = env.step(actions[:, t].reshape(num_envs, -1).numpy())

@@ -163,3 +163,9 @@ def test_every_environment_gets_a_seed_of_its_own_keyed_by_its_task() -> None:
     rollout(alone, POLICY, stack(THETA, 1), np.ones((1, 1)), horizon=2, key=KEY, first_task=1)
     assert len(set(env.seeds)) == 6
     assert env.seeds[3:] == alone.seeds
+
+
+def test_a_diverged_policy_is_named() -> None:
+    broken = {name: leaf * np.nan for name, leaf in THETA.items()}
+    with pytest.raises(ValueError, match="actions are not finite at timestep 0: its parameters have diverged"):
+        rollout(Countdown(2), POLICY, stack(broken, 1), np.ones((1, 1)), horizon=3, key=KEY)
