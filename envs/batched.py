@@ -32,7 +32,7 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         ValueError: no environments, or whatever the family refuses.
     """
 
-    metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": []}  # noqa: RUF012
+    metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": []}
 
     def __init__(self, family: str, num_envs: int = 1, *, task_in_observation: bool = False, **options: object) -> None:
         if num_envs < 1:

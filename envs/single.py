@@ -22,7 +22,7 @@ class TaskEnv(gymnasium.Env[Array, Array]):
         ValueError: an unknown render mode, or whatever the family refuses.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}
 
     def __init__(
         self,

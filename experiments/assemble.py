@@ -9,7 +9,7 @@ import torch
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-import envs  # noqa: F401  # registers the environments
+import envs
 from experiments.published import published_tasks
 from metarl.engine.inner import RULES
 from metarl.engine.outer import OuterOptimizer, adam, trpo
@@ -25,6 +25,7 @@ def make_env(config: Config, num_envs: int) -> VectorEnv:
     Raises:
         ValueError: an unknown environment, or an option it does not have.
     """
+    assert envs  # importing it has registered the environments
     options: dict[str, Any] = {"horizon": config.horizon, **config.environment_options}
     try:
         return gymnasium.make_vec(config.environment, num_envs=num_envs, **options)

@@ -6,14 +6,14 @@ from torch import Tensor
 from torch.func import grad
 
 from metarl.engine.inner import RULES, sgd
-from metarl.engine.maml import adapt, meta_gradient, meta_loss, task_loss
+from metarl.engine.maml import Loss, adapt, meta_gradient, meta_loss, task_loss
 from metarl.engine.model import Model
 from metarl.engine.params import Params, add, ravel, unravel
 
 STEP_SIZES = (0.3, 0.1)
 
 
-def mean_squared_error(model: Model):  # noqa: ANN201
+def mean_squared_error(model: Model) -> Loss:
     def loss(params: Params, batch: Regression) -> Tensor:
         return ((model.apply(params, batch.inputs) - batch.targets) ** 2).mean()
 

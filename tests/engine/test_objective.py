@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from conftest import TASKS, Regression, generator, parameters, policy_objective, regression
@@ -186,7 +188,7 @@ def test_sums_are_reduced_and_divided_by_the_global_number_of_tasks(policy: Mode
     whole = policy_objective(policy, theta)
     partial: list[Tensor] = []
 
-    def shard(start: int, stop: int, reduce) -> MetaObjective:  # noqa: ANN001
+    def shard(start: int, stop: int, reduce: Callable[[Tensor], Tensor]) -> MetaObjective:
         def part(batch: PolicyBatch) -> PolicyBatch:
             return PolicyBatch(*(field[start:stop] for field in batch))
 

@@ -212,7 +212,7 @@ def test_evaluation_sizes_that_cannot_be(trained: Path, tmp_path: Path) -> None:
 
 def test_what_is_shipped_can_be_evaluated_and_drawn(tmp_path: Path) -> None:
     paper = ROOT / "experiments" / "results" / "navigation-paper" / "maml-seed1"
-    sizes = "--tasks 2 --episodes 2 --gradient-steps 2".split()  # noqa: SIM905
+    sizes = ["--tasks", "2", "--episodes", "2", "--gradient-steps", "2"]
     assert run("evaluate", paper, "--output", tmp_path / "o", *sizes).returncode == 0
     assert run("plot", paper, "--output", tmp_path / "figure.png").returncode == 0
 

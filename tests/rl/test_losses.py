@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from conftest import parameters, policy_data
@@ -44,7 +46,7 @@ def test_inner_losses_share_the_gradient_at_the_behaviour_policy_but_not_the_hes
     gradients, hessians = {}, {}
     for name, loss in INNER_LOSSES.items():
 
-        def objective(vector: torch.Tensor, loss=loss) -> torch.Tensor:  # noqa: ANN001
+        def objective(vector: torch.Tensor, loss: Callable = loss) -> torch.Tensor:
             params: Params = unravel(vector, theta)
             return loss(policy.apply(params, batch.observations), batch)
 

@@ -21,7 +21,7 @@ THETA = POLICY.init(generator(0))
 class Countdown(VectorEnv[Any, Any, Any]):
     """Environment with task (length,): episodes end after so many timesteps, the reward is 1 a timestep."""
 
-    metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED}  # noqa: RUF012
+    metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED}
     single_observation_space = Box(-1, 1, (2,), np.float64)
     single_action_space = Box(-1, 1, (2,), np.float64)
 
