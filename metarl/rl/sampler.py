@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from gymnasium import Space
 from gymnasium.vector import AutoresetMode, VectorEnv
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.func import vmap
 
@@ -84,18 +84,14 @@ def rollout(
         if not running.any():
             break
 
-    def last(name: str, default: float) -> Tensor:
-        values = np.broadcast_to(np.asarray(info.get(name, default), dtype=np.float64), num_envs)
-        return torch.from_numpy(values.copy()).reshape(num_tasks, episodes).to(like)
-
     return Episodes(
         observations=observations.to(like),
         actions=actions.to(like),
         log_probs=log_probs.to(like),
         rewards=rewards.to(like),
         mask=mask.to(like),
-        achieved=last("achieved", np.nan),
-        diverged=last("diverged", 0.0),
+        achieved=_per_episode(info.get("achieved", np.nan), num_tasks, episodes).to(like),
+        diverged=_per_episode(info.get("diverged", 0.0), num_tasks, episodes).to(like),
     )
 
 
@@ -138,6 +134,12 @@ def _stop_time(lengths: Tensor, finished_at: Tensor, budget: int) -> Tensor:
     times, order = finished_at.flatten().sort()
     enough = lengths.flatten()[order].cumsum(0) >= budget
     return times[enough.nonzero()[0, 0]] if enough.any() else torch.full_like(times[0], torch.inf)
+
+
+def _per_episode(values: ArrayLike, num_tasks: int, episodes: int) -> Tensor:
+    """What the environments last reported, one value each or one for all, as [M, E]."""
+    each = np.broadcast_to(np.asarray(values, dtype=np.float64), num_tasks * episodes)
+    return torch.from_numpy(each.copy()).reshape(num_tasks, episodes)
 
 
 def _vector_size(space: Space) -> int:
