@@ -94,11 +94,14 @@ def main(arguments: Arguments) -> None:
 
 
 def pooled(runs: list[Run]) -> list[dict[str, float]]:
-    """Per gradient step, `summarize` of all tasks of all seeds of a method."""
-    steps = min(len(one.returns) for one in runs)
-    return [
-        summarize(np.concatenate([one.returns[step] for one in runs]), runs[0].config.seed) for step in range(steps)
-    ]
+    """Per gradient step, `summarize` over the tasks of a method's runs.
+
+    Runs that share their tasks (the published ones) are averaged over seeds first: their returns on a task are
+    correlated, and 40 tasks seen by 3 seeds are not 120 independent values. The seeds themselves are not resampled.
+    """
+    steps, shared = min(len(one.returns) for one in runs), all(one.config.published_tasks for one in runs)
+    join = (lambda values: np.mean(values, axis=0)) if shared else np.concatenate
+    return [summarize(join([one.returns[step] for one in runs]), runs[0].config.seed) for step in range(steps)]
 
 
 def comparison(methods: dict[str, list[Run]]) -> list[dict[str, Any]]:

@@ -61,6 +61,11 @@ def load(path: Path) -> Checkpoint:
         ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"{path} is not a checkpoint of metarl (expected format {FORMAT!r})")
+    if set(content) != {*Checkpoint._fields, "format", "checksum"} or not all(
+        isinstance(content[group], dict) and all(isinstance(leaf, Tensor) for leaf in content[group].values())
+        for group in ("theta", "outer_state")
+    ):
+        raise ValueError(f"{path} is not a checkpoint of this version of metarl: its fields differ")
     if content.pop("checksum", None) != _checksum(content):
         raise ValueError(f"{path} is damaged: its checksum does not match its content")
     content.pop("format")

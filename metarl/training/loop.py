@@ -30,8 +30,8 @@ def train(
     if state is None:
         theta = problem.initial_parameters(config.seed)
         state = Checkpoint(config.to_dict(), 0, theta, outer.init(theta), -math.inf)
+        save(run_dir / BEST, state)  # first: a run that has a last checkpoint has a best one
         save(run_dir / LAST, state)
-        save(run_dir / BEST, state)
     state = state._replace(
         theta={name: leaf.to(config.device) for name, leaf in state.theta.items()},
         outer_state={name: leaf.to(config.device) for name, leaf in state.outer_state.items()},

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,12 @@ def claim(run_dir: Path, config: Config, *, resume: bool) -> Checkpoint | None:
                 f"{run_dir} already holds a run: add --resume to go on with it, or choose another --run-dir"
             )
         _require_same(read_config(run_dir), config, run_dir)
-        checkpoint = load(run_dir / LAST) if (run_dir / LAST).exists() else None
-        if checkpoint is not None:
-            _require_same(Config.from_dict(checkpoint.config), config, run_dir / LAST)
-        return checkpoint
+        if not (run_dir / METRICS).exists() and not (run_dir / LAST).exists():
+            return None  # stopped before its first iteration: nothing to lose
+        checkpoints = [load(run_dir / BEST), load(run_dir / LAST)]
+        for name, checkpoint in zip((BEST, LAST), checkpoints, strict=True):
+            _require_same(Config.from_dict(checkpoint.config), config, run_dir / name)
+        return checkpoints[-1]
     if run_dir.is_dir() and any(run_dir.iterdir()):
         raise ValueError(f"{run_dir} is not empty and holds no run: choose another --run-dir")
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -73,7 +76,7 @@ def _require_same(stored: Config, config: Config, where: Path) -> None:
 def _provenance() -> dict[str, Any]:
     """Versions of what computes, and the commit of the source tree, if it is one."""
     packages = ("metarl", "torch", "numpy", "scipy", "gymnasium")
-    git = subprocess.run(
+    git = shutil.which("git") and subprocess.run(
         ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"],
         capture_output=True,
         text=True,
@@ -81,5 +84,5 @@ def _provenance() -> dict[str, Any]:
     )
     return {
         "versions": {name: importlib.metadata.version(name) for name in packages},
-        "git_commit": git.stdout.strip() or None,
+        "git_commit": (git and git.stdout.strip()) or None,
     }

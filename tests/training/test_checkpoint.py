@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from metarl.training.checkpoint import Checkpoint, load, save
+from metarl.training.checkpoint import FORMAT, Checkpoint, load, save
 
 STATE = Checkpoint(
     config={"preset": "navigation", "sizes": [1, 2]},
@@ -63,7 +63,8 @@ class Hostile:
 
 def test_foreign_and_hostile_files_are_refused_without_running_them(tmp_path: Path) -> None:
     path, trap = tmp_path / "a.pt", tmp_path / "executed"
-    for content in ({"state_dict": {}}, [1, 2], Hostile(trap), {"theta": Hostile(trap)}):
+    ours = {"format": FORMAT}
+    for content in ({"state_dict": {}}, [1, 2], Hostile(trap), {"theta": Hostile(trap)}, ours, ours | {"theta": 1}):
         torch.save(content, path)
         with pytest.raises(ValueError, match=r"a\.pt is not a"):
             load(path)

@@ -59,6 +59,34 @@ def test_a_killed_run_resumes_bitwise(tmp_path: Path, outer: Any, kill_at: int) 
     assert [row["iteration"] for row in timeless(tmp_path / "killed")] == [0, 1, 2, 3]
 
 
+def test_a_resume_computes_only_what_is_missing(tmp_path: Path) -> None:
+    """Iterations are keyed, so a silent restart would end in the same bytes: count what is collected."""
+    with pytest.raises(KilledError):
+        run(dataclasses.replace(TOY, checkpoint_every=2), tmp_path / "a", kill_at=3)
+    for expected in ([2, 3], []):
+        problem, collected = make_problem(TOY), []
+        collect = problem.collect
+
+        def counting(theta: Params, iteration: int, collect: Any = collect, collected: list = collected) -> Any:
+            collected.append(iteration)
+            return collect(theta, iteration)
+
+        problem.collect = counting  # pyright: ignore[reportAttributeAccessIssue]
+        config = dataclasses.replace(TOY, checkpoint_every=2)
+        train(problem, make_outer(config), config, tmp_path / "a", Console(file=io.StringIO()), resume=True)
+        assert collected == expected
+
+
+@pytest.mark.parametrize("missing", ["checkpoint.pt", "best.pt"])
+def test_a_run_that_lost_a_checkpoint_is_not_overwritten(tmp_path: Path, missing: str) -> None:
+    run(TOY, tmp_path / "a")
+    (tmp_path / "a" / missing).unlink()
+    before = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+    with pytest.raises(ValueError, match=f"no checkpoint at .*{missing}"):
+        run(TOY, tmp_path / "a", resume=True)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()} == before
+
+
 def test_the_same_seed_is_the_same_run_and_another_is_not(tmp_path: Path) -> None:
     one, two = run(TOY, tmp_path / "a"), run(TOY, tmp_path / "b")
     assert torch.equal(ravel(one.theta), ravel(two.theta))

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything in this folder, from nothing: about 20 minutes a seed on one core, resumed where it stopped.
+# The figure and tables of this folder, from nothing: about 20 minutes a seed on one core, resumed where it stopped.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 P=.venv/bin/python HERE=experiments/results/navigation-paper SEEDS="1 2 3"
