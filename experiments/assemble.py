@@ -9,7 +9,7 @@ import torch
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-import envs
+from envs.family import FAMILIES
 from experiments.published import published_tasks
 from metarl.engine.inner import RULES
 from metarl.engine.outer import OuterOptimizer, adam, trpo
@@ -25,12 +25,12 @@ def make_env(config: Config, num_envs: int) -> VectorEnv:
     Raises:
         ValueError: an unknown environment, or an option it does not have.
     """
-    assert envs  # importing it has registered the environments
     options: dict[str, Any] = {"horizon": config.horizon, **config.environment_options}
     try:
         return gymnasium.make_vec(config.environment, num_envs=num_envs, **options)
-    except gymnasium.error.Error as error:
-        raise ValueError(f"environment {config.environment!r}: {error}") from error
+    except (gymnasium.error.Error, TypeError) as error:  # TypeError: it does not take a horizon or an option
+        known = ", ".join(sorted(FAMILIES))
+        raise ValueError(f"environment {config.environment!r}: {error}; metarl's own are {known}") from error
 
 
 def make_problem(config: Config) -> MetaRL:
@@ -85,7 +85,7 @@ def make_outer(config: Config) -> OuterOptimizer:
     )
 
 
-def test_tasks(config: Config, problem: MetaRL) -> NDArray[np.float64]:
+def evaluation_tasks(config: Config, problem: MetaRL) -> NDArray[np.float64]:
     """The tasks [N, k] that this run is evaluated on: the published ones, or its own held-out ones."""
     if config.published_tasks:
         tasks = published_tasks(config.experiment)

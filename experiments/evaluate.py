@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from envs.family import FAMILIES
-from experiments.assemble import make_problem, test_tasks
+from experiments.assemble import evaluation_tasks, make_problem
 from experiments.command_line import run
 from metarl.training.evaluation import evaluate, write_evaluation
 from metarl.training.run_directory import read_config, read_parameters
@@ -55,7 +55,7 @@ def main(arguments: Arguments) -> None:
     config = dataclasses.replace(config, **{name: value for name, value in overrides.items() if value is not None})
     checkpoint = read_parameters(arguments.run_dir, config.evaluation_checkpoint)
     problem = make_problem(config)
-    tasks = test_tasks(config, problem)
+    tasks = evaluation_tasks(config, problem)
     theta = {name: leaf.to(config.device) for name, leaf in checkpoint.theta.items()}
     result = evaluate(problem, theta, config, tasks)
     directory = arguments.output or arguments.run_dir
@@ -63,7 +63,7 @@ def main(arguments: Arguments) -> None:
     steps = write_evaluation(directory, config, result, tasks, iteration=checkpoint.iteration)
     which = f"{config.evaluation_checkpoint} checkpoint, iteration {checkpoint.iteration}"
     achieved = FAMILIES[config.environment].achieved_name if config.environment in FAMILIES else "achieved"
-    Console().print(_table(f"{arguments.run_dir}: {which}, {len(tasks)} tasks", steps, achieved))
+    Console().print(_table(f"{escape(str(arguments.run_dir))}: {which}, {len(tasks)} tasks", steps, achieved))
 
 
 def _table(title: str, steps: list[dict[str, Any]], achieved_name: str) -> Table:

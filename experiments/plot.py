@@ -1,6 +1,7 @@
 """Draw runs from what they left on disk: python experiments/plot.py RUN_DIR ... --output FIGURE.png (or .svg, .pdf)."""
 
 import csv
+import json
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -23,9 +24,10 @@ from experiments.published import published_returns
 from metarl.training.config import Config
 from metarl.training.evaluation import summarize
 from metarl.training.logger import read_metrics
-from metarl.training.run_directory import METRICS, read_config
+from metarl.training.run_directory import CONFIG, METRICS, read_config
 
 COLORS = {"maml": "#0072B2", "random": "#D55E00"}  # Okabe and Ito's palette, safe for the colour-blind
+PROTOCOL = ("tasks", "episodes", "counting", "step_sizes", "published_tasks")
 STEP_COLORS = ("#999999", "#56B4E9", "#0072B2", "#E69F00", "#D55E00")  # before adaptation, then after each step
 PATH_DIRECTIONS = ((1, 1), (-1, 1), (1, -1))  # the paths' panels: the test goal farthest in each direction
 
@@ -48,6 +50,7 @@ class Run:
 
     directory: Path
     config: Config
+    protocol: dict[str, Any]  # of evaluation.json: how the returns were measured
     returns: NDArray[np.float64]  # [K + 1, N] average return of each task after each gradient step
     metrics: list[dict[str, float]]  # rows of metrics.csv
 
@@ -62,18 +65,41 @@ def read_run(directory: Path) -> Run:
         rows = list(csv.DictReader(file))
     steps = 1 + max(int(row["gradient_steps"]) for row in rows)
     returns = np.array([float(row["average_return"]) for row in rows]).reshape(steps, -1)
-    return Run(directory, config, returns, read_metrics(directory / METRICS))
+    document = json.loads((directory / "evaluation.json").read_text())
+    protocol = {name: document[name] for name in PROTOCOL} | {"inner_steps": config.inner_steps}
+    return Run(directory, config, protocol, returns, read_metrics(directory / METRICS))
+
+
+def require_comparable(runs: list[Run]) -> None:
+    """Raises ValueError unless all runs are of one preset, each method and seed once, measured by one protocol."""
+    first, seen = runs[0], {}
+    for one in runs:
+        if one.config.preset != first.config.preset:
+            raise ValueError(f"one figure shows one preset; got {first.config.preset} and {one.config.preset}")
+        identity = (one.config.method, one.config.seed)
+        if identity in seen:
+            raise ValueError(f"{seen[identity]} and {one.directory} are both {identity[0]}, seed {identity[1]}")
+        seen[identity] = one.directory
+        for name, value in one.protocol.items():
+            if value != first.protocol[name]:
+                raise ValueError(
+                    f"{first.directory} and {one.directory} cannot be compared: {name} is {first.protocol[name]} "
+                    f"in one and {value} in the other"
+                )
 
 
 def main(arguments: Arguments) -> None:
     """Print the comparison and write the figure."""
+    if arguments.table and arguments.table.suffix != ".csv":
+        raise ValueError(f"--table must end in .csv; got {arguments.table}")
+    if arguments.table and (arguments.table.parent / CONFIG).exists():
+        raise ValueError(f"--table {arguments.table} lies in a run directory: choose another place")
     if arguments.output.suffix not in (".png", ".svg", ".pdf"):
         raise ValueError(f"--output must end in .png, .svg or .pdf; got {arguments.output}")
     if not arguments.run_dirs:
         raise ValueError("name at least one run directory")
     runs = [read_run(directory) for directory in arguments.run_dirs]
-    if len(experiments := {one.config.preset for one in runs}) != 1:
-        raise ValueError(f"one figure shows one preset; these runs are of {', '.join(sorted(experiments))}")
+    require_comparable(runs)
     methods: dict[str, list[Run]] = defaultdict(list)
     for one in runs:
         methods[one.config.method].append(one)
@@ -90,7 +116,7 @@ def main(arguments: Arguments) -> None:
     figure = draw(methods)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(arguments.output, dpi=150)
-    Console().print(f"figure: {arguments.output}", highlight=False, soft_wrap=True)
+    Console().print(f"figure: {arguments.output}", highlight=False, soft_wrap=True, markup=False)
 
 
 def pooled(runs: list[Run]) -> list[dict[str, float]]:
@@ -216,7 +242,8 @@ def _seeds(runs: list[Run]) -> str:
 def _published(runs: list[Run]) -> NDArray[np.float64]:
     """The authors' returns of this experiment and method, for runs that were evaluated on their tasks."""
     config = runs[0].config
-    return published_returns(config.experiment, config.method) if config.published_tasks else np.zeros((0, 40))
+    published = config.published_tasks and config.preset.endswith("-paper")  # other presets have another reward
+    return published_returns(config.experiment, config.method) if published else np.zeros((0, 40))
 
 
 def _paths(one: Run) -> dict[str, NDArray[Any]] | None:

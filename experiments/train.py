@@ -36,7 +36,7 @@ def parse(argv: Sequence[str]) -> Arguments:
 
 def main(arguments: Arguments) -> None:
     """Train, and say where everything is."""
-    config, console = arguments.config, Console(stderr=True)
+    config, console = arguments.config, Console(stderr=True, markup=False)
     run_dir = arguments.run_dir or Path("runs") / config.run_name
     console.print(f"{config.preset}, method {config.method}, seed {config.seed} -> {run_dir}", highlight=False)
     state = train(make_problem(config), make_outer(config), config, run_dir, console, resume=arguments.resume)

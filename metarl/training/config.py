@@ -125,6 +125,7 @@ class Config:
         ):
             value = getattr(self, name)
             _require(0 < value < math.inf, name, value, "a positive number")
+        _require(self.cg_damping < math.inf, "cg_damping", self.cg_damping, "a finite number")
         for name in ("discount", "gae_lambda"):
             _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "in [0, 1]")
         _require(0 < self.curvature_fraction <= 1, "curvature_fraction", self.curvature_fraction, "in (0, 1]")

@@ -88,8 +88,9 @@ def write_evaluation(
         "step_sizes": list(config.evaluation_step_sizes),
         "steps": summaries,
     }
-    write_atomically(run_dir / "evaluation.json", (json.dumps(document, indent=2) + "\n").encode())
     arrays = io.BytesIO()
     np.savez_compressed(arrays, allow_pickle=False, **evaluation.traces)
     write_atomically(run_dir / "evaluation.npz", arrays.getvalue())
+    # last: whoever finds it finds the others
+    write_atomically(run_dir / "evaluation.json", (json.dumps(document, indent=2) + "\n").encode())
     return summaries

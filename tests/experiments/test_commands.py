@@ -155,6 +155,7 @@ def test_help_shows_presets_and_the_prose_of_every_flag() -> None:
         ("navigation --method alpha", ("alpha", "maml", "random")),
         ("navigation --environment metarl/Chess-v0", ("metarl/Chess-v0",)),
         ("navigation --reward sparse", ("reward must be 'squared' or 'distance'; got 'sparse'",)),
+        ("navigation --environment CartPole-v1", ("CartPole-v1", "metarl/Navigation2D-v0")),
         ("navigation --device cuda:9", ("cuda:9",)),
     ],
 )
@@ -200,6 +201,33 @@ def test_plot_says_what_is_missing(tmp_path: Path) -> None:
     run("train", "navigation", "--method", "random", *TOY, "--run-dir", fresh)
     refused(run("plot", fresh, "--output", tmp_path / "f.png"), "evaluation.csv", "experiments/evaluate.py")
     refused(run("plot", "--output", tmp_path / "f.png"), "at least one run directory")
+
+
+def test_plot_compares_only_what_can_be_compared(evaluated: Path, tmp_path: Path) -> None:
+    figure = tmp_path / "f.png"
+    refused(run("plot", evaluated, evaluated, "--output", figure), "are both maml, seed 1")
+    other = tmp_path / "other"
+    run("train", "navigation", "--method", "random", *TOY, "--run-dir", other)
+    run("evaluate", other, "--tasks", "2")
+    refused(
+        run("plot", evaluated, other, "--output", figure), "cannot be compared: tasks is 3 in one and 2 in the other"
+    )
+    deeper = tmp_path / "deeper"
+    run("train", "navigation", *TOY, "--seed", "2", "--inner-steps", "2", "--run-dir", deeper)
+    run("evaluate", deeper)
+    refused(run("plot", evaluated, deeper, "--output", figure), "inner_steps is 1 in one and 2 in the other")
+    metrics = (evaluated / "metrics.csv").read_bytes()
+    refused(run("plot", evaluated, "--output", figure, "--table", evaluated / "metrics.csv"), "lies in a run directory")
+    assert (evaluated / "metrics.csv").read_bytes() == metrics
+    assert not figure.exists()
+
+
+def test_brackets_in_a_path_are_only_brackets(tmp_path: Path) -> None:
+    run_dir = tmp_path / "[red]a[" / "b]"
+    result = run("train", "navigation", "--method", "random", *TOY, "--run-dir", run_dir)
+    assert result.returncode == 0, result.stderr
+    assert "[red]a[/b]" in "".join(result.stderr.split())
+    assert run("evaluate", run_dir).returncode == 0
 
 
 def test_evaluation_sizes_that_cannot_be(trained: Path, tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ def test_the_published_navigation_run() -> None:
         ({"curvature_fraction": 0.0}, r"curvature_fraction must be in \(0, 1\]; got 0.0"),
         ({"hidden_sizes": (100, 0)}, "hidden_sizes must be a list of positive numbers"),
         ({"evaluation_step_sizes": ()}, "evaluation_step_sizes must be a list of positive numbers"),
+        ({"cg_damping": float("inf")}, "cg_damping must be a finite number; got inf"),
         ({"initial_std": 1e-9}, "initial_std must be at least min_std"),
     ],
 )
