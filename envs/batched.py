@@ -20,7 +20,8 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
     There is no auto-reset: a finished environment is frozen (its action is ignored, its observation repeats, its
     reward is 0, its flags stay) until `reset(options={"reset_mask": [n]})` or a full reset.
 
-    `info` of every step: `reward/<term>` [n], and `achieved` [n], what the task commands as reached so far.
+    `info` of every step: `reward/<term>` [n]; `achieved` [n], what the task commands as reached so far; `diverged` [n],
+    whether the simulation has broken down, which terminates the episode and makes this timestep's numbers meaningless.
 
     Args:
         family: registered id of the family.
@@ -127,11 +128,12 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         states[running] = after
         self._states = states
         self._elapsed[running] += 1
-        self._terminated[running] = self.family.terminated(after, task)
+        diverged = self.family.diverged(states)
+        self._terminated[running] = self.family.terminated(after, task) | diverged[running]
         self._truncated = (self._elapsed >= self.family.horizon) & ~self._terminated
         rewards = np.zeros(self.num_envs)
         rewards[running] = sum(terms.values())
-        info: dict[str, Any] = {"achieved": self.family.achieved(states, tasks)}
+        info: dict[str, Any] = {"achieved": self.family.achieved(states, tasks), "diverged": diverged}
         for name, values in terms.items():
             info[f"reward/{name}"] = np.zeros(self.num_envs)
             info[f"reward/{name}"][running] = values
@@ -165,9 +167,10 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
                 f"tasks must have shape {expected}, one row ({', '.join(self.family.task_names)}) per environment; "
                 f"got {rows.shape}"
             )
-        inside = np.isfinite(rows).all(1) & (rows >= space.low).all(1) & (rows <= space.high).all(1)
-        if not inside.all():
-            raise ValueError(f"task {rows[~inside][0]} is outside {space.low} .. {space.high}")
+        valid = self.family.valid_tasks(rows)  # nan is not
+        if not valid.all():
+            names = ", ".join(self.family.task_names)
+            raise ValueError(f"task {rows[~valid][0]} is outside {space.low} .. {space.high}: {names}")
         return rows
 
     def _checked_mask(self, mask: ArrayLike | None) -> Mask:

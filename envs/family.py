@@ -5,6 +5,7 @@ Axes: n environments, S state, O observation, A action, k task. States are float
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import gymnasium
 import numpy as np
@@ -37,6 +38,10 @@ class TaskFamily(ABC):
     def task_space(self) -> Box:
         """Of one task, shape (k,): every task must lie inside."""
 
+    def valid_tasks(self, tasks: Array) -> Mask:
+        """Which rows [n, k] are tasks, [n]: those inside the task space."""
+        return ((tasks >= self.task_space.low) & (tasks <= self.task_space.high)).all(axis=1)
+
     @abstractmethod
     def sample_tasks(self, rng: np.random.Generator, n: int) -> Array:
         """n rows of the training distribution, [n, k]."""
@@ -61,6 +66,10 @@ class TaskFamily(ABC):
     def terminated(self, states: Array, tasks: Array) -> Mask:
         """Where the episode ends in this state, [n]."""
 
+    def diverged(self, states: Array) -> Mask:
+        """Where the simulation has broken down and this is the last state before, [n]; nowhere, without physics."""
+        return np.zeros(len(states), np.bool_)
+
     @abstractmethod
     def achieved(self, states: Array, tasks: Array) -> Array:
         """What the task commands, as reached in this state, [n] (`achieved_name`)."""
@@ -70,14 +79,27 @@ class TaskFamily(ABC):
         """A picture [height, width, 3] of one episode so far: states [t, S] and its task [k]."""
 
 
-FAMILIES: dict[str, type[TaskFamily]] = {}
+class Registration(NamedTuple):
+    """A registered family: its class, and the fields that its id fixes."""
+
+    family: type[TaskFamily]
+    fixed: dict[str, Any]
 
 
-def register(environment_id: str) -> Callable[[type[TaskFamily]], type[TaskFamily]]:
-    """Class decorator: make a family available to `gymnasium.make` and `gymnasium.make_vec` under this id."""
+FAMILIES: dict[str, Registration] = {}
+Family = TypeVar("Family", bound=TaskFamily)
 
-    def decorate(family: type[TaskFamily]) -> type[TaskFamily]:
-        FAMILIES[environment_id] = family
+
+def register(environment_id: str, **fixed: object) -> Callable[[type[Family]], type[Family]]:
+    """Class decorator: make a family available to `gymnasium.make` and `gymnasium.make_vec` under this id.
+
+    Args:
+        environment_id: such as `metarl/Navigation2D-v0`.
+        fixed: fields of the family with the values that this id stands for; the others are its options.
+    """
+
+    def decorate(family: type[Family]) -> type[Family]:
+        FAMILIES[environment_id] = Registration(family, fixed)
         gymnasium.register(
             environment_id,
             entry_point="envs.single:TaskEnv",
@@ -97,8 +119,8 @@ def make_family(environment_id: str, **options: object) -> TaskFamily:
     """
     if environment_id not in FAMILIES:
         raise ValueError(f"unknown environment {environment_id!r}: choose one of {', '.join(sorted(FAMILIES))}")
-    family = FAMILIES[environment_id]
-    known = list(getattr(family, "__dataclass_fields__", {}))
+    family, fixed = FAMILIES[environment_id]
+    known = [name for name in getattr(family, "__dataclass_fields__", {}) if name not in fixed]
     if unknown := sorted(set(options) - set(known)):
         raise ValueError(f"{environment_id} has no option {unknown[0]!r}: it has {', '.join(known) or 'none'}")
-    return family(**options)
+    return family(**fixed, **options)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from envs.family import FAMILIES
+from envs.family import FAMILIES, make_family
 from experiments.assemble import evaluation_tasks, make_problem
 from experiments.command_line import run
 from metarl.training.evaluation import evaluate, write_evaluation
@@ -62,7 +62,8 @@ def main(arguments: Arguments) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     steps = write_evaluation(directory, config, result, tasks, iteration=checkpoint.iteration)
     which = f"{config.evaluation_checkpoint} checkpoint, iteration {checkpoint.iteration}"
-    achieved = FAMILIES[config.environment].achieved_name if config.environment in FAMILIES else "achieved"
+    known = config.environment in FAMILIES
+    achieved = make_family(config.environment, **config.environment_options).achieved_name if known else "achieved"
     Console().print(_table(f"{escape(str(arguments.run_dir))}: {which}, {len(tasks)} tasks", steps, achieved))
 
 

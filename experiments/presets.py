@@ -1,5 +1,7 @@
 """The experiments of Finn et al. 2017 and of its authors' release, as named configurations; every field is a flag."""
 
+import dataclasses
+
 from metarl.training.config import Config
 
 NAVIGATION = Config(
@@ -32,10 +34,65 @@ NAVIGATION_PAPER = Config(
     published_tasks=True,
 )
 
+CHEETAH_VEL_PAPER = Config(
+    preset="cheetah-vel-paper",
+    environment="metarl/HalfCheetahVel-v0",
+    environment_options={"dynamics": "paper"},
+    horizon=200,
+    tasks=40,
+    episodes=10,
+    inner_step_size=0.1,
+    iterations=475,
+    evaluation_step_sizes=(0.1, 0.05),
+    evaluation_counting="timesteps",
+    evaluation_checkpoint="last",  # the published iterate is the 475th
+    published_tasks=True,
+)
+
+CHEETAH_DIR_PAPER = dataclasses.replace(
+    CHEETAH_VEL_PAPER,
+    preset="cheetah-dir-paper",
+    environment="metarl/HalfCheetahDir-v0",
+    episodes=20,
+    iterations=100,
+    max_kl=0.02,
+)
+
+ANT_VEL_PAPER = dataclasses.replace(
+    CHEETAH_VEL_PAPER,
+    preset="ant-vel-paper",
+    environment="metarl/AntVel-v0",
+    episodes=20,
+    iterations=375,
+)
+
+ANT_DIR_PAPER = dataclasses.replace(
+    ANT_VEL_PAPER,
+    preset="ant-dir-paper",
+    environment="metarl/AntDir-v0",
+    episodes=40,
+    iterations=575,
+    evaluation_step_sizes=(0.1, 0.001),
+    evaluation_episodes=40,
+)
+
+ANT_GOAL_PAPER = dataclasses.replace(  # there is no published run: the settings are the script's
+    ANT_VEL_PAPER,
+    preset="ant-goal-paper",
+    environment="metarl/AntGoal-v0",
+    iterations=500,
+    published_tasks=False,
+)
+
 PRESETS: dict[str, tuple[str, Config]] = {
     "navigation": ("2D navigation as the paper's text has it: squared distance, step size 0.1", NAVIGATION),
     "navigation-paper": (
         "2D navigation as the published run: distance, step size 0.5, 100 iterations",
         NAVIGATION_PAPER,
     ),
+    "cheetah-vel-paper": ("half-cheetah, goal velocity, as the published run: 475 iterations", CHEETAH_VEL_PAPER),
+    "cheetah-dir-paper": ("half-cheetah, goal direction, as the published run: 100 iterations", CHEETAH_DIR_PAPER),
+    "ant-vel-paper": ("ant, goal velocity, as the published run: 375 iterations", ANT_VEL_PAPER),
+    "ant-dir-paper": ("ant, goal direction, as the published run: 575 iterations", ANT_DIR_PAPER),
+    "ant-goal-paper": ("ant, goal position, as the authors' script: 500 iterations", ANT_GOAL_PAPER),
 }

@@ -1,12 +1,22 @@
 """What the authors published: their test tasks and per-task returns (Finn et al. 2017)."""
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 RETURNS = Path(__file__).parent / "published_returns.csv"
+
+# The authors' seed, and their draws from it; directions are backward in the lower half of the velocities.
+TASKS: dict[str, tuple[int, Callable[[np.random.RandomState], NDArray[np.float64]]]] = {
+    "navigation": (1, lambda rng: rng.uniform(-0.5, 0.5, (40, 2))),
+    "cheetah-vel": (1, lambda rng: rng.uniform(0.0, 2.0, (40, 1))),
+    "cheetah-dir": (1, lambda rng: np.where(rng.uniform(0.0, 2.0, (40, 1)) < 1.0, -1.0, 1.0)),
+    "ant-vel": (1, lambda rng: rng.uniform(0.0, 3.0, (40, 1))),
+    "ant-dir": (2, lambda rng: np.where(rng.uniform(0.0, 3.0, (40, 1)) < 1.5, -1.0, 1.0)),
+}
 
 
 def published_tasks(experiment: str) -> NDArray[np.float64]:
@@ -15,11 +25,10 @@ def published_tasks(experiment: str) -> NDArray[np.float64]:
     Raises:
         ValueError: an experiment without published tasks.
     """
-    rng = np.random.RandomState(1)  # the authors' generator and seed
-    tasks = {"navigation": lambda: rng.uniform(-0.5, 0.5, (40, 2))}
-    if experiment not in tasks:
-        raise ValueError(f"there are no published test tasks for {experiment!r}, only for {', '.join(tasks)}")
-    return tasks[experiment]()
+    if experiment not in TASKS:
+        raise ValueError(f"there are no published test tasks for {experiment!r}, only for {', '.join(TASKS)}")
+    seed, draw = TASKS[experiment]
+    return draw(np.random.RandomState(seed))
 
 
 def published_returns(experiment: str, method: str) -> NDArray[np.float64]:

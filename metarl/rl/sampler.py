@@ -77,9 +77,10 @@ def rollout(
                 "try a smaller inner step size or trust region"
             )
         actions[:, t], log_probs[:, t] = acted, log_prob
-        mask[:, t] = torch.from_numpy(running).reshape(num_tasks, episodes)
         seen, reward, terminated, truncated, info = env.step(actions[:, t].reshape(num_envs, -1).numpy())
-        rewards[:, t] = torch.from_numpy(np.where(running, reward, 0.0)).reshape(num_tasks, episodes)
+        counts = running & ~np.asarray(info.get("diverged", False), np.bool_)  # a broken timestep is none
+        mask[:, t] = torch.from_numpy(counts).reshape(num_tasks, episodes)
+        rewards[:, t] = torch.from_numpy(np.where(counts, reward, 0.0)).reshape(num_tasks, episodes)
         running &= ~(terminated | truncated)
         if not running.any():
             break

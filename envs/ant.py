@@ -1,0 +1,102 @@
+"""The ant (Finn et al. 2017, section 5.3): a torso on four legs with eight motors that can fall on its back.
+
+| action | name | unit |
+| --- | --- | --- |
+| 0 .. 7 | hip and ankle of the legs right back, front left, front right, back | share of the motor's torque, 150 N m |
+
+| observation, `dynamics="gymnasium"` | name | unit |
+| --- | --- | --- |
+| 0 | height of the torso | m |
+| 1 .. 4 | orientation of the torso, a quaternion | |
+| 5 .. 12 | angles: hip and ankle of the legs front left, front right, back, right back | rad |
+| 13 .. 18 | velocity and angular velocity of the torso | m/s, rad/s |
+| 19 .. 26 | angular velocities, in the order of the angles | rad/s |
+| 27 .. 104 | contact torque and force on each of 13 bodies, about the centre of mass, clipped to [-1, 1] | N m, N |
+
+| observation, `dynamics="paper"` | name | unit |
+| --- | --- | --- |
+| 0, 1 | x, y of the torso | m |
+| 2 .. 28 | as 0 .. 26 above | |
+| 29 .. 112 | contact torques and forces as above, with those of the world (zero) before them | N m, N |
+| 113 .. 121 | rotation matrix of the torso | |
+| 122 .. 124 | centre of mass of the whole body | m |
+
+Reward: the goal's term (goals.py; a bonus of 1 per timestep for velocities, 4 for positions) + 0.05
+- 0.005 sum(a^2) - 0.0005 sum(clip(contact torques and forces, -1, 1)^2), a clipped to [-1, 1].
+Terminates where the torso's height leaves [0.2, 1.0] m.
+
+| | `dynamics="gymnasium"`: Ant-v5's | `dynamics="paper"`: the authors' release |
+| --- | --- | --- |
+| timestep | 5 MuJoCo steps (RK4) of 0.01 s | 1 of 0.02 s |
+| forward velocity v | displacement of the torso per timestep | of the whole body's centre of mass, at its end |
+| pose at reset | legs straight, torso at 0.75 m | ankles bent by 1 rad, torso at 0.55 m |
+| the 0.05 | not in the timestep in which the ant falls | always |
+| noise at reset | positions uniform in [-0.1, 0.1], velocities N(0, 0.1) | N(0, 0.01), N(0, 0.1) |
+
+The model is Gymnasium's ant.xml. Deviations: contact terms are those of the state that is observed, under the
+action that led there; Ant-v5 reads them, and the torso's position from which it computes v, from the last stage of RK4
+in the last substep, and reports none at reset. Ant-v5's own weights of the costs are others.
+"""
+
+import numpy as np
+
+from envs.family import Array, Mask, register
+from envs.goals import Direction, Position, Velocity
+from envs.locomotion import Locomotion, Robot, control_cost
+from envs.mujoco_physics import MjModel, Physics
+
+CONTROL, CONTACT, ALIVE = 0.005, 0.0005, 0.05  # weights of the reward's terms
+HEIGHTS = (0.2, 1.0)  # metres: outside, the ant has fallen or been thrown
+
+
+def _straight(model: MjModel) -> Array:
+    return model.qpos0
+
+
+def _bent(model: MjModel) -> Array:
+    return model.numeric("init_qpos").data
+
+
+def _contacts(physics: Physics, states: Array) -> Array:
+    """Contact torques and forces, clipped, [n, 14 x 6]; the first 6 are the world's."""
+    return physics.of(states, "cfrc_ext").clip(-1.0, 1.0)
+
+
+def _observe(physics: Physics, states: Array) -> Array:
+    qpos, qvel = physics.of(states, "qpos"), physics.of(states, "qvel")
+    return np.concatenate([qpos[:, 2:], qvel, _contacts(physics, states)[:, 6:]], axis=1)
+
+
+def _observe_paper(physics: Physics, states: Array) -> Array:
+    names = "qpos", "qvel", "xmat", "subtree_com"
+    qpos, qvel, rotation, centre = (physics.of(states, name) for name in names)
+    return np.concatenate([qpos, qvel, _contacts(physics, states), rotation, centre], axis=1)
+
+
+def _costs_paper(physics: Physics, actions: Array, next_states: Array) -> dict[str, Array]:
+    return {
+        "control": control_cost(CONTROL, actions),
+        "contact": -CONTACT * np.square(_contacts(physics, next_states)).sum(axis=1),
+        "alive": np.full(len(actions), ALIVE),
+    }
+
+
+def _costs(physics: Physics, actions: Array, next_states: Array) -> dict[str, Array]:
+    alive = np.where(_fallen(physics, next_states), 0.0, ALIVE)
+    return _costs_paper(physics, actions, next_states) | {"alive": alive}
+
+
+def _fallen(physics: Physics, states: Array) -> Mask:
+    height = physics.of(states, "qpos")[:, 2]
+    return (height < HEIGHTS[0]) | (height > HEIGHTS[1])
+
+
+_MEASURED = {"cfrc_ext": None, "xmat": "torso", "subtree_com": "torso", "subtree_linvel": "torso"}
+ROBOTS = {
+    "gymnasium": Robot("ant.xml", 0.01, {"cfrc_ext": None}, _straight, _observe, _costs, _fallen),
+    "paper": Robot("ant.xml", 0.02, _MEASURED, _bent, _observe_paper, _costs_paper, _fallen),
+}
+
+register("metarl/AntVel-v0", robots=ROBOTS, goal=Velocity(3.0, bonus=1.0))(Locomotion)
+register("metarl/AntDir-v0", robots=ROBOTS, goal=Direction())(Locomotion)
+register("metarl/AntGoal-v0", robots=ROBOTS, goal=Position(3.0, bonus=4.0))(Locomotion)

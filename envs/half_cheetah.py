@@ -1,0 +1,65 @@
+"""The half-cheetah (Finn et al. 2017, section 5.3): a planar robot of seven bodies and six motors that never falls.
+
+| action | name | unit |
+| --- | --- | --- |
+| 0, 1, 2 | back thigh, shin, foot | share of the motor's torque: 120, 90, 60 N m |
+| 3, 4, 5 | front thigh, shin, foot | share of the motor's torque: 120, 60, 30 N m |
+
+| observation | name | unit |
+| --- | --- | --- |
+| 0 | height of the torso, above its initial one | m |
+| 1 .. 7 | angles: torso's pitch, then the joints in the order of the motors | rad |
+| 8, 9 | velocity of the torso in x, z | m/s |
+| 10 .. 16 | angular velocities, in the order of the angles | rad/s |
+| 17, 18, 19 | `dynamics="paper"` only: centre of mass of the whole body x, y, z | m |
+
+Reward: the goal's term (locomotion.py) - 0.05 sum(a^2), a clipped to [-1, 1]. Never terminates.
+
+| | `dynamics="gymnasium"`: HalfCheetah-v5's | `dynamics="paper"`: the authors' release |
+| --- | --- | --- |
+| timestep | 5 MuJoCo steps of 0.01 s | 1 of 0.01 s |
+| forward velocity v | displacement of the torso per timestep | of the whole body's centre of mass, at its end |
+| noise at reset | positions uniform in [-0.1, 0.1], velocities N(0, 0.1) | N(0, 0.01), N(0, 0.1) |
+
+The model is Gymnasium's half_cheetah.xml. Deviations: HalfCheetah-v5 itself weighs the control cost by 0.1.
+"""
+
+import numpy as np
+
+from envs.family import Array, Mask, register
+from envs.goals import Direction, Masses, Velocity
+from envs.locomotion import Locomotion, Robot, control_cost
+from envs.mujoco_physics import MjModel, Physics
+
+BODIES = ("torso", "bthigh", "bshin", "bfoot", "fthigh", "fshin", "ffoot")
+
+
+def _pose(model: MjModel) -> Array:
+    return model.qpos0
+
+
+def _observe(physics: Physics, states: Array) -> Array:
+    return np.concatenate([physics.of(states, "qpos")[:, 1:], physics.of(states, "qvel")], axis=1)
+
+
+def _observe_paper(physics: Physics, states: Array) -> Array:
+    return np.concatenate([_observe(physics, states), physics.of(states, "subtree_com")], axis=1)
+
+
+def _costs(physics: Physics, actions: Array, next_states: Array) -> dict[str, Array]:
+    return {"control": control_cost(0.05, actions)}
+
+
+def _never(physics: Physics, states: Array) -> Mask:
+    return np.zeros(len(states), np.bool_)
+
+
+_MEASURED = {"subtree_com": "torso", "subtree_linvel": "torso"}
+ROBOTS = {
+    "gymnasium": Robot("half_cheetah.xml", 0.01, {}, _pose, _observe, _costs, _never),
+    "paper": Robot("half_cheetah.xml", 0.01, _MEASURED, _pose, _observe_paper, _costs, _never),
+}
+
+register("metarl/HalfCheetahVel-v0", robots=ROBOTS, goal=Velocity(2.0))(Locomotion)
+register("metarl/HalfCheetahDir-v0", robots=ROBOTS, goal=Direction())(Locomotion)
+register("metarl/HalfCheetahMass-v0", robots=ROBOTS, goal=Masses(BODIES))(Locomotion)

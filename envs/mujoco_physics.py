@@ -1,0 +1,208 @@
+"""Batched MuJoCo: n simulations of one model stepped in one call, on a pool of threads, as a pure function of rows.
+
+Axes: n simulations, S state, A actuators. The row of a simulation holds what MuJoCo needs to go on from there bitwise
+(time, qpos, qvel, warm start), quantities measured *at that state*, and whether the simulation has broken down.
+"""
+
+# pyright: reportAttributeAccessIssue=false  # mujoco's bindings come without types
+
+import os
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import mujoco
+import numpy as np
+from mujoco.batch import Batch
+from numpy.typing import NDArray
+
+from envs.family import Array, Mask
+
+ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
+MjModel, SENSOR = mujoco.MjModel, mujoco.mjtSensor
+LIMIT = 1e10  # mjMAXVAL: a position or velocity beyond it is a breakdown for MuJoCo
+STAGES = {  # what must be computed at the new state for a measured quantity to belong to it
+    "subtree_com": mujoco.mjtStage.mjSTAGE_POS,
+    "xmat": mujoco.mjtStage.mjSTAGE_POS,
+    "subtree_linvel": mujoco.mjtStage.mjSTAGE_VEL,
+    "cfrc_ext": mujoco.mjtStage.mjSTAGE_ACC,  # as mj_rnePostConstraint, under the controls of the step that led here
+}
+
+_log = mujoco.MjLogConfig.get()
+_log.logto_file = False  # MuJoCo's MUJOCO_LOG.TXT would land in the user's directory
+mujoco.MjLogConfig.set(_log)
+
+
+class Physics:
+    """A model and its batch. `start` and `step` depend on their arguments alone; the batch behind them is scratch.
+
+    Args:
+        xml: path of an MJCF file, or its name among Gymnasium's own.
+        frame_skip: MuJoCo steps per `step`.
+        timestep: seconds per MuJoCo step; None: the file's.
+        measured: what the state records at every step: a key of `STAGES`, a field of MjData -> the body whose row
+            of it is meant; None: all bodies, flattened.
+        threads: of the pool; 0: one for each core that the process may use. Results do not depend on it, not in a bit.
+
+    Raises:
+        ValueError: no such file, one that MuJoCo does not compile, an unknown quantity, a size below its least.
+    """
+
+    def __init__(
+        self,
+        xml: str,
+        *,
+        frame_skip: int = 1,
+        timestep: float | None = None,
+        measured: Mapping[str, str | None] | None = None,
+        threads: int = 0,
+    ) -> None:
+        measured = dict(measured or {})
+        if unknown := sorted(set(measured) - set(STAGES)):
+            raise ValueError(f"cannot measure {unknown[0]!r}: choose from {', '.join(STAGES)}")
+        if frame_skip < 1:
+            raise ValueError(f"frame_skip must be at least 1; got {frame_skip}")
+        if threads < 0:
+            raise ValueError(f"threads must be at least 0; got {threads}")
+        self._arguments = {
+            "frame_skip": frame_skip,
+            "timestep": timestep,
+            "measured": measured,
+            "threads": threads,
+        }
+        self._xml = xml
+        self.model = compile_model(xml, timestep=timestep, measured=tuple(measured))
+        self.frame_skip = frame_skip
+        self.seconds_per_step = frame_skip * self.model.opt.timestep
+        self._threads = threads or len(os.sched_getaffinity(0))
+        self._stage = max((int(STAGES[name]) for name in measured), default=int(mujoco.mjtStage.mjSTAGE_NONE))
+        self._batch: Batch | None = None
+        self._measured = {
+            name: slice(None) if body is None else mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_BODY, body)
+            for name, body in measured.items()
+        }
+        data = mujoco.MjData(self.model)
+        sizes = {"time": 1, "qpos": self.model.nq, "qvel": self.model.nv, "qacc_warmstart": self.model.nv}
+        self._carried = sum(sizes.values())  # the first columns, in the order of the batch's own state
+        sizes |= {name: getattr(data, name)[rows].size for name, rows in self._measured.items()} | {"diverged": 1}
+        ends = np.cumsum(list(sizes.values()))
+        self._columns = {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles and copies start with a pool of their own."""
+        return _rebuild, (self._xml, self._arguments)
+
+    @property
+    def state_size(self) -> int:
+        """S."""
+        return self._columns["diverged"].stop
+
+    def of(self, states: Array, name: str) -> Array:
+        """The part of the states [n, S] that holds a quantity, as a view [n, size].
+
+        Names: time [s], qpos, qvel, qacc_warmstart, diverged (0 or 1), and what is measured.
+        """
+        return states[:, self._columns[name]]
+
+    def start(self, qpos: Array, qvel: Array, parameters: Mapping[str, Array] | None = None) -> Array:
+        """States [n, S] at time 0 of given positions [n, nq] and velocities [n, nv]; no controls act."""
+        states = np.zeros((len(qpos), self.state_size))
+        self.of(states, "qpos")[:], self.of(states, "qvel")[:] = qpos, qvel
+        batch, rows = self._load(states, np.zeros((len(states), self.model.nu)), parameters)
+        batch.forward(rows, stage=self._stage)
+        self._read_measured(batch, states)
+        return states
+
+    def step(self, states: Array, controls: Array, parameters: Mapping[str, Array] | None = None) -> Array:
+        """States [n, S] `frame_skip` MuJoCo steps later.
+
+        A simulation that breaks down keeps the state before the step, with `diverged` set: MuJoCo itself would go on
+        from its initial state.
+
+        Args:
+            states: [n, S]; further columns are the caller's, and stay.
+            controls: [n, A], held during the step.
+            parameters: fields of MjModel that differ between simulations, each [n, ...], such as body_mass.
+        """
+        batch, rows = self._load(states, controls, parameters)
+        batch.warning[:] = 0
+        batch.step(rows, nstep=self.frame_skip, stage=self._stage)
+        n, after = len(states), states.copy()
+        after[:, : self._carried] = batch.state[:n, : self._carried]
+        self._read_measured(batch, after)
+        broken = batch.warning[:n, :, 1].any(axis=1)  # counts; a full contact buffer is a wrong simulation too
+        after[broken] = states[broken]
+        self.of(after, "diverged")[broken] = 1.0
+        return after
+
+    def diverged(self, states: Array) -> Mask:
+        """Where the simulation has broken down, [n]."""
+        return self.of(states, "diverged")[:, 0] > 0
+
+    def _load(
+        self, states: Array, controls: Array, parameters: Mapping[str, Array] | None
+    ) -> tuple[Batch, NDArray[np.int32] | None]:
+        """The batch with these simulations in its first rows, and those rows (None: all of them)."""
+        n = len(states)
+        if self._batch is None or n > self._batch.nsim:
+            # persistent: a step goes on from what was computed at the last state, so that measuring there is free
+            self._batch = Batch(self.model, n, self._threads, persistent=True)
+            self._fields = {name: self._batch.bind(name) for name in self._measured}
+        batch = self._batch
+        batch.state[:n, : self._carried] = states[:, : self._carried]
+        batch.bind("ctrl")[:n] = controls
+        rows = None if n == batch.nsim else np.arange(n, dtype=np.int32)
+        changed = False
+        for name, values in (parameters or {}).items():
+            own = batch.expand(name)[:n]
+            if not np.array_equal(own, values):
+                own[:], changed = values, True
+        if changed:
+            batch.set_const(rows)
+        return batch, rows
+
+    def _read_measured(self, batch: Batch, states: Array) -> None:
+        for name, bodies in self._measured.items():
+            self.of(states, name)[:] = self._fields[name][: len(states), bodies].reshape(len(states), -1)
+
+
+def _rebuild(xml: str, arguments: dict[str, Any]) -> Physics:
+    return Physics(xml, **arguments)
+
+
+def compile_model(xml: str, *, timestep: float | None = None, measured: tuple[str, ...] = ()) -> MjModel:
+    """An MJCF file as a model, with sensors where MuJoCo computes a quantity only for those who sense it.
+
+    Args:
+        xml: path of the file, or its name among Gymnasium's own.
+        timestep: seconds; None: the file's.
+        measured: keys of `STAGES`.
+
+    Raises:
+        ValueError: no such file, or one that MuJoCo does not compile.
+    """
+    path = Path(xml) if Path(xml).exists() else ASSETS / xml
+    try:
+        root = ElementTree.parse(path).getroot()
+        compiler = root.find("compiler")
+        # MuJoCo 4 warns of this attribute and will drop it: the same masses are set below
+        total_mass = None if compiler is None else compiler.attrib.pop("settotalmass", None)
+        spec = mujoco.MjSpec.from_string(ElementTree.tostring(root, encoding="unicode"))
+        if timestep is not None:
+            spec.option.timestep = timestep
+        body = spec.worldbody.first_body()
+        if "subtree_linvel" in measured:
+            spec.add_sensor(type=SENSOR.mjSENS_SUBTREELINVEL, objtype=mujoco.mjtObj.mjOBJ_BODY, objname=body.name)
+        if "cfrc_ext" in measured:  # any sensor of accelerations brings mj_rnePostConstraint with it
+            body.add_site(name="accelerometer")
+            site = mujoco.mjtObj.mjOBJ_SITE
+            spec.add_sensor(type=SENSOR.mjSENS_ACCELEROMETER, objtype=site, objname="accelerometer")
+        model = spec.compile()
+    except (OSError, ElementTree.ParseError, ValueError) as error:
+        raise ValueError(f"{xml} is not a model that MuJoCo compiles: {error}") from error
+    if total_mass is not None:
+        mujoco.mj_setTotalmass(model, float(total_mass))
+        mujoco.mj_setConst(model, mujoco.MjData(model))
+    return model
