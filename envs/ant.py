@@ -21,6 +21,8 @@
 | 113 .. 121 | rotation matrix of the torso | |
 | 122 .. 124 | centre of mass of the whole body | m |
 
+`observation="scaled"`, under both kinds of dynamics: the first table, with the velocities (13 .. 26) times 0.2.
+
 Reward: the goal's term (goals.py; a bonus of 1 per timestep for velocities, 4 for positions) + 0.05
 - 0.005 sum(a^2) - 0.0005 sum(clip(contact torques and forces, -1, 1)^2), a clipped to [-1, 1].
 Terminates where the torso's height leaves [0.2, 1.0] m.
@@ -42,7 +44,7 @@ import numpy as np
 
 from envs.family import Array, Mask, register
 from envs.goals import Direction, Position, Velocity
-from envs.locomotion import Locomotion, Robot, control_cost
+from envs.locomotion import VELOCITY_SCALE, Locomotion, Robot, control_cost
 from envs.mujoco_physics import MjModel, Physics
 
 CONTROL, CONTACT, ALIVE = 0.005, 0.0005, 0.05  # weights of the reward's terms
@@ -73,6 +75,11 @@ def _observe_paper(physics: Physics, states: Array) -> Array:
     return np.concatenate([qpos, qvel, _contacts(physics, states), rotation, centre], axis=1)
 
 
+def _observe_scaled(physics: Physics, states: Array) -> Array:
+    qpos, qvel = physics.of(states, "qpos"), physics.of(states, "qvel")
+    return np.concatenate([qpos[:, 2:], VELOCITY_SCALE * qvel, _contacts(physics, states)[:, 6:]], axis=1)
+
+
 def _costs_paper(physics: Physics, actions: Array, next_states: Array) -> dict[str, Array]:
     return {
         "control": control_cost(CONTROL, actions),
@@ -91,10 +98,25 @@ def _fallen(physics: Physics, states: Array) -> Mask:
     return (height < HEIGHTS[0]) | (height > HEIGHTS[1])
 
 
-_MEASURED = {"cfrc_ext": None, "xmat": "torso", "subtree_com": "torso", "subtree_linvel": "torso"}
 ROBOTS = {
-    "gymnasium": Robot("ant.xml", 0.01, {"cfrc_ext": None}, _straight, _observe, _costs, _fallen),
-    "paper": Robot("ant.xml", 0.02, _MEASURED, _bent, _observe_paper, _costs_paper, _fallen),
+    "gymnasium": Robot(
+        xml="ant.xml",
+        timestep=0.01,
+        measured={"cfrc_ext": None},
+        pose=_straight,
+        observe={"raw": _observe, "scaled": _observe_scaled},
+        costs=_costs,
+        fallen=_fallen,
+    ),
+    "paper": Robot(
+        xml="ant.xml",
+        timestep=0.02,
+        measured={"cfrc_ext": None, "xmat": "torso", "subtree_com": "torso", "subtree_linvel": "torso"},
+        pose=_bent,
+        observe={"raw": _observe_paper, "scaled": _observe_scaled},
+        costs=_costs_paper,
+        fallen=_fallen,
+    ),
 }
 
 register("metarl/AntVel-v0", robots=ROBOTS, goal=Velocity(3.0, bonus=1.0))(Locomotion)

@@ -1,12 +1,14 @@
-"""TaskVectorEnv: all tasks x episodes of a family stepped at once, as a `gymnasium.vector.VectorEnv`."""
+"""Vector environments whose rows have tasks: a family stepped at once, and anybody's environment in a loop."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
+from gymnasium.wrappers import RescaleAction
 from numpy.typing import ArrayLike, NDArray
 
 from envs.family import Array, Mask, make_family
@@ -26,18 +28,31 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
     Args:
         family: registered id of the family.
         num_envs: n.
+        render_mode: None or "rgb_array".
         task_in_observation: append the task to the observation (the paper's oracle).
         options: the family's own.
 
     Raises:
-        ValueError: no environments, or whatever the family refuses.
+        ValueError: no environments, an unknown render mode, or whatever the family refuses.
     """
 
-    metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": []}
+    metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": ["rgb_array"]}
 
-    def __init__(self, family: str, num_envs: int = 1, *, task_in_observation: bool = False, **options: object) -> None:
+    def __init__(
+        self,
+        family: str,
+        num_envs: int = 1,
+        *,
+        render_mode: str | None = None,
+        task_in_observation: bool = False,
+        **options: object,
+    ) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1; got {num_envs}")
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f"unknown render_mode {render_mode!r}: choose None or 'rgb_array'")
+        self.render_mode = render_mode
+        self._paths: list[list[Array]] = [[] for _ in range(num_envs)]  # states so far, where they are drawn
         self.family = make_family(family, **options)
         self.num_envs = num_envs
         self.task_in_observation = task_in_observation
@@ -80,14 +95,12 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         Raises:
             ValueError: an unknown option, tasks of the wrong shape or out of range, a mask of the wrong shape.
         """
-        options = options or {}
-        if unknown := sorted(set(options) - {"tasks", "reset_mask"}):
-            raise ValueError(f"unknown reset option {unknown[0]!r}: choose tasks or reset_mask")
-        mask, seeds = self._checked_mask(options.get("reset_mask")), self._checked_seeds(seed)
+        options = _checked_options(options)
+        n = self.num_envs
+        mask, seeds = _checked_mask(options.get("reset_mask"), n), _checked_seeds(seed, n)
         rows = self._checked_tasks(options["tasks"]) if "tasks" in options else None
         first = self._states is None
-        if first and not mask.all():
-            raise ValueError("the first reset must start every environment; reset_mask leaves some out")
+        _check_first(first, mask)
 
         chosen = np.flatnonzero(mask)  # all is valid: from here on these environments change, and no other
         for i in chosen:
@@ -104,6 +117,9 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
             self._states[chosen] = states
         self._elapsed[chosen] = 0
         self._terminated[chosen] = self._truncated[chosen] = False
+        if self.render_mode is not None:
+            for i in chosen:
+                self._paths[i] = [self._states[i].copy()]
         return self._observe(), {"achieved": self.family.achieved(self._states, self._tasks)}
 
     def step(self, actions: ArrayLike) -> tuple[Array, Array, Mask, Mask, dict[str, Any]]:
@@ -120,13 +136,16 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         """
         states, tasks = self.states, self._tasks
         running = np.flatnonzero(~(self._terminated | self._truncated))
-        actions = self._checked_actions(actions, running)
+        actions = _checked_actions(actions, self.action_space.shape, running)
         before, clipped, task = states[running], actions[running].clip(-1, 1), tasks[running]
         after = self.family.transition(before, clipped, task)
         terms = self.family.reward_terms(before, clipped, after, task)
 
         states[running] = after
         self._states = states
+        if self.render_mode is not None:
+            for i in running:
+                self._paths[i].append(states[i].copy())
         self._elapsed[running] += 1
         diverged = self.family.diverged(states)
         self._terminated[running] = self.family.terminated(after, task) | diverged[running]
@@ -139,6 +158,14 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
             info[f"reward/{name}"][running] = values
         return self._observe(), rewards, self._terminated.copy(), self._truncated.copy(), info
 
+    def render(self) -> tuple[NDArray[np.uint8], ...] | None:
+        """Every environment's episode so far as a picture [height, width, 3]; None without a render mode."""
+        if self.render_mode is None:
+            return None
+        return tuple(
+            self.family.render(np.array(path), task) for path, task in zip(self._paths, self._tasks, strict=True)
+        )
+
     def _observe(self) -> Array:
         observations = self.family.observe(self.states, self._tasks)
         return np.concatenate([observations, self._tasks], 1) if self.task_in_observation else observations
@@ -148,16 +175,6 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         if not self.task_in_observation:
             return space
         return Box(np.concatenate([space.low, task.low]), np.concatenate([space.high, task.high]), dtype=np.float64)
-
-    def _checked_seeds(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
-        if seed is None:
-            return [None] * self.num_envs
-        if isinstance(seed, (int, np.integer)):
-            return [int(seed) + i for i in range(self.num_envs)]
-        seeds = list(seed)
-        if len(seeds) != self.num_envs:
-            raise ValueError(f"need one seed for each of {self.num_envs} environments; got {len(seeds)}")
-        return seeds
 
     def _checked_tasks(self, tasks: ArrayLike) -> Array:
         rows, space = np.array(tasks, dtype=np.float64), self.family.task_space
@@ -173,20 +190,149 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
             raise ValueError(f"task {rows[~valid][0]} is outside {space.low} .. {space.high}: {names}")
         return rows
 
-    def _checked_mask(self, mask: ArrayLike | None) -> Mask:
-        if mask is None:
-            return np.ones(self.num_envs, dtype=np.bool_)
-        array = np.asarray(mask)
-        if array.shape != (self.num_envs,) or array.dtype != np.bool_:
-            raise ValueError(f"reset_mask must be {self.num_envs} booleans; got {array.dtype} {array.shape}")
-        return array
 
-    def _checked_actions(self, actions: ArrayLike, running: NDArray[np.intp]) -> Array:
-        array, expected = np.asarray(actions, dtype=np.float64), self.action_space.shape
-        if array.shape != expected:
-            raise ValueError(f"actions must have shape {expected}; got {array.shape}")
-        finite = np.isfinite(array[running]).all(1)
-        if not finite.all():
-            i = running[~finite][0]
-            raise ValueError(f"actions must be finite; environment {i} got {array[i]}")
-        return array
+class LoopVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
+    """Anybody's single environment, `num_envs` times in a loop, behind the contract of TaskVectorEnv.
+
+    The environment's `reset` takes `options={"task": row [k]}`, and its unwrapped self has
+    `sample_tasks(rng, n) -> [n, k]`. Actions are rescaled from [-1, 1] to its bounds and clipped there, so that every
+    policy acts in [-1, 1]. Of its `info` only `achieved` (a number) is passed on.
+
+    Args:
+        make_env: makes one environment.
+        num_envs: n.
+
+    Raises:
+        ValueError: no environments; an environment without `sample_tasks`, or whose observations are not a vector, or
+            whose actions are not a bounded vector.
+    """
+
+    metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": []}
+
+    def __init__(self, make_env: Callable[[], gymnasium.Env], num_envs: int = 1) -> None:
+        if num_envs < 1:
+            raise ValueError(f"num_envs must be at least 1; got {num_envs}")
+        first = make_env()
+        space, actions = first.observation_space, first.action_space
+        if not hasattr(first.unwrapped, "sample_tasks"):
+            raise ValueError(f"{first} cannot be meta-trained: it has no method sample_tasks(rng, n) -> tasks [n, k]")
+        if not (isinstance(space, Box) and len(space.shape) == 1):
+            raise ValueError(f"{first} cannot be meta-trained: observations must be a vector (Box); got {space}")
+        if not (isinstance(actions, Box) and len(actions.shape) == 1 and actions.is_bounded()):
+            raise ValueError(
+                f"{first} cannot be meta-trained: its actions must be a bounded vector (Box); got {actions}"
+            )
+        rest = [make_env() for _ in range(num_envs - 1)]
+        self._envs = [RescaleAction(env, np.float32(-1), np.float32(1)) for env in (first, *rest)]
+        self.num_envs, self.render_mode = num_envs, first.render_mode
+        self.single_observation_space = space
+        self.single_action_space = Box(-1.0, 1.0, actions.shape, np.float64)
+        self.observation_space = batch_space(space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._rngs = [np.random.default_rng() for _ in range(num_envs)]
+        self._tasks: Array | None = None  # until the first reset
+        self._observations = np.zeros((num_envs, *space.shape))
+        self._terminated, self._truncated = np.zeros((2, num_envs), dtype=np.bool_)
+        self._achieved = np.full(num_envs, np.nan)
+
+    @property
+    def tasks(self) -> Array:
+        """The current tasks [n, k]. Raises ValueError before the first reset."""
+        if self._tasks is None:
+            raise ValueError("no episode has started: call reset first")
+        return self._tasks.copy()
+
+    def sample_tasks(self, rng: np.random.Generator, n: int) -> Array:
+        """n tasks of the environment's own distribution, [n, k]."""
+        return np.asarray(self._envs[0].unwrapped.sample_tasks(rng, n), np.float64)  # pyright: ignore  # checked above
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Array, dict[str, Any]]:
+        """Start episodes, as TaskVectorEnv.reset does; what a task may be, the environment knows."""
+        options = _checked_options(options)
+        n = self.num_envs
+        mask, seeds = _checked_mask(options.get("reset_mask"), n), _checked_seeds(seed, n)
+        drawn = self.sample_tasks(np.random.default_rng(0), 1)  # for its shape
+        rows = np.array(options["tasks"], np.float64) if "tasks" in options else None
+        if rows is not None and rows.shape != (n, drawn.shape[1]):
+            raise ValueError(f"tasks must have shape {(n, drawn.shape[1])}, one row per environment; got {rows.shape}")
+        first = self._tasks is None
+        _check_first(first, mask)
+        tasks = np.zeros((n, drawn.shape[1])) if self._tasks is None else self._tasks
+        for i in np.flatnonzero(mask):
+            if seeds[i] is not None:
+                self._rngs[i] = np.random.default_rng(seeds[i])
+            if rows is not None:
+                tasks[i] = rows[i]
+            elif first or seeds[i] is not None:
+                tasks[i] = self.sample_tasks(self._rngs[i], 1)[0]
+            small = None if seeds[i] is None else int(np.random.default_rng(seeds[i]).integers(2**31))
+            self._observations[i], info = self._envs[i].reset(seed=small, options={"task": tasks[i].copy()})
+            self._achieved[i] = info.get("achieved", np.nan)
+        self._tasks = tasks
+        self._terminated[mask] = self._truncated[mask] = False
+        return self._observations.copy(), {"achieved": self._achieved.copy()}
+
+    def step(self, actions: ArrayLike) -> tuple[Array, Array, Mask, Mask, dict[str, Any]]:
+        """One timestep of every running environment; see TaskVectorEnv.step."""
+        running = np.flatnonzero(~(self._terminated | self._truncated))
+        clipped = _checked_actions(actions, self.action_space.shape, running).clip(-1, 1)
+        rewards = np.zeros(self.num_envs)
+        for i in running:
+            env = self._envs[i]
+            seen, rewards[i], self._terminated[i], self._truncated[i], info = env.step(clipped[i].astype(np.float32))
+            self._observations[i], self._achieved[i] = seen, info.get("achieved", np.nan)
+        info = {"achieved": self._achieved.copy()}
+        return self._observations.copy(), rewards, self._terminated.copy(), self._truncated.copy(), info
+
+    def render(self) -> tuple[Any, ...] | None:
+        """What each environment draws; None without a render mode."""
+        return None if self.render_mode is None else tuple(env.render() for env in self._envs)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Close them all."""
+        for env in self._envs:
+            env.close()
+
+
+def _checked_options(options: dict[str, Any] | None) -> dict[str, Any]:
+    if unknown := sorted(set(options or {}) - {"tasks", "reset_mask"}):
+        raise ValueError(f"unknown reset option {unknown[0]!r}: choose tasks or reset_mask")
+    return options or {}
+
+
+def _checked_seeds(seed: int | Sequence[int | None] | None, n: int) -> list[int | None]:
+    if seed is None:
+        return [None] * n
+    if isinstance(seed, (int, np.integer)):
+        return [int(seed) + i for i in range(n)]
+    seeds = list(seed)
+    if len(seeds) != n:
+        raise ValueError(f"need one seed for each of {n} environments; got {len(seeds)}")
+    return seeds
+
+
+def _checked_mask(mask: ArrayLike | None, n: int) -> Mask:
+    if mask is None:
+        return np.ones(n, dtype=np.bool_)
+    array = np.asarray(mask)
+    if array.shape != (n,) or array.dtype != np.bool_:
+        raise ValueError(f"reset_mask must be {n} booleans; got {array.dtype} {array.shape}")
+    return array
+
+
+def _check_first(first: bool, mask: Mask) -> None:
+    if first and not mask.all():
+        raise ValueError("the first reset must start every environment; reset_mask leaves some out")
+
+
+def _checked_actions(actions: ArrayLike, expected: tuple[int, ...] | None, running: NDArray[np.intp]) -> Array:
+    array = np.asarray(actions, dtype=np.float64)
+    if array.shape != expected:
+        raise ValueError(f"actions must have shape {expected}; got {array.shape}")
+    finite = np.isfinite(array[running]).all(1)
+    if not finite.all():
+        i = running[~finite][0]
+        raise ValueError(f"actions must be finite; environment {i} got {array[i]}")
+    return array

@@ -40,7 +40,7 @@ class TaskFamily(ABC):
 
     def valid_tasks(self, tasks: Array) -> Mask:
         """Which rows [n, k] are tasks, [n]: those inside the task space."""
-        return ((tasks >= self.task_space.low) & (tasks <= self.task_space.high)).all(axis=1)
+        return np.all((tasks >= self.task_space.low) & (tasks <= self.task_space.high), axis=1)
 
     @abstractmethod
     def sample_tasks(self, rng: np.random.Generator, n: int) -> Array:

@@ -31,7 +31,7 @@ class Goal(ABC):
 
     def valid(self, tasks: Array) -> Mask:
         """Which rows [n, k] are tasks, [n]."""
-        return ((tasks >= self.low) & (tasks <= self.high)).all(axis=1)
+        return np.all((tasks >= self.low) & (tasks <= self.high), axis=1)
 
     def sample(self, rng: np.random.Generator, n: int) -> Array:
         """n rows of the training distribution, [n, k]: uniform between low and high."""

@@ -13,6 +13,8 @@
 | 10 .. 16 | angular velocities, in the order of the angles | rad/s |
 | 17, 18, 19 | `dynamics="paper"` only: centre of mass of the whole body x, y, z | m |
 
+`observation="scaled"`: 0 .. 16, with the velocities (8 .. 16) times 0.2.
+
 Reward: the goal's term (locomotion.py) - 0.05 sum(a^2), a clipped to [-1, 1]. Never terminates.
 
 | | `dynamics="gymnasium"`: HalfCheetah-v5's | `dynamics="paper"`: the authors' release |
@@ -28,7 +30,7 @@ import numpy as np
 
 from envs.family import Array, Mask, register
 from envs.goals import Direction, Masses, Velocity
-from envs.locomotion import Locomotion, Robot, control_cost
+from envs.locomotion import VELOCITY_SCALE, Locomotion, Robot, control_cost
 from envs.mujoco_physics import MjModel, Physics
 
 BODIES = ("torso", "bthigh", "bshin", "bfoot", "fthigh", "fshin", "ffoot")
@@ -46,6 +48,10 @@ def _observe_paper(physics: Physics, states: Array) -> Array:
     return np.concatenate([_observe(physics, states), physics.of(states, "subtree_com")], axis=1)
 
 
+def _observe_scaled(physics: Physics, states: Array) -> Array:
+    return np.concatenate([physics.of(states, "qpos")[:, 1:], VELOCITY_SCALE * physics.of(states, "qvel")], axis=1)
+
+
 def _costs(physics: Physics, actions: Array, next_states: Array) -> dict[str, Array]:
     return {"control": control_cost(0.05, actions)}
 
@@ -54,10 +60,25 @@ def _never(physics: Physics, states: Array) -> Mask:
     return np.zeros(len(states), np.bool_)
 
 
-_MEASURED = {"subtree_com": "torso", "subtree_linvel": "torso"}
 ROBOTS = {
-    "gymnasium": Robot("half_cheetah.xml", 0.01, {}, _pose, _observe, _costs, _never),
-    "paper": Robot("half_cheetah.xml", 0.01, _MEASURED, _pose, _observe_paper, _costs, _never),
+    "gymnasium": Robot(
+        xml="half_cheetah.xml",
+        timestep=0.01,
+        measured={},
+        pose=_pose,
+        observe={"raw": _observe, "scaled": _observe_scaled},
+        costs=_costs,
+        fallen=_never,
+    ),
+    "paper": Robot(
+        xml="half_cheetah.xml",
+        timestep=0.01,
+        measured={"subtree_com": "torso", "subtree_linvel": "torso"},
+        pose=_pose,
+        observe={"raw": _observe_paper, "scaled": _observe_scaled},
+        costs=_costs,
+        fallen=_never,
+    ),
 }
 
 register("metarl/HalfCheetahVel-v0", robots=ROBOTS, goal=Velocity(2.0))(Locomotion)

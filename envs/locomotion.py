@@ -17,6 +17,7 @@ from envs.goals import Goal, Motion
 from envs.mujoco_physics import LIMIT, MjModel, Physics
 
 VELOCITY_NOISE = 0.1  # standard deviation of the velocities at reset, under both kinds of dynamics
+VELOCITY_SCALE = 0.2  # of `observation="scaled"`: joints turn at up to about 10 rad/s, other observations stay within 1
 
 
 class Dynamics(NamedTuple):
@@ -51,7 +52,7 @@ class Robot(NamedTuple):
     timestep: float  # seconds per MuJoCo step
     measured: Mapping[str, str | None]  # see Physics
     pose: Callable[[MjModel], Array]  # -> qpos [nq] at reset, before noise
-    observe: Callable[[Physics, Array], Array]  # (physics, states) -> observations [n, O]
+    observe: Mapping[str, Callable[[Physics, Array], Array]]  # kind -> (physics, states) -> observations [n, O]
     costs: Callable[[Physics, Array, Array], dict[str, Array]]  # (physics, actions, next_states) -> terms, each [n]
     fallen: Callable[[Physics, Array], Mask]  # (physics, states) -> [n]
 
@@ -66,12 +67,16 @@ class Locomotion(TaskFamily):
     robots: Mapping[str, Robot]  # by kind of dynamics
     goal: Goal
     dynamics: str = "gymnasium"
+    observation: str = "raw"
     horizon: int = 200
     threads: int = 0
 
     def __post_init__(self) -> None:
         if self.dynamics not in DYNAMICS:
             raise ValueError(f"dynamics must be {' or '.join(map(repr, DYNAMICS))}; got {self.dynamics!r}")
+        if self.observation not in self.robot.observe:
+            kinds = " or ".join(map(repr, self.robot.observe))
+            raise ValueError(f"observation must be {kinds}; got {self.observation!r}")
         if self.horizon < 1:
             raise ValueError(f"horizon must be at least 1 timestep; got {self.horizon}")
 
@@ -106,7 +111,7 @@ class Locomotion(TaskFamily):
     def observation_space(self) -> Box:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Anything up to MuJoCo's own limit."""
         empty = np.zeros((1, self.physics.state_size))
-        return Box(-LIMIT, LIMIT, (self.robot.observe(self.physics, empty).shape[1],), np.float64)
+        return Box(-LIMIT, LIMIT, (self.observe(empty, empty).shape[1],), np.float64)
 
     @property
     def action_space(self) -> Box:
@@ -140,7 +145,7 @@ class Locomotion(TaskFamily):
 
     def observe(self, states: Array, tasks: Array) -> Array:
         """The robot's observations, [n, O]."""
-        return self.robot.observe(self.physics, states)
+        return self.robot.observe[self.observation](self.physics, states)
 
     def reward_terms(self, states: Array, actions: Array, next_states: Array, tasks: Array) -> dict[str, Array]:
         """The goal's term and the robot's costs, each [n]."""

@@ -4,13 +4,14 @@ Axes: n simulations, S state, A actuators. The row of a simulation holds what Mu
 (time, qpos, qvel, warm start), quantities measured *at that state*, and whether the simulation has broken down.
 """
 
-# pyright: reportAttributeAccessIssue=false  # mujoco's bindings come without types
+# mujoco's bindings come without types:
+# pyright: reportAttributeAccessIssue=false
 
 import os
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import gymnasium
 import mujoco
@@ -21,7 +22,8 @@ from numpy.typing import NDArray
 from envs.family import Array, Mask
 
 ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
-MjModel, SENSOR = mujoco.MjModel, mujoco.mjtSensor
+MjModel: TypeAlias = mujoco.MjModel
+SENSOR = mujoco.mjtSensor
 LIMIT = 1e10  # mjMAXVAL: a position or velocity beyond it is a breakdown for MuJoCo
 STAGES = {  # what must be computed at the new state for a measured quantity to belong to it
     "subtree_com": mujoco.mjtStage.mjSTAGE_POS,
@@ -47,7 +49,7 @@ class Physics:
         threads: of the pool; 0: one for each core that the process may use. Results do not depend on it, not in a bit.
 
     Raises:
-        ValueError: no such file, one that MuJoCo does not compile, an unknown quantity, a size below its least.
+        ValueError: no such file, one that MuJoCo does not compile, an unknown quantity or body, a size below its least.
     """
 
     def __init__(
@@ -79,10 +81,7 @@ class Physics:
         self._threads = threads or len(os.sched_getaffinity(0))
         self._stage = max((int(STAGES[name]) for name in measured), default=int(mujoco.mjtStage.mjSTAGE_NONE))
         self._batch: Batch | None = None
-        self._measured = {
-            name: slice(None) if body is None else mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_BODY, body)
-            for name, body in measured.items()
-        }
+        self._measured = {name: self._body(body) for name, body in measured.items()}
         data = mujoco.MjData(self.model)
         sizes = {"time": 1, "qpos": self.model.nq, "qvel": self.model.nv, "qacc_warmstart": self.model.nv}
         self._carried = sum(sizes.values())  # the first columns, in the order of the batch's own state
@@ -126,6 +125,8 @@ class Physics:
             controls: [n, A], held during the step.
             parameters: fields of MjModel that differ between simulations, each [n, ...], such as body_mass.
         """
+        if not len(states):
+            return states.copy()
         batch, rows = self._load(states, controls, parameters)
         batch.warning[:] = 0
         batch.step(rows, nstep=self.frame_skip, stage=self._stage)
@@ -140,6 +141,15 @@ class Physics:
     def diverged(self, states: Array) -> Mask:
         """Where the simulation has broken down, [n]."""
         return self.of(states, "diverged")[:, 0] > 0
+
+    def _body(self, name: str | None) -> int | slice:
+        """The row of a body in fields of MjData; None: all of them."""
+        if name is None:
+            return slice(None)
+        index = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_BODY, name)
+        if index < 0:
+            raise ValueError(f"there is no body {name!r} in {self._xml}")
+        return index
 
     def _load(
         self, states: Array, controls: Array, parameters: Mapping[str, Array] | None
@@ -165,7 +175,8 @@ class Physics:
 
     def _read_measured(self, batch: Batch, states: Array) -> None:
         for name, bodies in self._measured.items():
-            self.of(states, name)[:] = self._fields[name][: len(states), bodies].reshape(len(states), -1)
+            columns = self.of(states, name)
+            columns[:] = self._fields[name][: len(states), bodies].reshape(columns.shape)
 
 
 def _rebuild(xml: str, arguments: dict[str, Any]) -> Physics:

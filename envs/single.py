@@ -32,13 +32,12 @@ class TaskEnv(gymnasium.Env[Array, Array]):
         task_in_observation: bool = False,
         **options: object,
     ) -> None:
-        if render_mode not in (None, "rgb_array"):
-            raise ValueError(f"unknown render_mode {render_mode!r}: choose None or 'rgb_array'")
-        self._batch = TaskVectorEnv(family, 1, task_in_observation=task_in_observation, **options)
+        self._batch = TaskVectorEnv(
+            family, 1, render_mode=render_mode, task_in_observation=task_in_observation, **options
+        )
         self.render_mode = render_mode
         self.observation_space = self._batch.single_observation_space
         self.action_space = self._batch.single_action_space
-        self._path: list[Array] = []
 
     @property
     def task(self) -> Array:
@@ -61,18 +60,15 @@ class TaskEnv(gymnasium.Env[Array, Array]):
             raise ValueError(f"unknown reset option {unknown[0]!r}: choose task")
         batched = {"tasks": np.asarray(options["task"])[None]} if "task" in options else {}
         observations, info = self._batch.reset(seed=seed, options=batched)
-        self._path = [self._batch.states[0]]
         return observations[0], {name: values[0] for name, values in info.items()}
 
     def step(self, action: ArrayLike) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         """One timestep; action [A] is clipped to [-1, 1] inside. Raises ValueError if it is not finite or misshapen."""
         observations, rewards, terminated, truncated, info = self._batch.step(np.asarray(action)[None])
-        self._path.append(self._batch.states[0])
         values = {name: values[0] for name, values in info.items()}
         return observations[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), values
 
     def render(self) -> NDArray[np.uint8] | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The episode so far as a picture [height, width, 3], or None without a render mode."""
-        if self.render_mode is None:
-            return None
-        return self._batch.family.render(np.array(self._path), self.task)
+        frames = self._batch.render()
+        return None if frames is None else frames[0]

@@ -1,0 +1,62 @@
+"""Pictures of MuJoCo states by Gymnasium's renderer, with or without a display."""
+# mujoco's bindings come without types:
+# pyright: reportAttributeAccessIssue=false
+
+import atexit
+import ctypes.util
+import functools
+import os
+from typing import Any
+
+import mujoco
+import numpy as np
+from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
+from numpy.typing import NDArray
+
+from envs.family import Array
+from envs.mujoco_physics import MjModel
+
+SIZE = 480  # pixels of a picture's height and width
+HEADLESS = {"egl": "EGL", "osmesa": "OSMesa"}  # value of MUJOCO_GL -> its system library, in order of preference
+INSTALL = "install one (Debian, Ubuntu: apt-get install libegl1 libgl1-mesa-dri)"
+
+
+def picture(model: MjModel, qpos: Array) -> NDArray[np.uint8]:
+    """The robot at positions [nq], seen by the model's camera `track`; [480, 480, 3].
+
+    MUJOCO_GL chooses the OpenGL backend: glfw (needs a display), egl or osmesa. Where it is not set and there is no
+    display, this process takes the first of the latter whose library is there.
+
+    Raises:
+        ValueError: no backend works here; the message says what to install.
+    """
+    data, renderer = _renderer(model)
+    data.qpos[:] = qpos
+    mujoco.mj_forward(model, data)
+    return np.array(renderer.render("rgb_array"))
+
+
+@functools.lru_cache(maxsize=4)
+def _renderer(model: MjModel) -> tuple[Any, MujocoRenderer]:
+    """The renderer of a model and the data it draws; kept, for a context costs more than many pictures."""
+    _choose_backend()
+    model.vis.global_.offwidth, model.vis.global_.offheight = SIZE, SIZE
+    data = mujoco.MjData(model)
+    renderer = MujocoRenderer(model, data, width=SIZE, height=SIZE, camera_name="track")
+    try:
+        renderer.render("rgb_array")  # makes the context
+    except (ImportError, AttributeError, RuntimeError, mujoco.FatalError) as error:  # what the bindings raise
+        backend = os.environ.get("MUJOCO_GL", "glfw")
+        raise ValueError(f"OpenGL backend {backend} (MUJOCO_GL) does not work here: {error}; {INSTALL}") from error
+    atexit.register(renderer.close)
+    return data, renderer
+
+
+def _choose_backend() -> None:
+    if "MUJOCO_GL" in os.environ or "DISPLAY" in os.environ:
+        return
+    for backend, library in HEADLESS.items():
+        if ctypes.util.find_library(library):
+            os.environ["MUJOCO_GL"] = backend
+            return
+    raise ValueError(f"pictures need an OpenGL library, and there is none for a machine without a display: {INSTALL}")
