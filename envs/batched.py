@@ -51,9 +51,10 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
             raise ValueError(f"num_envs must be at least 1; got {num_envs}")
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"unknown render_mode {render_mode!r}: choose None or 'rgb_array'")
-        self.render_mode = render_mode
-        self._paths: list[list[Array]] = [[] for _ in range(num_envs)]  # states so far, where they are drawn
         self.family = make_family(family, **options)
+        self.render_mode = render_mode
+        self.metadata = type(self).metadata | {"render_fps": self.family.timesteps_per_second}
+        self._paths: list[list[Array]] = [[] for _ in range(num_envs)]  # states so far, where they are drawn
         self.num_envs = num_envs
         self.task_in_observation = task_in_observation
         self.single_action_space = self.family.action_space
@@ -77,6 +78,11 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         if self._states is None:
             raise ValueError("no episode has started: call reset first")
         return self._states.copy()
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """The family's: k names with units."""
+        return self.family.task_names
 
     def sample_tasks(self, rng: np.random.Generator, n: int) -> Array:
         """n tasks from the training distribution, [n, k]."""

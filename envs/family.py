@@ -22,6 +22,7 @@ class TaskFamily(ABC):
     task_names: tuple[str, ...]  # k names with units
     achieved_name: str  # what `achieved` measures, with its unit
     horizon: int  # timesteps after which an episode is truncated
+    timesteps_per_second: float = 10.0  # of real time, for films; without physics: a pace to watch
 
     @property
     @abstractmethod

@@ -98,6 +98,11 @@ class Locomotion(TaskFamily):
         )
 
     @property
+    def timesteps_per_second(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Of simulated time."""
+        return 1 / self.physics.seconds_per_step
+
+    @property
     def task_names(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The goal's."""
         return self.goal.task_names

@@ -36,6 +36,7 @@ class TaskEnv(gymnasium.Env[Array, Array]):
             family, 1, render_mode=render_mode, task_in_observation=task_in_observation, **options
         )
         self.render_mode = render_mode
+        self.metadata = type(self).metadata | {"render_fps": self._batch.metadata["render_fps"]}
         self.observation_space = self._batch.single_observation_space
         self.action_space = self._batch.single_action_space
 

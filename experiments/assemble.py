@@ -9,6 +9,7 @@ import torch
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from envs.batched import LoopVectorEnv, TaskVectorEnv
 from envs.family import FAMILIES
 from experiments.published import published_tasks
 from metarl.engine.inner import RULES
@@ -18,19 +19,24 @@ from metarl.rl.problem import MetaRL, RolloutSettings
 from metarl.training.config import Config
 from metarl.training.evaluation import held_out_tasks
 
+TRACED = {"metarl/Navigation2D-v0": 3}  # episodes per task whose paths the figures draw
 
-def make_env(config: Config, num_envs: int) -> VectorEnv:
-    """The configured environment, `num_envs` times.
+
+def make_env(config: Config, num_envs: int, render_mode: str | None = None) -> VectorEnv:
+    """The configured environment, `num_envs` times: one of ours, or anybody's registered one in a loop.
 
     Raises:
-        ValueError: an unknown environment, or an option it does not have.
+        ValueError: an unknown environment, an option it does not have, or one that cannot be meta-trained.
     """
-    options: dict[str, Any] = {"horizon": config.horizon, **config.environment_options}
+    name = config.environment
+    options: dict[str, Any] = dict(config.environment_options)
     try:
-        return gymnasium.make_vec(config.environment, num_envs=num_envs, **options)
-    except (gymnasium.error.Error, TypeError) as error:  # TypeError: it does not take a horizon or an option
+        if name in FAMILIES:
+            return TaskVectorEnv(name, num_envs, render_mode=render_mode, horizon=config.horizon, **options)
+        return LoopVectorEnv(functools.partial(gymnasium.make, name, render_mode=render_mode, **options), num_envs)
+    except (gymnasium.error.Error, ImportError, TypeError) as error:  # TypeError: an option that it does not have
         known = ", ".join(sorted(FAMILIES))
-        raise ValueError(f"environment {config.environment!r}: {error}; metarl's own are {known}") from error
+        raise ValueError(f"environment {name!r}: {error}; metarl's own are {known}") from error
 
 
 def make_problem(config: Config) -> MetaRL:
@@ -64,6 +70,7 @@ def make_problem(config: Config) -> MetaRL:
             gae_lambda=config.gae_lambda,
             evaluation_episodes=config.evaluation_episodes,
             evaluation_counting=config.evaluation_counting,
+            traced_episodes=TRACED.get(config.environment, 0),
         ),
         seed=config.seed,
         first_order=config.first_order,

@@ -20,6 +20,16 @@ class Evaluation(NamedTuple):
     traces: dict[str, NDArray[Any]]  # arrays for figures: navigation paths, fitted curves
 
 
+class Film(NamedTuple):
+    """One episode of one task under the parameters of one gradient step, to be looked at."""
+
+    title: str  # the task in words
+    frames: NDArray[np.uint8]  # [F, height, width, 3]
+    returns: NDArray[np.float64]  # [F] return so far at each frame
+    timesteps: NDArray[np.int64]  # [F] at each frame
+    frames_per_second: float  # in real time
+
+
 class Problem(Protocol):
     """A distribution over tasks, a model and its losses. Keeps no state between calls but its settings."""
 
@@ -39,4 +49,8 @@ class Problem(Protocol):
 
     def evaluate(self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], seed: int) -> Evaluation:
         """Score theta on tasks [N, k] after 0 .. `steps` gradient steps of `rule`."""
+        ...
+
+    def pictures(self, theta: Params, rule: InnerRule, steps: int, task: NDArray[np.float64], seed: int) -> list[Film]:
+        """Film one task [k] before adaptation and after each of `steps` gradient steps of `rule`."""
         ...

@@ -18,6 +18,7 @@ class Purpose(IntEnum):
     EVALUATION_TASKS = 3
     EVALUATION_ROLLOUTS = 4
     BOOTSTRAP = 5
+    PICTURES = 6
 
 
 def seed_sequence(seed: int, purpose: Purpose, *key: int) -> np.random.SeedSequence:

@@ -1,7 +1,7 @@
 """Algorithm 3 of Finn et al. 2017 as a Problem: one meta-iteration of MAML-RL, and its evaluation on given tasks."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -15,14 +15,13 @@ from metarl.engine.maml import adapt
 from metarl.engine.model import Model
 from metarl.engine.objective import MetaObjective, TaskFunctions
 from metarl.engine.params import Params, stack
-from metarl.problem import Evaluation, Metrics
+from metarl.problem import Evaluation, Film, Metrics
 from metarl.randomness import Purpose, numpy_generator, torch_generator
 from metarl.rl.advantages import policy_batch
 from metarl.rl.episodes import Episodes, PolicyBatch, timestep_subset
+from metarl.rl.films import film
 from metarl.rl.losses import INNER_LOSSES, likelihood_ratio, mean_kl
 from metarl.rl.sampler import ROLLOUTS, rollout
-
-TRACED_EPISODES = 3  # per task and gradient step, kept for figures
 
 
 class RolloutSettings(NamedTuple):
@@ -35,13 +34,15 @@ class RolloutSettings(NamedTuple):
     gae_lambda: float
     evaluation_episodes: int  # E in `evaluate`
     evaluation_counting: str  # a key of `sampler.ROLLOUTS`
+    traced_episodes: int = 0  # whose observations `evaluate` keeps for figures, per task and gradient step
 
 
 class MetaRL:
     """MAML-RL: K times (roll out, adapt), then roll out the adapted policies; TRPO's objective is made of these.
 
     Args:
-        make_env: number of environments -> a vector environment with `sample_tasks`, without auto-reset.
+        make_env: number of environments -> a vector environment with `sample_tasks`, without auto-reset; for pictures
+            also called with render_mode="rgb_array".
         policy: observations -> DiagonalGaussian.
         rule: the inner rule.
         inner_steps: K; 0 trains without adaptation.
@@ -57,7 +58,7 @@ class MetaRL:
 
     def __init__(
         self,
-        make_env: Callable[[int], VectorEnv],
+        make_env: Callable[..., VectorEnv],
         policy: Model,
         rule: InnerRule,
         *,
@@ -132,13 +133,8 @@ class MetaRL:
 
         Step k is scored on fresh rollouts of the policy of step k, which then serve step k + 1.
         """
-        count, settings = len(tasks), self.settings
-        env = self._make_env(count * settings.evaluation_episodes)
-        gather = ROLLOUTS[settings.evaluation_counting]
-        stacked, per_step, traces, spent = stack(theta, count), [], [], np.zeros(count)
-        for step in range(steps + 1):
-            key = (seed, Purpose.EVALUATION_ROLLOUTS, step)
-            episodes = gather(env, self.policy, stacked, tasks, horizon=settings.horizon, key=key)
+        settings, per_step, traces, spent = self.settings, [], [], np.zeros(len(tasks))
+        for _, episodes in self._adaptation(theta, rule, steps, tasks, seed):
             per_step.append(
                 {
                     "average_return": episodes.average(episodes.returns).numpy(force=True),
@@ -147,14 +143,39 @@ class MetaRL:
                 }
             )
             spent += episodes.num_steps.sum(1).numpy(force=True)
-            traces.append(_traces(episodes, min(TRACED_EPISODES, settings.evaluation_episodes)))
-            if step < steps:
-                stacked = self._adapt(stacked, rule, self._process(episodes), step)
-        env.close()
+            traces.append(_traces(episodes, min(settings.traced_episodes, settings.evaluation_episodes)))
         return Evaluation(
             scores={name: np.stack([scores[name] for scores in per_step]) for name in per_step[0]},
             traces={"tasks": tasks, **{name: np.stack([trace[name] for trace in traces]) for name in traces[0]}},
         )
+
+    def pictures(self, theta: Params, rule: InnerRule, steps: int, task: NDArray[np.float64], seed: int) -> list[Film]:
+        """Film one episode of a task [k] before adaptation and after each of `steps` gradient steps.
+
+        Raises:
+            ValueError: the environment does not draw itself, or cannot here.
+        """
+        env, films = self._make_env(1, render_mode="rgb_array"), []
+        for step, (stacked, _) in enumerate(self._adaptation(theta, rule, steps, task[None], seed)):
+            key = (seed, Purpose.PICTURES, step)
+            films.append(film(env, self.policy, stacked, task, horizon=self.settings.horizon, key=key))
+        env.close()
+        return films
+
+    def _adaptation(
+        self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], seed: int
+    ) -> Iterator[tuple[Params, Episodes]]:
+        """After 0 .. `steps` gradient steps: each task's parameters, and the episodes that score them."""
+        count, settings = len(tasks), self.settings
+        env = self._make_env(count * settings.evaluation_episodes)
+        gather, stacked = ROLLOUTS[settings.evaluation_counting], stack(theta, count)
+        for step in range(steps + 1):
+            key = (seed, Purpose.EVALUATION_ROLLOUTS, step)
+            episodes = gather(env, self.policy, stacked, tasks, horizon=settings.horizon, key=key)
+            yield stacked, episodes
+            if step < steps:
+                stacked = self._adapt(stacked, rule, self._process(episodes), step)
+        env.close()
 
     def _process(self, episodes: Episodes) -> PolicyBatch:
         return policy_batch(episodes, discount=self.settings.discount, gae_lambda=self.settings.gae_lambda)

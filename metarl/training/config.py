@@ -99,6 +99,8 @@ class Config:
 
     evaluate_every: int = 0
     """Evaluate on held-out tasks during training every so many iterations; 0: not during training."""
+    render_every: int = 0
+    """Film the first held-out task before and after adaptation, for TensorBoard, every so many iterations; 0: never."""
     checkpoint_every: int = 1
     """Write a checkpoint every so many iterations."""
 
@@ -113,7 +115,15 @@ class Config:
             "checkpoint_every",
         ):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("seed", "iterations", "inner_steps", "evaluation_steps", "evaluate_every", "cg_damping"):
+        for name in (
+            "seed",
+            "iterations",
+            "inner_steps",
+            "evaluation_steps",
+            "evaluate_every",
+            "render_every",
+            "cg_damping",
+        ):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         for name in (
             "inner_step_size",

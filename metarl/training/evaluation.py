@@ -12,7 +12,7 @@ from scipy import stats
 
 from metarl.engine.inner import RULES
 from metarl.engine.params import Params
-from metarl.problem import Evaluation, Metrics, Problem
+from metarl.problem import Evaluation, Film, Metrics, Problem
 from metarl.randomness import Purpose, numpy_generator
 from metarl.training.checkpoint import write_atomically
 from metarl.training.config import Config
@@ -34,6 +34,12 @@ def held_out_scores(problem: Problem, theta: Params, config: Config) -> Metrics:
     """`evaluation/return_step{k}` means, for the training log."""
     returns = evaluate(problem, theta, config, held_out_tasks(problem, config)).scores["average_return"]
     return {f"evaluation/return_step{step}": float(row.mean()) for step, row in enumerate(returns)}
+
+
+def held_out_pictures(problem: Problem, theta: Params, config: Config) -> list[Film]:
+    """The first held-out task, before and after adaptation."""
+    rule = RULES[config.rule](config.evaluation_step_sizes)
+    return problem.pictures(theta, rule, max(1, config.inner_steps), held_out_tasks(problem, config)[0], config.seed)
 
 
 def summarize(values: NDArray[np.float64], seed: int) -> dict[str, float]:

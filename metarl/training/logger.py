@@ -7,10 +7,14 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]  # generated
 from torch.utils.tensorboard import SummaryWriter
 
-from metarl.problem import Metrics
+from metarl.problem import Film, Metrics
 from metarl.training.checkpoint import write_atomically
+from metarl.training.pictures import gif, side_by_side
+
+FILM_HEIGHT = 240  # pixels, in TensorBoard
 
 
 class Logger:
@@ -67,6 +71,15 @@ class Logger:
             self._tensorboard.add_scalar(name, value, iteration)
         self._tensorboard.flush()
         self._progress.update(self._bar, completed=iteration + 1, status=status)
+
+    def show(self, iteration: int, films: list[Film]) -> None:
+        """Put films side by side among TensorBoard's images, moving, as `adaptation`."""
+        frames = side_by_side(films, height=FILM_HEIGHT)
+        image = Summary.Image(encoded_image_string=gif(frames, films[0].frames_per_second))
+        image.height, image.width, image.colorspace = *frames.shape[1:3], 3
+        writer = self._tensorboard.file_writer
+        assert writer is not None  # until it is closed
+        writer.add_summary(Summary(value=[Summary.Value(tag="adaptation", image=image)]), iteration)
 
     def _rewrite(self, rows: list[Metrics]) -> None:
         buffer = io.StringIO()

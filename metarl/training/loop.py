@@ -10,7 +10,7 @@ from metarl.engine.outer import OuterOptimizer
 from metarl.problem import Metrics, Problem
 from metarl.training.checkpoint import Checkpoint, save
 from metarl.training.config import Config
-from metarl.training.evaluation import held_out_scores
+from metarl.training.evaluation import held_out_pictures, held_out_scores
 from metarl.training.logger import Logger
 from metarl.training.run_directory import BEST, LAST, claim
 
@@ -51,6 +51,8 @@ def train(
                 metrics["env_steps"] += state.env_steps
             if config.evaluate_every and iteration % config.evaluate_every == 0:
                 metrics |= held_out_scores(problem, state.theta, config)
+            if config.render_every and iteration % config.render_every == 0:
+                logger.show(iteration, held_out_pictures(problem, state.theta, config))
 
             if metrics[problem.score_metric] > state.best_score:
                 state = state._replace(best_score=metrics[problem.score_metric])

@@ -11,7 +11,14 @@ from metarl.training.checkpoint import Checkpoint, load, write_atomically
 from metarl.training.config import Config
 
 CONFIG, METRICS, LAST, BEST = "config.json", "metrics.csv", "checkpoint.pt", "best.pt"
-MAY_CHANGE = {"iterations", "device", "evaluate_every", "checkpoint_every", "published_tasks"}  # on resume
+MAY_CHANGE = {
+    "iterations",
+    "device",
+    "evaluate_every",
+    "render_every",
+    "checkpoint_every",
+    "published_tasks",
+}  # on resume
 
 
 def claim(run_dir: Path, config: Config, *, resume: bool) -> Checkpoint | None:

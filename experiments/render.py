@@ -1,0 +1,73 @@
+"""Film a run's adaptation: python experiments/render.py RUN_DIR [--task-index I] [--gradient-steps K] --output FILE."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import imageio.v3 as iio
+import tyro
+from rich.console import Console
+
+from experiments.assemble import evaluation_tasks, make_problem
+from experiments.command_line import run
+from metarl.engine.inner import RULES
+from metarl.training.checkpoint import write_atomically
+from metarl.training.pictures import gif, side_by_side
+from metarl.training.run_directory import read_config, read_parameters
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What to film. Tasks and step sizes are those of the run's evaluation."""
+
+    run_dir: tyro.conf.Positional[Path]
+    """Directory of the run."""
+    output: Path
+    """The video: .mp4 or .gif."""
+    task_index: int = 0
+    """Which of the evaluation's tasks."""
+    gradient_steps: int = 1
+    """How many gradient steps: one film before, and one after each."""
+    checkpoint: Literal["best", "last"] | None = None
+    """Which parameters. Default: those that the run's configuration evaluates."""
+    height: int = 320
+    """Of each film, in pixels."""
+
+
+def main(arguments: Arguments) -> None:
+    """Adapt, film, and write the video."""
+    if arguments.output.suffix not in (".mp4", ".gif"):
+        raise ValueError(f"--output must end in .mp4 or .gif; got {arguments.output}")
+    if arguments.gradient_steps < 0:
+        raise ValueError(f"--gradient-steps must be at least 0; got {arguments.gradient_steps}")
+    config = read_config(arguments.run_dir)
+    checkpoint = read_parameters(arguments.run_dir, arguments.checkpoint or config.evaluation_checkpoint)
+    problem = make_problem(config)
+    tasks = evaluation_tasks(config, problem)
+    if not 0 <= arguments.task_index < len(tasks):
+        raise ValueError(f"--task-index must be in 0 .. {len(tasks) - 1}; got {arguments.task_index}")
+    theta = {name: leaf.to(config.device) for name, leaf in checkpoint.theta.items()}
+    rule = RULES[config.rule](config.evaluation_step_sizes)
+    films = problem.pictures(theta, rule, arguments.gradient_steps, tasks[arguments.task_index], config.seed)
+    frames, rate = side_by_side(films, height=arguments.height), films[0].frames_per_second
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    if arguments.output.suffix == ".gif":
+        video = gif(frames, rate)
+    else:
+        video = iio.imwrite("<bytes>", frames, extension=".mp4", plugin="FFMPEG", fps=rate, macro_block_size=2)
+    write_atomically(arguments.output, video)
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    for step, film in enumerate(films):
+        console.print(f"{film.title}: return {film.returns[-1]:.1f} after {step} gradient steps")
+    console.print(f"video: {arguments.output}, {len(frames)} frames at {rate:.0f} per second")
+
+
+def command(argv: Sequence[str]) -> None:
+    """The script: its arguments without its name."""
+    run(lambda args: tyro.cli(Arguments, prog="experiments/render.py", description=__doc__, args=args), main, argv)
+
+
+if __name__ == "__main__":
+    command(sys.argv[1:])

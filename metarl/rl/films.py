@@ -1,0 +1,66 @@
+"""Films: one episode of one task under given parameters, by the sampler itself and the environment's own pictures."""
+
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import VectorEnv, VectorWrapper
+from numpy.typing import NDArray
+
+from metarl.engine.model import Model
+from metarl.engine.params import Params
+from metarl.problem import Film
+from metarl.rl.sampler import Key, rollout
+
+FRAMES_PER_SECOND = 25.0  # of a film at most: timesteps in between are not drawn
+
+
+def film(env: VectorEnv, policy: Model, params: Params, task: NDArray[np.float64], *, horizon: int, key: Key) -> Film:
+    """One episode of a task [k] under its parameters (stacked: leaves [1, ...]).
+
+    Args:
+        env: one environment that draws itself.
+        policy, horizon, key: see `rollout`.
+
+    Raises:
+        ValueError: the environment does not draw itself; see also `rollout`.
+    """
+    camera = _Camera(env)
+    rollout(camera, policy, params, task[None], horizon=horizon, key=key)
+    names = getattr(env.unwrapped, "task_names", None) or [f"task_{i}" for i in range(len(task))]
+    title = ", ".join(f"{name} {value:.2f}" for name, value in zip(names, task, strict=True))
+    rate = camera.rate / camera.every
+    return Film(title, np.stack(camera.frames), np.array(camera.returns), np.array(camera.timesteps), rate)
+
+
+class _Camera(VectorWrapper):
+    """Draws the first environment at reset and after every so many timesteps, and at the end of its episode."""
+
+    def __init__(self, env: VectorEnv) -> None:
+        super().__init__(env)
+        self.rate = float(env.metadata.get("render_fps", FRAMES_PER_SECOND))  # timesteps per second of real time
+        self.every = max(1, round(self.rate / FRAMES_PER_SECOND))
+        self.frames: list[NDArray[np.uint8]] = []
+        self.returns: list[float] = []
+        self.timesteps: list[int] = []
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        result = self.env.reset(seed=seed, options=options)
+        self._timestep, self._return = 0, 0.0
+        self._draw()
+        return result
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        result = self.env.step(actions)
+        self._timestep += 1
+        self._return += float(result[1][0])
+        if self._timestep % self.every == 0 or result[2][0] or result[3][0]:
+            self._draw()
+        return result
+
+    def _draw(self) -> None:
+        pictures = self.env.render()
+        if not isinstance(pictures, tuple) or pictures[0] is None:
+            raise ValueError(f"{self.env} does not draw itself: it needs render_mode rgb_array")
+        self.frames.append(np.asarray(pictures[0], np.uint8))
+        self.returns.append(self._return)
+        self.timesteps.append(self._timestep)
