@@ -140,29 +140,37 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         Raises:
             ValueError: actions of the wrong shape, or not finite in a running environment; no reset before.
         """
-        states, tasks = self.states, self._tasks
-        running = np.flatnonzero(~(self._terminated | self._truncated))
+        if self._states is None:
+            raise ValueError("no episode has started: call reset first")
+        running = ~(self._terminated | self._truncated)
+        rows = slice(None) if running.all() else np.flatnonzero(running)  # a slice copies nothing
         actions = _checked_actions(actions, self.action_space.shape, running)
-        before, clipped, task = states[running], actions[running].clip(-1, 1), tasks[running]
+        before, clipped, task = self._states[rows], actions[rows].clip(-1, 1), self._tasks[rows]
         after = self.family.transition(before, clipped, task)
         terms = self.family.reward_terms(before, clipped, after, task)
 
-        states[running] = after
-        self._states = states
+        self._states = self._with_rows(self._states, rows, after)
         if self.render_mode is not None:
-            for i in running:
-                self._paths[i].append(states[i].copy())
-        self._elapsed[running] += 1
-        diverged = self.family.diverged(states)
-        self._terminated[running] = self.family.terminated(after, task) | diverged[running]
+            for i in np.flatnonzero(running):
+                self._paths[i].append(self._states[i].copy())
+        self._elapsed[rows] += 1
+        diverged = self.family.diverged(self._states)
+        self._terminated[rows] = self.family.terminated(after, task) | diverged[rows]
         self._truncated = (self._elapsed >= self.family.horizon) & ~self._terminated
-        rewards = np.zeros(self.num_envs)
-        rewards[running] = sum(terms.values())
-        info: dict[str, Any] = {"achieved": self.family.achieved(states, tasks), "diverged": diverged}
-        for name, values in terms.items():
-            info[f"reward/{name}"] = np.zeros(self.num_envs)
-            info[f"reward/{name}"][running] = values
+        nothing, total = np.zeros(self.num_envs), np.add.reduce(list(terms.values()))
+        info: dict[str, Any] = {"achieved": self.family.achieved(self._states, self._tasks), "diverged": diverged}
+        info |= {f"reward/{name}": self._with_rows(nothing, rows, values) for name, values in terms.items()}
+        rewards = self._with_rows(nothing, rows, total)
         return self._observe(), rewards, self._terminated.copy(), self._truncated.copy(), info
+
+    @staticmethod
+    def _with_rows(array: Array, rows: slice | NDArray[np.intp], values: Array) -> Array:
+        """A copy of the array with new rows; the values themselves where they are all rows."""
+        if isinstance(rows, slice):
+            return values
+        copy = array.copy()
+        copy[rows] = values
+        return copy
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
         """Every environment's episode so far as a picture [height, width, 3]; None without a render mode."""
@@ -173,7 +181,8 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         )
 
     def _observe(self) -> Array:
-        observations = self.family.observe(self.states, self._tasks)
+        assert self._states is not None  # reset has been called
+        observations = self.family.observe(self._states, self._tasks)
         return np.concatenate([observations, self._tasks], 1) if self.task_in_observation else observations
 
     def _observation_space(self) -> Box:
@@ -282,10 +291,10 @@ class LoopVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
 
     def step(self, actions: ArrayLike) -> tuple[Array, Array, Mask, Mask, dict[str, Any]]:
         """One timestep of every running environment; see TaskVectorEnv.step."""
-        running = np.flatnonzero(~(self._terminated | self._truncated))
+        running = ~(self._terminated | self._truncated)
         clipped = _checked_actions(actions, self.action_space.shape, running).clip(-1, 1)
         rewards = np.zeros(self.num_envs)
-        for i in running:
+        for i in np.flatnonzero(running):
             env = self._envs[i]
             seen, rewards[i], self._terminated[i], self._truncated[i], info = env.step(clipped[i].astype(np.float32))
             self._observations[i], self._achieved[i] = seen, info.get("achieved", np.nan)
@@ -333,12 +342,12 @@ def _check_first(first: bool, mask: Mask) -> None:
         raise ValueError("the first reset must start every environment; reset_mask leaves some out")
 
 
-def _checked_actions(actions: ArrayLike, expected: tuple[int, ...] | None, running: NDArray[np.intp]) -> Array:
+def _checked_actions(actions: ArrayLike, expected: tuple[int, ...] | None, running: Mask) -> Array:
     array = np.asarray(actions, dtype=np.float64)
     if array.shape != expected:
         raise ValueError(f"actions must have shape {expected}; got {array.shape}")
-    finite = np.isfinite(array[running]).all(1)
-    if not finite.all():
-        i = running[~finite][0]
+    broken = running & ~np.isfinite(array).all(1)
+    if broken.any():
+        i = np.flatnonzero(broken)[0]
         raise ValueError(f"actions must be finite; environment {i} got {array[i]}")
     return array

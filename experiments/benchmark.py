@@ -1,28 +1,44 @@
 """Measure the system against references of the same run: python experiments/benchmark.py [NAME ...] --output FILE."""
 
 import dataclasses
+import functools
+import itertools
 import json
+import os
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+import gymnasium
+import mujoco
+import mujoco.rollout
+import numpy as np
 import torch
 import tyro
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+from envs.batched import TaskVectorEnv
+from envs.locomotion import Locomotion
+from envs.mujoco_physics import compile_model
 from experiments.assemble import make_outer, make_problem
 from experiments.command_line import run
 from experiments.presets import PRESETS
+from metarl.engine.model import Model
 from metarl.engine.objective import MetaObjective
-from metarl.engine.params import Params, ravel
+from metarl.engine.params import Params, ravel, stack
 from metarl.engine.trust_region import CURVATURES, Matvec, conjugate_gradient
+from metarl.randomness import Purpose
+from metarl.rl.policies import gaussian_mlp
+from metarl.rl.sampler import rollout
 from metarl.training.checkpoint import write_atomically
 from metarl.training.config import Config
 
@@ -34,8 +50,9 @@ EPSILONS = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 class Arguments:
     """What to measure."""
 
-    names: tyro.conf.Positional[tuple[Literal["hvp"], ...]] = ("hvp",)
-    """hvp: accuracy of Hessian-vector products in float32 against exact ones in float64, and their cost."""
+    names: tyro.conf.Positional[tuple[Literal["hvp", "sampler"], ...]] = ("hvp", "sampler")
+    """hvp: accuracy of Hessian-vector products in float32 against exact ones in float64, and their cost. sampler:
+    environment steps per second against open-loop physics and against Gymnasium's vector environments."""
     output: Path = Path("benchmark.json")
     """Where the figures go."""
 
@@ -111,6 +128,99 @@ def _cost(call: Callable[[], object], reference: Callable[[], object], repeats: 
     return statistics.median(ratios[1:])
 
 
+def sampler(console: Console) -> dict[str, list[dict[str, Any]]]:
+    """Environment steps per second of the real sampler with a real policy, beside references of the same minute.
+
+    `share`: each robot and kind of dynamics, 800 environments (40 tasks x 20), 200 timesteps: `closed_loop` is
+    `rl.sampler.rollout` with the paper's policy; `open_loop` one `mujoco.rollout` call over the whole horizon, with the
+    same model, batch, threads and actions, nothing read but the states; both the best of 3, in turn.
+    `gymnasium`: its own v5 environment in its vector environments with given random actions, by number of environments.
+    `growth`: the closed loop by number of environments and threads.
+    """
+    share, vectors, growth = [], [], []
+    threads = len(os.sched_getaffinity(0))
+    for robot, name in (("half-cheetah", "HalfCheetah"), ("ant", "Ant")):
+        for dynamics in ("gymnasium", "paper"):
+            open_loop, closed_loop = _open_and_closed_loop(f"metarl/{name}Dir-v0", dynamics)
+            share.append(
+                {"robot": robot, "dynamics": dynamics, "threads": threads, "open_loop": open_loop}
+                | {"closed_loop": closed_loop, "share": closed_loop / open_loop}
+            )
+        for kind, n in itertools.product(("sync", "async"), (1, 2, 4, 8, 16)):
+            vectors.append({"robot": robot, "kind": kind, "num_envs": n, "steps_per_s": _gymnasium_rate(name, kind, n)})
+        for used, n in itertools.product(sorted({1, threads}), (1, 10, 100, 800, 3000, 10000)):
+            rate = _growth_rate(f"metarl/{name}Dir-v0", n, used)
+            growth.append({"robot": robot, "threads": used, "num_envs": n, "steps_per_s": rate})
+    for title, rows in (("closed loop", share), ("Gymnasium's vector environments", vectors), ("growth", growth)):
+        console.print(_table(title, rows))
+    return {"share": share, "gymnasium": vectors, "growth": growth}
+
+
+def _open_and_closed_loop(environment: str, dynamics: str, repeats: int = 3) -> tuple[float, float]:
+    """Environment steps per second, best of `repeats`, the two in turn."""
+    tasks, episodes, horizon = 40, 20, 200
+    halves = [TaskVectorEnv(environment, tasks * episodes // 2, dynamics=dynamics, horizon=horizon) for _ in range(2)]
+    policy, params, rows = _policy(halves[0], tasks)
+    physics = cast(Locomotion, halves[0].family).physics
+    plain = compile_model(physics.xml, timestep=physics.model.opt.timestep)
+    threads = [mujoco.MjData(plain) for _ in os.sched_getaffinity(0)]  # pyright: ignore[reportAttributeAccessIssue]
+    closed, opened = [], []
+    with mujoco.rollout.Rollout(nthread=len(threads)) as pool:
+        for repeat in range(repeats):
+            start = time.perf_counter()
+            key = (repeat, Purpose.TRAINING_ROLLOUTS, 0, 0)
+            taken = rollout(halves, policy, params, rows, horizon=horizon, key=key)
+            closed.append(taken.num_steps.sum().item() / (time.perf_counter() - start))
+
+            for half in halves:
+                half.reset(seed=repeat)
+            begun = np.concatenate([half.states for half in halves])
+            states = np.concatenate([physics.of(begun, name) for name in ("time", "qpos", "qvel")], axis=1)
+            actions = taken.actions.movedim(1, 2).flatten(0, 1).double().numpy().clip(-1, 1)  # [n, T, A]
+            control = np.repeat(actions, physics.frame_skip, axis=1)
+            start = time.perf_counter()
+            pool.rollout(plain, threads, states, control)
+            opened.append(len(states) * horizon / (time.perf_counter() - start))
+    return max(opened), max(closed)
+
+
+def _growth_rate(environment: str, num_envs: int, threads: int) -> float:
+    """Environment steps per second of the closed loop; one task for every 20 environments."""
+    tasks, horizon = max(1, num_envs // 20), 20
+    env = TaskVectorEnv(environment, num_envs, threads=threads, horizon=horizon)
+    policy, params, rows = _policy(env, tasks)
+    rates = []
+    for repeat in range(4):
+        start = time.perf_counter()
+        taken = rollout(env, policy, params, rows, horizon=horizon, key=(repeat, Purpose.TRAINING_ROLLOUTS, 0, 0))
+        rates.append(taken.num_steps.sum().item() / (time.perf_counter() - start))
+    return statistics.median(rates[1:])
+
+
+def _policy(env: TaskVectorEnv, tasks: int) -> tuple[Model, Params, NDArray[np.float64]]:
+    """The paper's policy for an environment, its parameters for every task, and the tasks."""
+    sizes = [cast(tuple[int], space.shape)[0] for space in (env.single_observation_space, env.single_action_space)]
+    policy = gaussian_mlp(*sizes)
+    rows = env.sample_tasks(np.random.default_rng(0), tasks)
+    return policy, stack(policy.init(torch.Generator().manual_seed(0)), tasks), rows
+
+
+def _gymnasium_rate(name: str, kind: str, num_envs: int, seconds: float = 3.0) -> float:
+    """Environment steps per second of Gymnasium's v5 environment under random actions, drawn beforehand."""
+    vector = {"sync": SyncVectorEnv, "async": AsyncVectorEnv}[kind]
+    env = vector([functools.partial(gymnasium.make, f"{name}-v5")] * num_envs)
+    env.reset(seed=0)
+    actions = np.random.default_rng(0).uniform(-1, 1, (100, *cast(tuple[int, ...], env.action_space.shape)))
+    steps, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        for action in actions:
+            env.step(action)
+        steps += len(actions) * num_envs
+    rate = steps / (time.perf_counter() - start)
+    env.close()
+    return rate
+
+
 def _table(title: str, rows: list[dict[str, Any]]) -> Table:
     table = Table(title=title)
     for name in rows[0]:
@@ -123,7 +233,7 @@ def _table(title: str, rows: list[dict[str, Any]]) -> Table:
 def main(arguments: Arguments) -> None:
     """Run the named benchmarks and write one JSON document."""
     console = Console()
-    benchmarks = {"hvp": hvp}
+    benchmarks: dict[str, Callable[[Console], Any]] = {"hvp": hvp, "sampler": sampler}
     results = {name: benchmarks[name](console) for name in arguments.names}
     document = {
         "torch": torch.__version__,

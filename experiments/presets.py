@@ -41,6 +41,7 @@ CHEETAH_VEL_PAPER = Config(
     horizon=200,
     tasks=40,
     episodes=10,
+    env_groups=2,
     inner_step_size=0.1,
     iterations=475,
     evaluation_step_sizes=(0.1, 0.05),

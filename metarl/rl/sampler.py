@@ -1,6 +1,9 @@
 """Rollouts: a vector environment x the stacked parameters of M tasks -> Episodes, one policy call per timestep."""
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,9 +22,8 @@ from metarl.rl.policies import DiagonalGaussian
 Key = tuple[int, Purpose, *tuple[int, ...]]  # (seed, purpose, iteration, inner step): see randomness.py
 
 
-@torch.no_grad()
 def rollout(
-    env: VectorEnv,
+    env: VectorEnv | Sequence[VectorEnv],
     policy: Model,
     params: Params,
     tasks: NDArray[np.float64],
@@ -33,7 +35,9 @@ def rollout(
     """E complete episodes of each task, every task under its own parameters.
 
     Args:
-        env: M * E environments without auto-reset; environment m * E + e runs episode e of task m.
+        env: M * E environments without auto-reset; environment m * E + e runs episode e of task m. Several vector
+            environments share the tasks in order, and while one steps in the background the policies of the next act:
+            for slow physics that release Python's lock. The episodes are the same.
         policy: observations [..., O] -> DiagonalGaussian.
         params: stacked parameters, every leaf [M, ...].
         tasks: one row for each task [M, k], or one for each environment [M * E, k].
@@ -48,36 +52,98 @@ def rollout(
         ValueError: a number of environments that is not a multiple of M, auto-reset, observations or actions that
             are not vectors, a policy whose actions are not finite.
     """
-    if env.metadata.get("autoreset_mode") is not AutoresetMode.DISABLED:
-        raise ValueError(f"{env} resets by itself: rollouts need autoreset_mode DISABLED")
-    like = next(iter(params.values()))
-    num_tasks, num_envs = len(like), env.num_envs
+    envs = [env] if isinstance(env, VectorEnv) else list(env)
+    num_tasks, num_envs = len(next(iter(params.values()))), sum(one.num_envs for one in envs)
     if num_envs % num_tasks:
         raise ValueError(f"{num_envs} environments cannot be shared evenly by {num_tasks} tasks")
     episodes = num_envs // num_tasks
     rows = tasks if len(tasks) == num_envs else np.repeat(tasks, episodes, axis=0)
+    interactions, start = [], 0
+    for one in envs:
+        if one.num_envs % episodes:
+            raise ValueError(f"{one.num_envs} environments do not hold whole tasks of {episodes} episodes")
+        stop = start + one.num_envs // episodes
+        own = {name: leaf[start:stop] for name, leaf in params.items()}
+        shared = {"horizon": horizon, "key": key, "first_task": first_task + start}
+        interactions.append(_interact(one, policy, own, rows[start * episodes : stop * episodes], **shared))
+        start = stop
+    if len(envs) == 1:
+        return _run(envs[0], interactions[0])
+    parts = _take_turns(envs, interactions)
+    return Episodes(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
+
+
+StepResult = tuple[Any, Any, Any, Any, dict[str, Any]]  # of VectorEnv.step
+Interaction = Generator[NDArray[Any], StepResult, Episodes]  # yields actions [n, A], is sent what they led to
+
+
+def _run(env: VectorEnv, interaction: Interaction) -> Episodes:
+    """One environment, stepped as its interaction says."""
+    try:
+        actions = next(interaction)
+        while True:
+            actions = interaction.send(env.step(actions))
+    except StopIteration as end:
+        return end.value
+
+
+def _take_turns(envs: Sequence[VectorEnv], interactions: Sequence[Interaction]) -> list[Episodes]:
+    """Several of them: one environment at a time steps in the background, while here the policy of another acts."""
+    parts: dict[int, Episodes] = {}
+    with ThreadPoolExecutor(max_workers=1) as background:
+        pending = deque((i, background.submit(env.step, next(interactions[i]))) for i, env in enumerate(envs))
+        while pending:
+            i, stepped = pending.popleft()
+            try:
+                actions = interactions[i].send(stepped.result())
+            except StopIteration as end:
+                parts[i] = end.value
+            else:
+                pending.append((i, background.submit(envs[i].step, actions)))
+    return [parts[i] for i in range(len(envs))]
+
+
+@torch.no_grad()
+def _interact(
+    env: VectorEnv,
+    policy: Model,
+    params: Params,
+    rows: NDArray[np.float64],
+    *,
+    horizon: int,
+    key: Key,
+    first_task: int,
+) -> Interaction:
+    """The policies' side of a rollout: from what they see to what they do, until all episodes have ended."""
+    if env.metadata.get("autoreset_mode") is not AutoresetMode.DISABLED:
+        raise ValueError(f"{env} resets by itself: rollouts need autoreset_mode DISABLED")
+    like = next(iter(params.values()))
+    num_tasks, num_envs = len(like), env.num_envs
+    episodes = num_envs // num_tasks
     observation_size, action_size = _vector_size(env.single_observation_space), _vector_size(env.single_action_space)
     noise, seeds = _randomness(num_tasks, (horizon, episodes, action_size), key, first_task)
-    noise, act = torch.from_numpy(noise).to(like), vmap(_act(policy))
+    noise, act = torch.from_numpy(noise).to(like), vmap(policy.apply)
 
     shape = (num_tasks, horizon, episodes)
     observations = torch.zeros(*shape, observation_size, dtype=like.dtype)
     actions = torch.zeros(*shape, action_size, dtype=like.dtype)
-    log_probs, rewards, mask = (torch.zeros(shape, dtype=like.dtype) for _ in range(3))
+    rewards, mask = (torch.zeros(shape, dtype=like.dtype) for _ in range(2))
+    distributions: list[DiagonalGaussian] = []
 
     seen, info = env.reset(seed=seeds, options={"tasks": rows})  # pyright: ignore[reportArgumentType]  # one seed each
     running = np.ones(num_envs, np.bool_)
     for t in range(horizon):
-        seen = np.where(running[:, None], seen, 0.0)  # whatever an ended environment shows, even nan, stays out
+        if not running.all():
+            seen = np.where(running[:, None], seen, 0.0)  # whatever an ended environment shows, even nan, stays out
         observations[:, t] = torch.from_numpy(seen).reshape(num_tasks, episodes, -1)
-        acted, log_prob = act(params, observations[:, t].to(like), noise[:, t])
-        if not torch.isfinite(acted).all():
+        distributions.append(act(params, observations[:, t].to(like)))
+        actions[:, t] = distributions[-1].sample(noise[:, t])
+        if not torch.isfinite(actions[:, t]).all():
             raise ValueError(
                 f"the policy's actions are not finite at timestep {t}: its parameters have diverged; "
                 "try a smaller inner step size or trust region"
             )
-        actions[:, t], log_probs[:, t] = acted, log_prob
-        seen, reward, terminated, truncated, info = env.step(actions[:, t].reshape(num_envs, -1).numpy())
+        seen, reward, terminated, truncated, info = yield actions[:, t].reshape(num_envs, -1).numpy()
         counts = running & ~np.asarray(info.get("diverged", False), np.bool_)  # a broken timestep is none
         mask[:, t] = torch.from_numpy(counts).reshape(num_tasks, episodes)
         rewards[:, t] = torch.from_numpy(np.where(counts, reward, 0.0)).reshape(num_tasks, episodes)
@@ -85,10 +151,14 @@ def rollout(
         if not running.any():
             break
 
+    behaviour = DiagonalGaussian(*(torch.stack(fields, 1) for fields in zip(*distributions, strict=True)))
+    log_probs = torch.zeros(shape).to(like)
+    taken = len(distributions)
+    log_probs[:, :taken] = behaviour.log_prob(actions[:, :taken].to(like))  # all timesteps at once: faster
     return Episodes(
         observations=observations.to(like),
         actions=actions.to(like),
-        log_probs=log_probs.to(like),
+        log_probs=log_probs,
         rewards=rewards.to(like),
         mask=mask.to(like),
         achieved=_per_episode(info.get("achieved", np.nan), num_tasks, episodes).to(like),
@@ -97,7 +167,7 @@ def rollout(
 
 
 def rollout_timesteps(
-    env: VectorEnv,
+    env: VectorEnv | Sequence[VectorEnv],
     policy: Model,
     params: Params,
     tasks: NDArray[np.float64],
@@ -147,17 +217,6 @@ def _vector_size(space: Space) -> int:
     if space.shape is None or len(space.shape) != 1:
         raise ValueError(f"observations and actions must be vectors; got {space}")
     return space.shape[0]
-
-
-def _act(policy: Model) -> Callable[[Params, Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """The policy of one task: observations [E, O], standard normal noise [E, A] -> actions [E, A], log_probs [E]."""
-
-    def act(params: Params, observations: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        distribution: DiagonalGaussian = policy.apply(params, observations)
-        actions = distribution.sample(noise)
-        return actions, distribution.log_prob(actions)
-
-    return act
 
 
 def _randomness(
