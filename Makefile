@@ -6,10 +6,10 @@ MAML := runs/navigation-maml-seed1
 RANDOM := runs/navigation-random-seed1
 FIGURE := runs/navigation.png
 
-.PHONY: train figure test setup lock
+.PHONY: train figure test test-no-render check setup opengl lock
 .SUFFIXES:
 
-train: setup
+train: setup opengl
 	$(BIN)/python experiments/train.py navigation --iterations 50 --run-dir $(MAML) --resume
 	$(BIN)/python experiments/train.py navigation --method random --run-dir $(RANDOM) --resume
 	@$(MAKE) --no-print-directory figure
@@ -23,11 +23,17 @@ figure: $(MAML)/evaluation.json $(RANDOM)/evaluation.json
 %/evaluation.json: %/checkpoint.pt
 	$(BIN)/python experiments/evaluate.py $*
 
-test: setup
+test: check opengl
+	$(BIN)/pytest
+
+test-no-render: check
+	$(BIN)/pytest -m "not render"
+	@echo "LEFT OUT: the tests that draw with OpenGL. \`make test\` runs them all."
+
+check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
-	$(BIN)/pytest
 
 setup: .venv/installed
 
@@ -37,6 +43,23 @@ setup: .venv/installed
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Pictures without a display need Mesa's OpenGL.
+OPENGL := libegl1 libgl1-mesa-dri
+
+opengl: .venv/opengl
+
+.venv/opengl: .venv/installed
+	@if ! $(BIN)/python envs/mujoco_rendering.py; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $(OPENGL); \
+			$(BIN)/python envs/mujoco_rendering.py; \
+		else \
+			echo "error: pictures need OpenGL. Install it: sudo apt-get install $(OPENGL)"; \
+			echo "(without it: make test-no-render; training needs no pictures)"; exit 2; \
+		fi; \
+	fi
 	@touch $@
 
 # The newest versions that pyproject.toml admits, as the new lock file.

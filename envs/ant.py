@@ -21,7 +21,7 @@
 | 113 .. 121 | rotation matrix of the torso | |
 | 122 .. 124 | centre of mass of the whole body | m |
 
-`observation="scaled"`, under both kinds of dynamics: the first table, with the velocities (13 .. 26) times 0.2.
+`observation="compact"`, under both kinds of dynamics: 0 .. 26 of the first table, with the velocities times 0.2.
 
 Reward: the goal's term (goals.py; a bonus of 1 per timestep for velocities, 4 for positions) + 0.05
 - 0.005 sum(a^2) - 0.0005 sum(clip(contact torques and forces, -1, 1)^2), a clipped to [-1, 1].
@@ -75,9 +75,9 @@ def _observe_paper(physics: Physics, states: Array) -> Array:
     return np.concatenate([qpos, qvel, _contacts(physics, states), rotation, centre], axis=1)
 
 
-def _observe_scaled(physics: Physics, states: Array) -> Array:
+def _observe_compact(physics: Physics, states: Array) -> Array:
     qpos, qvel = physics.of(states, "qpos"), physics.of(states, "qvel")
-    return np.concatenate([qpos[:, 2:], VELOCITY_SCALE * qvel, _contacts(physics, states)[:, 6:]], axis=1)
+    return np.concatenate([qpos[:, 2:], VELOCITY_SCALE * qvel], axis=1)
 
 
 def _costs_paper(physics: Physics, actions: Array, next_states: Array) -> dict[str, Array]:
@@ -104,7 +104,7 @@ ROBOTS = {
         timestep=0.01,
         measured={"cfrc_ext": None},
         pose=_straight,
-        observe={"raw": _observe, "scaled": _observe_scaled},
+        observe={"raw": _observe, "compact": _observe_compact},
         costs=_costs,
         fallen=_fallen,
     ),
@@ -113,7 +113,7 @@ ROBOTS = {
         timestep=0.02,
         measured={"cfrc_ext": None, "xmat": "torso", "subtree_com": "torso", "subtree_linvel": "torso"},
         pose=_bent,
-        observe={"raw": _observe_paper, "scaled": _observe_scaled},
+        observe={"raw": _observe_paper, "compact": _observe_compact},
         costs=_costs_paper,
         fallen=_fallen,
     ),

@@ -13,7 +13,7 @@
 | 10 .. 16 | angular velocities, in the order of the angles | rad/s |
 | 17, 18, 19 | `dynamics="paper"` only: centre of mass of the whole body x, y, z | m |
 
-`observation="scaled"`: 0 .. 16, with the velocities (8 .. 16) times 0.2.
+`observation="compact"`, under both kinds of dynamics: 0 .. 16, with the velocities times 0.2.
 
 Reward: the goal's term (locomotion.py) - 0.05 sum(a^2), a clipped to [-1, 1]. Never terminates.
 
@@ -48,7 +48,7 @@ def _observe_paper(physics: Physics, states: Array) -> Array:
     return np.concatenate([_observe(physics, states), physics.of(states, "subtree_com")], axis=1)
 
 
-def _observe_scaled(physics: Physics, states: Array) -> Array:
+def _observe_compact(physics: Physics, states: Array) -> Array:
     return np.concatenate([physics.of(states, "qpos")[:, 1:], VELOCITY_SCALE * physics.of(states, "qvel")], axis=1)
 
 
@@ -66,7 +66,7 @@ ROBOTS = {
         timestep=0.01,
         measured={},
         pose=_pose,
-        observe={"raw": _observe, "scaled": _observe_scaled},
+        observe={"raw": _observe, "compact": _observe_compact},
         costs=_costs,
         fallen=_never,
     ),
@@ -75,7 +75,7 @@ ROBOTS = {
         timestep=0.01,
         measured={"subtree_com": "torso", "subtree_linvel": "torso"},
         pose=_pose,
-        observe={"raw": _observe_paper, "scaled": _observe_scaled},
+        observe={"raw": _observe_paper, "compact": _observe_compact},
         costs=_costs,
         fallen=_never,
     ),

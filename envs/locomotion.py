@@ -17,7 +17,9 @@ from envs.goals import Goal, Motion
 from envs.mujoco_physics import LIMIT, MjModel, Physics
 
 VELOCITY_NOISE = 0.1  # standard deviation of the velocities at reset, under both kinds of dynamics
-VELOCITY_SCALE = 0.2  # of `observation="scaled"`: joints turn at up to about 10 rad/s, other observations stay within 1
+VELOCITY_SCALE = (
+    0.2  # of `observation="compact"`: joints turn at up to about 10 rad/s, other observations stay within 1
+)
 
 
 class Dynamics(NamedTuple):

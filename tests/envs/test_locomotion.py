@@ -250,24 +250,23 @@ def test_achieved_is_the_mean_velocity_or_the_distance() -> None:
 
 
 @pytest.mark.parametrize("environment_id", LOCOMOTION)
-def test_scaled_observations(environment_id: str) -> None:
-    """Those of Gymnasium's dynamics with the velocities times 0.2, under both kinds."""
+def test_compact_observations(environment_id: str) -> None:
+    """Positions and velocities of Gymnasium's dynamics, the velocities times 0.2, under both kinds."""
     env = vector(environment_id, 4)
     raw, _ = env.reset(seed=0)
-    scaled, _ = vector(environment_id, 4, observation="scaled").reset(seed=0)
-    start = 13 if "Ant" in environment_id else 8
-    velocities = slice(start, start + (14 if "Ant" in environment_id else 9))
-    expected = raw.copy()
-    expected[:, velocities] *= 0.2
-    np.testing.assert_allclose(scaled, expected, rtol=1e-15)
-    paper, _ = vector(environment_id, 4, observation="scaled", dynamics="paper").reset(seed=0)
-    assert paper.shape == scaled.shape
+    compact, _ = vector(environment_id, 4, observation="compact").reset(seed=0)
+    start, stop = (13, 27) if "Ant" in environment_id else (8, 17)
+    expected = raw[:, :stop].copy()
+    expected[:, start:] *= 0.2
+    np.testing.assert_allclose(compact, expected, rtol=1e-15)
+    paper, _ = vector(environment_id, 4, observation="compact", dynamics="paper").reset(seed=0)
+    assert paper.shape == compact.shape
 
 
 def test_mistakes(tmp_path: Any) -> None:
     with pytest.raises(ValueError, match="dynamics must be 'gymnasium' or 'paper'; got 'lunar'"):
         make_family("metarl/AntDir-v0", dynamics="lunar")
-    with pytest.raises(ValueError, match="observation must be 'raw' or 'scaled'; got 'pixels'"):
+    with pytest.raises(ValueError, match="observation must be 'raw' or 'compact'; got 'pixels'"):
         make_family("metarl/AntDir-v0", observation="pixels")
     with pytest.raises(ValueError, match=r"task \[0.3\] is outside .* direction \(1 or -1\)"):
         vector("metarl/AntDir-v0", 1).reset(options={"tasks": [[0.3]]})
