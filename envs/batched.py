@@ -8,7 +8,6 @@ import numpy as np
 from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
-from gymnasium.wrappers import RescaleAction
 from numpy.typing import ArrayLike, NDArray
 
 from envs.family import Array, Mask, make_family
@@ -238,7 +237,7 @@ class LoopVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
                 f"{first} cannot be meta-trained: its actions must be a bounded vector (Box); got {actions}"
             )
         rest = [make_env() for _ in range(num_envs - 1)]
-        self._envs = [RescaleAction(env, np.float32(-1), np.float32(1)) for env in (first, *rest)]
+        self._envs, self._bounds = [first, *rest], actions
         self.num_envs, self.render_mode = num_envs, first.render_mode
         self.single_observation_space = space
         self.single_action_space = Box(-1.0, 1.0, actions.shape, np.float64)
@@ -268,13 +267,13 @@ class LoopVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         options = _checked_options(options)
         n = self.num_envs
         mask, seeds = _checked_mask(options.get("reset_mask"), n), _checked_seeds(seed, n)
-        drawn = self.sample_tasks(np.random.default_rng(0), 1)  # for its shape
+        shape = (n, self.sample_tasks(np.random.default_rng(0), 1).shape[1])
         rows = np.array(options["tasks"], np.float64) if "tasks" in options else None
-        if rows is not None and rows.shape != (n, drawn.shape[1]):
-            raise ValueError(f"tasks must have shape {(n, drawn.shape[1])}, one row per environment; got {rows.shape}")
+        if rows is not None and rows.shape != shape:
+            raise ValueError(f"tasks must have shape {shape}, one row per environment; got {rows.shape}")
         first = self._tasks is None
         _check_first(first, mask)
-        tasks = np.zeros((n, drawn.shape[1])) if self._tasks is None else self._tasks
+        tasks = np.zeros(shape) if self._tasks is None else self._tasks
         for i in np.flatnonzero(mask):
             if seeds[i] is not None:
                 self._rngs[i] = np.random.default_rng(seeds[i])
@@ -282,8 +281,8 @@ class LoopVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
                 tasks[i] = rows[i]
             elif first or seeds[i] is not None:
                 tasks[i] = self.sample_tasks(self._rngs[i], 1)[0]
-            small = None if seeds[i] is None else int(np.random.default_rng(seeds[i]).integers(2**31))
-            self._observations[i], info = self._envs[i].reset(seed=small, options={"task": tasks[i].copy()})
+            own = None if seeds[i] is None else int(self._rngs[i].integers(2**31))  # libraries want small seeds
+            self._observations[i], info = self._envs[i].reset(seed=own, options={"task": tasks[i].copy()})
             self._achieved[i] = info.get("achieved", np.nan)
         self._tasks = tasks
         self._terminated[mask] = self._truncated[mask] = False
@@ -293,17 +292,22 @@ class LoopVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         """One timestep of every running environment; see TaskVectorEnv.step."""
         running = ~(self._terminated | self._truncated)
         clipped = _checked_actions(actions, self.action_space.shape, running).clip(-1, 1)
-        rewards = np.zeros(self.num_envs)
+        rewards, low, high = np.zeros(self.num_envs), self._bounds.low, self._bounds.high
         for i in np.flatnonzero(running):
-            env = self._envs[i]
-            seen, rewards[i], self._terminated[i], self._truncated[i], info = env.step(clipped[i].astype(np.float32))
+            action = (low + (clipped[i] + 1) / 2 * (high - low)).astype(self._bounds.dtype)
+            seen, rewards[i], self._terminated[i], self._truncated[i], info = self._envs[i].step(action)
             self._observations[i], self._achieved[i] = seen, info.get("achieved", np.nan)
         info = {"achieved": self._achieved.copy()}
         return self._observations.copy(), rewards, self._terminated.copy(), self._truncated.copy(), info
 
     def render(self) -> tuple[Any, ...] | None:
-        """What each environment draws; None without a render mode."""
-        return None if self.render_mode is None else tuple(env.render() for env in self._envs)
+        """What each environment draws; None without a render mode. Raises ValueError if it lacks a library for that."""
+        if self.render_mode is None:
+            return None
+        try:
+            return tuple(env.render() for env in self._envs)
+        except gymnasium.error.DependencyNotInstalled as error:
+            raise ValueError(f"{self._envs[0]} cannot draw itself here: {error}") from error
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close them all."""

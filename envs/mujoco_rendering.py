@@ -6,6 +6,7 @@ import atexit
 import ctypes.util
 import functools
 import os
+import sys
 from typing import Any
 
 import mujoco
@@ -33,6 +34,8 @@ def picture(model: MjModel, qpos: Array) -> NDArray[np.uint8]:
     data, renderer = _renderer(model)
     data.qpos[:] = qpos
     mujoco.mj_forward(model, data)
+    assert renderer.viewer is not None  # it has drawn before
+    renderer.viewer.make_context_current()  # other models have renderers of their own
     return np.array(renderer.render("rgb_array"))
 
 
@@ -60,3 +63,17 @@ def _choose_backend() -> None:
             os.environ["MUJOCO_GL"] = backend
             return
     raise ValueError(f"pictures need an OpenGL library, and there is none for a machine without a display: {INSTALL}")
+
+
+def _probe() -> None:
+    """Draw something, or say in one line why not: `python envs/mujoco_rendering.py`."""
+    world = "<geom size='1'/><camera name='track'/>"
+    model = mujoco.MjModel.from_xml_string(f"<mujoco><worldbody>{world}</worldbody></mujoco>")
+    try:
+        picture(model, np.zeros(0))
+    except ValueError as error:
+        sys.exit(f"no pictures: {error}")
+
+
+if __name__ == "__main__":
+    _probe()

@@ -1,6 +1,7 @@
 """From a configuration to the objects it names: environments, policy, inner rule, problem, outer optimiser."""
 
 import functools
+import importlib
 from typing import Any, cast
 
 import gymnasium
@@ -28,15 +29,31 @@ def make_env(config: Config, num_envs: int, render_mode: str | None = None) -> V
     Raises:
         ValueError: an unknown environment, an option it does not have, or one that cannot be meta-trained.
     """
-    name = config.environment
-    options: dict[str, Any] = dict(config.environment_options)
+    name, options = environment_id(config), cast(dict[str, Any], config.environment_options)
     try:
         if name in FAMILIES:
             return TaskVectorEnv(name, num_envs, render_mode=render_mode, horizon=config.horizon, **options)
         return LoopVectorEnv(functools.partial(gymnasium.make, name, render_mode=render_mode, **options), num_envs)
-    except (gymnasium.error.Error, ImportError, TypeError) as error:  # TypeError: an option that it does not have
+    except (gymnasium.error.Error, TypeError) as error:  # TypeError: an option that it does not have
         known = ", ".join(sorted(FAMILIES))
         raise ValueError(f"environment {name!r}: {error}; metarl's own are {known}") from error
+
+
+def environment_id(config: Config) -> str:
+    """The configured environment's registered id; of `module:id` the module is imported, which registers it.
+
+    Raises:
+        ValueError: a module that cannot be imported.
+    """
+    module, _, name = config.environment.rpartition(":")
+    if module:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise ValueError(
+                f"environment {config.environment!r}: {error}; is it installed or on PYTHONPATH?"
+            ) from error
+    return name
 
 
 def make_problem(config: Config) -> MetaRL:

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from envs.family import FAMILIES, make_family
-from experiments.assemble import evaluation_tasks, make_problem
+from experiments.assemble import environment_id, evaluation_tasks, make_problem
 from experiments.command_line import run
 from metarl.training.evaluation import evaluate, write_evaluation
 from metarl.training.run_directory import read_config, read_parameters
@@ -62,8 +62,8 @@ def main(arguments: Arguments) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     steps = write_evaluation(directory, config, result, tasks, iteration=checkpoint.iteration)
     which = f"{config.evaluation_checkpoint} checkpoint, iteration {checkpoint.iteration}"
-    known = config.environment in FAMILIES
-    achieved = make_family(config.environment, **config.environment_options).achieved_name if known else "achieved"
+    name, options = environment_id(config), config.environment_options
+    achieved = make_family(name, **options).achieved_name if name in FAMILIES else "achieved"
     Console().print(_table(f"{escape(str(arguments.run_dir))}: {which}, {len(tasks)} tasks", steps, achieved))
 
 
@@ -74,12 +74,12 @@ def _table(title: str, steps: list[dict[str, Any]], achieved_name: str) -> Table
     for name in ("return", "95 % interval", escape(achieved_name), "env steps"):
         table.add_column(name, justify="right")
     for step in steps:
-        returns, achieved, spent = step["average_return"], step["achieved"], step["adaptation_env_steps"]
+        returns, achieved, spent = step["average_return"], step.get("achieved"), step["adaptation_env_steps"]
         table.add_row(
             str(step["gradient_steps"]),
             f"{returns['mean']:.2f}",
             f"{returns['low']:.2f} .. {returns['high']:.2f}",
-            f"{achieved['mean']:.3f}",
+            f"{achieved['mean']:.3f}" if achieved else "-",
             f"{spent['mean']:.0f}",
         )
     return table

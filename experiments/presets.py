@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import tyro
+
 from metarl.training.config import Config
 
 NAVIGATION = Config(
@@ -34,10 +36,36 @@ NAVIGATION_PAPER = Config(
     published_tasks=True,
 )
 
+CHEETAH_VEL = Config(
+    preset="cheetah-vel",
+    environment="metarl/HalfCheetahVel-v0",
+    environment_options={"dynamics": "gymnasium", "observation": "raw"},
+    env_groups=2,
+    initial_std=0.5,
+    curvature_fraction=0.2,
+)
+
+CHEETAH_DIR = dataclasses.replace(CHEETAH_VEL, preset="cheetah-dir", environment="metarl/HalfCheetahDir-v0")
+
+ANT_VEL = dataclasses.replace(
+    CHEETAH_VEL,
+    preset="ant-vel",
+    environment="metarl/AntVel-v0",
+    environment_options={"dynamics": "gymnasium", "observation": "compact"},
+    hidden_sizes=(64, 64),
+    activation="tanh",
+    initial_std=0.3,
+    max_kl=0.02,
+)
+
+ANT_DIR = dataclasses.replace(ANT_VEL, preset="ant-dir", environment="metarl/AntDir-v0")
+
+ANT_GOAL = dataclasses.replace(ANT_VEL, preset="ant-goal", environment="metarl/AntGoal-v0")
+
 CHEETAH_VEL_PAPER = Config(
     preset="cheetah-vel-paper",
     environment="metarl/HalfCheetahVel-v0",
-    environment_options={"dynamics": "paper"},
+    environment_options={"dynamics": "paper", "observation": "raw"},
     horizon=200,
     tasks=40,
     episodes=10,
@@ -85,15 +113,23 @@ ANT_GOAL_PAPER = dataclasses.replace(  # there is no published run: the settings
     published_tasks=False,
 )
 
+CUSTOM = Config(preset="custom", environment=tyro.MISSING, environment_options={})
+
 PRESETS: dict[str, tuple[str, Config]] = {
     "navigation": ("2D navigation as the paper's text has it: squared distance, step size 0.1", NAVIGATION),
     "navigation-paper": (
         "2D navigation as the published run: distance, step size 0.5, 100 iterations",
         NAVIGATION_PAPER,
     ),
+    "cheetah-vel": ("half-cheetah, goal velocity, Gymnasium's dynamics", CHEETAH_VEL),
+    "cheetah-dir": ("half-cheetah, goal direction, Gymnasium's dynamics", CHEETAH_DIR),
+    "ant-vel": ("ant, goal velocity, Gymnasium's dynamics, compact observations", ANT_VEL),
+    "ant-dir": ("ant, goal direction, Gymnasium's dynamics, compact observations", ANT_DIR),
+    "ant-goal": ("ant, goal position, Gymnasium's dynamics, compact observations", ANT_GOAL),
     "cheetah-vel-paper": ("half-cheetah, goal velocity, as the published run: 475 iterations", CHEETAH_VEL_PAPER),
     "cheetah-dir-paper": ("half-cheetah, goal direction, as the published run: 100 iterations", CHEETAH_DIR_PAPER),
     "ant-vel-paper": ("ant, goal velocity, as the published run: 375 iterations", ANT_VEL_PAPER),
     "ant-dir-paper": ("ant, goal direction, as the published run: 575 iterations", ANT_DIR_PAPER),
     "ant-goal-paper": ("ant, goal position, as the authors' script: 500 iterations", ANT_GOAL_PAPER),
+    "custom": ("any environment, yours too: name it with --environment [MODULE:]ID", CUSTOM),
 }

@@ -145,8 +145,11 @@ class MetaRL:
             )
             spent += episodes.num_steps.sum(1).numpy(force=True)
             traces.append(_traces(episodes, min(settings.traced_episodes, settings.evaluation_episodes)))
+        scores = {name: np.stack([scores[name] for scores in per_step]) for name in per_step[0]}
+        if np.isnan(scores["achieved"]).all():
+            del scores["achieved"]  # the environment does not report it
         return Evaluation(
-            scores={name: np.stack([scores[name] for scores in per_step]) for name in per_step[0]},
+            scores=scores,
             traces={"tasks": tasks, **{name: np.stack([trace[name] for trace in traces]) for name in traces[0]}},
         )
 

@@ -30,7 +30,7 @@ class Config:
     """Torch device of parameters and batches; environments are stepped on the CPU."""
 
     environment: str
-    """Registered id of a task-parameterised Gymnasium environment."""
+    """Registered id of a task-parameterised Gymnasium environment; MODULE:ID imports the module that registers it."""
     environment_options: dict[str, str]
     """Options of the environment, each a flag of its own name."""
     horizon: int = 100

@@ -38,7 +38,7 @@ def actions_of(env: envs.TaskVectorEnv, steps: int = STEPS) -> np.ndarray:
 
 
 def test_gymnasium_checks_it(environment_id: str) -> None:
-    check_env(gymnasium.make(environment_id, render_mode="rgb_array").unwrapped)
+    check_env(gymnasium.make(environment_id, render_mode="rgb_array").unwrapped, skip_render_check=True)
 
 
 def test_both_entry_points_and_modes(environment_id: str) -> None:
@@ -176,6 +176,7 @@ def test_sampled_tasks_are_valid(environment_id: str) -> None:
     assert len(np.unique(tasks, axis=0)) > 1
 
 
+@pytest.mark.render
 def test_rendering(environment_id: str) -> None:
     env = gymnasium.make(environment_id, render_mode="rgb_array").unwrapped
     env.reset(seed=0)
@@ -239,3 +240,21 @@ def test_unknown_ids_render_modes_and_single_options_are_refused(environment_id:
         envs.TaskEnv(environment_id, render_mode="human")
     with pytest.raises(ValueError, match="unknown reset option 'tasks': choose task"):
         envs.TaskEnv(environment_id).reset(options={"tasks": 1})
+
+
+@pytest.mark.render
+def test_gymnasium_checks_its_rendering(environment_id: str) -> None:
+    check_env(gymnasium.make(environment_id, render_mode="rgb_array").unwrapped)
+
+
+@pytest.mark.render
+def test_vector_environments_draw_each_of_theirs(environment_id: str) -> None:
+    env, tasks = batched(environment_id, 2, render_mode="rgb_array"), tasks_of(environment_id, 2)
+    env.reset(seed=0, options={"tasks": tasks})
+    env.step(np.ones(env.action_space.shape or ()))
+    pictures = cast(tuple[np.ndarray, ...], env.render())
+    one = single(environment_id, render_mode="rgb_array")
+    one.reset(seed=1, options={"task": tasks[1]})
+    one.step(np.ones(one.action_space.shape or ()))
+    np.testing.assert_array_equal(pictures[1], cast(np.ndarray, one.render()))
+    assert batched(environment_id, 2).render() is None

@@ -5,14 +5,18 @@ import dataclasses
 import importlib
 import io
 import json
+import math
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import imageio.v3 as iio
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from experiments.presets import PRESETS
 from metarl.training.config import Config
 
 ROOT = Path(__file__).parent.parent.parent
@@ -252,3 +256,72 @@ def test_scripts_run_as_processes(tmp_path: Path) -> None:
     assert in_a_process("evaluate", run_dir).returncode == 0
     assert in_a_process("plot", run_dir, "--output", tmp_path / "figure.png").returncode == 0
     refused(in_a_process("train", "navigation", "--tasks", "0"), "tasks must be at least 1; got 0")
+
+
+@pytest.mark.parametrize("preset", sorted(name for name in PRESETS if "cheetah" in name or "ant" in name))
+def test_every_locomotion_preset_trains_and_evaluates(preset: str, tmp_path: Path) -> None:
+    trained = run("train", preset, *TOY, "--curvature-fraction", "1", "--run-dir", tmp_path / "run")
+    assert trained.returncode == 0, trained.stderr
+    evaluated = run("evaluate", tmp_path / "run")
+    assert evaluated.returncode == 0, evaluated.stderr
+    rows = list(csv.DictReader((tmp_path / "run" / "evaluation.csv").read_text().splitlines()))
+    assert len(rows) == 3 * 3  # 3 tasks after 0 to 2 gradient steps
+    assert all(math.isfinite(float(row["average_return"])) for row in rows)
+    assert rows[0]["experiment"] == preset.removesuffix("-paper")
+
+
+@pytest.mark.parametrize("environment", ["examples.line:example/Line-v0", "examples.pendulum:GravityPendulum-v0"])
+def test_anybodys_environment_trains(environment: str, tmp_path: Path) -> None:
+    trained = run("train", "custom", "--environment", environment, *TOY, "--run-dir", tmp_path / "run")
+    assert trained.returncode == 0, trained.stderr
+    evaluated = run("evaluate", tmp_path / "run")
+    assert evaluated.returncode == 0, evaluated.stderr
+    document = json.loads((tmp_path / "run" / "evaluation.json").read_text(), parse_constant=pytest.fail)  # no nan
+    assert len(document["steps"]) == 3
+
+
+def test_a_custom_environment_must_be_named_and_found(tmp_path: Path) -> None:
+    refused(run("train", "custom", "--run-dir", tmp_path / "a"), "--environment")
+    refused(run("train", "custom", "--environment", "nowhere:X-v0", "--run-dir", tmp_path / "b"), "No module named")
+    refused(run("train", "custom", "--environment", "Pendulum-v1", "--run-dir", tmp_path / "c"), "sample_tasks")
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".mp4"])
+def test_render_films_each_step(trained: Path, tmp_path: Path, suffix: str) -> None:
+    video = tmp_path / f"film{suffix}"
+    result = run("render", trained, "--output", video, "--gradient-steps", "2", "--height", "64", "--task-index", "1")
+    assert result.returncode == 0, result.stderr
+    assert "after 2 gradient steps" in result.stdout
+    frames = iio.imread(video)
+    assert frames.shape[0] == 7  # the start and 6 timesteps
+    assert frames.shape[2] == 3 * 64
+    assert frames.shape[1] > 64
+    assert frames.std() > 0
+
+
+@pytest.mark.render
+def test_render_films_robots(tmp_path: Path) -> None:
+    """The paper's dynamics have 100 timesteps a second: every fourth is drawn, and the last."""
+    run("train", "cheetah-dir-paper", *TOY, "--run-dir", tmp_path / "run")
+    result = run("render", tmp_path / "run", "--output", tmp_path / "film.mp4", "--height", "64")
+    assert result.returncode == 0, result.stderr
+    assert "3 frames at 25 per second" in result.stdout
+
+
+def test_render_says_what_is_wrong(trained: Path, tmp_path: Path) -> None:
+    video = tmp_path / "film.gif"
+    refused(run("render", trained, "--output", tmp_path / "film.avi"), "must end in .mp4 or .gif; got")
+    refused(run("render", trained, "--output", video, "--task-index", "9"), "--task-index must be in 0 .. 2; got 9")
+    refused(run("render", trained, "--output", video, "--gradient-steps", "-1"), "must be at least 0; got -1")
+    refused(run("render", trained, "--output", video, "--height", "2"), "at least 16 pixels high; got 2")
+    refused(run("render", tmp_path / "nothing", "--output", video), "holds no run")
+    assert not video.exists()
+
+
+def test_pictures_go_to_tensorboard(tmp_path: Path) -> None:
+    assert run("train", "navigation", *TOY, "--render-every", "1", "--run-dir", tmp_path / "run").returncode == 0
+    events = EventAccumulator(str(tmp_path / "run"), size_guidance={"images": 0}).Reload()
+    images = events.Images("adaptation")
+    assert [image.step for image in images] == [0, 1]
+    assert len(iio.imread(images[0].encoded_image_string)) == 7
+    assert (images[0].width, images[0].height) == iio.imread(images[0].encoded_image_string).shape[2:0:-1]

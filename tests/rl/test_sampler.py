@@ -185,3 +185,21 @@ def test_a_failing_group_fails_the_rollout() -> None:
     broken = {name: leaf * np.nan for name, leaf in THETA.items()}
     with pytest.raises(ValueError, match="actions are not finite"):
         rollout([Countdown(2), Countdown(2)], POLICY, stack(broken, 2), np.ones((2, 1)), horizon=3, key=KEY)
+
+
+class Fragile(Countdown):
+    """Environment 1 breaks down in its second timestep."""
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        seen, rewards, terminated, truncated, info = super().step(actions)
+        self.steps = getattr(self, "steps", 0) + 1
+        diverged = np.arange(self.num_envs) == (1 if self.steps >= 2 else -1)
+        rewards = np.where(diverged, np.nan, rewards)
+        return seen, rewards, terminated | diverged, truncated, info | {"diverged": diverged}
+
+
+def test_a_broken_timestep_is_masked_and_its_episode_counted() -> None:
+    episodes = rollout(Fragile(2), POLICY, stack(THETA, 1), np.array([[5.0]]), horizon=8, key=KEY)
+    np.testing.assert_array_equal(episodes.num_steps, [[5, 1]])
+    np.testing.assert_array_equal(episodes.diverged, [[0, 1]])
+    assert torch.isfinite(episodes.returns).all()

@@ -1,0 +1,119 @@
+"""Anybody's environment trains: a family in one file, and a plain Gymnasium environment in a loop."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import gymnasium
+import numpy as np
+import pytest
+from examples import line, pendulum
+from gymnasium.spaces import Discrete
+from gymnasium.vector import AutoresetMode
+
+import envs
+from envs.batched import LoopVectorEnv
+
+N = 3
+
+
+def pendulums(n: int = N, **options: Any) -> LoopVectorEnv:
+    return LoopVectorEnv(lambda: gymnasium.make("GravityPendulum-v0", **options), n)
+
+
+def test_the_loop_equals_the_batch() -> None:
+    """The example family, once as n single environments in a loop and once as a batch."""
+    loop = LoopVectorEnv(lambda: cast(Any, envs.TaskEnv("example/Line-v0")), N)
+    batch = envs.TaskVectorEnv("example/Line-v0", N)
+    tasks = batch.sample_tasks(np.random.default_rng(0), N)
+    np.testing.assert_array_equal(loop.sample_tasks(np.random.default_rng(0), N), tasks)
+    assert loop.reset(seed=1, options={"tasks": tasks})[0].shape == batch.observation_space.shape
+    states = np.stack([cast(Any, env)._batch.states[0] for env in loop._envs])
+    batch.reset(seed=1, options={"tasks": tasks})
+    batch._states = states  # seeds reach a single environment by another way
+    actions = np.random.default_rng(1).uniform(-1.5, 1.5, (60, N, 1))
+    for action in actions:
+        for one, other in zip(loop.step(action)[:4], batch.step(action)[:4], strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
+    assert loop.step(actions[0])[3].all()
+
+
+def test_what_the_task_does_and_that_it_stays() -> None:
+    env = pendulums()
+    env.reset(seed=0, options={"tasks": [[5.0], [10.0], [15.0]]})
+    assert [cast(Any, one.unwrapped).g for one in env._envs] == [5.0, 10.0, 15.0]
+    env.reset()
+    np.testing.assert_array_equal(env.tasks, [[5.0], [10.0], [15.0]])
+    env.reset(seed=0)
+    assert not np.array_equal(env.tasks, [[5.0], [10.0], [15.0]])
+
+
+def test_seeds_and_masks() -> None:
+    one, two = pendulums(), pendulums()
+    first, _ = one.reset(seed=[1, 2**63, 3])
+    np.testing.assert_array_equal(first, two.reset(seed=[1, 2**63, 3])[0])
+    before, _, _, _, _ = one.step(np.ones((N, 1)))
+    mask = np.array([True, False, False])
+    after, _ = one.reset(options={"reset_mask": mask})
+    np.testing.assert_array_equal(after[1:], before[1:])
+    assert not np.array_equal(after[0], before[0])
+
+
+def test_the_end_freezes_and_actions_are_rescaled() -> None:
+    env = pendulums()
+    assert env.metadata["autoreset_mode"] is AutoresetMode.DISABLED
+    assert env.single_action_space == gymnasium.spaces.Box(-1, 1, (1,), np.float64)
+    env.reset(seed=0)
+    env.step(np.array([[0.5], [1.0], [9.0]]))
+    assert [cast(Any, one.unwrapped).last_u for one in env._envs] == [
+        1.0,
+        2.0,
+        2.0,
+    ]  # the pendulum's torque is in [-2, 2] N m
+    last = [env.step(np.zeros((N, 1))) for _ in range(99)][-1]
+    assert last[3].all()
+    again = env.step(np.full((N, 1), np.nan))
+    np.testing.assert_array_equal(again[0], last[0])
+    np.testing.assert_array_equal(again[1], 0)
+
+
+def test_what_it_draws_and_what_it_lacks_for_that() -> None:
+    env = LoopVectorEnv(lambda: cast(Any, envs.TaskEnv("example/Line-v0", render_mode="rgb_array")), 2)
+    env.reset(seed=0)
+    assert [picture.shape for picture in cast(tuple, env.render())] == [(40, 400, 3)] * 2
+    assert pendulums().render() is None
+
+    class Blind(pendulum.GravityPendulum):
+        def render(self) -> None:
+            raise gymnasium.error.DependencyNotInstalled("pygame is not installed")
+
+    with pytest.raises(ValueError, match="cannot draw itself here: pygame is not installed"):
+        LoopVectorEnv(lambda: Blind(render_mode="rgb_array")).render()
+
+
+def test_mistakes() -> None:
+    with pytest.raises(ValueError, match="it has no method sample_tasks"):
+        LoopVectorEnv(lambda: gymnasium.make("Pendulum-v1"))
+    with pytest.raises(ValueError, match="num_envs must be at least 1; got 0"):
+        pendulums(0)
+
+    class Buttons(pendulum.GravityPendulum):
+        def __init__(self) -> None:
+            super().__init__()
+            self.action_space = Discrete(2)
+
+    with pytest.raises(ValueError, match=r"actions must be a bounded vector \(Box\); got Discrete"):
+        LoopVectorEnv(Buttons)
+    env = pendulums()
+    with pytest.raises(ValueError, match="call reset first"):
+        _ = env.tasks
+    with pytest.raises(ValueError, match=r"tasks must have shape \(3, 1\), one row per environment; got \(2, 1\)"):
+        env.reset(options={"tasks": [[1.0], [2.0]]})
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="actions must be finite; environment 0"):
+        env.step(np.full((N, 1), np.nan))
+
+
+def test_the_examples_are_the_files_that_the_readme_names() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    for module in (line, pendulum):
+        assert f"tests/examples/{Path(cast(str, module.__file__)).name}" in readme
