@@ -10,6 +10,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
+from envs.arguments import check_first, checked_actions, checked_mask, checked_options, checked_seeds
 from envs.family import Array, Mask, make_family
 
 
@@ -100,12 +101,12 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         Raises:
             ValueError: an unknown option, tasks of the wrong shape or out of range, a mask of the wrong shape.
         """
-        options = _checked_options(options)
+        options = checked_options(options)
         n = self.num_envs
-        mask, seeds = _checked_mask(options.get("reset_mask"), n), _checked_seeds(seed, n)
+        mask, seeds = checked_mask(options.get("reset_mask"), n), checked_seeds(seed, n)
         rows = self._checked_tasks(options["tasks"]) if "tasks" in options else None
         first = self._states is None
-        _check_first(first, mask)
+        check_first(first, mask)
 
         chosen = np.flatnonzero(mask)  # all is valid: from here on these environments change, and no other
         for i in chosen:
@@ -143,7 +144,7 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
             raise ValueError("no episode has started: call reset first")
         running = ~(self._terminated | self._truncated)
         rows = slice(None) if running.all() else np.flatnonzero(running)  # a slice copies nothing
-        actions = _checked_actions(actions, self.action_space.shape, running)
+        actions = checked_actions(actions, self.action_space.shape, running)
         before, clipped, task = self._states[rows], actions[rows].clip(-1, 1), self._tasks[rows]
         after = self.family.transition(before, clipped, task)
         terms = self.family.reward_terms(before, clipped, after, task)
@@ -264,15 +265,15 @@ class LoopVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Array, dict[str, Any]]:
         """Start episodes, as TaskVectorEnv.reset does; what a task may be, the environment knows."""
-        options = _checked_options(options)
+        options = checked_options(options)
         n = self.num_envs
-        mask, seeds = _checked_mask(options.get("reset_mask"), n), _checked_seeds(seed, n)
+        mask, seeds = checked_mask(options.get("reset_mask"), n), checked_seeds(seed, n)
         shape = (n, self.sample_tasks(np.random.default_rng(0), 1).shape[1])
         rows = np.array(options["tasks"], np.float64) if "tasks" in options else None
         if rows is not None and rows.shape != shape:
             raise ValueError(f"tasks must have shape {shape}, one row per environment; got {rows.shape}")
         first = self._tasks is None
-        _check_first(first, mask)
+        check_first(first, mask)
         tasks = np.zeros(shape) if self._tasks is None else self._tasks
         for i in np.flatnonzero(mask):
             if seeds[i] is not None:
@@ -291,7 +292,7 @@ class LoopVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
     def step(self, actions: ArrayLike) -> tuple[Array, Array, Mask, Mask, dict[str, Any]]:
         """One timestep of every running environment; see TaskVectorEnv.step."""
         running = ~(self._terminated | self._truncated)
-        clipped = _checked_actions(actions, self.action_space.shape, running).clip(-1, 1)
+        clipped = checked_actions(actions, self.action_space.shape, running).clip(-1, 1)
         rewards, low, high = np.zeros(self.num_envs), self._bounds.low, self._bounds.high
         for i in np.flatnonzero(running):
             action = (low + (clipped[i] + 1) / 2 * (high - low)).astype(self._bounds.dtype)
@@ -313,45 +314,3 @@ class LoopVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         """Close them all."""
         for env in self._envs:
             env.close()
-
-
-def _checked_options(options: dict[str, Any] | None) -> dict[str, Any]:
-    if unknown := sorted(set(options or {}) - {"tasks", "reset_mask"}):
-        raise ValueError(f"unknown reset option {unknown[0]!r}: choose tasks or reset_mask")
-    return options or {}
-
-
-def _checked_seeds(seed: int | Sequence[int | None] | None, n: int) -> list[int | None]:
-    if seed is None:
-        return [None] * n
-    if isinstance(seed, (int, np.integer)):
-        return [int(seed) + i for i in range(n)]
-    seeds = list(seed)
-    if len(seeds) != n:
-        raise ValueError(f"need one seed for each of {n} environments; got {len(seeds)}")
-    return seeds
-
-
-def _checked_mask(mask: ArrayLike | None, n: int) -> Mask:
-    if mask is None:
-        return np.ones(n, dtype=np.bool_)
-    array = np.asarray(mask)
-    if array.shape != (n,) or array.dtype != np.bool_:
-        raise ValueError(f"reset_mask must be {n} booleans; got {array.dtype} {array.shape}")
-    return array
-
-
-def _check_first(first: bool, mask: Mask) -> None:
-    if first and not mask.all():
-        raise ValueError("the first reset must start every environment; reset_mask leaves some out")
-
-
-def _checked_actions(actions: ArrayLike, expected: tuple[int, ...] | None, running: Mask) -> Array:
-    array = np.asarray(actions, dtype=np.float64)
-    if array.shape != expected:
-        raise ValueError(f"actions must have shape {expected}; got {array.shape}")
-    broken = running & ~np.isfinite(array).all(1)
-    if broken.any():
-        i = np.flatnonzero(broken)[0]
-        raise ValueError(f"actions must be finite; environment {i} got {array[i]}")
-    return array

@@ -87,7 +87,6 @@ def make_problem(config: Config) -> MetaRL:
             gae_lambda=config.gae_lambda,
             evaluation_episodes=config.evaluation_episodes,
             evaluation_counting=config.evaluation_counting,
-            env_groups=config.env_groups,
             traced_episodes=TRACED.get(config.environment, 0),
         ),
         seed=config.seed,

@@ -159,9 +159,9 @@ def sampler(console: Console) -> dict[str, list[dict[str, Any]]]:
 def _open_and_closed_loop(environment: str, dynamics: str, repeats: int = 3) -> tuple[float, float]:
     """Environment steps per second, best of `repeats`, the two in turn."""
     tasks, episodes, horizon = 40, 20, 200
-    halves = [TaskVectorEnv(environment, tasks * episodes // 2, dynamics=dynamics, horizon=horizon) for _ in range(2)]
-    policy, params, rows = _policy(halves[0], tasks)
-    physics = cast(Locomotion, halves[0].family).physics
+    env = TaskVectorEnv(environment, tasks * episodes, dynamics=dynamics, horizon=horizon)
+    policy, params, rows = _policy(env, tasks)
+    physics = cast(Locomotion, env.family).physics
     plain = compile_model(physics.xml, timestep=physics.model.opt.timestep)
     threads = [mujoco.MjData(plain) for _ in os.sched_getaffinity(0)]  # pyright: ignore[reportAttributeAccessIssue]
     closed, opened = [], []
@@ -169,13 +169,11 @@ def _open_and_closed_loop(environment: str, dynamics: str, repeats: int = 3) -> 
         for repeat in range(repeats):
             start = time.perf_counter()
             key = (repeat, Purpose.TRAINING_ROLLOUTS, 0, 0)
-            taken = rollout(halves, policy, params, rows, horizon=horizon, key=key)
+            taken = rollout(env, policy, params, rows, horizon=horizon, key=key)
             closed.append(taken.num_steps.sum().item() / (time.perf_counter() - start))
 
-            for half in halves:
-                half.reset(seed=repeat)
-            begun = np.concatenate([half.states for half in halves])
-            states = np.concatenate([physics.of(begun, name) for name in ("time", "qpos", "qvel")], axis=1)
+            env.reset(seed=repeat)
+            states = np.concatenate([physics.of(env.states, name) for name in ("time", "qpos", "qvel")], axis=1)
             actions = taken.actions.movedim(1, 2).flatten(0, 1).double().numpy().clip(-1, 1)  # [n, T, A]
             control = np.repeat(actions, physics.frame_skip, axis=1)
             start = time.perf_counter()

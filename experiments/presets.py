@@ -40,7 +40,6 @@ CHEETAH_VEL = Config(
     preset="cheetah-vel",
     environment="metarl/HalfCheetahVel-v0",
     environment_options={"dynamics": "gymnasium", "observation": "raw"},
-    env_groups=2,
     initial_std=0.5,
     curvature_fraction=0.2,
 )
@@ -69,7 +68,6 @@ CHEETAH_VEL_PAPER = Config(
     horizon=200,
     tasks=40,
     episodes=10,
-    env_groups=2,
     inner_step_size=0.1,
     iterations=475,
     evaluation_step_sizes=(0.1, 0.05),

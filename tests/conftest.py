@@ -26,10 +26,10 @@ def double(params: Params) -> Params:
     return {name: leaf.double() for name, leaf in params.items()}
 
 
-def parameters(model: Model) -> Params:
+def parameters(model: Model, seed: int = 1) -> Params:
     """Initial parameters in float64, moved off the kinks that zero biases put a ReLU network on."""
     theta = double(model.init(generator(0)))
-    g = generator(1)
+    g = generator(seed)
     return {
         name: leaf + 0.1 * torch.randn(leaf.shape, generator=g, dtype=torch.float64) for name, leaf in theta.items()
     }

@@ -25,7 +25,7 @@ THIRD_PARTY = {
     "metarl": {"torch", "numpy"},
     "metarl.rl": {"torch", "numpy", "gymnasium"},
     "metarl.supervised": {"torch", "numpy"},
-    "metarl.training": {"torch", "numpy", "scipy", "rich", "tyro"},
+    "metarl.training": {"torch", "numpy", "scipy", "rich", "tyro", "tensorboard", "imageio", "PIL"},
     "envs": {"numpy", "gymnasium", "mujoco", "matplotlib"},
 }
 DRAWS = re.compile(r"torch\.(rand|randn|randint|randperm|normal|bernoulli)(_like)?")

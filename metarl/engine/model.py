@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.func import functional_call, vmap
 
 from metarl.engine.params import Params
 
@@ -18,6 +18,11 @@ class Model(NamedTuple):
 
     init: Callable[[torch.Generator], Params]
     apply: Callable[[Params, Tensor], Any]
+    broadcasts: bool = False  # `apply` itself also takes what `apply_stacked` takes
+
+    def apply_stacked(self, params: Params, inputs: Tensor) -> Any:
+        """Outputs of M tasks: stacked parameters (leaves [M, ...]), inputs [M, N, I]. A sampler's every timestep."""
+        return self.apply(params, inputs) if self.broadcasts else vmap(self.apply)(params, inputs)
 
 
 def mlp(sizes: Sequence[int], activation: str) -> Model:
@@ -45,12 +50,19 @@ def mlp(sizes: Sequence[int], activation: str) -> Model:
     def apply(params: Params, inputs: Tensor) -> Tensor:
         hidden = inputs
         for layer in range(layers):
-            hidden = nn.functional.linear(hidden, params[f"weight{layer}"], params[f"bias{layer}"])
+            hidden = _linear(hidden, params[f"weight{layer}"], params[f"bias{layer}"])
             if layer < layers - 1:
                 hidden = nonlinearity(hidden)
         return hidden
 
-    return Model(init, apply)
+    return Model(init, apply, broadcasts=True)
+
+
+def _linear(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """inputs W^T + b: [..., I] of one task (weight [O, I]), or [M, N, I] of M tasks (weight [M, O, I])."""
+    if weight.dim() == 3:  # half the time of vmap's decomposition, which also multiplies the bias by one
+        return torch.baddbmm(bias[:, None], inputs, weight.mT)
+    return nn.functional.linear(inputs, weight, bias)
 
 
 def from_module(module: nn.Module) -> Model:

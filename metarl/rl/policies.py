@@ -61,6 +61,8 @@ def gaussian_mlp(
     def apply(params: Params, observations: Tensor) -> DiagonalGaussian:
         mean = network.apply(params, observations)
         log_std = params["log_std"].clamp(min=math.log(min_std))
+        if log_std.dim() == 2:  # stacked: one for each of M tasks
+            log_std = log_std[:, None]
         return DiagonalGaussian(mean, log_std.expand_as(mean))
 
-    return Model(init, apply)
+    return Model(init, apply, network.broadcasts)

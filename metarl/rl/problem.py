@@ -34,7 +34,6 @@ class RolloutSettings(NamedTuple):
     gae_lambda: float
     evaluation_episodes: int  # E in `evaluate`
     evaluation_counting: str  # a key of `sampler.ROLLOUTS`
-    env_groups: int = 1  # that take turns in stepping and acting
     traced_episodes: int = 0  # whose observations `evaluate` keeps for figures, per task and gradient step
 
 
@@ -78,7 +77,7 @@ class MetaRL:
         self.seed, self.first_order, self.device = seed, first_order, torch.device(device)
         self.score_metric = f"rollout/return_step{inner_steps}"
         self._make_env = make_env
-        self._envs = self._environments(settings.tasks, settings.episodes)
+        self._env = make_env(settings.tasks * settings.episodes)
         loss = INNER_LOSSES[inner_loss]
         self.functions = TaskFunctions(
             inner_loss=lambda params, batch: loss(policy.apply(params, batch.observations), batch),
@@ -95,7 +94,7 @@ class MetaRL:
 
     def sample_tasks(self, seed: int, purpose: Purpose, *key: int, count: int) -> NDArray[np.float64]:
         """`count` tasks [count, k] of the training distribution; task i depends on (seed, purpose, key, i) alone."""
-        draw = self._envs[0].sample_tasks  # pyright: ignore[reportAttributeAccessIssue]  # the contract's one extra method
+        draw = self._env.sample_tasks  # pyright: ignore[reportAttributeAccessIssue]  # the contract's one extra method
         return np.concatenate([draw(numpy_generator(seed, purpose, *key, i), 1) for i in range(count)])
 
     def collect(self, theta: Params, iteration: int) -> tuple[MetaObjective, Metrics]:
@@ -105,7 +104,7 @@ class MetaRL:
         adapted, rollouts, batches = [stack(theta, settings.tasks)], [], []
         for step in range(self.inner_steps + 1):
             key = (self.seed, Purpose.TRAINING_ROLLOUTS, iteration, step)
-            rollouts.append(rollout(self._envs, self.policy, adapted[-1], tasks, horizon=settings.horizon, key=key))
+            rollouts.append(rollout(self._env, self.policy, adapted[-1], tasks, horizon=settings.horizon, key=key))
             clock.lap("sample")
             batches.append(self._process(rollouts[-1]))
             if step < self.inner_steps:
@@ -171,21 +170,15 @@ class MetaRL:
     ) -> Iterator[tuple[Params, Episodes]]:
         """After 0 .. `steps` gradient steps: each task's parameters, and the episodes that score them."""
         count, settings = len(tasks), self.settings
-        envs = self._environments(count, settings.evaluation_episodes)
+        env = self._make_env(count * settings.evaluation_episodes)
         gather, stacked = ROLLOUTS[settings.evaluation_counting], stack(theta, count)
         for step in range(steps + 1):
             key = (seed, Purpose.EVALUATION_ROLLOUTS, step)
-            episodes = gather(envs, self.policy, stacked, tasks, horizon=settings.horizon, key=key)
+            episodes = gather(env, self.policy, stacked, tasks, horizon=settings.horizon, key=key)
             yield stacked, episodes
             if step < steps:
                 stacked = self._adapt(stacked, rule, self._process(episodes), step)
-        for env in envs:
-            env.close()
-
-    def _environments(self, num_tasks: int, episodes: int) -> list[VectorEnv]:
-        """Environments for the episodes of that many tasks, in groups that take turns (see `rollout`)."""
-        groups = np.array_split(np.arange(num_tasks), min(self.settings.env_groups, num_tasks))
-        return [self._make_env(len(group) * episodes) for group in groups]
+        env.close()
 
     def _process(self, episodes: Episodes) -> PolicyBatch:
         return policy_batch(episodes, discount=self.settings.discount, gae_lambda=self.settings.gae_lambda)

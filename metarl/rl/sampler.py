@@ -1,9 +1,6 @@
 """Rollouts: a vector environment x the stacked parameters of M tasks -> Episodes, one policy call per timestep."""
 
-from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -11,7 +8,6 @@ from gymnasium import Space
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-from torch.func import vmap
 
 from metarl.engine.model import Model
 from metarl.engine.params import Params
@@ -22,8 +18,9 @@ from metarl.rl.policies import DiagonalGaussian
 Key = tuple[int, Purpose, *tuple[int, ...]]  # (seed, purpose, iteration, inner step): see randomness.py
 
 
+@torch.no_grad()
 def rollout(
-    env: VectorEnv | Sequence[VectorEnv],
+    env: VectorEnv,
     policy: Model,
     params: Params,
     tasks: NDArray[np.float64],
@@ -35,9 +32,7 @@ def rollout(
     """E complete episodes of each task, every task under its own parameters.
 
     Args:
-        env: M * E environments without auto-reset; environment m * E + e runs episode e of task m. Several vector
-            environments share the tasks in order, and while one steps in the background the policies of the next act:
-            for slow physics that release Python's lock. The episodes are the same.
+        env: M * E environments without auto-reset; environment m * E + e runs episode e of task m.
         policy: observations [..., O] -> DiagonalGaussian.
         params: stacked parameters, every leaf [M, ...].
         tasks: one row for each task [M, k], or one for each environment [M * E, k].
@@ -52,77 +47,13 @@ def rollout(
         ValueError: a number of environments that is not a multiple of M, auto-reset, observations or actions that
             are not vectors, a policy whose actions are not finite.
     """
-    envs = [env] if isinstance(env, VectorEnv) else list(env)
-    num_tasks, num_envs = len(next(iter(params.values()))), sum(one.num_envs for one in envs)
-    if num_envs % num_tasks:
-        raise ValueError(f"{num_envs} environments cannot be shared evenly by {num_tasks} tasks")
-    episodes = num_envs // num_tasks
-    rows = tasks if len(tasks) == num_envs else np.repeat(tasks, episodes, axis=0)
-    interactions, start = [], 0
-    for one in envs:
-        if one.num_envs % episodes:
-            raise ValueError(f"{one.num_envs} environments do not hold whole tasks of {episodes} episodes")
-        stop = start + one.num_envs // episodes
-        own = {name: leaf[start:stop] for name, leaf in params.items()}
-        shared = {"horizon": horizon, "key": key, "first_task": first_task + start}
-        interactions.append(_interact(one, policy, own, rows[start * episodes : stop * episodes], **shared))
-        start = stop
-    if len(envs) == 1:
-        return _run(envs[0], interactions[0])
-    parts = _take_turns(envs, interactions)
-    return Episodes(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
-
-
-StepResult = tuple[Any, Any, Any, Any, dict[str, Any]]  # of VectorEnv.step
-Interaction = Generator[NDArray[Any], StepResult, Episodes]  # yields actions [n, A], is sent what they led to
-
-
-def _run(env: VectorEnv, interaction: Interaction) -> Episodes:
-    """One environment, stepped as its interaction says."""
-    try:
-        actions = next(interaction)
-        while True:
-            actions = interaction.send(env.step(actions))
-    except StopIteration as end:
-        return end.value
-
-
-def _take_turns(envs: Sequence[VectorEnv], interactions: Sequence[Interaction]) -> list[Episodes]:
-    """Several of them: one environment at a time steps in the background, while here the policy of another acts."""
-    parts: dict[int, Episodes] = {}
-    with ThreadPoolExecutor(max_workers=1) as background:
-        pending = deque((i, background.submit(env.step, next(interactions[i]))) for i, env in enumerate(envs))
-        while pending:
-            i, stepped = pending.popleft()
-            try:
-                actions = interactions[i].send(stepped.result())
-            except StopIteration as end:
-                parts[i] = end.value
-            else:
-                pending.append((i, background.submit(envs[i].step, actions)))
-    return [parts[i] for i in range(len(envs))]
-
-
-@torch.no_grad()
-def _interact(
-    env: VectorEnv,
-    policy: Model,
-    params: Params,
-    rows: NDArray[np.float64],
-    *,
-    horizon: int,
-    key: Key,
-    first_task: int,
-) -> Interaction:
-    """The policies' side of a rollout: from what they see to what they do, until all episodes have ended."""
-    if env.metadata.get("autoreset_mode") is not AutoresetMode.DISABLED:
-        raise ValueError(f"{env} resets by itself: rollouts need autoreset_mode DISABLED")
     like = next(iter(params.values()))
     num_tasks, num_envs = len(like), env.num_envs
-    episodes = num_envs // num_tasks
+    episodes = _episodes_per_task(env, num_tasks)
+    rows = tasks if len(tasks) == num_envs else np.repeat(tasks, episodes, axis=0)
     observation_size, action_size = _vector_size(env.single_observation_space), _vector_size(env.single_action_space)
     noise, seeds = _randomness(num_tasks, (horizon, episodes, action_size), key, first_task)
-    noise, act = torch.from_numpy(noise).to(like), vmap(policy.apply)
+    noise = torch.from_numpy(noise).to(like)
 
     shape = (num_tasks, horizon, episodes)
     observations = torch.zeros(*shape, observation_size, dtype=like.dtype)
@@ -136,14 +67,14 @@ def _interact(
         if not running.all():
             seen = np.where(running[:, None], seen, 0.0)  # whatever an ended environment shows, even nan, stays out
         observations[:, t] = torch.from_numpy(seen).reshape(num_tasks, episodes, -1)
-        distributions.append(act(params, observations[:, t].to(like)))
+        distributions.append(policy.apply_stacked(params, observations[:, t].to(like)))
         actions[:, t] = distributions[-1].sample(noise[:, t])
-        if not torch.isfinite(actions[:, t]).all():
+        if not torch.isfinite(actions[:, t].sum()):  # the sum: faster, and nan or infinite if any of them is
             raise ValueError(
                 f"the policy's actions are not finite at timestep {t}: its parameters have diverged; "
                 "try a smaller inner step size or trust region"
             )
-        seen, reward, terminated, truncated, info = yield actions[:, t].reshape(num_envs, -1).numpy()
+        seen, reward, terminated, truncated, info = env.step(actions[:, t].reshape(num_envs, -1).numpy())
         counts = running & ~np.asarray(info.get("diverged", False), np.bool_)  # a broken timestep is none
         mask[:, t] = torch.from_numpy(counts).reshape(num_tasks, episodes)
         rewards[:, t] = torch.from_numpy(np.where(counts, reward, 0.0)).reshape(num_tasks, episodes)
@@ -167,7 +98,7 @@ def _interact(
 
 
 def rollout_timesteps(
-    env: VectorEnv | Sequence[VectorEnv],
+    env: VectorEnv,
     policy: Model,
     params: Params,
     tasks: NDArray[np.float64],
@@ -198,6 +129,14 @@ def rollout_timesteps(
     whole = Episodes(*(torch.cat(fields, 1 if fields[0].dim() == 2 else 2) for fields in zip(*rounds, strict=True)))
     weight = counted[:, None, :]
     return whole._replace(mask=whole.mask * weight, rewards=whole.rewards * weight)
+
+
+def _episodes_per_task(env: VectorEnv, num_tasks: int) -> int:
+    if env.metadata.get("autoreset_mode") is not AutoresetMode.DISABLED:
+        raise ValueError(f"{env} resets by itself: rollouts need autoreset_mode DISABLED")
+    if env.num_envs % num_tasks:
+        raise ValueError(f"{env.num_envs} environments cannot be shared evenly by {num_tasks} tasks")
+    return env.num_envs // num_tasks
 
 
 def _stop_time(lengths: Tensor, finished_at: Tensor, budget: int) -> Tensor:

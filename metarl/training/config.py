@@ -39,8 +39,6 @@ class Config:
     """Tasks per meta-batch."""
     episodes: int = 20
     """Episodes per task, before and after each inner step."""
-    env_groups: int = 1
-    """Groups of environments that take turns: while one steps, the policies of the next act. 2 for slow physics."""
     discount: float = 0.99
     """Discount of future rewards per timestep."""
     gae_lambda: float = 1.0
@@ -111,7 +109,6 @@ class Config:
             "horizon",
             "tasks",
             "episodes",
-            "env_groups",
             "cg_iterations",
             "evaluation_tasks",
             "evaluation_episodes",

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from conftest import generator
+from conftest import MODELS, generator, parameters
 from torch import nn
 
 from metarl.engine.model import from_module, mlp
@@ -30,3 +30,13 @@ def test_any_module_is_a_model_and_is_left_alone() -> None:
 def test_running_statistics_are_refused() -> None:
     with pytest.raises(ValueError, match="layer '1' keeps running statistics: build it with track_running_stats=False"):
         from_module(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_stacked_parameters_give_what_each_task_gives_alone(name: str) -> None:
+    model = MODELS[name]()
+    tasks = [parameters(model, seed) for seed in range(3)]
+    stacked = {leaf: torch.stack([task[leaf] for task in tasks]) for leaf in tasks[0]}
+    inputs = torch.randn(3, 5, 2, generator=generator(1), dtype=torch.float64)
+    expected = torch.stack([model.apply(task, own) for task, own in zip(tasks, inputs, strict=True)])
+    torch.testing.assert_close(model.apply_stacked(stacked, inputs), expected, rtol=1e-12, atol=1e-12)

@@ -171,22 +171,6 @@ def test_a_diverged_policy_is_named() -> None:
         rollout(Countdown(2), POLICY, stack(broken, 1), np.ones((1, 1)), horizon=3, key=KEY)
 
 
-def test_groups_that_take_turns_give_the_same_episodes() -> None:
-    tasks = np.array([[0.3, 0.1], [-0.2, 0.4], [0.1, 0.1]])
-    together = rollout(navigation(6), POLICY, stack(THETA, 3), tasks, horizon=10, key=KEY)
-    turns = rollout([navigation(2), navigation(4)], POLICY, stack(THETA, 3), tasks, horizon=10, key=KEY)
-    for one, other in zip(together, turns, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)  # products of batches round differently
-    with pytest.raises(ValueError, match="3 environments do not hold whole tasks of 2 episodes"):
-        rollout([navigation(3), navigation(3)], POLICY, stack(THETA, 3), tasks, horizon=10, key=KEY)
-
-
-def test_a_failing_group_fails_the_rollout() -> None:
-    broken = {name: leaf * np.nan for name, leaf in THETA.items()}
-    with pytest.raises(ValueError, match="actions are not finite"):
-        rollout([Countdown(2), Countdown(2)], POLICY, stack(broken, 2), np.ones((2, 1)), horizon=3, key=KEY)
-
-
 class Fragile(Countdown):
     """Environment 1 breaks down in its second timestep."""
 

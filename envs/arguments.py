@@ -1,0 +1,56 @@
+"""What callers pass to vector environments, checked: seeds, masks, options and actions."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from envs.family import Array, Mask
+
+
+def checked_options(options: dict[str, Any] | None) -> dict[str, Any]:
+    """The reset options, which may be `tasks` and `reset_mask`. Raises ValueError for others."""
+    if unknown := sorted(set(options or {}) - {"tasks", "reset_mask"}):
+        raise ValueError(f"unknown reset option {unknown[0]!r}: choose tasks or reset_mask")
+    return options or {}
+
+
+def checked_seeds(seed: int | Sequence[int | None] | None, n: int) -> list[int | None]:
+    """One seed or None for each of n environments; s stands for s, s + 1, ... Raises ValueError for another number."""
+    if seed is None:
+        return [None] * n
+    if isinstance(seed, (int, np.integer)):
+        return [int(seed) + i for i in range(n)]
+    seeds = list(seed)
+    if len(seeds) != n:
+        raise ValueError(f"need one seed for each of {n} environments; got {len(seeds)}")
+    return seeds
+
+
+def checked_mask(mask: ArrayLike | None, n: int) -> Mask:
+    """n booleans, all true for None. Raises ValueError for anything else."""
+    if mask is None:
+        return np.ones(n, dtype=np.bool_)
+    array = np.asarray(mask)
+    if array.shape != (n,) or array.dtype != np.bool_:
+        raise ValueError(f"reset_mask must be {n} booleans; got {array.dtype} {array.shape}")
+    return array
+
+
+def check_first(first: bool, mask: Mask) -> None:
+    """Raises ValueError for a first reset that leaves environments out."""
+    if first and not mask.all():
+        raise ValueError("the first reset must start every environment; reset_mask leaves some out")
+
+
+def checked_actions(actions: ArrayLike, expected: tuple[int, ...] | None, running: Mask) -> Array:
+    """Actions as float64. Raises ValueError for another shape, or if those of a running environment are not finite."""
+    array = np.asarray(actions, dtype=np.float64)
+    if array.shape != expected:
+        raise ValueError(f"actions must have shape {expected}; got {array.shape}")
+    broken = running & ~np.isfinite(array).all(1)
+    if broken.any():
+        i = np.flatnonzero(broken)[0]
+        raise ValueError(f"actions must be finite; environment {i} got {array[i]}")
+    return array
