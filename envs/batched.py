@@ -1,5 +1,6 @@
 """Vector environments whose rows have tasks: a family stepped at once, and anybody's environment in a loop."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -157,7 +158,7 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         diverged = self.family.diverged(self._states)
         self._terminated[rows] = self.family.terminated(after, task) | diverged[rows]
         self._truncated = (self._elapsed >= self.family.horizon) & ~self._terminated
-        nothing, total = np.zeros(self.num_envs), np.add.reduce(list(terms.values()))
+        nothing, total = np.zeros(self.num_envs), functools.reduce(np.add, terms.values())
         info: dict[str, Any] = {"achieved": self.family.achieved(self._states, self._tasks), "diverged": diverged}
         info |= {f"reward/{name}": self._with_rows(nothing, rows, values) for name, values in terms.items()}
         rewards = self._with_rows(nothing, rows, total)

@@ -184,7 +184,7 @@ def _open_and_closed_loop(environment: str, dynamics: str, repeats: int = 3) -> 
 
 def _growth_rate(environment: str, num_envs: int, threads: int) -> float:
     """Environment steps per second of the closed loop; one task for every 20 environments."""
-    tasks, horizon = max(1, num_envs // 20), 20
+    tasks, horizon = max(1, num_envs // 20), 10
     env = TaskVectorEnv(environment, num_envs, threads=threads, horizon=horizon)
     policy, params, rows = _policy(env, tasks)
     rates = []

@@ -3,6 +3,7 @@
 # pyright: reportAttributeAccessIssue=false
 
 import functools
+from pathlib import Path
 from typing import Any, cast
 
 import gymnasium
@@ -221,7 +222,8 @@ def test_masses_are_those_of_the_task() -> None:
     assert not np.array_equal(ones, after)
 
 
-def test_a_broken_simulation_ends_its_episode_and_is_reported() -> None:
+def test_a_broken_simulation_ends_its_episode_and_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     env = vector("metarl/HalfCheetahVel-v0", 3)
     env.reset(seed=0)
     states = env.states
@@ -235,6 +237,7 @@ def test_a_broken_simulation_ends_its_episode_and_is_reported() -> None:
     again = env.step(np.zeros((3, 6)))
     np.testing.assert_array_equal(again[4]["diverged"], [False, True, False])
     assert again[1][1] == 0
+    assert not list(tmp_path.iterdir())  # MuJoCo's log file
 
 
 def test_achieved_is_the_mean_velocity_or_the_distance() -> None:
