@@ -48,19 +48,16 @@ setup: .venv/installed
 # Pictures without a display need Mesa's OpenGL.
 OPENGL := libegl1 libgl1-mesa-dri
 
-opengl: .venv/opengl
-
-.venv/opengl: .venv/installed
+opengl: setup
 	@if ! $(BIN)/python envs/mujoco_rendering.py; then \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
-			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $(OPENGL); \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $(OPENGL) && \
 			$(BIN)/python envs/mujoco_rendering.py; \
 		else \
 			echo "error: pictures need OpenGL. Install it: sudo apt-get install $(OPENGL)"; \
 			echo "(without it: make test-no-render; training needs no pictures)"; exit 2; \
 		fi; \
 	fi
-	@touch $@
 
 # The newest versions that pyproject.toml admits, as the new lock file.
 lock:

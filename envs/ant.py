@@ -31,6 +31,7 @@ Terminates where the torso's height leaves [0.2, 1.0] m.
 | --- | --- | --- |
 | timestep | 5 MuJoCo steps (RK4) of 0.01 s | 1 of 0.02 s |
 | forward velocity v | displacement of the torso per timestep | of the whole body's centre of mass, at its end |
+| position, for goals | of the torso | of the whole body's centre of mass |
 | pose at reset | legs straight, torso at 0.75 m | ankles bent by 1 rad, torso at 0.55 m |
 | the 0.05 | not in the timestep in which the ant falls | always |
 | noise at reset | positions uniform in [-0.1, 0.1], velocities N(0, 0.1) | N(0, 0.01), N(0, 0.1) |
@@ -44,15 +45,11 @@ import numpy as np
 
 from envs.family import Array, Mask, register
 from envs.goals import Direction, Position, Velocity
-from envs.locomotion import VELOCITY_SCALE, Locomotion, Robot, control_cost
+from envs.locomotion import VELOCITY_SCALE, Locomotion, Robot, control_cost, straight
 from envs.mujoco_physics import MjModel, Physics
 
 CONTROL, CONTACT, ALIVE = 0.005, 0.0005, 0.05  # weights of the reward's terms
 HEIGHTS = (0.2, 1.0)  # metres: outside, the ant has fallen or been thrown
-
-
-def _straight(model: MjModel) -> Array:
-    return model.qpos0
 
 
 def _bent(model: MjModel) -> Array:
@@ -103,7 +100,7 @@ ROBOTS = {
         xml="ant.xml",
         timestep=0.01,
         measured={"cfrc_ext": None},
-        pose=_straight,
+        pose=straight,
         observe={"raw": _observe, "compact": _observe_compact},
         costs=_costs,
         fallen=_fallen,

@@ -1,6 +1,5 @@
 """Vector environments whose rows have tasks: a family stepped at once, and anybody's environment in a loop."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -117,11 +116,10 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
                 self._tasks[i] = rows[i]
             elif first or seeds[i] is not None:
                 self._tasks[i] = self.family.sample_tasks(self._rngs[i], 1)[0]
-        states = self.family.initial_state(self._tasks[chosen], [self._rngs[i] for i in chosen])
-        if self._states is None:
-            self._states = states
-        else:
-            self._states[chosen] = states
+        if len(chosen):
+            states = self.family.initial_state(self._tasks[chosen], [self._rngs[i] for i in chosen])
+            self._states = self._with_rows(self._states, slice(None) if mask.all() else chosen, states)
+        assert self._states is not None  # the first reset starts every environment
         self._elapsed[chosen] = 0
         self._terminated[chosen] = self._truncated[chosen] = False
         if self.render_mode is not None:
@@ -158,16 +156,16 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         diverged = self.family.diverged(self._states)
         self._terminated[rows] = self.family.terminated(after, task) | diverged[rows]
         self._truncated = (self._elapsed >= self.family.horizon) & ~self._terminated
-        nothing, total = np.zeros(self.num_envs), functools.reduce(np.add, terms.values())
+        nothing, total = np.zeros(self.num_envs), np.zeros(len(after)) + sum(terms.values())
         info: dict[str, Any] = {"achieved": self.family.achieved(self._states, self._tasks), "diverged": diverged}
         info |= {f"reward/{name}": self._with_rows(nothing, rows, values) for name, values in terms.items()}
         rewards = self._with_rows(nothing, rows, total)
         return self._observe(), rewards, self._terminated.copy(), self._truncated.copy(), info
 
     @staticmethod
-    def _with_rows(array: Array, rows: slice | NDArray[np.intp], values: Array) -> Array:
+    def _with_rows(array: Array | None, rows: slice | NDArray[np.intp], values: Array) -> Array:
         """A copy of the array with new rows; the values themselves where they are all rows."""
-        if isinstance(rows, slice):
+        if isinstance(rows, slice) or array is None:
             return values
         copy = array.copy()
         copy[rows] = values
@@ -212,7 +210,7 @@ class LoopVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
 
     The environment's `reset` takes `options={"task": row [k]}`, and its unwrapped self has
     `sample_tasks(rng, n) -> [n, k]`. Actions are rescaled from [-1, 1] to its bounds and clipped there, so that every
-    policy acts in [-1, 1]. Of its `info` only `achieved` (a number) is passed on.
+    policy acts in [-1, 1]. Of its `info` only `achieved` (a number) and `diverged` (a truth value) are passed on.
 
     Args:
         make_env: makes one environment.
@@ -238,9 +236,12 @@ class LoopVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
             raise ValueError(
                 f"{first} cannot be meta-trained: its actions must be a bounded vector (Box); got {actions}"
             )
+        self._task_size = _task_size(first)
         rest = [make_env() for _ in range(num_envs - 1)]
         self._envs, self._bounds = [first, *rest], actions
         self.num_envs, self.render_mode = num_envs, first.render_mode
+        self.metadata = type(self).metadata | {"render_fps": first.metadata.get("render_fps") or 25}
+        self.task_names = getattr(first.unwrapped, "task_names", None)
         self.single_observation_space = space
         self.single_action_space = Box(-1.0, 1.0, actions.shape, np.float64)
         self.observation_space = batch_space(space, num_envs)
@@ -248,7 +249,7 @@ class LoopVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         self._rngs = [np.random.default_rng() for _ in range(num_envs)]
         self._tasks: Array | None = None  # until the first reset
         self._observations = np.zeros((num_envs, *space.shape))
-        self._terminated, self._truncated = np.zeros((2, num_envs), dtype=np.bool_)
+        self._terminated, self._truncated, self._diverged = np.zeros((3, num_envs), dtype=np.bool_)
         self._achieved = np.full(num_envs, np.nan)
 
     @property
@@ -269,10 +270,12 @@ class LoopVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         options = checked_options(options)
         n = self.num_envs
         mask, seeds = checked_mask(options.get("reset_mask"), n), checked_seeds(seed, n)
-        shape = (n, self.sample_tasks(np.random.default_rng(0), 1).shape[1])
+        shape = (n, self._task_size)
         rows = np.array(options["tasks"], np.float64) if "tasks" in options else None
         if rows is not None and rows.shape != shape:
             raise ValueError(f"tasks must have shape {shape}, one row per environment; got {rows.shape}")
+        if rows is not None and not np.isfinite(rows).all():
+            raise ValueError(f"tasks must be finite; got {rows[~np.isfinite(rows).all(1)][0]}")
         first = self._tasks is None
         check_first(first, mask)
         tasks = np.zeros(shape) if self._tasks is None else self._tasks
@@ -287,19 +290,22 @@ class LoopVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
             self._observations[i], info = self._envs[i].reset(seed=own, options={"task": tasks[i].copy()})
             self._achieved[i] = info.get("achieved", np.nan)
         self._tasks = tasks
-        self._terminated[mask] = self._truncated[mask] = False
+        self._terminated[mask] = self._truncated[mask] = self._diverged[mask] = False
         return self._observations.copy(), {"achieved": self._achieved.copy()}
 
     def step(self, actions: ArrayLike) -> tuple[Array, Array, Mask, Mask, dict[str, Any]]:
         """One timestep of every running environment; see TaskVectorEnv.step."""
+        if self._tasks is None:
+            raise ValueError("no episode has started: call reset first")
         running = ~(self._terminated | self._truncated)
         clipped = checked_actions(actions, self.action_space.shape, running).clip(-1, 1)
         rewards, low, high = np.zeros(self.num_envs), self._bounds.low, self._bounds.high
         for i in np.flatnonzero(running):
-            action = (low + (clipped[i] + 1) / 2 * (high - low)).astype(self._bounds.dtype)
+            action = (low + (clipped[i] + 1) / 2 * (high - low)).astype(self._bounds.dtype).clip(low, high)
             seen, rewards[i], self._terminated[i], self._truncated[i], info = self._envs[i].step(action)
             self._observations[i], self._achieved[i] = seen, info.get("achieved", np.nan)
-        info = {"achieved": self._achieved.copy()}
+            self._diverged[i] = info.get("diverged", False)
+        info = {"achieved": self._achieved.copy(), "diverged": self._diverged.copy()}
         return self._observations.copy(), rewards, self._terminated.copy(), self._truncated.copy(), info
 
     def render(self) -> tuple[Any, ...] | None:
@@ -315,3 +321,11 @@ class LoopVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         """Close them all."""
         for env in self._envs:
             env.close()
+
+
+def _task_size(env: gymnasium.Env) -> int:
+    """k of the tasks that an environment samples. Raises ValueError if they are not rows."""
+    rows = np.asarray(env.unwrapped.sample_tasks(np.random.default_rng(0), 2))  # pyright: ignore  # it has one
+    if rows.ndim != 2 or len(rows) != 2:
+        raise ValueError(f"{env} cannot be meta-trained: sample_tasks(rng, 2) must be [2, k]; got {rows.shape}")
+    return rows.shape[1]

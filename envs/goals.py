@@ -18,7 +18,7 @@ class Motion(NamedTuple):
 
     velocity: Array  # [n] forward (x), in this timestep [m/s]
     mean_velocity: Array  # [n] forward, over the episode so far [m/s]
-    position: Array  # [n, 2] x, y of the torso [m]
+    position: Array  # [n, 2] x, y [m]
 
 
 class Goal(ABC):

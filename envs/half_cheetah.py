@@ -30,14 +30,10 @@ import numpy as np
 
 from envs.family import Array, Mask, register
 from envs.goals import Direction, Masses, Velocity
-from envs.locomotion import VELOCITY_SCALE, Locomotion, Robot, control_cost
-from envs.mujoco_physics import MjModel, Physics
+from envs.locomotion import VELOCITY_SCALE, Locomotion, Robot, control_cost, straight
+from envs.mujoco_physics import Physics
 
 BODIES = ("torso", "bthigh", "bshin", "bfoot", "fthigh", "fshin", "ffoot")
-
-
-def _pose(model: MjModel) -> Array:
-    return model.qpos0
 
 
 def _observe(physics: Physics, states: Array) -> Array:
@@ -65,7 +61,7 @@ ROBOTS = {
         xml="half_cheetah.xml",
         timestep=0.01,
         measured={},
-        pose=_pose,
+        pose=straight,
         observe={"raw": _observe, "compact": _observe_compact},
         costs=_costs,
         fallen=_never,
@@ -74,7 +70,7 @@ ROBOTS = {
         xml="half_cheetah.xml",
         timestep=0.01,
         measured={"subtree_com": "torso", "subtree_linvel": "torso"},
-        pose=_pose,
+        pose=straight,
         observe={"raw": _observe_paper, "compact": _observe_compact},
         costs=_costs,
         fallen=_never,

@@ -28,6 +28,7 @@ class Dynamics(NamedTuple):
     frame_skip: int  # MuJoCo steps per timestep
     position_noise: Callable[[np.random.Generator, int], Array]  # (rng, nq) -> [nq], added to the pose at reset
     velocity: Callable[[Physics, Array, Array], Array]  # (physics, states, next_states) -> forward velocity [n], m/s
+    position: Callable[[Physics, Array], Array]  # (physics, states) -> x, y [n, 2], m
 
 
 def displacement(physics: Physics, states: Array, next_states: Array) -> Array:
@@ -42,8 +43,18 @@ def centre_of_mass_velocity(physics: Physics, states: Array, next_states: Array)
 
 
 DYNAMICS = {
-    "gymnasium": Dynamics(5, lambda rng, size: rng.uniform(-0.1, 0.1, size), displacement),
-    "paper": Dynamics(1, lambda rng, size: rng.normal(0.0, 0.01, size), centre_of_mass_velocity),
+    "gymnasium": Dynamics(
+        frame_skip=5,
+        position_noise=lambda rng, size: rng.uniform(-0.1, 0.1, size),
+        velocity=displacement,
+        position=lambda physics, states: physics.of(states, "qpos")[:, :2],  # of the torso
+    ),
+    "paper": Dynamics(
+        frame_skip=1,
+        position_noise=lambda rng, size: rng.normal(0.0, 0.01, size),
+        velocity=centre_of_mass_velocity,
+        position=lambda physics, states: physics.of(states, "subtree_com")[:, :2],  # of the whole body
+    ),
 }
 
 
@@ -179,10 +190,15 @@ class Locomotion(TaskFamily):
         return picture(self.physics.model, self.physics.of(path[-1:], "qpos")[0])
 
     def _motion(self, velocity: Array, states: Array) -> Motion:
-        qpos, time = self.physics.of(states, "qpos"), self.physics.of(states, "time")[:, 0]
-        return Motion(
-            velocity, (qpos[:, 0] - states[:, -1]) / np.maximum(time, self.physics.seconds_per_step), qpos[:, :2]
-        )
+        x, time = self.physics.of(states, "qpos")[:, 0], self.physics.of(states, "time")[:, 0]
+        elapsed = np.maximum(time, self.physics.seconds_per_step)  # at reset: nothing moved yet
+        position = DYNAMICS[self.dynamics].position(self.physics, states)
+        return Motion(velocity, (x - states[:, -1]) / elapsed, position)
+
+
+def straight(model: MjModel) -> Array:
+    """The pose of the model's file, [nq]."""
+    return model.qpos0
 
 
 def control_cost(weight: float, actions: Array) -> Array:

@@ -7,8 +7,8 @@ Axes: n simulations, S state, A actuators. The row of a simulation holds what Mu
 # mujoco's bindings come without types:
 # pyright: reportAttributeAccessIssue=false
 
+import functools
 import os
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import gymnasium
 import mujoco
 import numpy as np
-from mujoco.batch import Batch
+from mujoco.batch import Batch, SimulationError
 from numpy.typing import NDArray
 
 from envs.family import Array, Mask
@@ -24,6 +24,7 @@ from envs.family import Array, Mask
 ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
 MjModel: TypeAlias = mujoco.MjModel
 SENSOR = mujoco.mjtSensor
+STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
 LIMIT = 1e10  # mjMAXVAL: a position or velocity beyond it is a breakdown for MuJoCo
 STAGES = {  # what must be computed at the new state for a measured quantity to belong to it
     "subtree_com": mujoco.mjtStage.mjSTAGE_POS,
@@ -33,7 +34,8 @@ STAGES = {  # what must be computed at the new state for a measured quantity to 
 }
 
 _log = mujoco.MjLogConfig.get()
-_log.logto_file = False  # MuJoCo's MUJOCO_LOG.TXT would land in the user's directory
+_log.logto_file = False  # MuJoCo's MUJOCO_LOG.TXT would land in the user's directory,
+_log.logto_console = False  # a line for every breakdown on the console; `Physics.diverged` reports them
 mujoco.MjLogConfig.set(_log)
 
 
@@ -41,7 +43,7 @@ class Physics:
     """A model and its batch. `start` and `step` depend on their arguments alone; the batch behind them is scratch.
 
     Args:
-        xml: path of an MJCF file, or its name among Gymnasium's own.
+        xml: path of an MJCF file; without a folder, its name among Gymnasium's own.
         frame_skip: MuJoCo steps per `step`.
         timestep: seconds per MuJoCo step; None: the file's.
         measured: what the state records at every step: a key of `STAGES`, a field of MjData -> the body whose row
@@ -76,11 +78,14 @@ class Physics:
         }
         self.xml = xml
         self.model = compile_model(xml, timestep=timestep, measured=tuple(measured))
+        if mujoco.mj_stateSize(self.model, STATE) != 1 + self.model.nq + self.model.nv:
+            raise ValueError(f"{xml} has more state than time, positions and velocities (activations, plugins)")
         self.frame_skip = frame_skip
         self.seconds_per_step = frame_skip * self.model.opt.timestep
         self._threads = threads or len(os.sched_getaffinity(0))
         self._stage = max((int(STAGES[name]) for name in measured), default=int(mujoco.mjtStage.mjSTAGE_NONE))
         self._batch: Batch | None = None
+        self._varied: set[str] = set()  # fields of the model that some call gave its simulations
         self._measured = {name: self._body(body) for name, body in measured.items()}
         data = mujoco.MjData(self.model)
         sizes = {"time": 1, "qpos": self.model.nq, "qvel": self.model.nv, "qacc_warmstart": self.model.nv}
@@ -124,16 +129,26 @@ class Physics:
             states: [n, S]; further columns are the caller's, and stay.
             controls: [n, A], held during the step.
             parameters: fields of MjModel that differ between simulations, each [n, ...], such as body_mass.
+
+        Raises:
+            ValueError: controls of another shape.
         """
+        if controls.shape != (len(states), self.model.nu):
+            raise ValueError(f"controls must have shape {(len(states), self.model.nu)}; got {controls.shape}")
         if not len(states):
             return states.copy()
         batch, rows = self._load(states, controls, parameters)
         batch.warning[:] = 0
-        batch.step(rows, nstep=self.frame_skip, stage=self._stage)
+        failed: Any = []
+        try:
+            batch.step(rows, nstep=self.frame_skip, stage=self._stage)
+        except SimulationError as error:  # MuJoCo gave up on some; the others have run
+            failed = error.ids
         n, after = len(states), states.copy()
         after[:, : self._carried] = batch.state[:n, : self._carried]
         self._read_measured(batch, after)
         broken = batch.warning[:n, :, 1].any(axis=1)  # counts; a full contact buffer is a wrong simulation too
+        broken[failed] = True
         after[broken] = states[broken]
         self.of(after, "diverged")[broken] = 1.0
         return after
@@ -167,14 +182,21 @@ class Physics:
         batch.state[:n, : self._carried] = states[:, : self._carried]
         batch.bind("ctrl")[:n] = controls
         rows = None if n == batch.nsim else np.arange(n, dtype=np.int32)
+        self._set_parameters(batch, rows, n, parameters or {})
+        return batch, rows
+
+    def _set_parameters(
+        self, batch: Batch, rows: NDArray[np.int32] | None, n: int, parameters: Mapping[str, Array]
+    ) -> None:
+        """Give the first n simulations these parameters, and the model's own where an earlier call gave others."""
+        self._varied |= set(parameters)
         changed = False
-        for name, values in (parameters or {}).items():
-            own = batch.expand(name)[:n]
-            if not np.array_equal(own, values):
+        for name in sorted(self._varied):
+            own, values = batch.expand(name)[:n], parameters.get(name, getattr(self.model, name))
+            if not np.array_equal(own, np.broadcast_to(values, own.shape)):
                 own[:], changed = values, True
         if changed:
             batch.set_const(rows)
-        return batch, rows
 
     def _read_measured(self, batch: Batch, states: Array) -> None:
         for name, bodies in self._measured.items():
@@ -186,27 +208,31 @@ def _rebuild(xml: str, arguments: dict[str, Any]) -> Physics:
     return Physics(xml, **arguments)
 
 
+@functools.cache
 def compile_model(xml: str, *, timestep: float | None = None, measured: tuple[str, ...] = ()) -> MjModel:
     """An MJCF file as a model, with sensors where MuJoCo computes a quantity only for those who sense it.
 
+    Do not change it: whoever asks for the same gets the same.
+
     Args:
-        xml: path of the file, or its name among Gymnasium's own.
+        xml: path of the file; without a folder, its name among Gymnasium's own.
         timestep: seconds; None: the file's.
         measured: keys of `STAGES`.
 
     Raises:
-        ValueError: no such file, or one that MuJoCo does not compile.
+        ValueError: no such file, or one that MuJoCo does not compile; a timestep that is not positive.
     """
-    path = Path(xml) if Path(xml).exists() else ASSETS / xml
+    if timestep is not None and timestep <= 0:
+        raise ValueError(f"timestep must be positive; got {timestep}")
+    path = Path(xml) if len(Path(xml).parts) > 1 else ASSETS / xml
     try:
-        root = ElementTree.parse(path).getroot()
-        compiler = root.find("compiler")
-        # MuJoCo 4 warns of this attribute and will drop it: the same masses are set below
-        total_mass = None if compiler is None else compiler.attrib.pop("settotalmass", None)
-        spec = mujoco.MjSpec.from_string(ElementTree.tostring(root, encoding="unicode"))
+        spec = mujoco.MjSpec.from_file(str(path))
+        total_mass, spec.compiler.settotalmass = spec.compiler.settotalmass, -1  # MuJoCo will drop it; set below
         if timestep is not None:
             spec.option.timestep = timestep
         body = spec.worldbody.first_body()
+        if measured and body is None:
+            raise ValueError("it has no body to measure")
         if "subtree_linvel" in measured:
             spec.add_sensor(type=SENSOR.mjSENS_SUBTREELINVEL, objtype=mujoco.mjtObj.mjOBJ_BODY, objname=body.name)
         if "cfrc_ext" in measured:  # any sensor of accelerations brings mj_rnePostConstraint with it
@@ -214,9 +240,9 @@ def compile_model(xml: str, *, timestep: float | None = None, measured: tuple[st
             site = mujoco.mjtObj.mjOBJ_SITE
             spec.add_sensor(type=SENSOR.mjSENS_ACCELEROMETER, objtype=site, objname="accelerometer")
         model = spec.compile()
-    except (OSError, ElementTree.ParseError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"{xml} is not a model that MuJoCo compiles: {error}") from error
-    if total_mass is not None:
-        mujoco.mj_setTotalmass(model, float(total_mass))
+    if total_mass > 0:
+        mujoco.mj_setTotalmass(model, total_mass)
         mujoco.mj_setConst(model, mujoco.MjData(model))
     return model

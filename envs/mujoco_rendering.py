@@ -19,7 +19,11 @@ from envs.mujoco_physics import MjModel
 
 SIZE = 480  # pixels of a picture's height and width
 HEADLESS = {"egl": "EGL", "osmesa": "OSMesa"}  # value of MUJOCO_GL -> its system library, in order of preference
-INSTALL = "install one (Debian, Ubuntu: apt-get install libegl1 libgl1-mesa-dri)"
+ADVICE = {
+    "egl": "install it (Debian, Ubuntu: apt-get install libegl1 libgl1-mesa-dri)",
+    "osmesa": "install it (Debian, Ubuntu: apt-get install libosmesa6), or unset MUJOCO_GL",
+    "glfw": "it needs a display: unset MUJOCO_GL and DISPLAY to draw without one",
+}
 
 
 def picture(model: MjModel, qpos: Array) -> NDArray[np.uint8]:
@@ -39,7 +43,7 @@ def picture(model: MjModel, qpos: Array) -> NDArray[np.uint8]:
     return np.array(renderer.render("rgb_array"))
 
 
-@functools.lru_cache(maxsize=4)
+@functools.cache  # models are few: environments of one kind share theirs
 def _renderer(model: MjModel) -> tuple[Any, MujocoRenderer]:
     """The renderer of a model and the data it draws; kept, for a context costs more than many pictures."""
     _choose_backend()
@@ -50,19 +54,21 @@ def _renderer(model: MjModel) -> tuple[Any, MujocoRenderer]:
         renderer.render("rgb_array")  # makes the context
     except (ImportError, AttributeError, RuntimeError, mujoco.FatalError) as error:  # what the bindings raise
         backend = os.environ.get("MUJOCO_GL", "glfw")
-        raise ValueError(f"OpenGL backend {backend} (MUJOCO_GL) does not work here: {error}; {INSTALL}") from error
+        raise ValueError(
+            f"OpenGL backend {backend} (MUJOCO_GL) does not work here: {error}; {ADVICE.get(backend)}"
+        ) from error
     atexit.register(renderer.close)
     return data, renderer
 
 
 def _choose_backend() -> None:
-    if "MUJOCO_GL" in os.environ or "DISPLAY" in os.environ:
+    if os.environ.get("MUJOCO_GL") or os.environ.get("DISPLAY"):
         return
     for backend, library in HEADLESS.items():
         if ctypes.util.find_library(library):
             os.environ["MUJOCO_GL"] = backend
             return
-    raise ValueError(f"pictures need an OpenGL library, and there is none for a machine without a display: {INSTALL}")
+    raise ValueError(f"pictures need an OpenGL library that draws without a display: {ADVICE['egl']}")
 
 
 def _probe() -> None:

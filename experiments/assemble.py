@@ -33,7 +33,9 @@ def make_env(config: Config, num_envs: int, render_mode: str | None = None) -> V
     try:
         if name in FAMILIES:
             return TaskVectorEnv(name, num_envs, render_mode=render_mode, horizon=config.horizon, **options)
-        return LoopVectorEnv(functools.partial(gymnasium.make, name, render_mode=render_mode, **options), num_envs)
+        if render_mode is not None:  # whose constructor does not take it need not draw
+            options = options | {"render_mode": render_mode}
+        return LoopVectorEnv(functools.partial(gymnasium.make, name, **options), num_envs)
     except (gymnasium.error.Error, TypeError) as error:  # TypeError: an option that it does not have
         known = ", ".join(sorted(FAMILIES))
         raise ValueError(f"environment {name!r}: {error}; metarl's own are {known}") from error
@@ -49,7 +51,7 @@ def environment_id(config: Config) -> str:
     if module:
         try:
             importlib.import_module(module)
-        except ImportError as error:
+        except (ImportError, TypeError, SyntaxError) as error:  # TypeError: a relative name
             raise ValueError(
                 f"environment {config.environment!r}: {error}; is it installed or on PYTHONPATH?"
             ) from error
@@ -87,7 +89,7 @@ def make_problem(config: Config) -> MetaRL:
             gae_lambda=config.gae_lambda,
             evaluation_episodes=config.evaluation_episodes,
             evaluation_counting=config.evaluation_counting,
-            traced_episodes=TRACED.get(config.environment, 0),
+            traced_episodes=TRACED.get(environment_id(config), 0),
         ),
         seed=config.seed,
         first_order=config.first_order,

@@ -20,14 +20,17 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.command_line import run
+from experiments.presets import PRESETS
 from experiments.published import published_returns
 from metarl.training.config import Config
 from metarl.training.evaluation import summarize
 from metarl.training.logger import read_metrics
-from metarl.training.run_directory import CONFIG, METRICS, read_config
+from metarl.training.run_directory import CONFIG, MAY_CHANGE, METRICS, read_config
 
 COLORS = {"maml": "#0072B2", "random": "#D55E00"}  # Okabe and Ito's palette, safe for the colour-blind
 PROTOCOL = ("tasks", "episodes", "counting", "step_sizes", "published_tasks")
+SAME = {"environment", "environment_options", "horizon"}  # of methods in one figure
+FREE = MAY_CHANGE | {"seed"}  # what seeds of one method may differ in
 STEP_COLORS = ("#999999", "#56B4E9", "#0072B2", "#E69F00", "#D55E00")  # before adaptation, then after each step
 PATH_DIRECTIONS = ((1, 1), (-1, 1), (1, -1))  # the paths' panels: the test goal farthest in each direction
 
@@ -80,6 +83,14 @@ def require_comparable(runs: list[Run]) -> None:
         if identity in seen:
             raise ValueError(f"{seen[identity]} and {one.directory} are both {identity[0]}, seed {identity[1]}")
         seen[identity] = one.directory
+        same = SAME if one.config.method != first.config.method else set(first.config.to_dict()) - FREE
+        ours, theirs = first.config.to_dict(), one.config.to_dict()
+        for name in sorted(same):
+            if ours[name] != theirs[name] and not name.startswith("evaluation_"):  # the protocol has those
+                raise ValueError(
+                    f"{first.directory} and {one.directory} cannot be compared: {name} is {ours[name]} in one and "
+                    f"{theirs[name]} in the other"
+                )
         for name, value in one.protocol.items():
             if value != first.protocol[name]:
                 raise ValueError(
@@ -242,7 +253,9 @@ def _seeds(runs: list[Run]) -> str:
 def _published(runs: list[Run]) -> NDArray[np.float64]:
     """The authors' returns of this experiment and method, for runs that were evaluated on their tasks."""
     config = runs[0].config
-    published = config.published_tasks and config.preset.endswith("-paper")  # other presets have another reward
+    preset = PRESETS[config.preset][1] if config.preset in PRESETS else None
+    as_published = preset and all(getattr(config, name) == getattr(preset, name) for name in SAME)
+    published = config.published_tasks and config.preset.endswith("-paper") and as_published
     return published_returns(config.experiment, config.method) if published else np.zeros((0, 40))
 
 

@@ -41,7 +41,7 @@ CHEETAH_VEL = Config(
     environment="metarl/HalfCheetahVel-v0",
     environment_options={"dynamics": "gymnasium", "observation": "raw"},
     initial_std=0.5,
-    curvature_fraction=0.2,
+    curvature_fraction=0.2,  # as for navigation
 )
 
 CHEETAH_DIR = dataclasses.replace(CHEETAH_VEL, preset="cheetah-dir", environment="metarl/HalfCheetahDir-v0")
@@ -54,7 +54,7 @@ ANT_VEL = dataclasses.replace(
     hidden_sizes=(64, 64),
     activation="tanh",
     initial_std=0.3,
-    max_kl=0.02,
+    max_kl=0.02,  # observation, network, std and this: ants that learn, see CHANGELOG, 0.2.0
 )
 
 ANT_DIR = dataclasses.replace(ANT_VEL, preset="ant-dir", environment="metarl/AntDir-v0")

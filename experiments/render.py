@@ -50,7 +50,7 @@ def main(arguments: Arguments) -> None:
         raise ValueError(f"--task-index must be in 0 .. {len(tasks) - 1}; got {arguments.task_index}")
     theta = {name: leaf.to(config.device) for name, leaf in checkpoint.theta.items()}
     rule = RULES[config.rule](config.evaluation_step_sizes)
-    films = problem.pictures(theta, rule, arguments.gradient_steps, tasks[arguments.task_index], config.seed)
+    films = problem.pictures(theta, rule, arguments.gradient_steps, tasks, arguments.task_index, config.seed)
     frames, rate = side_by_side(films, height=arguments.height), films[0].frames_per_second
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     if arguments.output.suffix == ".gif":

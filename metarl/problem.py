@@ -51,6 +51,8 @@ class Problem(Protocol):
         """Score theta on tasks [N, k] after 0 .. `steps` gradient steps of `rule`."""
         ...
 
-    def pictures(self, theta: Params, rule: InnerRule, steps: int, task: NDArray[np.float64], seed: int) -> list[Film]:
-        """Film one task [k] before adaptation and after each of `steps` gradient steps of `rule`."""
+    def pictures(
+        self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], index: int, seed: int
+    ) -> list[Film]:
+        """Film tasks[index] before adaptation and after each of `steps` gradient steps, those of `evaluate`."""
         ...

@@ -1,7 +1,7 @@
 """Algorithm 3 of Finn et al. 2017 as a Problem: one meta-iteration of MAML-RL, and its evaluation on given tasks."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -134,16 +134,22 @@ class MetaRL:
         Step k is scored on fresh rollouts of the policy of step k, which then serve step k + 1.
         """
         settings, per_step, traces, spent = self.settings, [], [], np.zeros(len(tasks))
-        for _, episodes in self._adaptation(theta, rule, steps, tasks, seed):
+        stacked, env = stack(theta, len(tasks)), self._make_env(len(tasks) * self.settings.evaluation_episodes)
+        for step in range(steps + 1):
+            episodes = self._evaluation_rollouts(env, stacked, tasks, step, seed)
             per_step.append(
                 {
                     "average_return": episodes.average(episodes.returns).numpy(force=True),
                     "achieved": episodes.average(episodes.achieved).numpy(force=True),
                     "adaptation_env_steps": spent.copy(),
+                    "diverged": episodes.diverged.sum(1).numpy(force=True),
                 }
             )
             spent += episodes.num_steps.sum(1).numpy(force=True)
             traces.append(_traces(episodes, min(settings.traced_episodes, settings.evaluation_episodes)))
+            if step < steps:
+                stacked = self._adapt(stacked, rule, self._process(episodes), step)
+        env.close()
         scores = {name: np.stack([scores[name] for scores in per_step]) for name in per_step[0]}
         if np.isnan(scores["achieved"]).all():
             del scores["achieved"]  # the environment does not report it
@@ -152,33 +158,32 @@ class MetaRL:
             traces={"tasks": tasks, **{name: np.stack([trace[name] for trace in traces]) for name in traces[0]}},
         )
 
-    def pictures(self, theta: Params, rule: InnerRule, steps: int, task: NDArray[np.float64], seed: int) -> list[Film]:
-        """Film one episode of a task [k] before adaptation and after each of `steps` gradient steps.
+    def pictures(
+        self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], index: int, seed: int
+    ) -> list[Film]:
+        """Film one episode of tasks[index] before adaptation and after each of `steps` gradient steps of `evaluate`.
 
         Raises:
             ValueError: the environment does not draw itself, or cannot here.
         """
-        env, films = self._make_env(1, render_mode="rgb_array"), []
-        for step, (stacked, _) in enumerate(self._adaptation(theta, rule, steps, task[None], seed)):
+        camera, env = self._make_env(1, render_mode="rgb_array"), self._make_env(self.settings.evaluation_episodes)
+        stacked, task, films = stack(theta, 1), tasks[index], []
+        for step in range(steps + 1):
             key = (seed, Purpose.PICTURES, step)
-            films.append(film(env, self.policy, stacked, task, horizon=self.settings.horizon, key=key))
+            films.append(film(camera, self.policy, stacked, task, horizon=self.settings.horizon, key=key))
+            if step < steps:
+                episodes = self._evaluation_rollouts(env, stacked, task[None], step, seed, first_task=index)
+                stacked = self._adapt(stacked, rule, self._process(episodes), step)
+        camera.close()
         env.close()
         return films
 
-    def _adaptation(
-        self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], seed: int
-    ) -> Iterator[tuple[Params, Episodes]]:
-        """After 0 .. `steps` gradient steps: each task's parameters, and the episodes that score them."""
-        count, settings = len(tasks), self.settings
-        env = self._make_env(count * settings.evaluation_episodes)
-        gather, stacked = ROLLOUTS[settings.evaluation_counting], stack(theta, count)
-        for step in range(steps + 1):
-            key = (seed, Purpose.EVALUATION_ROLLOUTS, step)
-            episodes = gather(env, self.policy, stacked, tasks, horizon=settings.horizon, key=key)
-            yield stacked, episodes
-            if step < steps:
-                stacked = self._adapt(stacked, rule, self._process(episodes), step)
-        env.close()
+    def _evaluation_rollouts(
+        self, env: VectorEnv, stacked: Params, tasks: NDArray[np.float64], step: int, seed: int, first_task: int = 0
+    ) -> Episodes:
+        key, gather = (seed, Purpose.EVALUATION_ROLLOUTS, step), ROLLOUTS[self.settings.evaluation_counting]
+        horizon = self.settings.horizon
+        return gather(env, self.policy, stacked, tasks, horizon=horizon, key=key, first_task=first_task)
 
     def _process(self, episodes: Episodes) -> PolicyBatch:
         return policy_batch(episodes, discount=self.settings.discount, gae_lambda=self.settings.gae_lambda)

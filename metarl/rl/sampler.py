@@ -45,7 +45,7 @@ def rollout(
 
     Raises:
         ValueError: a number of environments that is not a multiple of M, auto-reset, observations or actions that
-            are not vectors, a policy whose actions are not finite.
+            are not vectors, a policy whose actions are not finite, a task all of whose simulations broke down at once.
     """
     like = next(iter(params.values()))
     num_tasks, num_envs = len(like), env.num_envs
@@ -69,11 +69,7 @@ def rollout(
         observations[:, t] = torch.from_numpy(seen).reshape(num_tasks, episodes, -1)
         distributions.append(policy.apply_stacked(params, observations[:, t].to(like)))
         actions[:, t] = distributions[-1].sample(noise[:, t])
-        if not torch.isfinite(actions[:, t].sum()):  # the sum: faster, and nan or infinite if any of them is
-            raise ValueError(
-                f"the policy's actions are not finite at timestep {t}: its parameters have diverged; "
-                "try a smaller inner step size or trust region"
-            )
+        _require_finite(actions[:, t], t)
         seen, reward, terminated, truncated, info = env.step(actions[:, t].reshape(num_envs, -1).numpy())
         counts = running & ~np.asarray(info.get("diverged", False), np.bool_)  # a broken timestep is none
         mask[:, t] = torch.from_numpy(counts).reshape(num_tasks, episodes)
@@ -82,6 +78,7 @@ def rollout(
         if not running.any():
             break
 
+    _require_timesteps(mask, first_task)
     behaviour = DiagonalGaussian(*(torch.stack(fields, 1) for fields in zip(*distributions, strict=True)))
     log_probs = torch.zeros(shape).to(like)
     taken = len(distributions)
@@ -137,6 +134,21 @@ def _episodes_per_task(env: VectorEnv, num_tasks: int) -> int:
     if env.num_envs % num_tasks:
         raise ValueError(f"{env.num_envs} environments cannot be shared evenly by {num_tasks} tasks")
     return env.num_envs // num_tasks
+
+
+def _require_finite(actions: Tensor, timestep: int) -> None:
+    if not torch.isfinite(actions.sum()):  # the sum: faster, and nan or infinite if any of them is
+        raise ValueError(
+            f"the policy's actions are not finite at timestep {timestep}: its parameters have diverged; "
+            "try a smaller inner step size or trust region"
+        )
+
+
+def _require_timesteps(mask: Tensor, first_task: int) -> None:
+    lost = ~mask.flatten(1).any(1)
+    if lost.any():
+        task = first_task + int(lost.nonzero()[0])
+        raise ValueError(f"every simulation of task {task} broke down in its first timestep")
 
 
 def _stop_time(lengths: Tensor, finished_at: Tensor, budget: int) -> Tensor:

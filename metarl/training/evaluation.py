@@ -39,7 +39,7 @@ def held_out_scores(problem: Problem, theta: Params, config: Config) -> Metrics:
 def held_out_pictures(problem: Problem, theta: Params, config: Config) -> list[Film]:
     """The first held-out task, before and after adaptation."""
     rule = RULES[config.rule](config.evaluation_step_sizes)
-    return problem.pictures(theta, rule, max(1, config.inner_steps), held_out_tasks(problem, config)[0], config.seed)
+    return problem.pictures(theta, rule, max(1, config.inner_steps), held_out_tasks(problem, config), 0, config.seed)
 
 
 def summarize(values: NDArray[np.float64], seed: int) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Films side by side, with words on them: for videos and for TensorBoard."""
 
 import io
+import textwrap
 
 import imageio.v3 as iio
 import numpy as np
@@ -31,17 +32,20 @@ def side_by_side(films: list[Film], *, height: int) -> NDArray[np.uint8]:
     scaled = [_scaled(film.frames, height) for film in films]
     widths = [frames.shape[2] for frames in scaled]
     length = max(len(frames) for frames in scaled)
-    top, pictures = 3 * line + MARGIN, []
+    letters = max(8, int(sum(widths) / font.getlength("n")) - 2)
+    title = textwrap.wrap(films[0].title, letters)
+    top, pictures = (len(title) + 2) * line + MARGIN, []
     for f in range(length):
         canvas = Image.new("RGB", (_even(sum(widths)), _even(top + height)), "white")
         draw = ImageDraw.Draw(canvas)
-        draw.text((MARGIN, MARGIN), films[0].title, fill="black", font=font)
+        for i, words in enumerate(title):
+            draw.text((MARGIN, i * line + MARGIN), words, fill="black", font=font)
         for step, (film, frames) in enumerate(zip(films, scaled, strict=True)):
             left, i = sum(widths[:step]), min(f, len(frames) - 1)
             steps = "before adaptation" if step == 0 else f"after {step} gradient step{'s' if step > 1 else ''}"
-            draw.text((left + MARGIN, line + MARGIN), steps, fill="black", font=font)
+            draw.text((left + MARGIN, top - 2 * line), steps, fill="black", font=font)
             score = f"t {film.timesteps[i]}, return {film.returns[i]:.1f}"
-            draw.text((left + MARGIN, 2 * line + MARGIN), score, fill="black", font=font)
+            draw.text((left + MARGIN, top - line), score, fill="black", font=font)
             canvas.paste(Image.fromarray(frames[i]), (left, top))
         pictures.append(np.asarray(canvas))
     return np.stack(pictures)

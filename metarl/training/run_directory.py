@@ -82,7 +82,7 @@ def _require_same(stored: Config, config: Config, where: Path) -> None:
 
 def _provenance() -> dict[str, Any]:
     """Versions of what computes, and the commit of the source tree, if it is one."""
-    packages = ("metarl", "torch", "numpy", "scipy", "gymnasium")
+    packages = ("metarl", "torch", "numpy", "scipy", "gymnasium", "mujoco")
     git = shutil.which("git") and subprocess.run(
         ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"],
         capture_output=True,

@@ -7,7 +7,7 @@ import gymnasium
 import numpy as np
 import pytest
 from examples import line, pendulum
-from gymnasium.spaces import Discrete
+from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode
 
 import envs
@@ -90,6 +90,22 @@ def test_what_it_draws_and_what_it_lacks_for_that() -> None:
         LoopVectorEnv(lambda: Blind(render_mode="rgb_array")).render()
 
 
+def test_actions_stay_inside_bounds_that_are_not_round() -> None:
+    class Picky(pendulum.GravityPendulum):
+        def __init__(self) -> None:
+            super().__init__()
+            self.action_space = Box(np.float32(-0.1), np.float32(0.7), (1,))
+
+        def step(self, u: Any) -> Any:
+            assert self.action_space.contains(u)
+            return super().step(u)
+
+    env = LoopVectorEnv(Picky, 2)
+    env.reset(seed=0)
+    for action in (-1.0, 1.0, 0.3):
+        env.step(np.full((2, 1), action))
+
+
 def test_mistakes() -> None:
     with pytest.raises(ValueError, match="it has no method sample_tasks"):
         LoopVectorEnv(lambda: gymnasium.make("Pendulum-v1"))
@@ -108,6 +124,17 @@ def test_mistakes() -> None:
         _ = env.tasks
     with pytest.raises(ValueError, match=r"tasks must have shape \(3, 1\), one row per environment; got \(2, 1\)"):
         env.reset(options={"tasks": [[1.0], [2.0]]})
+    with pytest.raises(ValueError, match="call reset first"):
+        env.step(np.zeros((N, 1)))
+    with pytest.raises(ValueError, match="tasks must be finite; got"):
+        env.reset(options={"tasks": [[1.0], [np.nan], [2.0]]})
+
+    class Flat(pendulum.GravityPendulum):
+        def sample_tasks(self, rng: np.random.Generator, n: int) -> Any:
+            return rng.uniform(size=n)
+
+    with pytest.raises(ValueError, match=r"sample_tasks\(rng, 2\) must be \[2, k\]; got \(2,\)"):
+        LoopVectorEnv(Flat)
     env.reset(seed=0)
     with pytest.raises(ValueError, match="actions must be finite; environment 0"):
         env.step(np.full((N, 1), np.nan))

@@ -136,6 +136,13 @@ def test_reset_mask_resets_those_alone(environment_id: str) -> None:
     assert (rewards[~mask] == 0).all()
 
 
+def test_a_mask_that_selects_nothing_changes_nothing(environment_id: str) -> None:
+    env = batched(environment_id)
+    before, _ = env.reset(seed=1)
+    after, _ = env.reset(options={"reset_mask": np.zeros(N, bool)})
+    np.testing.assert_array_equal(after, before)
+
+
 def test_seeds_of_none_keep_task_and_generator(environment_id: str) -> None:
     env = batched(environment_id)
     env.reset(seed=1)

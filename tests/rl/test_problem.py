@@ -103,7 +103,7 @@ def test_evaluation_scores_every_step_on_rollouts_of_that_step() -> None:
     tasks = np.array([[0.5, 0.5], [-0.2, 0.1]])
     result = maml.evaluate(theta, sgd([0.1]), 2, tasks, seed=1)
     assert {name: scores.shape for name, scores in result.scores.items()} == {
-        "average_return": (3, 2), "achieved": (3, 2), "adaptation_env_steps": (3, 2),
+        "average_return": (3, 2), "achieved": (3, 2), "diverged": (3, 2), "adaptation_env_steps": (3, 2),
     }  # fmt: skip
     np.testing.assert_array_equal(result.scores["adaptation_env_steps"][0], 0)
     assert (result.scores["adaptation_env_steps"][2] > result.scores["adaptation_env_steps"][1]).all()

@@ -2,9 +2,11 @@ import dataclasses
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
 from experiments.presets import PRESETS
+from experiments.published import published_tasks
 from metarl.training.config import Config
 
 NAVIGATION = PRESETS["navigation"][1]
@@ -70,3 +72,40 @@ def test_unknown_and_missing_fields_are_named() -> None:
     without = {name: value for name, value in NAVIGATION.to_dict().items() if name != "environment"}
     with pytest.raises(ValueError, match="configuration field 'environment' is missing"):
         Config.from_dict(without)
+
+
+PUBLISHED = {  # environment, tasks, episodes, iterations, max_kl, test step sizes, test episodes; PAPER.md, section 2
+    "navigation-paper": ("Navigation2D", 20, 20, 100, 0.01, (0.5, 0.25), 40),
+    "cheetah-vel-paper": ("HalfCheetahVel", 40, 10, 475, 0.01, (0.1, 0.05), 20),
+    "cheetah-dir-paper": ("HalfCheetahDir", 40, 20, 100, 0.02, (0.1, 0.05), 20),
+    "ant-vel-paper": ("AntVel", 40, 20, 375, 0.01, (0.1, 0.05), 20),
+    "ant-dir-paper": ("AntDir", 40, 40, 575, 0.01, (0.1, 0.001), 40),
+    "ant-goal-paper": ("AntGoal", 40, 20, 500, 0.01, (0.1, 0.05), 20),
+}
+
+
+@pytest.mark.parametrize("name", sorted(name for name in PRESETS if name.endswith("-paper")))
+def test_the_published_runs(name: str) -> None:
+    config = PRESETS[name][1]
+    environment = config.environment.removeprefix("metarl/").removesuffix("-v0")
+    assert PUBLISHED[name] == (
+        environment, config.tasks, config.episodes, config.iterations, config.max_kl,
+        config.evaluation_step_sizes, config.evaluation_episodes,
+    )  # fmt: skip
+    assert (config.hidden_sizes, config.activation, config.initial_std) == ((100, 100), "relu", 1.0)
+    assert (config.discount, config.gae_lambda, config.inner_steps) == (0.99, 1.0, 1)
+    assert (config.curvature, config.curvature_fraction, config.evaluation_counting) == ("symmetric", 1.0, "timesteps")
+    if name != "navigation-paper":
+        assert config.environment_options == {"dynamics": "paper", "observation": "raw"}
+        assert (config.horizon, config.inner_step_size) == (200, 0.1)
+
+
+def test_published_test_tasks() -> None:
+    """Spot values of the authors' draws, and how many directions are backward."""
+    np.testing.assert_allclose(published_tasks("cheetah-vel")[:2, 0], [0.834044, 1.440649], atol=1e-6)
+    np.testing.assert_allclose(published_tasks("ant-vel")[:2, 0], [1.251066, 2.160973], atol=1e-6)
+    assert (published_tasks("cheetah-dir") < 0).sum() == (published_tasks("cheetah-vel") < 1).sum() == 22
+    first = np.random.RandomState(2).uniform(0, 3, 40)
+    np.testing.assert_array_equal(published_tasks("ant-dir")[:, 0], np.where(first < 1.5, -1, 1))
+    with pytest.raises(ValueError, match="no published test tasks for 'ant-goal'"):
+        published_tasks("ant-goal")
