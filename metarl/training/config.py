@@ -31,8 +31,8 @@ class Config:
 
     environment: str
     """Registered id of a task-parameterised Gymnasium environment; MODULE:ID imports the module that registers it."""
-    environment_options: dict[str, str]
-    """Options of the environment, each a flag of its own name."""
+    environment_options: dict[str, int | float | str]
+    """Options of the environment: those that a preset names are flags of their own names; others NAME VALUE ..."""
     horizon: int = 100
     """Timesteps per episode at most."""
     tasks: int = 40
