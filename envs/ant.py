@@ -41,11 +41,13 @@ action that led there; Ant-v5 reads them, and the torso's position from which it
 in the last substep, and reports none at reset. Ant-v5's own weights of the costs are others.
 """
 
+import functools
+
 import numpy as np
 
 from envs.family import Array, Mask, register
 from envs.goals import Direction, Position, Velocity
-from envs.locomotion import VELOCITY_SCALE, Locomotion, Robot, control_cost, straight
+from envs.locomotion import VELOCITY_SCALE, Locomotion, Robot, control_cost, joints, straight
 from envs.mujoco_physics import MjModel, Physics
 
 CONTROL, CONTACT, ALIVE = 0.005, 0.0005, 0.05  # weights of the reward's terms
@@ -62,8 +64,7 @@ def _contacts(physics: Physics, states: Array) -> Array:
 
 
 def _observe(physics: Physics, states: Array) -> Array:
-    qpos, qvel = physics.of(states, "qpos"), physics.of(states, "qvel")
-    return np.concatenate([qpos[:, 2:], qvel, _contacts(physics, states)[:, 6:]], axis=1)
+    return np.concatenate([joints(physics, states, first=2), _contacts(physics, states)[:, 6:]], axis=1)
 
 
 def _observe_paper(physics: Physics, states: Array) -> Array:
@@ -72,9 +73,7 @@ def _observe_paper(physics: Physics, states: Array) -> Array:
     return np.concatenate([qpos, qvel, _contacts(physics, states), rotation, centre], axis=1)
 
 
-def _observe_compact(physics: Physics, states: Array) -> Array:
-    qpos, qvel = physics.of(states, "qpos"), physics.of(states, "qvel")
-    return np.concatenate([qpos[:, 2:], VELOCITY_SCALE * qvel], axis=1)
+_observe_compact = functools.partial(joints, first=2, scale=VELOCITY_SCALE)  # without x and y
 
 
 def _costs_paper(physics: Physics, actions: Array, next_states: Array) -> dict[str, Array]:

@@ -26,26 +26,24 @@ Reward: the goal's term (locomotion.py) - 0.05 sum(a^2), a clipped to [-1, 1]. N
 The model is Gymnasium's half_cheetah.xml. Deviations: HalfCheetah-v5 itself weighs the control cost by 0.1.
 """
 
+import functools
+
 import numpy as np
 
 from envs.family import Array, Mask, register
 from envs.goals import Direction, Masses, Velocity
-from envs.locomotion import VELOCITY_SCALE, Locomotion, Robot, control_cost, straight
+from envs.locomotion import VELOCITY_SCALE, Locomotion, Robot, control_cost, joints, straight
 from envs.mujoco_physics import Physics
 
 BODIES = ("torso", "bthigh", "bshin", "bfoot", "fthigh", "fshin", "ffoot")
 
 
-def _observe(physics: Physics, states: Array) -> Array:
-    return np.concatenate([physics.of(states, "qpos")[:, 1:], physics.of(states, "qvel")], axis=1)
+_observe = functools.partial(joints, first=1)  # without x
+_observe_compact = functools.partial(joints, first=1, scale=VELOCITY_SCALE)
 
 
 def _observe_paper(physics: Physics, states: Array) -> Array:
     return np.concatenate([_observe(physics, states), physics.of(states, "subtree_com")], axis=1)
-
-
-def _observe_compact(physics: Physics, states: Array) -> Array:
-    return np.concatenate([physics.of(states, "qpos")[:, 1:], VELOCITY_SCALE * physics.of(states, "qvel")], axis=1)
 
 
 def _costs(physics: Physics, actions: Array, next_states: Array) -> dict[str, Array]:

@@ -196,6 +196,11 @@ class Locomotion(TaskFamily):
         return Motion(velocity, (x - states[:, -1]) / elapsed, position)
 
 
+def joints(physics: Physics, states: Array, *, first: int, scale: float = 1.0) -> Array:
+    """Positions from qpos[first] on, and all velocities times a scale, [n, nq - first + nv]."""
+    return np.concatenate([physics.of(states, "qpos")[:, first:], scale * physics.of(states, "qvel")], axis=1)
+
+
 def straight(model: MjModel) -> Array:
     """The pose of the model's file, [nq]."""
     return model.qpos0
