@@ -1,0 +1,130 @@
+"""Hessian-vector products: how right they are, what they cost, and what the outer steps made of them gain."""
+
+import dataclasses
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from experiments.assemble import make_outer, make_problem
+from experiments.benchmarks.report import relative_cost, seconds, table
+from experiments.presets import PRESETS
+from metarl.engine.objective import MetaObjective
+from metarl.engine.params import Params, ravel
+from metarl.engine.trust_region import CURVATURES, Matvec, conjugate_gradient
+from metarl.training.checkpoint import load
+from metarl.training.config import Config
+
+DAMPING = 1e-5  # of the conjugate gradient, as in the presets
+EPSILONS = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+ITERATE = Path(__file__).parents[1] / "results" / "cheetah-dir-paper" / "gauss-newton-seed1" / "checkpoint.pt"
+
+
+def hvp(console: Console, *, quick: bool) -> list[dict[str, Any]]:
+    """Every kind of product x epsilon x nonlinearity, on navigation-paper with 10 tasks, after 6 meta-iterations.
+
+    Relative errors |H v - exact| / |exact| along the gradient, the exact trust-region step, and a random direction;
+    `gain`: the share of the exact step's improvement per unit of KL that the step made of these products reaches;
+    `cost`: seconds of a product over seconds of a meta-gradient.
+    """
+    rows = []
+    for activation in ("tanh", "relu"):
+        config = dataclasses.replace(PRESETS["navigation-paper"][1], tasks=10, activation=activation)
+        config = dataclasses.replace(config, tasks=2, episodes=3, horizon=10) if quick else config
+        single, exact = _objectives(config, iterations=1 if quick else 6)
+        gradient = ravel(exact.loss_and_gradient(exact.theta_old)[1])
+        reference = exact.curvature(exact.theta_old, "exact")
+        best = conjugate_gradient(reference, gradient, damping=DAMPING).x
+        noise = torch.randn(len(best), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        directions = {"gradient": gradient, "step": best, "random": noise}
+        products = {name: reference(v) for name, v in directions.items()}
+        for kind in CURVATURES:
+            for epsilon in EPSILONS if kind in ("symmetric", "forward") else (None,):
+                options = {} if epsilon is None else {"epsilon": epsilon}
+                matvec = single.curvature(single.theta_old, kind, **options)
+                errors = {
+                    f"error_{name}": ((matvec(v) - products[name]).norm() / products[name].norm()).item()
+                    for name, v in directions.items()
+                }
+                step = conjugate_gradient(matvec, gradient, damping=DAMPING).x
+                gain = _improvement(step, gradient, reference) / _improvement(best, gradient, reference)
+                cost = relative_cost(
+                    lambda matvec=matvec, v=noise: matvec(v),
+                    lambda objective=single: objective.loss_and_gradient(objective.theta_old),
+                    repeats=1 if quick else 5,
+                )
+                row = {"activation": activation, "kind": kind, "epsilon": epsilon, **errors, "gain": gain, "cost": cost}
+                rows.append(row)
+    console.print(table("Hessian-vector products in float32", rows))
+    return rows
+
+
+def _objectives(config: Config, *, iterations: int) -> tuple[MetaObjective, MetaObjective]:
+    """The objective after some meta-iterations, in float32 and, with the very same data, in float64."""
+    problem = make_problem(config)
+    outer = make_outer(dataclasses.replace(config, curvature="gauss_newton"))
+    theta = problem.initial_parameters(config.seed)
+    for iteration in range(iterations):
+        theta, _, _ = outer.step(theta, {}, problem.collect(theta, iteration)[0])
+    single, _ = problem.collect(theta, iterations)
+
+    def double(tree: Any) -> Any:
+        return tree_map(torch.Tensor.double, tree)
+
+    theta64: Params = double(theta)
+    support, query = double(single.support), double(single.query)
+    return single, MetaObjective(theta64, single.rule, single.functions, support, query, num_tasks=single.num_tasks)
+
+
+def _improvement(step: Tensor, gradient: Tensor, matvec: Matvec) -> float:
+    """First-order improvement of a step scaled to unit KL: g^T s / sqrt(s^T H s)."""
+    return (gradient.dot(step) / step.dot(matvec(step)).sqrt()).item()
+
+
+def step(console: Console, *, quick: bool) -> list[dict[str, Any]]:
+    """Outer steps of cheetah-dir-paper from the iterate that lies in experiments/results/, by how they are made.
+
+    Improvement of the surrogate per square root of KL (the two measures of a step whose ratio its length does not
+    change), means over 5 batches of data: `same`, on the data that the step was made of; `fresh`, on each of the other
+    batches, with `fresh_error` the standard error over steps. `cost`: seconds, in those of a meta-gradient.
+    """
+    config = PRESETS["cheetah-dir-paper"][1]
+    config = dataclasses.replace(config, tasks=2, episodes=2, horizon=10) if quick else config
+    problem, theta = make_problem(config), load(ITERATE).theta
+    batches = [problem.collect(theta, 1000 + batch)[0] for batch in range(2 if quick else 5)]
+    before = [batch.loss_and_divergence(theta)[0] for batch in batches]
+    rows = []
+    for kind, fraction, iterations in (
+        ("symmetric", 1.0, 10),  # the preset's
+        ("symmetric", 0.2, 10),
+        ("gauss_newton", 1.0, 10),
+        ("gauss_newton", 0.2, 10),
+        ("gauss_newton", 0.2, 20),
+    ):
+        changes = {"curvature": kind, "curvature_fraction": fraction, "cg_iterations": iterations}
+        outer = make_outer(dataclasses.replace(config, **changes))
+        same, fresh, cost = [], [], []
+        for made_of, objective in enumerate(batches):
+            gradient_seconds = seconds(lambda objective=objective: objective.loss_and_gradient(theta))
+            start = time.perf_counter()
+            moved, _, _ = outer.step(theta, {}, objective)
+            cost.append((time.perf_counter() - start) / gradient_seconds)
+            gains = [_gain(batch, moved, loss) for batch, loss in zip(batches, before, strict=True)]
+            same.append(gains.pop(made_of))
+            fresh.append(statistics.mean(gains))
+        means = {name: statistics.mean(values) for name, values in (("same", same), ("fresh", fresh))}
+        error = {"fresh_error": statistics.stdev(fresh) / len(fresh) ** 0.5, "cost": statistics.median(cost)}
+        rows.append(changes | means | error)
+    console.print(table("outer steps: improvement per square root of KL", rows))
+    return rows
+
+
+def _gain(objective: MetaObjective, theta: Params, loss_before: float) -> float:
+    """Improvement over the square root of the divergence, on an objective's data."""
+    loss, divergence = objective.loss_and_divergence(theta)
+    return (loss_before - loss) / divergence**0.5 if divergence > 0 else 0.0

@@ -1,0 +1,152 @@
+"""Environment steps per second of the sampler, beside references of the same minutes."""
+
+import functools
+import itertools
+import os
+import statistics
+import time
+from typing import Any, cast
+
+import gymnasium
+import mujoco
+import mujoco.rollout
+import numpy as np
+import torch
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv, VectorWrapper
+from numpy.typing import NDArray
+from rich.console import Console
+
+from envs.batched import TaskVectorEnv
+from envs.locomotion import Locomotion
+from envs.mujoco_physics import compile_model
+from experiments.benchmarks.report import seconds, table
+from metarl.engine.model import Model
+from metarl.engine.params import Params, stack
+from metarl.randomness import Purpose
+from metarl.rl.policies import gaussian_mlp
+from metarl.rl.sampler import rollout
+
+ROBOTS = {"half-cheetah": "HalfCheetah", "ant": "Ant"}  # as their ids begin, ours and Gymnasium's
+EPISODES, HORIZON = 20, 200
+VECTORS = {"sync": SyncVectorEnv, "async": AsyncVectorEnv}
+NUM_ENVS = (1, 2, 4, 8, 16)
+
+
+def sampler(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]:
+    """Environment steps per second of the real sampler with a real policy, three rounds of everything in turn.
+
+    `share`: each robot and kind of dynamics, 800 environments (40 tasks x 20), 200 timesteps: `closed_loop` is
+    `rl.sampler.rollout` with the paper's policy; `open_loop` one `mujoco.rollout` call over the whole horizon, with the
+    same model, batch, threads and actions, nothing read but the states. Both the best of three; `share` is their
+    ratio, `median_share` the median of the rounds' own ratios.
+    `gymnasium`: its own v5 environment in its vector environments under given random actions, by number of
+    environments, the best of three; `ratio`: the closed loop over it, the median of the rounds' own ratios.
+    `growth`: the closed loop by number of environments and threads, the best of three.
+    """
+    tasks, horizon, repeats = (2, 5, 1) if quick else (40, HORIZON, 3)
+    counts = NUM_ENVS[:2] if quick else NUM_ENVS
+    share, vectors, growth = [], [], []
+    threads = len(os.sched_getaffinity(0))
+    for robot, name in ROBOTS.items():
+        for dynamics in ("gymnasium", "paper"):
+            loops = _Loops(f"metarl/{name}Dir-v0", dynamics, tasks, horizon)
+            others = _vectors(name, counts) if dynamics == "gymnasium" else {}
+            rounds = []
+            for repeat in range(repeats):
+                closed, opened = loops.closed(repeat), loops.opened()
+                rounds.append((closed, opened, {key: _steps_per_s(env, quick) for key, env in others.items()}))
+            closed, opened = (max(one[i] for one in rounds) for i in (0, 1))
+            row = {"robot": robot, "dynamics": dynamics, "threads": threads, "open_loop": opened, "closed_loop": closed}
+            shares = {"share": closed / opened, "median_share": statistics.median(c / o for c, o, _ in rounds)}
+            share.append(row | shares)
+            for (kind, n), env in others.items():
+                rates = [each[kind, n] for _, _, each in rounds]
+                ratio = statistics.median(one[0] / rate for one, rate in zip(rounds, rates, strict=True))
+                row = {"robot": robot, "kind": kind, "num_envs": n, "steps_per_s": max(rates), "ratio": ratio}
+                vectors.append(row)
+                env.close()
+        for used, n in itertools.product(sorted({1, threads}), (1, 10) if quick else (1, 10, 100, 800, 3000, 10000)):
+            rate = _growth_rate(f"metarl/{name}Dir-v0", n, used, repeats)
+            growth.append({"robot": robot, "threads": used, "num_envs": n, "steps_per_s": rate})
+    titles = {"share": share, "gymnasium": vectors, "growth": growth}
+    for title, rows in titles.items():
+        console.print(table(title, rows))
+    return titles
+
+
+class _Loops:
+    """The closed and the open loop over the same episodes, in environment steps per second."""
+
+    def __init__(self, environment: str, dynamics: str, tasks: int, horizon: int) -> None:
+        self.env = TaskVectorEnv(environment, tasks * EPISODES, dynamics=dynamics, horizon=horizon)
+        self.watched, self.horizon = _Starts(self.env), horizon
+        self.policy, self.params, self.rows = _policy(self.env, tasks)
+        self.physics = cast(Locomotion, self.env.family).physics
+        self.plain = compile_model(self.physics.xml, timestep=self.physics.model.opt.timestep)
+
+    def closed(self, repeat: int) -> float:
+        """The real sampler with a real policy."""
+        key, start = (repeat, Purpose.TRAINING_ROLLOUTS, 0, 0), time.perf_counter()
+        self.taken = rollout(self.watched, self.policy, self.params, self.rows, horizon=self.horizon, key=key)
+        return self.taken.num_steps.sum().item() / (time.perf_counter() - start)
+
+    def opened(self) -> float:
+        """Physics alone: the very same episodes, but that those which ended early go on."""
+        begun, physics = self.watched.begun, self.physics
+        states = np.concatenate([physics.of(begun, name) for name in ("time", "qpos", "qvel")], axis=1)
+        actions = self.taken.actions.movedim(1, 2).flatten(0, 1).double().numpy().clip(-1, 1)  # [n, T, A]
+        control = np.repeat(actions, physics.frame_skip, axis=1)
+        threads = [mujoco.MjData(self.plain) for _ in os.sched_getaffinity(0)]  # pyright: ignore[reportAttributeAccessIssue]
+        with mujoco.rollout.Rollout(nthread=len(threads)) as pool:
+            return len(states) * self.horizon / seconds(lambda: pool.rollout(self.plain, threads, states, control))
+
+
+class _Starts(VectorWrapper):
+    """Remembers the states in which episodes began."""
+
+    def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:
+        result = self.env.reset(**arguments)
+        self.begun = cast(TaskVectorEnv, self.env).states
+        return result
+
+
+def _growth_rate(environment: str, num_envs: int, threads: int, repeats: int) -> float:
+    """Environment steps per second of the closed loop, the best of some; one task for every 20 environments."""
+    tasks, horizon = max(1, num_envs // EPISODES), 10
+    env = TaskVectorEnv(environment, num_envs, threads=threads, horizon=horizon)
+    policy, params, rows = _policy(env, tasks)
+
+    def steps_per_s(repeat: int) -> float:
+        start = time.perf_counter()
+        taken = rollout(env, policy, params, rows, horizon=horizon, key=(repeat, Purpose.TRAINING_ROLLOUTS, 0, 0))
+        return taken.num_steps.sum().item() / (time.perf_counter() - start)
+
+    return max(steps_per_s(repeat) for repeat in range(repeats + 1))  # the first also allocates
+
+
+def _policy(env: TaskVectorEnv, tasks: int) -> tuple[Model, Params, NDArray[np.float64]]:
+    """The paper's policy for an environment, its parameters for every task, and the tasks."""
+    sizes = [cast(tuple[int], space.shape)[0] for space in (env.single_observation_space, env.single_action_space)]
+    policy = gaussian_mlp(*sizes)
+    rows = env.sample_tasks(np.random.default_rng(0), tasks)
+    return policy, stack(policy.init(torch.Generator().manual_seed(0)), tasks), rows
+
+
+def _vectors(name: str, counts: tuple[int, ...]) -> dict[tuple[str, int], VectorEnv]:
+    """Gymnasium's v5 environment of a robot in its vector environments, by kind and number of environments."""
+    made = {}
+    for (kind, vector), n in itertools.product(VECTORS.items(), counts):
+        made[kind, n] = vector([functools.partial(gymnasium.make, f"{name}-v5")] * n)
+        made[kind, n].reset(seed=0)
+    return made
+
+
+def _steps_per_s(env: VectorEnv, quick: bool) -> float:
+    """Environment steps per second of a Gymnasium vector environment, for two seconds."""
+    actions = np.random.default_rng(0).uniform(-1, 1, (50, *cast(tuple[int, ...], env.action_space.shape)))
+    steps, start = 0, time.perf_counter()
+    while time.perf_counter() - start < (0.0 if quick else 2.0) or not steps:
+        for action in actions:
+            env.step(action)
+        steps += len(actions) * env.num_envs
+    return steps / (time.perf_counter() - start)

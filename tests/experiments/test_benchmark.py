@@ -1,0 +1,48 @@
+"""The benchmarks at toy size: that they run, and that what does not depend on size or speed is right."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+
+from experiments import benchmark
+from experiments.benchmarks.report import relative_cost
+
+
+@pytest.fixture(scope="module")
+def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    output = tmp_path_factory.mktemp("benchmark") / "new" / "figures.json"
+    benchmark.command(["--quick", "--output", str(output)])
+    return json.loads(output.read_text())
+
+
+def test_every_figure_is_finite(document: dict[str, Any]) -> None:
+    assert set(benchmark.BENCHMARKS) <= set(document)
+    assert document["quick"]
+    tables = [document["hvp"], document["step"], *document["sampler"].values()]
+    figures = [value for rows in tables for row in rows for value in row.values() if isinstance(value, float)]
+    assert len(figures) > 100
+    assert all(math.isfinite(value) for value in figures)
+
+
+def test_products_that_must_be_exact_are(document: dict[str, Any]) -> None:
+    kinds = [row for row in document["hvp"] if row["kind"] in ("gauss_newton", "exact")]
+    assert len(kinds) == 4
+    assert all(row[f"error_{name}"] < 1e-4 for row in kinds for name in ("gradient", "step", "random"))
+
+
+def test_rates_are_of_everything(document: dict[str, Any]) -> None:
+    rates = document["sampler"]
+    assert {(row["robot"], row["dynamics"]) for row in rates["share"]} == {
+        (robot, dynamics) for robot in ("half-cheetah", "ant") for dynamics in ("gymnasium", "paper")
+    }
+    assert all(row["share"] == row["closed_loop"] / row["open_loop"] for row in rates["share"])
+    assert {row["kind"] for row in rates["gymnasium"]} == {"sync", "async"}
+    assert min(row["steps_per_s"] for name in ("gymnasium", "growth") for row in rates[name]) > 0
+
+
+def test_relative_cost_is_a_ratio_of_calls() -> None:
+    calls: list[str] = []
+    assert relative_cost(lambda: calls.append("call"), lambda: calls.append("reference"), repeats=3) > 0
+    assert calls == ["reference", "call"] * 4
