@@ -2,100 +2,16 @@
 
 import csv
 import dataclasses
-import importlib
-import io
 import json
 import math
-import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
-from typing import NamedTuple
 
-import imageio.v3 as iio
-import imageio_ffmpeg
-import numpy as np
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from scripts import ROOT, TOY, in_a_process, refused, run
 
 from experiments.presets import PRESETS
 from metarl.training.config import Config
-
-ROOT = Path(__file__).parent.parent.parent
-TOY = [
-    "--iterations",
-    "2",
-    "--tasks",
-    "2",
-    "--episodes",
-    "3",
-    "--horizon",
-    "6",
-    "--hidden-sizes",
-    "8",
-    "--cg-iterations",
-    "2",
-    "--evaluation-tasks",
-    "3",
-    "--evaluation-episodes",
-    "2",
-    "--evaluation-steps",
-    "2",
-]
-
-
-class Result(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def in_a_process(script: str, *arguments: str | Path) -> Result:
-    command = [sys.executable, str(ROOT / "experiments" / f"{script}.py"), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    return Result(done.returncode, done.stdout, done.stderr)
-
-
-def run(script: str, *arguments: str | Path) -> Result:
-    """The script's `command`, in this process: a start costs seconds."""
-    with pytest.MonkeyPatch.context() as patch, io.StringIO() as out, io.StringIO() as err:
-        patch.setattr(sys, "stdout", out)
-        patch.setattr(sys, "stderr", err)
-        code = 0
-        try:
-            importlib.import_module(f"experiments.{script}").command([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return Result(code, out.getvalue(), err.getvalue())
-
-
-def refused(result: Result, *words: str) -> None:
-    """Exit status 2, one line that starts with `error:` and names what is wrong, no stack trace."""
-    assert result.returncode == 2, result.stderr
-    lines = result.stderr.strip().splitlines()
-    assert lines[-1].startswith("error: ")
-    assert "Traceback" not in result.stderr
-    for word in words:
-        assert word in lines[-1], lines[-1]
-    assert sum(line.startswith("error: ") for line in lines) == 1
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run_dir = tmp_path_factory.mktemp("runs") / "maml"
-    result = run("train", "navigation", *TOY, "--run-dir", run_dir)
-    assert result.returncode == 0, result.stderr
-    assert f"tensorboard --logdir {run_dir}" in result.stderr
-    return run_dir
-
-
-@pytest.fixture(scope="module")
-def evaluated(trained: Path) -> Path:
-    result = run("evaluate", trained)
-    assert result.returncode == 0, result.stderr
-    assert "95 % interval" in result.stdout
-    return trained
 
 
 def test_a_run_leaves_what_it_promises(evaluated: Path) -> None:
@@ -297,52 +213,7 @@ def test_a_custom_environment_must_be_named_and_found(tmp_path: Path) -> None:
     refused(run("train", "custom", "--environment", "Pendulum-v1", "--run-dir", tmp_path / "c"), "sample_tasks")
 
 
-def frames_of(video: Path, width: int) -> np.ndarray:
-    """[F, height, width, 3]; of an mp4 by ffmpeg itself, for imageio's reader leaves its pipes open."""
-    if video.suffix == ".gif":
-        return iio.imread(video)
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(video), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
-    raw = subprocess.run(command, capture_output=True, check=True, timeout=60)
-    height = int(re.findall(rf"{width}x(\d+)", raw.stderr.decode())[0])
-    return np.frombuffer(raw.stdout, np.uint8).reshape(-1, height, width, 3)
-
-
-@pytest.mark.parametrize("suffix", [".gif", ".mp4"])
-def test_render_films_each_step(trained: Path, tmp_path: Path, suffix: str) -> None:
-    video = tmp_path / f"film{suffix}"
-    result = run("render", trained, "--output", video, "--gradient-steps", "2", "--height", "64", "--task-index", "1")
-    assert result.returncode == 0, result.stderr
-    assert "after 2 gradient steps" in result.stdout
-    frames = frames_of(video, 3 * 64)
-    assert frames.shape[0] == 7  # the start and 6 timesteps
-    assert frames.shape[2] == 3 * 64
-    assert frames.shape[1] > 64
-    assert frames.std() > 0
-
-
-@pytest.mark.render
-def test_render_films_robots(tmp_path: Path) -> None:
-    """The paper's dynamics have 100 timesteps a second: every fourth is drawn, and the last."""
-    run("train", "cheetah-dir-paper", *TOY, "--run-dir", tmp_path / "run")
-    result = run("render", tmp_path / "run", "--output", tmp_path / "film.mp4", "--height", "64")
-    assert result.returncode == 0, result.stderr
-    assert "3 frames at 25 per second" in result.stdout
-
-
-def test_render_says_what_is_wrong(trained: Path, tmp_path: Path) -> None:
-    video = tmp_path / "film.gif"
-    refused(run("render", trained, "--output", tmp_path / "film.avi"), "must end in .mp4 or .gif; got")
-    refused(run("render", trained, "--output", video, "--task-index", "9"), "--task-index must be in 0 .. 2; got 9")
-    refused(run("render", trained, "--output", video, "--gradient-steps", "-1"), "must be at least 0; got -1")
-    refused(run("render", trained, "--output", video, "--height", "2"), "at least 16 pixels high; got 2")
-    refused(run("render", tmp_path / "nothing", "--output", video), "holds no run")
-    assert not video.exists()
-
-
-def test_pictures_go_to_tensorboard(tmp_path: Path) -> None:
-    assert run("train", "navigation", *TOY, "--render-every", "1", "--run-dir", tmp_path / "run").returncode == 0
-    events = EventAccumulator(str(tmp_path / "run"), size_guidance={"images": 0}).Reload()
-    images = events.Images("adaptation")
-    assert [image.step for image in images] == [0, 1]
-    assert len(iio.imread(images[0].encoded_image_string)) == 7
-    assert (images[0].width, images[0].height) == iio.imread(images[0].encoded_image_string).shape[2:0:-1]
+def test_an_opengl_backend_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MuJoCo loads it when it is imported, before a script could catch anything."""
+    monkeypatch.setenv("MUJOCO_GL", "vulkan")
+    refused(in_a_process("train", "navigation"), "MUJOCO_GL=vulkan", "unset it, or set glfw")
