@@ -15,21 +15,29 @@ import tyro
 from rich.console import Console
 
 from experiments.benchmarks.curvature import hvp, step
+from experiments.benchmarks.iteration import iteration
 from experiments.benchmarks.sampling import sampler
 from experiments.command_line import run
 from metarl.training.checkpoint import write_atomically
 
-BENCHMARKS: dict[str, Callable[..., Any]] = {"hvp": hvp, "step": step, "sampler": sampler}
+Name = Literal["hvp", "step", "sampler", "iteration"]
+BENCHMARKS: dict[Name, Callable[..., Any]] = {"hvp": hvp, "step": step, "sampler": sampler, "iteration": iteration}
 
 
 @dataclass(frozen=True)
 class Arguments:
     """What to measure."""
 
-    names: tyro.conf.Positional[tuple[Literal["hvp", "step", "sampler"], ...]] = ("hvp", "step", "sampler")
+    names: tyro.conf.Positional[tuple[Literal["hvp", "step", "sampler", "iteration"], ...]] = (
+        "hvp",
+        "step",
+        "sampler",
+        "iteration",
+    )
     """hvp: accuracy of Hessian-vector products in float32 against exact ones in float64, and their cost. step: what
     outer steps made of them gain on their own data and on fresh data. sampler: environment steps per second against
-    open-loop physics and against Gymnasium's vector environments. A few minutes each; sampler 20."""
+    open-loop physics and against Gymnasium's vector environments. iteration: where the seconds of a meta-iteration go,
+    against open-loop physics and against a straightforward implementation. A few minutes each; sampler 20."""
     output: Path = Path("benchmark.json")
     """Where the figures go."""
     quick: bool = False

@@ -49,7 +49,7 @@ def sampler(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]
     threads = len(os.sched_getaffinity(0))
     for robot, name in ROBOTS.items():
         for dynamics in ("gymnasium", "paper"):
-            loops = _Loops(f"metarl/{name}Dir-v0", dynamics, tasks, horizon)
+            loops = Loops(f"metarl/{name}Dir-v0", dynamics, tasks, horizon)
             others = _vectors(name, counts) if dynamics == "gymnasium" else {}
             rounds = []
             for repeat in range(repeats):
@@ -74,7 +74,7 @@ def sampler(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]
     return titles
 
 
-class _Loops:
+class Loops:
     """The closed and the open loop over the same episodes, in environment steps per second."""
 
     def __init__(self, environment: str, dynamics: str, tasks: int, horizon: int) -> None:

@@ -1,5 +1,6 @@
 """The benchmarks at toy size: that they run, and that what does not depend on size or speed is right."""
 
+import dataclasses
 import json
 import math
 from typing import Any
@@ -7,7 +8,12 @@ from typing import Any
 import pytest
 
 from experiments import benchmark
+from experiments.assemble import make_env, make_outer, make_problem
+from experiments.benchmarks import straightforward
 from experiments.benchmarks.report import relative_cost
+from experiments.presets import PRESETS
+from metarl.engine.params import ravel
+from metarl.randomness import Purpose
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +26,7 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_every_figure_is_finite(document: dict[str, Any]) -> None:
     assert set(benchmark.BENCHMARKS) <= set(document)
     assert document["quick"]
-    tables = [document["hvp"], document["step"], *document["sampler"].values()]
+    tables = [document["hvp"], document["step"], *document["sampler"].values(), document["iteration"]]
     figures = [value for rows in tables for row in rows for value in row.values() if isinstance(value, float)]
     assert len(figures) > 100
     assert all(math.isfinite(value) for value in figures)
@@ -46,3 +52,18 @@ def test_relative_cost_is_a_ratio_of_calls() -> None:
     calls: list[str] = []
     assert relative_cost(lambda: calls.append("call"), lambda: calls.append("reference"), repeats=3) > 0
     assert calls == ["reference", "call"] * 4
+
+
+def test_the_straightforward_implementation_takes_the_same_step() -> None:
+    """Else its time says nothing: the same rollouts, and TRPO with exact products on all data."""
+    sizes = {"tasks": 3, "episodes": 4, "horizon": 10, "hidden_sizes": (8,), "activation": "tanh"}
+    config = dataclasses.replace(PRESETS["navigation"][1], **sizes, curvature="exact", curvature_fraction=1.0)
+    problem = make_problem(config)
+    theta = problem.initial_parameters(1)
+    ours, _, info = make_outer(config).step(theta, {}, problem.collect(theta, 7)[0])
+    assert info["accepted"]
+    rows = problem.sample_tasks(config.seed, Purpose.TRAINING_TASKS, 7, count=3)
+    tasks = straightforward.collect(config, make_env(config, 4), problem.policy, theta, rows, 7)
+    theirs = straightforward.outer_step(config, problem.policy, theta, tasks)
+    step, other = ravel(ours) - ravel(theta), ravel(theirs) - ravel(theta)
+    assert (step - other).norm() < 1e-2 * step.norm()

@@ -1,0 +1,103 @@
+"""A whole meta-iteration: where its seconds go, beside open-loop physics or a straightforward implementation."""
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from experiments.assemble import make_env, make_outer, make_problem
+from experiments.benchmarks import straightforward
+from experiments.benchmarks.report import table
+from experiments.benchmarks.sampling import Loops
+from experiments.presets import PRESETS
+from metarl.engine.objective import MetaObjective
+from metarl.engine.params import Params
+from metarl.engine.trust_region import Matvec
+from metarl.randomness import Purpose
+from metarl.training.config import Config
+
+SETTINGS = {"horizon": 100, "hidden_sizes": (64, 64), "activation": "tanh"}  # at which others were timed
+Reference = Callable[[Params, int], dict[str, float]]  # theta, iteration -> seconds: `wall`, and what else it reports
+
+
+def iteration(console: Console, *, quick: bool) -> list[dict[str, Any]]:
+    """Seconds of a meta-iteration of plain `cheetah-dir` (40 x 20) and `navigation` (20 x 20), medians over 5.
+
+    `sample`, `adapt`, `gradient`, `curvature` (all products), `search` (the line search), `total`. Beside it, in turn,
+    half-cheetah: as many environment steps of open-loop physics; navigation: the same iteration as one writes it
+    first (straightforward.py). `ratio`: the median of total over reference, for each iteration.
+    """
+    rows = []
+    for preset, tasks, make_reference in (("cheetah-dir", 40, _open_loop), ("navigation", 20, _straightforward)):
+        config = dataclasses.replace(PRESETS[preset][1], tasks=tasks, episodes=20, **SETTINGS)
+        config = dataclasses.replace(config, tasks=2, episodes=20, horizon=5) if quick else config
+        problem, outer, reference = make_problem(config), make_outer(config), make_reference(config)
+        theta, laps, others = problem.initial_parameters(config.seed), [], []
+        for index in range(2 if quick else 6):
+            others.append(reference(theta, index))
+            start = time.perf_counter()
+            objective, metrics = problem.collect(theta, index)
+            timed = _Timed(objective)
+            theta, _, _ = outer.step(theta, {}, timed)
+            total = time.perf_counter() - start
+            laps.append(
+                {"sample": metrics["time/sample"], "adapt": metrics["time/adapt"], **timed.laps, "total": total}
+            )
+        laps, others = laps[1:], others[1:]  # the first also allocates
+        medians = {name: statistics.median(lap[name] for lap in laps) for name in laps[0]}
+        beside = {f"reference_{name}": statistics.median(one[name] for one in others) for name in others[0]}
+        ratio = statistics.median(lap["total"] / one["wall"] for lap, one in zip(laps, others, strict=True))
+        rows.append({"preset": preset, **medians, **beside, "ratio": ratio})
+    for row in rows:
+        console.print(table("a meta-iteration, seconds", [row]))
+    return rows
+
+
+class _Timed(MetaObjective):
+    """An objective that keeps count of the seconds spent in it."""
+
+    def __init__(self, objective: MetaObjective) -> None:
+        self.__dict__ = dict(objective.__dict__)
+        self.laps = {"gradient": 0.0, "curvature": 0.0, "search": 0.0}
+
+    def loss_and_gradient(self, theta: Params) -> tuple[float, Params]:
+        return self._lap("gradient", lambda: super(_Timed, self).loss_and_gradient(theta))
+
+    def loss_and_divergence(self, theta: Params) -> tuple[float, float]:
+        return self._lap("search", lambda: super(_Timed, self).loss_and_divergence(theta))
+
+    def curvature(self, theta: Params, kind: str, fraction: float = 1.0, **options: float) -> Matvec:
+        matvec = self._lap("curvature", lambda: super(_Timed, self).curvature(theta, kind, fraction, **options))
+        return lambda v: self._lap("curvature", lambda: matvec(v))
+
+    def _lap(self, name: str, call: Callable[[], Any]) -> Any:
+        start = time.perf_counter()
+        result = call()
+        self.laps[name] += time.perf_counter() - start
+        return result
+
+
+def _open_loop(config: Config) -> Reference:
+    """Physics alone, for the environment steps before and after adaptation."""
+    loops = Loops(config.environment, "gymnasium", config.tasks, config.horizon)
+    loops.closed(0)  # where its episodes and actions come from
+    steps = 2 * config.tasks * config.episodes * config.horizon
+    return lambda theta, index: {"wall": steps / loops.opened()}
+
+
+def _straightforward(config: Config) -> Reference:
+    problem = make_problem(config)
+    env = make_env(config, config.episodes)
+
+    def run(theta: Params, index: int) -> dict[str, float]:
+        wall, cpu = time.perf_counter(), time.process_time()
+        rows = problem.sample_tasks(config.seed, Purpose.TRAINING_TASKS, index, count=config.tasks)
+        tasks = straightforward.collect(config, env, problem.policy, theta, np.asarray(rows), index)
+        straightforward.outer_step(config, problem.policy, theta, tasks)
+        return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+
+    return run

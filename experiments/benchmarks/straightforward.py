@@ -1,0 +1,107 @@
+"""MAML with TRPO as one writes it first: a Python loop over tasks, double backward, products from a kept graph.
+
+The reference of the `iteration` benchmark. It takes sampler, advantages, losses and conjugate gradient from metarl,
+one task at a time, and makes adaptation, gradient, products and line search anew with torch.autograd.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metarl.engine.model import Model
+from metarl.engine.params import Params
+from metarl.engine.trust_region import backtracking_line_search, conjugate_gradient
+from metarl.randomness import Purpose
+from metarl.rl.advantages import policy_batch
+from metarl.rl.episodes import PolicyBatch
+from metarl.rl.losses import likelihood_ratio, mean_kl, policy_gradient
+from metarl.rl.policies import DiagonalGaussian
+from metarl.rl.sampler import rollout
+from metarl.training.config import Config
+
+
+class Task(NamedTuple):
+    """What one task's rollouts leave."""
+
+    support: PolicyBatch  # [T, E, ...]
+    query: PolicyBatch
+    old: DiagonalGaussian  # of the adapted policy on the query
+
+
+def collect(
+    config: Config, env: VectorEnv, policy: Model, theta: Params, rows: NDArray[np.float64], key: int
+) -> list[Task]:
+    """Every task in turn: roll out, adapt, roll out. `env` has one task's episodes."""
+    return [_collect(config, env, policy, theta, rows[i : i + 1], (key, i)) for i in range(len(rows))]
+
+
+def _collect(
+    config: Config, env: VectorEnv, policy: Model, theta: Params, row: NDArray[np.float64], key: tuple[int, int]
+) -> Task:
+    def sample(params: Params, step: int) -> PolicyBatch:
+        stacked = {name: leaf.detach()[None] for name, leaf in params.items()}
+        keys = (config.seed, Purpose.TRAINING_ROLLOUTS, key[0], step)
+        episodes = rollout(env, policy, stacked, row, horizon=config.horizon, key=keys, first_task=key[1])
+        batch = policy_batch(episodes, discount=config.discount, gae_lambda=config.gae_lambda)
+        return PolicyBatch(*(field[0] for field in batch))
+
+    support = sample(theta, 0)
+    adapted = _adapt(config, policy, _leaves(theta), support)
+    query = sample(adapted, 1)
+    old = policy.apply(adapted, query.observations)
+    return Task(support, query, DiagonalGaussian(*(field.detach() for field in old)))
+
+
+def outer_step(config: Config, policy: Model, theta: Params, tasks: list[Task]) -> Params:
+    """One step of TRPO on the mean over tasks."""
+
+    def loss_and_kl(params: Params, create_graph: bool) -> tuple[Tensor, Tensor]:
+        losses, divergences = [], []
+        for task in tasks:
+            adapted = _adapt(config, policy, params, task.support, create_graph=create_graph)
+            new = policy.apply(adapted, task.query.observations)
+            losses.append(likelihood_ratio(new, task.query))
+            divergences.append(mean_kl(task.old, new, task.query))
+        return torch.stack(losses).mean(), torch.stack(divergences).mean()
+
+    leaves = _leaves(theta)
+    loss, kl = loss_and_kl(leaves, create_graph=True)
+    gradient = _flat(torch.autograd.grad(loss, list(leaves.values()), retain_graph=True))
+    kl_gradient = _flat(torch.autograd.grad(kl, list(leaves.values()), create_graph=True))
+
+    def product(v: Tensor) -> Tensor:
+        return _flat(torch.autograd.grad(kl_gradient.dot(v), list(leaves.values()), retain_graph=True))
+
+    step = conjugate_gradient(product, gradient, iterations=config.cg_iterations, damping=config.cg_damping).x
+    length = (2 * config.max_kl / step.dot(product(step))).sqrt()
+
+    def moved(scale: float) -> Params:
+        result, start = {}, 0
+        for name, leaf in theta.items():
+            part = step[start : start + leaf.numel()].reshape(leaf.shape)
+            result[name], start = leaf - scale * length * part, start + leaf.numel()
+        return result
+
+    def evaluate(scale: float) -> tuple[float, float]:
+        new_loss, new_kl = loss_and_kl(_leaves(moved(scale)), create_graph=False)
+        return new_loss.item(), new_kl.item()
+
+    return moved(backtracking_line_search(evaluate, loss.item(), max_divergence=config.max_kl).scale)
+
+
+def _adapt(config: Config, policy: Model, params: Params, batch: PolicyBatch, *, create_graph: bool = False) -> Params:
+    loss = policy_gradient(policy.apply(params, batch.observations), batch)
+    gradients = torch.autograd.grad(loss, list(params.values()), create_graph=create_graph)
+    return {n: leaf - config.inner_step_size * g for (n, leaf), g in zip(params.items(), gradients, strict=True)}
+
+
+def _leaves(params: Params) -> Params:
+    return {name: leaf.detach().clone().requires_grad_() for name, leaf in params.items()}
+
+
+def _flat(leaves: tuple[Tensor, ...]) -> Tensor:
+    return torch.cat([leaf.flatten() for leaf in leaves])
