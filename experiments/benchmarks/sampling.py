@@ -41,7 +41,7 @@ def sampler(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]
     ratio, `median_share` the median of the rounds' own ratios.
     `gymnasium`: its own v5 environment in its vector environments under given random actions, by number of
     environments, the best of three; `ratio`: the closed loop over it, the median of the rounds' own ratios.
-    `growth`: the closed loop by number of environments and threads, the best of three.
+    `growth`: the closed loop by number of environments and threads, the best of two.
     """
     tasks, horizon, repeats = (2, 5, 1) if quick else (40, HORIZON, 3)
     counts = NUM_ENVS[:2] if quick else NUM_ENVS
@@ -66,7 +66,7 @@ def sampler(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]
                 vectors.append(row)
                 env.close()
         for used, n in itertools.product(sorted({1, threads}), (1, 10) if quick else (1, 10, 100, 800, 3000, 10000)):
-            rate = _growth_rate(f"metarl/{name}Dir-v0", n, used, repeats)
+            rate = _growth_rate(f"metarl/{name}Dir-v0", n, used)
             growth.append({"robot": robot, "threads": used, "num_envs": n, "steps_per_s": rate})
     titles = {"share": share, "gymnasium": vectors, "growth": growth}
     for title, rows in titles.items():
@@ -110,8 +110,8 @@ class _Starts(VectorWrapper):
         return result
 
 
-def _growth_rate(environment: str, num_envs: int, threads: int, repeats: int) -> float:
-    """Environment steps per second of the closed loop, the best of some; one task for every 20 environments."""
+def _growth_rate(environment: str, num_envs: int, threads: int) -> float:
+    """Environment steps per second of the closed loop, the best of two; one task for every 20 environments."""
     tasks, horizon = max(1, num_envs // EPISODES), 10
     env = TaskVectorEnv(environment, num_envs, threads=threads, horizon=horizon)
     policy, params, rows = _policy(env, tasks)
@@ -121,7 +121,7 @@ def _growth_rate(environment: str, num_envs: int, threads: int, repeats: int) ->
         taken = rollout(env, policy, params, rows, horizon=horizon, key=(repeat, Purpose.TRAINING_ROLLOUTS, 0, 0))
         return taken.num_steps.sum().item() / (time.perf_counter() - start)
 
-    return max(steps_per_s(repeat) for repeat in range(repeats + 1))  # the first also allocates
+    return max(steps_per_s(repeat) for repeat in range(2))  # the first also allocates
 
 
 def _policy(env: TaskVectorEnv, tasks: int) -> tuple[Model, Params, NDArray[np.float64]]:
