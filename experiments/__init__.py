@@ -6,9 +6,10 @@ import sys
 try:
     import mujoco  # noqa: F401
 except (RuntimeError, AttributeError) as error:  # it loads the OpenGL backend at once, before any script can catch that
-    backend = os.environ.get("MUJOCO_GL")
+    if (backend := os.environ.get("MUJOCO_GL")) is None:
+        raise
     print(
-        f"error: MuJoCo does not load with the OpenGL backend MUJOCO_GL={backend} ({error}): "
+        f"error: MuJoCo does not load with the OpenGL backend MUJOCO_GL={backend} ({' '.join(str(error).split())}): "
         "unset it, or set glfw (with a display), egl or osmesa (without), whose system library must be installed",
         file=sys.stderr,
     )

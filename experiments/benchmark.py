@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import gymnasium
 import mujoco
@@ -16,28 +16,31 @@ from rich.console import Console
 
 from experiments.benchmarks.curvature import hvp, step
 from experiments.benchmarks.iteration import iteration
-from experiments.benchmarks.sampling import sampler
+from experiments.benchmarks.sampling import growth, sampler
 from experiments.command_line import run
 from metarl.training.checkpoint import write_atomically
 
-Name = Literal["hvp", "step", "sampler", "iteration"]
-BENCHMARKS: dict[Name, Callable[..., Any]] = {"hvp": hvp, "step": step, "sampler": sampler, "iteration": iteration}
+Name = Literal["hvp", "step", "sampler", "growth", "iteration"]
+NAMES: tuple[Name, ...] = get_args(Name)
+BENCHMARKS: dict[Name, Callable[..., Any]] = {
+    "hvp": hvp,
+    "step": step,
+    "sampler": sampler,
+    "growth": growth,
+    "iteration": iteration,
+}
 
 
 @dataclass(frozen=True)
 class Arguments:
     """What to measure."""
 
-    names: tyro.conf.Positional[tuple[Literal["hvp", "step", "sampler", "iteration"], ...]] = (
-        "hvp",
-        "step",
-        "sampler",
-        "iteration",
-    )
+    names: tyro.conf.Positional[tuple[Name, ...]] = NAMES
     """hvp: accuracy of Hessian-vector products in float32 against exact ones in float64, and their cost. step: what
     outer steps made of them gain on their own data and on fresh data. sampler: environment steps per second against
-    open-loop physics and against Gymnasium's vector environments. iteration: where the seconds of a meta-iteration go,
-    against open-loop physics and against a straightforward implementation. A few minutes each; sampler 20."""
+    open-loop physics and against Gymnasium's vector environments. growth: the same by number of environments and
+    threads. iteration: where the seconds of a meta-iteration go, against open-loop physics and against a
+    straightforward implementation. A few minutes each."""
     output: Path = Path("benchmark.json")
     """Where the figures go."""
     quick: bool = False
@@ -47,6 +50,7 @@ class Arguments:
 def main(arguments: Arguments) -> None:
     """Run the named benchmarks and write one JSON document."""
     console = Console()
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
     document: dict[str, Any] = {
         "torch": torch.__version__,
         "mujoco": mujoco.__version__,
@@ -56,8 +60,7 @@ def main(arguments: Arguments) -> None:
     }
     for name in arguments.names:
         document[name] = BENCHMARKS[name](console, quick=arguments.quick)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(arguments.output, (json.dumps(document, indent=1) + "\n").encode())
+        write_atomically(arguments.output, (json.dumps(document, indent=1) + "\n").encode())  # a later one may fail
     console.print(f"figures: {arguments.output}", highlight=False, soft_wrap=True)
 
 

@@ -16,11 +16,10 @@ from experiments.benchmarks.report import relative_cost, seconds, table
 from experiments.presets import PRESETS
 from metarl.engine.objective import MetaObjective
 from metarl.engine.params import Params, ravel
-from metarl.engine.trust_region import CURVATURES, Matvec, conjugate_gradient
+from metarl.engine.trust_region import CURVATURES, FINITE_DIFFERENCES, Matvec, conjugate_gradient
 from metarl.training.checkpoint import load
 from metarl.training.config import Config
 
-DAMPING = 1e-5  # of the conjugate gradient, as in the presets
 EPSILONS = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 ITERATE = Path(__file__).parents[1] / "results" / "cheetah-dir-paper" / "gauss-newton-seed1" / "checkpoint.pt"
 
@@ -29,8 +28,8 @@ def hvp(console: Console, *, quick: bool) -> list[dict[str, Any]]:
     """Every kind of product x epsilon x nonlinearity, on navigation-paper with 10 tasks, after 6 meta-iterations.
 
     Relative errors |H v - exact| / |exact| along the gradient, the exact trust-region step, and a random direction;
-    `gain`: the share of the exact step's improvement per unit of KL that the step made of these products reaches;
-    `cost`: seconds of a product over seconds of a meta-gradient.
+    `gain`: the share of the exact step's improvement per square root of KL that the step made of these products
+    reaches; `cost`: seconds of a product over seconds of a meta-gradient.
     """
     rows = []
     for activation in ("tanh", "relu"):
@@ -39,19 +38,19 @@ def hvp(console: Console, *, quick: bool) -> list[dict[str, Any]]:
         single, exact = _objectives(config, iterations=1 if quick else 6)
         gradient = ravel(exact.loss_and_gradient(exact.theta_old)[1])
         reference = exact.curvature(exact.theta_old, "exact")
-        best = conjugate_gradient(reference, gradient, damping=DAMPING).x
+        best = conjugate_gradient(reference, gradient, damping=config.cg_damping).x
         noise = torch.randn(len(best), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
         directions = {"gradient": gradient, "step": best, "random": noise}
         products = {name: reference(v) for name, v in directions.items()}
         for kind in CURVATURES:
-            for epsilon in EPSILONS if kind in ("symmetric", "forward") else (None,):
+            for epsilon in EPSILONS if CURVATURES[kind] in FINITE_DIFFERENCES else (None,):
                 options = {} if epsilon is None else {"epsilon": epsilon}
                 matvec = single.curvature(single.theta_old, kind, **options)
                 errors = {
                     f"error_{name}": ((matvec(v) - products[name]).norm() / products[name].norm()).item()
                     for name, v in directions.items()
                 }
-                step = conjugate_gradient(matvec, gradient, damping=DAMPING).x
+                step = conjugate_gradient(matvec, gradient, damping=config.cg_damping).x
                 gain = _improvement(step, gradient, reference) / _improvement(best, gradient, reference)
                 cost = relative_cost(
                     lambda matvec=matvec, v=noise: matvec(v),
@@ -82,16 +81,17 @@ def _objectives(config: Config, *, iterations: int) -> tuple[MetaObjective, Meta
 
 
 def _improvement(step: Tensor, gradient: Tensor, matvec: Matvec) -> float:
-    """First-order improvement of a step scaled to unit KL: g^T s / sqrt(s^T H s)."""
+    """First-order improvement of a step per square root of KL, up to a factor: g^T s / sqrt(s^T H s)."""
     return (gradient.dot(step) / step.dot(matvec(step)).sqrt()).item()
 
 
 def step(console: Console, *, quick: bool) -> list[dict[str, Any]]:
     """Outer steps of cheetah-dir-paper from the iterate that lies in experiments/results/, by how they are made.
 
-    Improvement of the surrogate per square root of KL (the two measures of a step whose ratio its length does not
-    change), means over 5 batches of data: `same`, on the data that the step was made of; `fresh`, on each of the other
-    batches, with `fresh_error` the standard error over steps. `cost`: seconds, in those of a meta-gradient.
+    Improvement of the surrogate per square root of KL (which the step's length changes only to second order), means
+    over 5 batches of tasks and rollouts: `same`, on the batch that the step was made of; `fresh`, on each of the
+    other four, with `fresh_error` the standard error over steps (they share batches: a lower bound). `rejected`: line
+    searches that found no step, which count as a gain of 0. `cost`: seconds, in those of a meta-gradient.
     """
     config = PRESETS["cheetah-dir-paper"][1]
     config = dataclasses.replace(config, tasks=2, episodes=2, horizon=10) if quick else config
@@ -108,17 +108,19 @@ def step(console: Console, *, quick: bool) -> list[dict[str, Any]]:
     ):
         changes = {"curvature": kind, "curvature_fraction": fraction, "cg_iterations": iterations}
         outer = make_outer(dataclasses.replace(config, **changes))
-        same, fresh, cost = [], [], []
+        same, fresh, cost, rejected = [], [], [], 0
         for made_of, objective in enumerate(batches):
             gradient_seconds = seconds(lambda objective=objective: objective.loss_and_gradient(theta))
             start = time.perf_counter()
-            moved, _, _ = outer.step(theta, {}, objective)
+            moved, _, info = outer.step(theta, {}, objective)
+            rejected += info["accepted"] == 0
             cost.append((time.perf_counter() - start) / gradient_seconds)
             gains = [_gain(batch, moved, loss) for batch, loss in zip(batches, before, strict=True)]
             same.append(gains.pop(made_of))
             fresh.append(statistics.mean(gains))
         means = {name: statistics.mean(values) for name, values in (("same", same), ("fresh", fresh))}
         error = {"fresh_error": statistics.stdev(fresh) / len(fresh) ** 0.5, "cost": statistics.median(cost)}
+        error["rejected"] = rejected
         rows.append(changes | means | error)
     console.print(table("outer steps: improvement per square root of KL", rows))
     return rows

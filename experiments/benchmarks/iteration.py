@@ -12,7 +12,7 @@ from rich.console import Console
 from experiments.assemble import make_env, make_outer, make_problem
 from experiments.benchmarks import straightforward
 from experiments.benchmarks.report import table
-from experiments.benchmarks.sampling import Loops
+from experiments.benchmarks.sampling import EPISODES, Loops
 from experiments.presets import PRESETS
 from metarl.engine.objective import MetaObjective
 from metarl.engine.params import Params
@@ -20,7 +20,8 @@ from metarl.engine.trust_region import Matvec
 from metarl.randomness import Purpose
 from metarl.training.config import Config
 
-SETTINGS = {"horizon": 100, "hidden_sizes": (64, 64), "activation": "tanh"}  # at which others were timed
+SETTINGS = {"horizon": 100, "hidden_sizes": (64, 64), "activation": "tanh"}
+EXACT = {"curvature": "exact", "curvature_fraction": 1.0}  # what the straightforward implementation computes
 Reference = Callable[[Params, int], dict[str, float]]  # theta, iteration -> seconds: `wall`, and what else it reports
 
 
@@ -28,13 +29,19 @@ def iteration(console: Console, *, quick: bool) -> list[dict[str, Any]]:
     """Seconds of a meta-iteration of plain `cheetah-dir` (40 x 20) and `navigation` (20 x 20), medians over 5.
 
     `sample`, `adapt`, `gradient`, `curvature` (all products), `search` (the line search), `total`. Beside it, in turn,
-    half-cheetah: as many environment steps of open-loop physics; navigation: the same iteration as one writes it
-    first (straightforward.py). `ratio`: the median of total over reference, for each iteration.
+    half-cheetah: as many environment steps of open-loop physics, under the actions of an untrained policy; navigation:
+    an iteration as one writes it first (straightforward.py), with exact products on all timesteps, beside ours with
+    the preset's curvature and beside ours with the same. `ratio`: of total to reference, the
+    median of the iterations' own.
     """
     rows = []
-    for preset, tasks, make_reference in (("cheetah-dir", 40, _open_loop), ("navigation", 20, _straightforward)):
-        config = dataclasses.replace(PRESETS[preset][1], tasks=tasks, episodes=20, **SETTINGS)
-        config = dataclasses.replace(config, tasks=2, episodes=20, horizon=5) if quick else config
+    for preset, tasks, changes, make_reference in (
+        ("cheetah-dir", 40, {}, _open_loop),
+        ("navigation", 20, {}, _straightforward),
+        ("navigation", 20, EXACT, _straightforward),
+    ):
+        config = dataclasses.replace(PRESETS[preset][1], tasks=tasks, episodes=EPISODES, **SETTINGS, **changes)
+        config = dataclasses.replace(config, tasks=2, horizon=5) if quick else config
         problem, outer, reference = make_problem(config), make_outer(config), make_reference(config)
         theta, laps, others = problem.initial_parameters(config.seed), [], []
         for index in range(2 if quick else 6):
@@ -51,7 +58,8 @@ def iteration(console: Console, *, quick: bool) -> list[dict[str, Any]]:
         medians = {name: statistics.median(lap[name] for lap in laps) for name in laps[0]}
         beside = {f"reference_{name}": statistics.median(one[name] for one in others) for name in others[0]}
         ratio = statistics.median(lap["total"] / one["wall"] for lap, one in zip(laps, others, strict=True))
-        rows.append({"preset": preset, **medians, **beside, "ratio": ratio})
+        curvature = {"curvature_kind": config.curvature, "fraction": config.curvature_fraction}
+        rows.append({"preset": preset, **curvature, **medians, **beside, "ratio": ratio})
     for row in rows:
         console.print(table("a meta-iteration, seconds", [row]))
     return rows

@@ -33,7 +33,7 @@ NUM_ENVS = (1, 2, 4, 8, 16)
 
 
 def sampler(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]:
-    """Environment steps per second of the real sampler with a real policy, three rounds of everything in turn.
+    """Environment steps per second of the real sampler with a real policy, three rounds in turn.
 
     `share`: each robot and kind of dynamics, 800 environments (40 tasks x 20), 200 timesteps: `closed_loop` is
     `rl.sampler.rollout` with the paper's policy; `open_loop` one `mujoco.rollout` call over the whole horizon, with the
@@ -41,11 +41,10 @@ def sampler(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]
     ratio, `median_share` the median of the rounds' own ratios.
     `gymnasium`: its own v5 environment in its vector environments under given random actions, by number of
     environments, the best of three; `ratio`: the closed loop over it, the median of the rounds' own ratios.
-    `growth`: the closed loop by number of environments and threads, the best of two.
     """
     tasks, horizon, repeats = (2, 5, 1) if quick else (40, HORIZON, 3)
     counts = NUM_ENVS[:2] if quick else NUM_ENVS
-    share, vectors, growth = [], [], []
+    share, vectors = [], []
     threads = len(os.sched_getaffinity(0))
     for robot, name in ROBOTS.items():
         for dynamics in ("gymnasium", "paper"):
@@ -65,13 +64,24 @@ def sampler(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]
                 row = {"robot": robot, "kind": kind, "num_envs": n, "steps_per_s": max(rates), "ratio": ratio}
                 vectors.append(row)
                 env.close()
-        for used, n in itertools.product(sorted({1, threads}), (1, 10) if quick else (1, 10, 100, 800, 3000, 10000)):
-            rate = _growth_rate(f"metarl/{name}Dir-v0", n, used)
-            growth.append({"robot": robot, "threads": used, "num_envs": n, "steps_per_s": rate})
-    titles = {"share": share, "gymnasium": vectors, "growth": growth}
+    titles = {"share": share, "gymnasium": vectors}
     for title, rows in titles.items():
         console.print(table(title, rows))
     return titles
+
+
+def growth(console: Console, *, quick: bool) -> list[dict[str, Any]]:
+    """Environment steps per second of the sampler by number of environments and threads, the best of two rounds.
+
+    A round is 10 timesteps; resets are counted, and weigh on the small numbers.
+    """
+    threads, counts = sorted({1, len(os.sched_getaffinity(0))}), (1, 10) if quick else (1, 10, 100, 800, 3000, 10000)
+    rows = []
+    for (robot, name), used, n in itertools.product(ROBOTS.items(), threads, counts):
+        rate = _growth_rate(f"metarl/{name}Dir-v0", n, used)
+        rows.append({"robot": robot, "threads": used, "num_envs": n, "steps_per_s": rate})
+    console.print(table("growth", rows))
+    return rows
 
 
 class Loops:
@@ -90,12 +100,16 @@ class Loops:
         self.taken = rollout(self.watched, self.policy, self.params, self.rows, horizon=self.horizon, key=key)
         return self.taken.num_steps.sum().item() / (time.perf_counter() - start)
 
-    def opened(self) -> float:
-        """Physics alone: the very same episodes, but that those which ended early go on."""
+    def replayed(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Where the last closed loop's episodes began, [n, 1 + nq + nv], and its controls, [n, MuJoCo steps, A]."""
         begun, physics = self.watched.begun, self.physics
         states = np.concatenate([physics.of(begun, name) for name in ("time", "qpos", "qvel")], axis=1)
         actions = self.taken.actions.movedim(1, 2).flatten(0, 1).double().numpy().clip(-1, 1)  # [n, T, A]
-        control = np.repeat(actions, physics.frame_skip, axis=1)
+        return states, np.repeat(actions, physics.frame_skip, axis=1)
+
+    def opened(self) -> float:
+        """Physics alone: the very same episodes, but that those which ended early go on. After `closed`."""
+        states, control = self.replayed()
         threads = [mujoco.MjData(self.plain) for _ in os.sched_getaffinity(0)]  # pyright: ignore[reportAttributeAccessIssue]
         with mujoco.rollout.Rollout(nthread=len(threads)) as pool:
             return len(states) * self.horizon / seconds(lambda: pool.rollout(self.plain, threads, states, control))

@@ -1,16 +1,23 @@
 """The benchmarks at toy size: that they run, and that what does not depend on size or speed is right."""
+# mujoco's bindings come without types:
+# pyright: reportAttributeAccessIssue=false
 
 import dataclasses
 import json
 import math
 from typing import Any
 
+import mujoco
+import mujoco.rollout
+import numpy as np
 import pytest
 
 from experiments import benchmark
 from experiments.assemble import make_env, make_outer, make_problem
 from experiments.benchmarks import straightforward
+from experiments.benchmarks.iteration import EXACT
 from experiments.benchmarks.report import relative_cost
+from experiments.benchmarks.sampling import Loops
 from experiments.presets import PRESETS
 from metarl.engine.params import ravel
 from metarl.randomness import Purpose
@@ -26,7 +33,13 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_every_figure_is_finite(document: dict[str, Any]) -> None:
     assert set(benchmark.BENCHMARKS) <= set(document)
     assert document["quick"]
-    tables = [document["hvp"], document["step"], *document["sampler"].values(), document["iteration"]]
+    tables = [
+        document["hvp"],
+        document["step"],
+        *document["sampler"].values(),
+        document["growth"],
+        document["iteration"],
+    ]
     figures = [value for rows in tables for row in rows for value in row.values() if isinstance(value, float)]
     assert len(figures) > 100
     assert all(math.isfinite(value) for value in figures)
@@ -35,6 +48,7 @@ def test_every_figure_is_finite(document: dict[str, Any]) -> None:
 def test_products_that_must_be_exact_are(document: dict[str, Any]) -> None:
     kinds = [row for row in document["hvp"] if row["kind"] in ("gauss_newton", "exact")]
     assert len(kinds) == 4
+    assert all(row["gain"] == pytest.approx(1, abs=0.1) for row in kinds if row["activation"] == "tanh")
     assert all(row[f"error_{name}"] < 1e-4 for row in kinds for name in ("gradient", "step", "random"))
 
 
@@ -43,9 +57,25 @@ def test_rates_are_of_everything(document: dict[str, Any]) -> None:
     assert {(row["robot"], row["dynamics"]) for row in rates["share"]} == {
         (robot, dynamics) for robot in ("half-cheetah", "ant") for dynamics in ("gymnasium", "paper")
     }
-    assert all(row["share"] == row["closed_loop"] / row["open_loop"] for row in rates["share"])
     assert {row["kind"] for row in rates["gymnasium"]} == {"sync", "async"}
-    assert min(row["steps_per_s"] for name in ("gymnasium", "growth") for row in rates[name]) > 0
+
+
+def test_the_stages_of_an_iteration_are_all_timed_and_make_up_the_total(document: dict[str, Any]) -> None:
+    for row in document["iteration"]:
+        stages = [row[name] for name in ("sample", "adapt", "gradient", "curvature", "search")]
+        assert min(stages) > 0
+        assert 0.5 * row["total"] < sum(stages) < 1.1 * row["total"]  # medians, each of its own
+
+
+def test_closed_and_open_loop_run_the_same_episodes() -> None:
+    """Half-cheetahs never fall: the open loop ends where the sampler did."""
+    loops = Loops("metarl/HalfCheetahDir-v0", "gymnasium", tasks=1, horizon=4)
+    loops.closed(0)
+    states, control = loops.replayed()
+    data = mujoco.MjData(loops.plain)
+    trajectories, _ = mujoco.rollout.rollout(loops.plain, data, states, control)
+    expected = loops.physics.of(loops.env.states, "qpos")
+    np.testing.assert_allclose(np.asarray(trajectories)[:, -1, 1 : 1 + loops.plain.nq], expected, atol=1e-9)
 
 
 def test_relative_cost_is_a_ratio_of_calls() -> None:
@@ -57,7 +87,7 @@ def test_relative_cost_is_a_ratio_of_calls() -> None:
 def test_the_straightforward_implementation_takes_the_same_step() -> None:
     """Else its time says nothing: the same rollouts, and TRPO with exact products on all data."""
     sizes = {"tasks": 3, "episodes": 4, "horizon": 10, "hidden_sizes": (8,), "activation": "tanh"}
-    config = dataclasses.replace(PRESETS["navigation"][1], **sizes, curvature="exact", curvature_fraction=1.0)
+    config = dataclasses.replace(PRESETS["navigation"][1], **sizes, **EXACT)
     problem = make_problem(config)
     theta = problem.initial_parameters(1)
     ours, _, info = make_outer(config).step(theta, {}, problem.collect(theta, 7)[0])
