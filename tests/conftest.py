@@ -1,7 +1,9 @@
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import torch
+from scripts import TOY, run
 from torch import Tensor, nn
 
 from metarl.engine.inner import RULES, sgd
@@ -113,3 +115,20 @@ def policy_objective(
 
     support = [data(seed) for seed in range(inner_steps)]
     return MetaObjective(theta, sgd([0.1]), functions, support, data(9), num_tasks=TASKS, first_order=first_order)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run_dir = tmp_path_factory.mktemp("runs") / "maml"
+    result = run("train", "navigation", *TOY, "--run-dir", run_dir)
+    assert result.returncode == 0, result.stderr
+    assert f"tensorboard --logdir {run_dir}" in result.stderr
+    return run_dir
+
+
+@pytest.fixture(scope="module")
+def evaluated(trained: Path) -> Path:
+    result = run("evaluate", trained)
+    assert result.returncode == 0, result.stderr
+    assert "95 % interval" in result.stdout
+    return trained
