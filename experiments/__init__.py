@@ -1,10 +1,11 @@
 """What users launch: the only place that brings `metarl` and `envs` together."""
 
+import importlib
 import os
 import sys
 
 try:
-    import mujoco  # noqa: F401
+    importlib.import_module("mujoco")
 except (RuntimeError, AttributeError) as error:  # it loads the OpenGL backend at once, before any script can catch that
     if (backend := os.environ.get("MUJOCO_GL")) is None:
         raise
