@@ -23,6 +23,7 @@ from experiments.benchmarks.report import seconds, table
 from metarl.engine.model import Model
 from metarl.engine.params import Params, stack
 from metarl.randomness import Purpose
+from metarl.rl.episodes import Episodes
 from metarl.rl.policies import gaussian_mlp
 from metarl.rl.sampler import rollout
 
@@ -96,9 +97,8 @@ class Loops:
 
     def closed(self, repeat: int) -> float:
         """The real sampler with a real policy."""
-        key, start = (repeat, Purpose.TRAINING_ROLLOUTS, 0, 0), time.perf_counter()
-        self.taken = rollout(self.watched, self.policy, self.params, self.rows, horizon=self.horizon, key=key)
-        return self.taken.num_steps.sum().item() / (time.perf_counter() - start)
+        self.taken, rate = _timed_rollout(self.watched, self.policy, self.params, self.rows, self.horizon, repeat)
+        return rate
 
     def replayed(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Where the last closed loop's episodes began, [n, 1 + nq + nv], and its controls, [n, MuJoCo steps, A]."""
@@ -129,13 +129,17 @@ def _growth_rate(environment: str, num_envs: int, threads: int) -> float:
     tasks, horizon = max(1, num_envs // EPISODES), 10
     env = TaskVectorEnv(environment, num_envs, threads=threads, horizon=horizon)
     policy, params, rows = _policy(env, tasks)
+    rates = [_timed_rollout(env, policy, params, rows, horizon, repeat)[1] for repeat in range(2)]
+    return max(rates)  # the first also allocates
 
-    def steps_per_s(repeat: int) -> float:
-        start = time.perf_counter()
-        taken = rollout(env, policy, params, rows, horizon=horizon, key=(repeat, Purpose.TRAINING_ROLLOUTS, 0, 0))
-        return taken.num_steps.sum().item() / (time.perf_counter() - start)
 
-    return max(steps_per_s(repeat) for repeat in range(2))  # the first also allocates
+def _timed_rollout(
+    env: VectorEnv, policy: Model, params: Params, rows: NDArray[np.float64], horizon: int, repeat: int
+) -> tuple[Episodes, float]:
+    """Episodes of the real sampler, reset included, and their environment steps per second."""
+    key, start = (repeat, Purpose.TRAINING_ROLLOUTS, 0, 0), time.perf_counter()
+    taken = rollout(env, policy, params, rows, horizon=horizon, key=key)
+    return taken, taken.num_steps.sum().item() / (time.perf_counter() - start)
 
 
 def _policy(env: TaskVectorEnv, tasks: int) -> tuple[Model, Params, NDArray[np.float64]]:
