@@ -61,9 +61,9 @@ def policy_data(seed: int, tasks: int = TASKS, horizon: int = 5, episodes: int =
 class Net(nn.Module):
     """A module with a normalisation layer whose scale is adapted."""
 
-    def __init__(self) -> None:
+    def __init__(self, normalization: nn.Module) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(2, 4), nn.LayerNorm(4), nn.Tanh(), nn.Linear(4, 2))
+        self.layers = nn.Sequential(nn.Linear(2, 4), normalization, nn.Tanh(), nn.Linear(4, 2))
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.layers(inputs)
@@ -72,7 +72,8 @@ class Net(nn.Module):
 MODELS = {
     "mlp_tanh": lambda: mlp((2, 4, 2), "tanh"),
     "mlp_relu": lambda: mlp((2, 4, 4, 2), "relu"),
-    "module_layer_norm": lambda: from_module(Net()),
+    "module_layer_norm": lambda: from_module(Net(nn.LayerNorm(4))),
+    "module_batch_norm": lambda: from_module(Net(nn.BatchNorm1d(4, track_running_stats=False))),
 }
 
 

@@ -1,5 +1,6 @@
 """Models as pure functions: parameters are an argument, so that a task can have its own."""
 
+import copy
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -76,8 +77,49 @@ def from_module(module: nn.Module) -> Model:
     if tracking := [name for name, part in module.named_modules() if getattr(part, "track_running_stats", False)]:
         raise ValueError(f"layer {tracking[0]!r} keeps running statistics: build it with track_running_stats=False")
     initial = {name: leaf.detach().clone() for name, leaf in module.named_parameters()}
+    own = _scale_apart(copy.deepcopy(module))
 
     def init(generator: torch.Generator) -> Params:
         return {name: leaf.clone() for name, leaf in initial.items()}
 
-    return Model(init, lambda params, inputs: functional_call(module, params, (inputs,)))
+    return Model(init, lambda params, inputs: functional_call(own, params, (inputs,)))
+
+
+class _ScaleApart(nn.Module):
+    """A normalisation layer that scales in a step of its own; the parameters keep their names.
+
+    In one step, torch 2.13 differentiates the layer wrongly outside vmap: see `trust_region.gauss_newton`.
+    """
+
+    def __init__(self, layer: nn.Module, trailing_axes: Callable[[Tensor], int]) -> None:
+        super().__init__()
+        self.weight: Tensor
+        self.bias: Tensor | None
+        for name in ("weight", "bias"):
+            self.register_parameter(name, getattr(layer, name))
+            setattr(layer, name, None)
+        self.normalize, self.trailing_axes = layer, trailing_axes
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs, ones = self.normalize(inputs), (1,) * self.trailing_axes(inputs)
+        outputs = outputs * self.weight.reshape(*self.weight.shape, *ones)
+        return outputs if self.bias is None else outputs + self.bias.reshape(*self.bias.shape, *ones)
+
+
+SCALING: dict[type[nn.Module], Callable[[Tensor], int]] = {  # inputs -> how many axes follow those of the weight
+    nn.LayerNorm: lambda inputs: 0,
+    nn.modules.batchnorm._BatchNorm: lambda inputs: inputs.dim() - 2,  # [N, C, ...]
+    nn.InstanceNorm1d: lambda inputs: 1,  # these also take inputs [C, ...]
+    nn.InstanceNorm2d: lambda inputs: 2,
+    nn.InstanceNorm3d: lambda inputs: 3,
+}
+
+
+def _scale_apart(module: nn.Module) -> nn.Module:
+    """The module, with `_ScaleApart` for every layer that normalises and scales by a parameter in one step."""
+    for kind, trailing_axes in SCALING.items():
+        if isinstance(module, kind) and getattr(module, "weight", None) is not None:
+            return _ScaleApart(module, trailing_axes)
+    for name, child in module.named_children():
+        setattr(module, name, _scale_apart(child))
+    return module

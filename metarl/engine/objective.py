@@ -14,7 +14,7 @@ from torch.func import vmap
 
 from metarl.engine.inner import InnerRule
 from metarl.engine.maml import Batch, adapt, meta_gradient
-from metarl.engine.params import Params, add, detach, ravel, unravel
+from metarl.engine.params import Params, add, detach, unravel
 from metarl.engine.trust_region import CURVATURES, Matvec
 
 Outputs = Any  # what `predict` returns: a tensor, or a NamedTuple of tensors such as a policy's distribution
@@ -35,6 +35,14 @@ class TaskFunctions(NamedTuple):
     outer_loss: Callable[[Outputs, Batch], Tensor]
     divergence: Callable[[Outputs, Outputs, Batch], Tensor] | None = None
     subset: Callable[[Batch, float], Batch] | None = None
+
+
+class CurvatureData(NamedTuple):
+    """What curvature products are taken from, a leading M on every leaf: the data or a part of it."""
+
+    support: tuple[Batch, ...]
+    query: Batch
+    correction: Params  # a constant to add to each task's adapted parameters
 
 
 class MetaObjective:
@@ -113,35 +121,29 @@ class MetaObjective:
         """
         if kind not in CURVATURES:
             raise ValueError(f"unknown curvature {kind!r}: choose one of {', '.join(CURVATURES)}")
-        divergence, product = self._divergence, CURVATURES[kind]
-        support, query, correction = self.curvature_data(theta, fraction)
+        divergence, data = self._divergence, self.curvature_data(theta, fraction)
 
-        def predict(params: Params, support_i: Sequence[Batch], query_i: Batch, correction_i: Params) -> Outputs:
-            return self.functions.predict(add(self.adapt(params, support_i), correction_i), query_i)
+        def predict(params: Params, one: CurvatureData) -> Outputs:
+            return self.functions.predict(add(self.adapt(params, one.support), one.correction), one.query)
 
         with torch.no_grad():
-            old_outputs = vmap(lambda s, q, c: predict(theta, s, q, c))(support, query, correction)
+            old_outputs = vmap(lambda one: predict(theta, one))(data)
+        products = CURVATURES[kind](
+            lambda params, one: predict(params, one[0]),
+            lambda outputs, one: divergence(one[1], outputs, one[0].query),
+            theta,
+            (data, old_outputs),
+            **options,
+        )
 
         def matvec(vector: Tensor) -> Tensor:
-            direction = unravel(vector, theta)
-
-            def one_task(support_i: Sequence[Batch], query_i: Batch, correction_i: Params, old: Outputs) -> Tensor:
-                return ravel(
-                    product(
-                        lambda params: predict(params, support_i, query_i, correction_i),
-                        lambda outputs: divergence(old, outputs, query_i),
-                        theta,
-                        direction,
-                        **options,
-                    )
-                )
-
-            return self._mean(vmap(one_task)(support, query, correction, old_outputs))
+            leaves = products(unravel(vector, theta)).values()
+            return self._mean(torch.cat([leaf.flatten(1) for leaf in leaves], 1))
 
         return matvec
 
-    def curvature_data(self, theta: Params, fraction: float) -> tuple[tuple[Batch, ...], Batch, Params]:
-        """What the products are taken from: support, query, and a constant to add to each task's adapted parameters.
+    def curvature_data(self, theta: Params, fraction: float) -> CurvatureData:
+        """What the products are taken from.
 
         First order: no support, and the constant is the whole inner update, so that finite differences, too, see an
         inner gradient that does not move with theta.
@@ -164,7 +166,7 @@ class MetaObjective:
             return add(self.adapt(theta, everything), self.adapt(theta, part), scale=-1.0)
 
         with torch.no_grad():
-            return support, query, vmap(correction)(self.support, support, query)
+            return CurvatureData(support, query, vmap(correction)(self.support, support, query))
 
     def adapt(self, theta: Params, support: Sequence[Batch]) -> Params:
         """theta' of one task, as every answer of this objective computes it."""

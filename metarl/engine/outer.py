@@ -95,10 +95,9 @@ def trpo(
         s, info["cg_iterations"] = solution.x, float(solution.iterations)
         if solution.iterations == 0:  # no gradient, or no positive curvature along it
             return theta, state, REFUSED | info
-        quadratic = s.dot(matvec(s) + cg_damping * s).item()
-        if not (quadratic > 0 and math.isfinite(quadratic)):
-            return theta, state, REFUSED | info | {"nonfinite": float(not math.isfinite(quadratic))}
-        length = math.sqrt(2 * max_kl / (quadratic + 1e-8))  # 1e-8: the authors' release
+        if not (solution.quadratic > 0 and math.isfinite(solution.quadratic)):
+            return theta, state, REFUSED | info | {"nonfinite": float(not math.isfinite(solution.quadratic))}
+        length = math.sqrt(2 * max_kl / (solution.quadratic + 1e-8))  # 1e-8: the authors' release
         full_step = unravel(length * s, theta)
 
         search = backtracking_line_search(

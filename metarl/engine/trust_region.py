@@ -1,8 +1,8 @@
 """The three parts of a trust-region step: curvature products, conjugate gradient, backtracking line search.
 
-Knows only callables. The curvature products are written for one task and vmap over many; all compute H v, where H is
-the Hessian of divergence(predict(theta)) at the parameters where the divergence is measured from (its gradient there
-is zero, so H is exactly the Gauss-Newton matrix J^T F J: no third derivatives are needed).
+Knows only callables. A kind of curvature takes functions of ONE task, theta, and the data of M tasks, and returns each
+task's products v -> H_i v. H_i is the Hessian of divergence(predict(theta)) at the parameters where the divergence is
+measured from: its gradient there is zero, so that H_i is exactly the Gauss-Newton matrix J^T F J.
 """
 
 from collections.abc import Callable
@@ -10,65 +10,98 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.func import grad, jvp, vjp
+from torch.func import grad, jvp, vjp, vmap
 
 from metarl.engine.params import Params, add, ravel
 
 Matvec = Callable[[Tensor], Tensor]
-Predict = Callable[[Params], Any]  # parameters of one task -> outputs
-Divergence = Callable[[Any], Tensor]  # outputs of one task -> scalar
+Data = Any  # a pytree of tensors, a leading M on every leaf; without it for one task
+Predict = Callable[[Params, Data], Any]  # parameters and data of one task -> outputs
+Divergence = Callable[[Any, Data], Tensor]  # outputs and data of one task -> scalar
+Products = Callable[[Params], Params]  # v -> H_i v, leaves [M, ...]
 
 EPSILON = 3e-3  # float32: rounding below, truncation above (experiments/results/benchmark_hvp.json)
 
 
-def forward_difference_hvp(
-    predict: Predict, divergence: Divergence, theta: Params, v: Params, *, epsilon: float = EPSILON
-) -> Params:
+def forward_difference(
+    predict: Predict, divergence: Divergence, theta: Params, data: Data, *, epsilon: float = EPSILON
+) -> Products:
     """H v ~ grad(theta + h v) / h with h = epsilon / norm(v): one gradient, since the gradient at theta is zero."""
-    h = epsilon / ravel(v).norm()
-    gradient = grad(lambda params: divergence(predict(params)))(add(theta, v, h))
-    return {name: leaf / h for name, leaf in gradient.items()}
+
+    def products(v: Params) -> Params:
+        h = epsilon / ravel(v).norm()
+        moved = add(theta, v, h)
+        gradients = vmap(lambda data_i: grad(lambda params: divergence(predict(params, data_i), data_i))(moved))(data)
+        return {name: leaf / h for name, leaf in gradients.items()}
+
+    return products
 
 
-def symmetric_difference_hvp(
-    predict: Predict, divergence: Divergence, theta: Params, v: Params, *, epsilon: float = EPSILON
-) -> Params:
+def symmetric_difference(
+    predict: Predict, divergence: Divergence, theta: Params, data: Data, *, epsilon: float = EPSILON
+) -> Products:
     """H v ~ (grad(theta + h v) - grad(theta - h v)) / 2h with h = epsilon / norm(v): the paper's (section 5.3)."""
-    plus = forward_difference_hvp(predict, divergence, theta, v, epsilon=epsilon)
-    minus = forward_difference_hvp(predict, divergence, theta, v, epsilon=-epsilon)
-    return {name: (leaf + minus[name]) / 2 for name, leaf in plus.items()}
+    sides = [forward_difference(predict, divergence, theta, data, epsilon=h) for h in (epsilon, -epsilon)]
+
+    def products(v: Params) -> Params:
+        plus, minus = (side(v) for side in sides)
+        return {name: (leaf + minus[name]) / 2 for name, leaf in plus.items()}
+
+    return products
 
 
-def gauss_newton_hvp(predict: Predict, divergence: Divergence, theta: Params, v: Params) -> Params:
-    """H v = J^T F J v: J of `predict`, F the Hessian of `divergence` in the outputs; exact where its gradient is 0."""
-    outputs, tangent, *_ = jvp(predict, (theta,), (v,))
-    _, cotangent, *_ = jvp(grad(divergence), (outputs,), (tangent,))
-    _, pullback, *_ = vjp(predict, theta)
-    return pullback(cotangent)[0]
+def gauss_newton(predict: Predict, divergence: Divergence, theta: Params, data: Data) -> Products:
+    """H v = J^T F J v: J of `predict`, F the Hessian of `divergence` in the outputs; exact where its gradient is 0.
+
+    `predict` runs once, and its graph is kept: a product is a sweep forward and one back. J v is the derivative of
+    u -> J^T u, which is linear in u, so that both sweeps use that graph.
+
+    The graph is taken outside vmap. In torch 2.13 that is wrong, by about a percent, below layers that normalise and
+    scale by an adapted weight in one call (layer_norm, batch_norm with a weight): `model.from_module` parts the two.
+    """
+    copies = vmap(lambda _: theta)(data)  # a theta for each task: products come apart by task
+    outputs, pullback, *_ = vjp(lambda thetas: vmap(predict)(thetas, data), copies)
+    _, pushforward, *_ = vjp(lambda cotangents: pullback(cotangents)[0], outputs)
+
+    def fisher(outputs_i: Any, tangent: Any, data_i: Data) -> Any:
+        return jvp(grad(lambda outputs: divergence(outputs, data_i)), (outputs_i,), (tangent,))[1]
+
+    @torch.no_grad()
+    def products(v: Params) -> Params:
+        (tangents,) = pushforward(vmap(lambda _: v)(data))
+        (result,) = pullback(vmap(fisher)(outputs, tangents, data))
+        return result
+
+    return products
 
 
-def exact_hvp(predict: Predict, divergence: Divergence, theta: Params, v: Params) -> Params:
+def exact(predict: Predict, divergence: Divergence, theta: Params, data: Data) -> Products:
     """H v by forward-over-reverse differentiation, third derivatives of the model included."""
-    return jvp(grad(lambda params: divergence(predict(params))), (theta,), (v,))[1]
+
+    def one_task(v: Params, data_i: Data) -> Params:
+        return jvp(grad(lambda params: divergence(predict(params, data_i), data_i)), (theta,), (v,))[1]
+
+    return lambda v: vmap(one_task, (None, 0))(v, data)
 
 
-CURVATURES: dict[str, Callable[..., Params]] = {
-    "symmetric": symmetric_difference_hvp,
-    "forward": forward_difference_hvp,
-    "gauss_newton": gauss_newton_hvp,
-    "exact": exact_hvp,
+CURVATURES: dict[str, Callable[..., Products]] = {
+    "symmetric": symmetric_difference,
+    "forward": forward_difference,
+    "gauss_newton": gauss_newton,
+    "exact": exact,
 }
 
 
-FINITE_DIFFERENCES = (symmetric_difference_hvp, forward_difference_hvp)  # the kinds that take an epsilon
+FINITE_DIFFERENCES = (symmetric_difference, forward_difference)  # the kinds that take an epsilon
 
 
 class ConjugateGradient(NamedTuple):
-    """The result of `conjugate_gradient`: x [P] with A x ~ b, steps taken, and the squared residual reached."""
+    """The result of `conjugate_gradient`: x [P] with A x ~ b, the steps taken, and what is known of A x then."""
 
     x: Tensor
     iterations: int
-    residual: float
+    residual: float  # |b - A x|^2
+    quadratic: float  # x^T A x = x^T (b - residual), without another product; damping included
 
 
 def conjugate_gradient(
@@ -84,20 +117,19 @@ def conjugate_gradient(
         b: right-hand side [P].
     """
     x, residual, direction = torch.zeros_like(b), b.clone(), b.clone()
-    squared = residual.dot(residual)
-    for step in range(iterations):
-        if squared < tolerance:
-            return ConjugateGradient(x, step, squared.item())
+    squared, step = residual.dot(residual), 0
+    while step < iterations and squared >= tolerance:
         product = matvec(direction) + damping * direction
         curvature = direction.dot(product)
         if not (curvature > 0 and torch.isfinite(curvature)):
-            return ConjugateGradient(x, step, squared.item())
+            break
         alpha = squared / curvature
         x = x + alpha * direction
         residual = residual - alpha * product
         previous, squared = squared, residual.dot(residual)
         direction = residual + (squared / previous) * direction
-    return ConjugateGradient(x, iterations, squared.item())
+        step += 1
+    return ConjugateGradient(x, step, squared.item(), x.dot(b - residual).item())
 
 
 class LineSearch(NamedTuple):

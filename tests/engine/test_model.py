@@ -2,6 +2,7 @@ import pytest
 import torch
 from conftest import MODELS, generator, parameters
 from torch import nn
+from torch.func import functional_call
 
 from metarl.engine.model import from_module, mlp
 
@@ -25,6 +26,28 @@ def test_any_module_is_a_model_and_is_left_alone() -> None:
     doubled = {name: 2 * leaf for name, leaf in params.items()}
     assert not torch.equal(model.apply(doubled, inputs), module(inputs))
     assert all(torch.equal(leaf, params[name]) for name, leaf in module.named_parameters())
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (nn.LayerNorm([4, 5]), (3, 4, 5)),
+        (nn.LayerNorm(4, bias=False), (3, 4)),
+        (nn.BatchNorm1d(4, track_running_stats=False), (3, 4)),
+        (nn.BatchNorm2d(4, track_running_stats=False), (3, 4, 5, 6)),
+        (nn.InstanceNorm1d(4, affine=True), (4, 7)),
+        (nn.InstanceNorm2d(4, affine=True), (3, 4, 5, 6)),
+        (nn.InstanceNorm3d(4, affine=True), (3, 4, 5, 6, 7)),
+    ],
+)
+def test_normalisation_layers_scale_as_they_do_in_one_step(layer: nn.Module, shape: tuple[int, ...]) -> None:
+    model = from_module(nn.Sequential(layer))
+    params = {
+        name: leaf + torch.randn(leaf.shape, generator=generator(2)) for name, leaf in model.init(generator(0)).items()
+    }
+    inputs = torch.randn(shape, generator=generator(1))
+    expected = functional_call(nn.Sequential(layer), params, (inputs,))
+    torch.testing.assert_close(model.apply(params, inputs), expected)
 
 
 def test_running_statistics_are_refused() -> None:

@@ -30,6 +30,16 @@ def test_damping_is_added_to_the_matrix() -> None:
     torch.testing.assert_close(solution.x, expected, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.parametrize("iterations", [1, 4, 30])
+def test_the_quadratic_is_that_of_the_damped_matrix(iterations: int) -> None:
+    """x^T (A + damping I) x after any number of steps, and 0 before the first."""
+    matrix, b = positive_definite(30, 0), torch.randn(30, generator=generator(1), dtype=torch.float64)
+    solution = conjugate_gradient(lambda v: matrix @ v, b, iterations=iterations, tolerance=0.0, damping=0.5)
+    expected = solution.x.dot(matrix @ solution.x + 0.5 * solution.x).item()
+    assert solution.quadratic == pytest.approx(expected, rel=1e-9)
+    assert conjugate_gradient(lambda v: matrix @ v, b, iterations=0).quadratic == 0
+
+
 def test_stops_when_the_squared_residual_is_small() -> None:
     solution = conjugate_gradient(lambda v: 2 * v, torch.ones(5, dtype=torch.float64), iterations=10)
     assert solution.iterations == 1
