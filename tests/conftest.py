@@ -1,5 +1,8 @@
+import os
 from pathlib import Path
 from typing import NamedTuple
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded: see experiments/__init__.py
 
 import pytest
 import torch
@@ -15,9 +18,6 @@ from metarl.rl.losses import likelihood_ratio, mean_kl, policy_gradient
 from metarl.rl.policies import gaussian_mlp
 
 TASKS = 3
-
-torch.set_num_threads(1)
-
 
 class Regression(NamedTuple):
     inputs: Tensor  # [M, N, 2]

@@ -1,6 +1,7 @@
 """Rollouts: a vector environment x the stacked parameters of M tasks -> Episodes, one policy call per timestep."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -18,7 +19,19 @@ from metarl.rl.policies import DiagonalGaussian
 Key = tuple[int, Purpose, *tuple[int, ...]]  # (seed, purpose, iteration, inner step): see randomness.py
 
 
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch on one thread: a policy's batches are small, and the environments have threads of their own."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 @torch.no_grad()
+@_one_thread()
 def rollout(
     env: VectorEnv,
     policy: Model,
