@@ -19,6 +19,7 @@ from metarl.rl.policies import gaussian_mlp
 
 TASKS = 3
 
+
 class Regression(NamedTuple):
     inputs: Tensor  # [M, N, 2]
     targets: Tensor  # [M, N, 2]
