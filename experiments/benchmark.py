@@ -1,5 +1,6 @@
 """Measure the system against references of the same run: python experiments/benchmark.py [NAME ...] --output FILE."""
 
+import importlib.metadata
 import json
 import os
 import sys
@@ -8,26 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import gymnasium
-import mujoco
-import torch
 import tyro
 from rich.console import Console
 
 from experiments.benchmarks.curvature import hvp, step
+from experiments.benchmarks.growth import growth
 from experiments.benchmarks.iteration import iteration
-from experiments.benchmarks.sampling import growth, sampler
+from experiments.benchmarks.sampling import sampler
 from experiments.command_line import run
 from metarl.training.checkpoint import write_atomically
 
-Name = Literal["hvp", "step", "sampler", "growth", "iteration"]
+Name = Literal["hvp", "step", "sampler", "iteration", "growth"]
 NAMES: tuple[Name, ...] = get_args(Name)
 BENCHMARKS: dict[Name, Callable[..., Any]] = {
     "hvp": hvp,
     "step": step,
     "sampler": sampler,
-    "growth": growth,
     "iteration": iteration,
+    "growth": growth,
 }
 
 
@@ -38,9 +37,9 @@ class Arguments:
     names: tyro.conf.Positional[tuple[Name, ...]] = NAMES
     """hvp: accuracy of Hessian-vector products in float32 against exact ones in float64, and their cost. step: what
     outer steps made of them gain on their own data and on fresh data. sampler: environment steps per second against
-    open-loop physics and against Gymnasium's vector environments. growth: the same by number of environments and
-    threads. iteration: where the seconds of a meta-iteration go, against open-loop physics and against a
-    straightforward implementation. A few minutes each."""
+    open-loop physics and against Gymnasium's vector environments. iteration: where the seconds of a meta-iteration go,
+    against open-loop physics and against a straightforward implementation. growth: seconds and memory by tasks,
+    episodes, horizon, network, inner steps and threads. A few minutes each."""
     output: Path = Path("benchmark.json")
     """Where the figures go."""
     quick: bool = False
@@ -52,9 +51,7 @@ def main(arguments: Arguments) -> None:
     console = Console()
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     document: dict[str, Any] = {
-        "torch": torch.__version__,
-        "mujoco": mujoco.__version__,
-        "gymnasium": gymnasium.__version__,
+        **{name: importlib.metadata.version(name) for name in ("torch", "mujoco", "gymnasium")},
         "cores": len(os.sched_getaffinity(0)),
         "quick": arguments.quick,
     }

@@ -21,7 +21,7 @@ from metarl.randomness import Purpose
 from metarl.training.config import Config
 
 SETTINGS = {"horizon": 100, "hidden_sizes": (64, 64), "activation": "tanh"}
-EXACT = {"curvature": "exact", "curvature_fraction": 1.0}  # what the straightforward implementation computes
+EXACT = {"curvature": "gauss_newton", "curvature_fraction": 1.0}  # what the straightforward implementation computes
 Reference = Callable[[Params, int], dict[str, float]]  # theta, iteration -> seconds: `wall`, and what else it reports
 
 

@@ -71,7 +71,7 @@ def sampler(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]
     return titles
 
 
-def growth(console: Console, *, quick: bool) -> list[dict[str, Any]]:
+def environments(console: Console, *, quick: bool) -> list[dict[str, Any]]:
     """Environment steps per second of the sampler by number of environments and threads, the best of two rounds.
 
     A round is 10 timesteps; resets are counted, and weigh on the small numbers.
@@ -79,9 +79,9 @@ def growth(console: Console, *, quick: bool) -> list[dict[str, Any]]:
     threads, counts = sorted({1, len(os.sched_getaffinity(0))}), (1, 10) if quick else (1, 10, 100, 800, 3000, 10000)
     rows = []
     for (robot, name), used, n in itertools.product(ROBOTS.items(), threads, counts):
-        rate = _growth_rate(f"metarl/{name}Dir-v0", n, used)
+        rate = _rate(f"metarl/{name}Dir-v0", n, used)
         rows.append({"robot": robot, "threads": used, "num_envs": n, "steps_per_s": rate})
-    console.print(table("growth", rows))
+    console.print(table("environments", rows))
     return rows
 
 
@@ -124,7 +124,7 @@ class _Starts(VectorWrapper):
         return result
 
 
-def _growth_rate(environment: str, num_envs: int, threads: int) -> float:
+def _rate(environment: str, num_envs: int, threads: int) -> float:
     """Environment steps per second of the closed loop, the best of two; one task for every 20 environments."""
     tasks, horizon = max(1, num_envs // EPISODES), 10
     env = TaskVectorEnv(environment, num_envs, threads=threads, horizon=horizon)

@@ -1,7 +1,6 @@
 """Rollouts: a vector environment x the stacked parameters of M tasks -> Episodes, one policy call per timestep."""
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -15,23 +14,13 @@ from metarl.engine.params import Params
 from metarl.randomness import Purpose, seed_sequence
 from metarl.rl.episodes import Episodes
 from metarl.rl.policies import DiagonalGaussian
+from metarl.threads import one_thread
 
 Key = tuple[int, Purpose, *tuple[int, ...]]  # (seed, purpose, iteration, inner step): see randomness.py
 
 
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Torch on one thread: a policy's batches are small, and the environments have threads of their own."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 @torch.no_grad()
-@_one_thread()
+@one_thread()  # a timestep's batches are small, and the environments have threads of their own
 def rollout(
     env: VectorEnv,
     policy: Model,

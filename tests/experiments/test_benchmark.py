@@ -37,7 +37,7 @@ def test_every_figure_is_finite(document: dict[str, Any]) -> None:
         document["hvp"],
         document["step"],
         *document["sampler"].values(),
-        document["growth"],
+        *document["growth"].values(),
         document["iteration"],
     ]
     figures = [value for rows in tables for row in rows for value in row.values() if isinstance(value, float)]

@@ -85,6 +85,18 @@ def test_baseline_equals_ridge_regression_on_the_valid_timesteps_of_each_task() 
         assert (values[i][~valid] == 0).all()
 
 
+def test_baseline_of_many_features_on_two_threads() -> None:
+    """An ant's 254 features: there torch's batched solve hangs, or fails, on more than one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    observations = torch.randn(2, 40, 10, 125, generator=generator(0), dtype=torch.float64)
+    returns = 3.0 * observations[..., 0] + 1.0
+    values = fit_baseline(observations, returns, torch.ones(2, 40, 10, dtype=torch.float64))
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(threads)
+    torch.testing.assert_close(values, returns, rtol=0, atol=1e-4)
+
+
 def test_normalisation_is_per_task_over_valid_timesteps() -> None:
     episodes = rollouts()
     raw = 5 + 3 * torch.randn(M, T, E, generator=generator(1), dtype=torch.float64)

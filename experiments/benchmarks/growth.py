@@ -1,0 +1,99 @@
+"""What a meta-iteration costs as its sizes grow: seconds, fitted exponents, peak memory."""
+
+import dataclasses
+import math
+import multiprocessing
+import os
+import statistics
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from experiments.assemble import make_outer, make_problem
+from experiments.benchmarks.report import table
+from experiments.benchmarks.sampling import environments
+from experiments.presets import PRESETS
+from metarl.training.config import Config
+
+BASE = dataclasses.replace(PRESETS["cheetah-dir"][1], tasks=20, episodes=10, horizon=50)
+AXES: dict[str, tuple[int, ...]] = {
+    "tasks": (5, 20, 80, 320),
+    "episodes": (5, 20, 80),
+    "horizon": (25, 100, 400),
+    "hidden_size": (25, 100, 400),
+    "inner_steps": (1, 2, 4),
+    "threads": (1, 2, 4, 8, 16),  # up to the cores there are
+}
+LARGEST = PRESETS["ant-dir-paper"][1]  # 40 tasks x 40 episodes x 200 timesteps, all of it for the curvature
+SECONDS = ("sample", "outer")
+
+
+def growth(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]:
+    """How the cost grows.
+
+    `environments`: steps per second of the sampler by number of environments and threads.
+    `iteration`: plain `cheetah-dir` with 20 tasks x 10 episodes x 50 timesteps, one size changed at a time, each in a
+    process of its own: seconds of `sample` (rollouts before and after adaptation) and `outer` (the TRPO step), medians
+    over 3; `peak_mib`: the most memory that the process had. Last `ant-dir-paper` at full size, the paper's largest.
+    `exponents`: of each size, fitted to the seconds: 1 is proportional.
+    """
+    cores = len(os.sched_getaffinity(0))
+    rows = []
+    for axis, values in AXES.items():
+        chosen = values[:2] if quick else [value for value in values if axis != "threads" or value <= cores]
+        rows += [{"axis": axis, "value": value, **_measured(_resized(axis, value), quick)} for value in chosen]
+    rows.append({"axis": LARGEST.preset, "value": 1, **_measured(LARGEST, quick)})
+    exponents = []
+    for axis in AXES:
+        along = [row for row in rows if row["axis"] == axis]
+        exponents.append({"axis": axis, **{name: _exponent(along, name) for name in (*SECONDS, "peak_mib")}})
+    console.print(table("a meta-iteration by its sizes", rows))
+    console.print(table("fitted exponents", exponents))
+    return {"environments": environments(console, quick=quick), "iteration": rows, "exponents": exponents}
+
+
+def _resized(axis: str, value: int) -> Config:
+    if axis == "hidden_size":
+        return dataclasses.replace(BASE, hidden_sizes=(value, value))
+    if axis == "threads":
+        return dataclasses.replace(BASE, environment_options={**BASE.environment_options, "threads": value})
+    return dataclasses.replace(BASE, **{axis: value})
+
+
+def _measured(config: Config, quick: bool) -> dict[str, float]:
+    """In a process of its own, whose memory is this meta-iteration's; in a quick run, one process has to do."""
+    repeats = 1 if quick or config.preset == LARGEST.preset else 3
+    if quick:
+        config = dataclasses.replace(config, tasks=2, episodes=2, horizon=5)
+        if config.preset != LARGEST.preset:
+            return _measure(config, repeats)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_measure, config, repeats).result()
+
+
+def _measure(config: Config, repeats: int) -> dict[str, float]:
+    """Seconds of the stages, after a meta-iteration that also allocates where there are several; MiB at most."""
+    torch.set_num_threads(int(config.environment_options.get("threads", 0)) or len(os.sched_getaffinity(0)))
+    problem, outer, laps = make_problem(config), make_outer(config), []
+    theta = problem.initial_parameters(config.seed)
+    for index in range(repeats + (repeats > 1)):
+        objective, metrics = problem.collect(theta, index)
+        start = time.perf_counter()
+        theta, _, _ = outer.step(theta, {}, objective)
+        laps.append({"sample": metrics["time/sample"], "outer": time.perf_counter() - start})
+    laps = laps[-repeats:]
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return {name: statistics.median(lap[name] for lap in laps) for name in SECONDS} | {
+        "peak_mib": int(status["VmHWM"].split()[0]) / 1024
+    }
+
+
+def _exponent(rows: list[dict[str, Any]], name: str) -> float:
+    """The slope of log cost over log size."""
+    sizes, costs = ([math.log(row[key]) for row in rows] for key in ("value", name))
+    return float(np.polyfit(sizes, costs, 1)[0])
