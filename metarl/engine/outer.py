@@ -64,7 +64,7 @@ def trpo(
     cg_iterations: int = 10,
     cg_tolerance: float = 1e-10,
     cg_damping: float = 1e-5,
-    curvature: str = "symmetric",
+    curvature: str = "gauss_newton",
     curvature_fraction: float = 1.0,
     epsilon: float = EPSILON,
     backtrack_ratio: float = 0.8,

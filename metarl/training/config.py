@@ -68,13 +68,13 @@ class Config:
     """Outer optimiser."""
     max_kl: float = 0.01
     """TRPO: largest mean KL divergence of the adapted policies per outer step, in nats."""
-    curvature: Literal["symmetric", "forward", "gauss_newton", "exact"] = "symmetric"
+    curvature: Literal["symmetric", "forward", "gauss_newton", "exact"] = "gauss_newton"
     """TRPO: how Hessian-vector products are taken; symmetric, forward: finite differences of the KL's gradient."""
-    curvature_fraction: float = 1.0
+    curvature_fraction: float = 0.1
     """TRPO: share of the timesteps that the Hessian-vector products are taken from, in (0, 1]."""
     finite_difference_epsilon: float = EPSILON
     """TRPO: length of the finite-difference step in parameter space."""
-    cg_iterations: int = 10
+    cg_iterations: int = 5
     """TRPO: conjugate gradient iterations."""
     cg_damping: float = 1e-5
     """TRPO: multiple of the identity added to the Hessian."""
