@@ -13,7 +13,7 @@ Arguments = TypeVar("Arguments")
 
 def run(parse: Callable[[Sequence[str]], Arguments], main: Callable[[Arguments], None], argv: Sequence[str]) -> None:
     """Parse the arguments, then run `main`; a user's mistake (ValueError, OSError) ends in one line and status 2."""
-    _keep_freed_memory()
+    keep_freed_memory()
     try:
         main(_parse(parse, argv))
     except (ValueError, OSError) as error:
@@ -24,11 +24,11 @@ def run(parse: Callable[[Sequence[str]], Arguments], main: Callable[[Arguments],
         sys.exit(130)
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Have glibc keep what is freed: to map and clear large temporaries anew took a third of an outer step."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # None: another C library
     if mallopt:
-        mallopt(-3, 2**30)  # M_MMAP_THRESHOLD, bytes
+        mallopt(-4, 0)  # M_MMAP_MAX: no mappings for single blocks
         mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD, bytes
         mallopt(-2, 2**28)  # M_TOP_PAD, bytes
 

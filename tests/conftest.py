@@ -70,11 +70,18 @@ class Net(nn.Module):
         return self.layers(inputs)
 
 
+def image_norm() -> nn.Module:
+    """Two channels of 2 x 2 pixels, each normalised by itself."""
+    norm = nn.InstanceNorm2d(2, affine=True)
+    return nn.Sequential(nn.Linear(4, 8), nn.Unflatten(1, (2, 2, 2)), norm, nn.Flatten(), nn.Linear(8, 4))
+
+
 MODELS = {
     "mlp_tanh": lambda: mlp((2, 4, 2), "tanh"),
     "mlp_relu": lambda: mlp((2, 4, 4, 2), "relu"),
     "module_layer_norm": lambda: from_module(Net(nn.LayerNorm(4))),
     "module_batch_norm": lambda: from_module(Net(nn.BatchNorm1d(4, track_running_stats=False))),
+    "module_instance_norm": lambda: from_module(Net(image_norm())),
 }
 
 

@@ -1,7 +1,10 @@
 """The layout's promises, read off the source with `ast`: who imports whom, who differentiates, how long files are."""
 
 import ast
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,8 +74,18 @@ def test_imports_point_one_way(path: Path) -> None:
         top = name.split(".")[0]
         if top in ("metarl", "envs", "experiments"):
             assert layer(name) in MAY_IMPORT[own], f"{module(path)} imports {name}"
-        elif own in THIRD_PARTY and top not in __import__("sys").stdlib_module_names:
+        elif own in THIRD_PARTY and top not in sys.stdlib_module_names:
             assert top in THIRD_PARTY[own], f"{module(path)} imports {name}"
+
+
+def test_waiting_threads_sleep_before_torch_is_loaded() -> None:
+    """The scripts import `experiments`, which says so, ahead of anything that loads torch."""
+    program = "import os, sys, experiments; assert 'torch' not in sys.modules; print(os.environ['OMP_WAIT_POLICY'])"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == "passive"
+    for script in (ROOT / "experiments").glob("*.py"):
+        assert "__main__" not in script.read_text() or "torch" not in imports(script), script
 
 
 def test_there_are_no_import_cycles() -> None:

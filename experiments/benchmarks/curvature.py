@@ -104,7 +104,11 @@ def step(console: Console, *, quick: bool) -> list[dict[str, Any]]:
         ("symmetric", 0.2, 10),
         ("gauss_newton", 1.0, 10),
         ("gauss_newton", 0.2, 10),
-        ("gauss_newton", 0.2, 20),
+        ("gauss_newton", 0.1, 10),
+        ("gauss_newton", 0.1, 5),  # the default
+        ("gauss_newton", 0.1, 3),
+        ("gauss_newton", 0.05, 5),
+        ("gauss_newton", 0.02, 5),
     ):
         changes = {"curvature": kind, "curvature_fraction": fraction, "cg_iterations": iterations}
         outer = make_outer(dataclasses.replace(config, **changes))

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from rich.console import Console
 
 from experiments.assemble import make_outer, make_problem
 from experiments.benchmarks.report import table
 from experiments.benchmarks.sampling import environments
+from experiments.command_line import keep_freed_memory
 from experiments.presets import PRESETS
+from metarl.threads import torch_threads
 from metarl.training.config import Config
 
 BASE = dataclasses.replace(PRESETS["cheetah-dir"][1], tasks=20, episodes=10, horizon=50)
@@ -51,7 +52,8 @@ def growth(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]:
     exponents = []
     for axis in AXES:
         along = [row for row in rows if row["axis"] == axis]
-        exponents.append({"axis": axis, **{name: _exponent(along, name) for name in (*SECONDS, "peak_mib")}})
+        if len(along) > 1:  # threads, on one core
+            exponents.append({"axis": axis, **{name: _exponent(along, name) for name in (*SECONDS, "peak_mib")}})
     console.print(table("a meta-iteration by its sizes", rows))
     console.print(table("fitted exponents", exponents))
     return {"environments": environments(console, quick=quick), "iteration": rows, "exponents": exponents}
@@ -78,14 +80,15 @@ def _measured(config: Config, quick: bool) -> dict[str, float]:
 
 def _measure(config: Config, repeats: int) -> dict[str, float]:
     """Seconds of the stages, after a meta-iteration that also allocates where there are several; MiB at most."""
-    torch.set_num_threads(int(config.environment_options.get("threads", 0)) or len(os.sched_getaffinity(0)))
+    keep_freed_memory()
     problem, outer, laps = make_problem(config), make_outer(config), []
     theta = problem.initial_parameters(config.seed)
-    for index in range(repeats + (repeats > 1)):
-        objective, metrics = problem.collect(theta, index)
-        start = time.perf_counter()
-        theta, _, _ = outer.step(theta, {}, objective)
-        laps.append({"sample": metrics["time/sample"], "outer": time.perf_counter() - start})
+    with torch_threads(int(config.environment_options.get("threads", 0)) or len(os.sched_getaffinity(0))):
+        for index in range(repeats + (repeats > 1)):
+            objective, metrics = problem.collect(theta, index)
+            start = time.perf_counter()
+            theta, _, _ = outer.step(theta, {}, objective)
+            laps.append({"sample": metrics["time/sample"], "outer": time.perf_counter() - start})
     laps = laps[-repeats:]
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return {name: statistics.median(lap[name] for lap in laps) for name in SECONDS} | {

@@ -128,17 +128,19 @@ class MetaObjective:
 
         with torch.no_grad():
             old_outputs = vmap(lambda one: predict(theta, one))(data)
-        products = CURVATURES[kind](
-            lambda params, one: predict(params, one[0]),
-            lambda outputs, one: divergence(one[1], outputs, one[0].query),
-            theta,
-            (data, old_outputs),
-            **options,
-        )
+
+        def predict_one(params: Params, one: tuple[CurvatureData, Outputs]) -> Outputs:
+            return predict(params, one[0])
+
+        def divergence_one(outputs: Outputs, one: tuple[CurvatureData, Outputs]) -> Tensor:
+            data_i, old_outputs_i = one
+            return divergence(old_outputs_i, outputs, data_i.query)
+
+        products = CURVATURES[kind](predict_one, divergence_one, theta, (data, old_outputs), **options)
 
         def matvec(vector: Tensor) -> Tensor:
             leaves = products(unravel(vector, theta)).values()
-            return self._mean(torch.cat([leaf.flatten(1) for leaf in leaves], 1))
+            return self._mean(torch.cat([leaf.reshape(len(leaf), -1) for leaf in leaves], 1))
 
         return matvec
 

@@ -16,6 +16,7 @@ from metarl.engine.trust_region import (
     CURVATURES,
     EPSILON,
     FINITE_DIFFERENCES,
+    Matvec,
     backtracking_line_search,
     conjugate_gradient,
 )
@@ -83,6 +84,14 @@ def trpo(
         raise ValueError(f"unknown curvature {curvature!r}: choose one of {', '.join(CURVATURES)}")
     options = {"epsilon": epsilon} if CURVATURES[curvature] in FINITE_DIFFERENCES else {}
 
+    def natural_direction(matvec: Matvec, g: Tensor) -> tuple[Tensor, float, float]:
+        """The vector s ~ (H + damping I)^-1 g, s^T (H + damping I) s, and the iterations taken."""
+        solution = conjugate_gradient(matvec, g, iterations=cg_iterations, tolerance=cg_tolerance, damping=cg_damping)
+        s, quadratic = solution.x, solution.quadratic
+        if quadratic > 0 and CURVATURES[curvature] in FINITE_DIFFERENCES:  # not linear: as the authors, anew
+            quadratic = s.dot(matvec(s) + cg_damping * s).item()
+        return s, quadratic, float(solution.iterations)
+
     def step(theta: Params, state: State, objective: MetaObjective) -> tuple[Params, State, Info]:
         loss, gradient = objective.loss_and_gradient(theta)
         g = ravel(gradient).double()
@@ -90,14 +99,12 @@ def trpo(
         if not math.isfinite(loss + info["grad_norm"]):
             return theta, state, info | REFUSED | {"nonfinite": 1.0}
 
-        matvec = objective.curvature(theta, curvature, curvature_fraction, **options)
-        solution = conjugate_gradient(matvec, g, iterations=cg_iterations, tolerance=cg_tolerance, damping=cg_damping)
-        s, info["cg_iterations"] = solution.x, float(solution.iterations)
-        if solution.iterations == 0:  # no gradient, or no positive curvature along it
-            return theta, state, REFUSED | info
-        if not (solution.quadratic > 0 and math.isfinite(solution.quadratic)):
-            return theta, state, REFUSED | info | {"nonfinite": float(not math.isfinite(solution.quadratic))}
-        length = math.sqrt(2 * max_kl / (solution.quadratic + 1e-8))  # 1e-8: the authors' release
+        s, quadratic, info["cg_iterations"] = natural_direction(
+            objective.curvature(theta, curvature, curvature_fraction, **options), g
+        )
+        if not (quadratic > 0 and math.isfinite(quadratic)):  # 0: no gradient, or no positive curvature along it
+            return theta, state, REFUSED | info | {"nonfinite": float(not math.isfinite(quadratic))}
+        length = math.sqrt(2 * max_kl / (quadratic + 1e-8))  # 1e-8: the authors' release
         full_step = unravel(length * s, theta)
 
         search = backtracking_line_search(

@@ -5,6 +5,7 @@ task's products v -> H_i v. H_i is the Hessian of divergence(predict(theta)) at 
 measured from: its gradient there is zero, so that H_i is exactly the Gauss-Newton matrix J^T F J.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -53,8 +54,8 @@ def symmetric_difference(
 def gauss_newton(predict: Predict, divergence: Divergence, theta: Params, data: Data) -> Products:
     """H v = J^T F J v: J of `predict`, F the Hessian of `divergence` in the outputs; exact where its gradient is 0.
 
-    `predict` runs once, and its graph is kept: a product is a sweep through it forward, and one back. Reverse mode does
-    for both (its operators run without Python): J v is the derivative of u -> J^T u, which is linear in u, and F = F^T.
+    The graph of `predict` is kept: a product is a sweep through it forward, and one back. Reverse mode does for both
+    (its operators run without Python): J v is the derivative of u -> J^T u, which is linear in u; F is symmetric.
 
     The graph is taken outside vmap. In torch 2.13 that is wrong, by about a percent, below layers that normalise and
     scale by an adapted weight in one call (layer_norm, batch_norm with a weight): `model.from_module` parts the two.
@@ -98,7 +99,7 @@ class ConjugateGradient(NamedTuple):
     x: Tensor
     iterations: int
     residual: float  # |b - A x|^2
-    quadratic: float  # x^T A x = x^T (b - residual), without another product; damping included
+    quadratic: float  # x^T A x = x^T (b - residual), damping included, if A is linear; nan: a product was not finite
 
 
 def conjugate_gradient(
@@ -118,7 +119,9 @@ def conjugate_gradient(
     while step < iterations and squared >= tolerance:
         product = matvec(direction) + damping * direction
         curvature = direction.dot(product)
-        if not (curvature > 0 and torch.isfinite(curvature)):
+        if not torch.isfinite(curvature):
+            return ConjugateGradient(x, step, squared.item(), math.nan)
+        if curvature <= 0:
             break
         alpha = squared / curvature
         x = x + alpha * direction

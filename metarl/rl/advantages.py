@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from metarl.rl.episodes import Episodes, PolicyBatch
-from metarl.threads import one_thread
+from metarl.threads import torch_threads
 
 RIDGE = 1e-5  # the authors' release
 
@@ -45,7 +45,7 @@ def fit_baseline(observations: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
     features = (baseline_features(observations.double()) * mask[..., None]).flatten(1, 2)  # [M, TE, F]
     targets = (returns.double() * mask).flatten(1, 2)[..., None]  # [M, TE, 1]
     gram = features.mT @ features + RIDGE * torch.eye(features.shape[-1], dtype=torch.float64, device=mask.device)
-    with one_thread():  # on two, batches of 151 and more features hang: pytorch/pytorch#142815
+    with torch_threads(1):  # on two, batches of 151 and more features hang: pytorch/pytorch#142815
         weights = torch.linalg.solve(gram, features.mT @ targets)
     return (features @ weights).reshape(returns.shape)
 

@@ -52,12 +52,16 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def timestep_subset(batch: PolicyBatch, fraction: float) -> PolicyBatch:
-    """Evenly spread timesteps of one task's batch: fields [T, E, ...] -> [ceil(fraction T), E, ...].
+    """Evenly spread timesteps of one task's batch: fields [T, E, ...] -> [n, 1, ...], n about fraction T E.
+
+    Every 1 / fraction-th timestep of an episode, from another one on in each: short episodes, too, are seen whole.
 
     Raises:
         ValueError: a fraction outside (0, 1].
     """
     if not 0 < fraction <= 1:
         raise ValueError(f"the fraction of timesteps must be in (0, 1]; got {fraction}")
-    chosen = torch.arange(0, len(batch.mask), 1 / fraction).long()
-    return PolicyBatch(*(field[chosen] for field in batch))
+    horizon, episodes = batch.mask.shape
+    diagonal = torch.arange(horizon)[:, None] + torch.arange(episodes)  # [T, E]
+    t, e = torch.nonzero((diagonal * fraction).floor() > ((diagonal - 1) * fraction).floor(), as_tuple=True)
+    return PolicyBatch(*(field[t, e][:, None] for field in batch))

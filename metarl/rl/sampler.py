@@ -14,13 +14,13 @@ from metarl.engine.params import Params
 from metarl.randomness import Purpose, seed_sequence
 from metarl.rl.episodes import Episodes
 from metarl.rl.policies import DiagonalGaussian
-from metarl.threads import one_thread
+from metarl.threads import torch_threads
 
 Key = tuple[int, Purpose, *tuple[int, ...]]  # (seed, purpose, iteration, inner step): see randomness.py
 
 
 @torch.no_grad()
-@one_thread()  # a timestep's batches are small, and the environments have threads of their own
+@torch_threads(1)  # a timestep's batches are small, and the environments have threads of their own
 def rollout(
     env: VectorEnv,
     policy: Model,

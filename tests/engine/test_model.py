@@ -50,6 +50,35 @@ def test_normalisation_layers_scale_as_they_do_in_one_step(layer: nn.Module, sha
     torch.testing.assert_close(model.apply(params, inputs), expected)
 
 
+class OwnScale(nn.LayerNorm):
+    """Scales its first axis, and asks the layer itself for its weight."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002  # as the base names it
+        return input * self.weight[:, None]
+
+
+class Sharing(nn.Module):
+    """One normalisation layer in two places, a hook on it, a subclass of another that does as it likes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = self.other = nn.LayerNorm(4)
+        self.one.register_forward_hook(lambda module, inputs, output: 2 * output + module.eps)
+        self.own = OwnScale(3)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.own(self.other(inputs) + self.one(inputs) ** 2)
+
+
+def test_normalisation_layers_stay_what_they_are_otherwise() -> None:
+    module = Sharing()
+    model = from_module(module)
+    initial = model.init(generator(0))
+    params = {name: leaf + torch.linspace(0, 1, leaf.numel()).reshape(leaf.shape) for name, leaf in initial.items()}
+    inputs = torch.randn(3, 4, generator=generator(1))
+    torch.testing.assert_close(model.apply(params, inputs), functional_call(module, params, (inputs,)))
+
+
 def test_running_statistics_are_refused() -> None:
     with pytest.raises(ValueError, match="layer '1' keeps running statistics: build it with track_running_stats=False"):
         from_module(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))

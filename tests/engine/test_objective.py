@@ -138,7 +138,7 @@ def test_subset_curvature_keeps_the_adapted_parameters_of_all_data() -> None:
     theta = parameters(policy)
     objective = policy_objective(policy, theta)
     support, query, correction = objective.curvature_data(theta, 0.5)
-    assert support[0].mask.shape == query.mask.shape == (TASKS, 3, 4)
+    assert support[0].mask.shape == query.mask.shape == (TASKS, 10, 1)  # half of 5 x 4
     for i in range(TASKS):
         all_data, part = (
             objective.adapt(theta, [type(b)(*(leaf[i] for leaf in b)) for b in batches])
@@ -202,6 +202,24 @@ def test_masked_timesteps_have_no_influence(policy: Model) -> None:
     torch.testing.assert_close(
         soiled.curvature(theta, "gauss_newton")(v), clean.curvature(theta, "gauss_newton")(v), rtol=1e-12, atol=1e-14
     )
+
+
+def test_parameters_may_be_scalars() -> None:
+    """A learned scale, of shape ()."""
+    functions = TaskFunctions(
+        inner_loss=lambda params, batch: ((params["scale"] * batch.inputs - batch.targets) ** 2).mean(),
+        predict=lambda params, batch: params["scale"] * batch.inputs,
+        outer_loss=lambda outputs, batch: ((outputs - batch.targets) ** 2).mean(),
+        divergence=lambda old, new, batch: ((new - old) ** 2).mean(),
+    )
+    theta = {"scale": torch.tensor(0.5, dtype=torch.float64)}
+    support, query, v = regression(0), regression(1), torch.ones(1, dtype=torch.float64)
+    objective = MetaObjective(theta, sgd([0.1]), functions, [support], query, num_tasks=TASKS)
+    slope = 1 - 2 * 0.1 * (support.inputs**2).mean((1, 2))  # of the adapted scale in the scale
+    expected = (2 * slope**2 * (query.inputs**2).mean((1, 2))).mean()
+    for kind in CURVATURES:
+        product = objective.curvature(theta, kind)(v)
+        torch.testing.assert_close(product, expected[None], rtol=1e-9, atol=0)
 
 
 def test_sums_are_reduced_and_divided_by_the_global_number_of_tasks(policy: Model) -> None:

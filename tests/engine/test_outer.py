@@ -1,3 +1,4 @@
+import math
 from typing import cast
 
 import pytest
@@ -105,10 +106,43 @@ def test_trpo_passes_its_curvature_options_on(kind: str, options: dict) -> None:
 
 
 @pytest.mark.parametrize("factor", [-1.0, 0.0, float("nan")])
-def test_trpo_refuses_where_there_is_no_positive_curvature(factor: float) -> None:
-    new, _, info = trpo(max_kl=0.01, cg_damping=0.0).step(THREE_ZEROS, {}, cast(MetaObjective, Recorder(factor)))
+@pytest.mark.parametrize("kind", ["symmetric", "gauss_newton"])
+def test_trpo_refuses_where_there_is_no_positive_curvature(factor: float, kind: str) -> None:
+    optimiser = trpo(max_kl=0.01, cg_damping=0.0, curvature=kind)
+    new, _, info = optimiser.step(THREE_ZEROS, {}, cast(MetaObjective, Recorder(factor)))
     assert torch.equal(new["x"], THREE_ZEROS["x"])
     assert (info["accepted"], info["cg_iterations"]) == (0, 0)
+    assert info["nonfinite"] == float(math.isnan(factor))
+
+
+class Spoiled(Recorder):
+    """Products that are not finite from the second on."""
+
+    def loss_and_gradient(self, theta: Params) -> tuple[float, Params]:
+        return 1.0, {"x": torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)}
+
+    def curvature(self, theta: Params, kind: str, fraction: float, **options: float) -> Matvec:
+        scales = iter([torch.tensor([1.0, 2.0, 3.0]), torch.tensor(math.nan)])
+        return lambda v: next(scales) * v
+
+
+def test_trpo_refuses_where_a_later_product_is_not_finite() -> None:
+    new, _, info = trpo(max_kl=0.01).step(THREE_ZEROS, {}, cast(MetaObjective, Spoiled()))
+    assert torch.equal(new["x"], THREE_ZEROS["x"])
+    assert (info["accepted"], info["nonfinite"], info["cg_iterations"]) == (0, 1, 1)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("gauss_newton", 2), ("symmetric", 3)])
+def test_only_finite_differences_spend_a_product_on_the_steps_length(kind: str, expected: int) -> None:
+    """They are not linear, so that conjugate gradient's own s^T H s is not theirs."""
+    calls = []
+
+    class Counting(Spoiled):
+        def curvature(self, theta: Params, kind: str, fraction: float, **options: float) -> Matvec:
+            return lambda v: (calls.append(0), torch.tensor([1.0, 2.0, 3.0]) * v)[1]
+
+    trpo(max_kl=0.01, cg_iterations=2, curvature=kind).step(THREE_ZEROS, {}, cast(MetaObjective, Counting()))
+    assert len(calls) == expected
 
 
 def test_unknown_curvature_is_refused_before_anything_is_sampled() -> None:

@@ -61,6 +61,7 @@ def test_stops_on_non_finite_products() -> None:
     solution = conjugate_gradient(lambda v: v * math.nan, torch.ones(2), iterations=10)
     assert solution.iterations == 0
     assert torch.equal(solution.x, torch.zeros(2))
+    assert math.isnan(solution.quadratic)
 
 
 def test_line_search_takes_the_first_scale_that_qualifies() -> None:

@@ -57,10 +57,19 @@ def test_inner_losses_share_the_gradient_at_the_behaviour_policy_but_not_the_hes
 
 def test_subsets_are_evenly_spread_timesteps() -> None:
     batch = task(policy_data(0, horizon=10), 0)
-    for fraction, steps in ((0.2, [0, 5]), (0.4, [0, 2, 5, 7]), (0.7, [0, 1, 2, 4, 5, 7, 8]), (1.0, list(range(10)))):
-        part = timestep_subset(batch, fraction)
-        assert torch.equal(part.observations, batch.observations[steps])
-        assert torch.equal(part.mask, batch.mask[steps])
+    time, episode = torch.meshgrid(torch.arange(10), torch.arange(4), indexing="ij")
+    stamped = batch._replace(observations=torch.stack([time, episode], -1), advantages=(10 * episode + time).double())
+    for fraction, per_episode in ((0.1, 1), (0.2, 2), (0.4, 4), (1.0, 10)):
+        part = timestep_subset(stamped, fraction)
+        assert part.observations.shape == (4 * per_episode, 1, 2)
+        t, e = part.observations[:, 0].unbind(-1)
+        assert torch.equal(part.advantages[:, 0], (10 * e + t).double())
+        assert torch.equal(part.mask[:, 0], batch.mask[t, e])
+        for one in range(4):  # every episode from another timestep on
+            gaps = t[e == one].sort().values.diff().tolist()
+            assert len(gaps) == per_episode - 1
+            assert all(abs(gap - 1 / fraction) < 1 for gap in gaps)
+    assert timestep_subset(stamped, 0.1).observations[:, 0].tolist() == [[0, 0], [7, 3], [8, 2], [9, 1]]
     with pytest.raises(ValueError, match=r"must be in \(0, 1\]; got 1.5"):
         timestep_subset(batch, 1.5)
 

@@ -12,6 +12,7 @@ from metarl.engine.params import stack
 from metarl.randomness import Purpose
 from metarl.rl.policies import gaussian_mlp
 from metarl.rl.sampler import rollout, rollout_timesteps
+from metarl.threads import torch_threads
 
 KEY = (1, Purpose.TRAINING_ROLLOUTS, 3, 4)
 POLICY = gaussian_mlp(2, 2, hidden_sizes=(8,))
@@ -35,6 +36,7 @@ class Countdown(VectorEnv[Any, Any, Any]):
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         reward = (self.left > 0).astype(np.float64)
         self.left = np.maximum(self.left - 1, 0)
+        self.torch_threads = torch.get_num_threads()
         done = self.left == 0
         return np.zeros((self.num_envs, 2)), reward, done, np.zeros_like(done), {"achieved": self.left}
 
@@ -50,6 +52,13 @@ def test_shapes_mask_and_ends() -> None:
     assert episodes.num_steps.tolist() == [[2, 2, 2], [5, 5, 5]]
     assert episodes.returns.tolist() == [[2, 2, 2], [5, 5, 5]]
     assert (episodes.rewards * (1 - episodes.mask)).abs().sum() == 0
+
+
+def test_environments_have_the_cores_to_themselves() -> None:
+    env = Countdown(2)
+    with torch_threads(2):
+        rollout(env, POLICY, stack(THETA, 2), np.array([[1.0], [2.0]]), horizon=8, key=KEY)
+        assert (env.torch_threads, torch.get_num_threads()) == (1, 2)
 
 
 def test_a_row_per_environment_is_taken_as_it_is() -> None:

@@ -29,6 +29,12 @@ def test_every_field_explains_itself() -> None:
         assert source[line + 1].lstrip().startswith('"""'), field.name
 
 
+def test_the_plain_presets_share_the_fast_outer_step() -> None:
+    for name, (_, config) in PRESETS.items():
+        if not name.endswith("-paper"):
+            assert (config.curvature, config.curvature_fraction, config.cg_iterations) == ("gauss_newton", 0.1, 5)
+
+
 def test_the_published_navigation_run() -> None:
     paper = PRESETS["navigation-paper"][1]
     assert (paper.tasks, paper.episodes, paper.horizon, paper.iterations) == (20, 20, 100, 100)
