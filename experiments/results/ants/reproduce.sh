@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The runs, tables and figures of this folder, from nothing; resumed where they stopped. About an hour and a half each on two
-# cores. contacts-with.csv and contacts-without.csv are metrics of two earlier runs of the same
-# sizes (60 to 70 iterations, forward differences), with and without contact terms in the observation.
+# cores. contacts-with.csv and contacts-without.csv are metrics of two earlier runs of the same sizes (60 to 70 iterations,
+# forward differences), with and without contact terms in the observation.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 P=.venv/bin/python HERE=experiments/results/ants
