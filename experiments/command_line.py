@@ -25,10 +25,12 @@ def run(parse: Callable[[Sequence[str]], Arguments], main: Callable[[Arguments],
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep what is freed: to map and clear large temporaries anew took a third of an outer step."""
+    """Have glibc keep what is freed: to map and clear large temporaries anew took a third of an outer step.
+
+    Blocks above the threshold still go back at once, so that the largest experiments stay small.
+    """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # None: another C library
-    if mallopt:
-        mallopt(-4, 0)  # M_MMAP_MAX: no mappings for single blocks
+    if mallopt and (mallopt(-3, 2**26) or mallopt(-3, 2**25)):  # M_MMAP_THRESHOLD, bytes; before glibc 2.35 the latter
         mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD, bytes
         mallopt(-2, 2**28)  # M_TOP_PAD, bytes
 

@@ -42,8 +42,13 @@ def fit_baseline(observations: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
         returns: discounted returns [M, T, E], the regression's targets.
         mask: [M, T, E]; masked timesteps have no influence and get the value 0.
     """
-    features = (baseline_features(observations.double()) * mask[..., None]).flatten(1, 2)  # [M, TE, F]
-    targets = (returns.double() * mask).flatten(1, 2)[..., None]  # [M, TE, 1]
+    tasks = zip(observations.split(1), returns.split(1), mask.split(1), strict=True)  # all at once: GiB of features
+    return torch.cat([_fit_one(*task) for task in tasks])
+
+
+def _fit_one(observations: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
+    features = (baseline_features(observations.double()) * mask[..., None]).flatten(1, 2)  # [1, TE, F]
+    targets = (returns.double() * mask).flatten(1, 2)[..., None]  # [1, TE, 1]
     gram = features.mT @ features + RIDGE * torch.eye(features.shape[-1], dtype=torch.float64, device=mask.device)
     with torch_threads(1):  # on two, batches of 151 and more features hang: pytorch/pytorch#142815
         weights = torch.linalg.solve(gram, features.mT @ targets)
