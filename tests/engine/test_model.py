@@ -53,8 +53,8 @@ def test_normalisation_layers_scale_as_they_do_in_one_step(layer: nn.Module, sha
 class OwnScale(nn.LayerNorm):
     """Scales its first axis, and asks the layer itself for its weight."""
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002  # as the base names it
-        return input * self.weight[:, None]
+    def forward(self, *inputs: torch.Tensor, **named: torch.Tensor) -> torch.Tensor:
+        return inputs[0] * self.weight[:, None]
 
 
 class Sharing(nn.Module):

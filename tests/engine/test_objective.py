@@ -17,6 +17,19 @@ from metarl.rl.losses import likelihood_ratio
 from metarl.rl.policies import gaussian_mlp
 
 
+def squared(outputs: Tensor, targets: Tensor) -> Tensor:
+    return ((outputs - targets) ** 2).mean()
+
+
+def regression_functions(model: Model) -> TaskFunctions:
+    """Mean squared errors, inside and outside."""
+    return TaskFunctions(
+        inner_loss=lambda params, batch: squared(model.apply(params, batch.inputs), batch.targets),
+        predict=lambda params, batch: model.apply(params, batch.inputs),
+        outer_loss=lambda outputs, batch: squared(outputs, batch.targets),
+    )
+
+
 @pytest.mark.parametrize("inner_steps", [0, 1, 2])
 @pytest.mark.parametrize("first_order", [False, True])
 def test_policy_meta_gradient_equals_a_loop_over_tasks(policy: Model, inner_steps: int, first_order: bool) -> None:
@@ -56,16 +69,7 @@ def test_curvature_equals_the_dense_hessian(policy: Model, kind: str, inner_step
 def test_gauss_newton_is_exact_for_every_model(model: Model, inner_steps: int) -> None:
     """Normalisation layers too, whose scale torch differentiates wrongly outside vmap if it is not set apart."""
     theta = parameters(model)
-
-    def squared(outputs: Tensor, targets: Tensor) -> Tensor:
-        return ((outputs - targets) ** 2).mean()
-
-    functions = TaskFunctions(
-        inner_loss=lambda params, batch: squared(model.apply(params, batch.inputs), batch.targets),
-        predict=lambda params, batch: model.apply(params, batch.inputs),
-        outer_loss=lambda outputs, batch: squared(outputs, batch.targets),
-        divergence=lambda old, new, batch: squared(new, old),
-    )
+    functions = regression_functions(model)._replace(divergence=lambda old, new, batch: squared(new, old))
     support = [regression(seed) for seed in range(inner_steps)]
     objective = MetaObjective(theta, sgd([0.3]), functions, support, regression(9), num_tasks=TASKS)
     v = torch.randn(ravel(theta).shape, generator=generator(0), dtype=torch.float64)
@@ -152,15 +156,7 @@ def test_one_engine_for_supervised_and_reinforcement() -> None:
     """The same toy loss, once as a regression and once dressed as a policy batch, gives identical meta-gradients."""
     model = mlp((2, 4, 2), "tanh")
     theta = parameters(model)
-
-    def squared(outputs: Tensor, targets: Tensor) -> Tensor:
-        return ((outputs - targets) ** 2).mean()
-
-    supervised = TaskFunctions(
-        inner_loss=lambda params, batch: squared(model.apply(params, batch.inputs), batch.targets),
-        predict=lambda params, batch: model.apply(params, batch.inputs),
-        outer_loss=lambda outputs, batch: squared(outputs, batch.targets),
-    )
+    supervised = regression_functions(model)
     reinforcement = TaskFunctions(
         inner_loss=lambda params, batch: squared(model.apply(params, batch.observations), batch.actions),
         predict=lambda params, batch: model.apply(params, batch.observations),
