@@ -1,7 +1,10 @@
-"""From a configuration to the objects it names: environments, policy, inner rule, problem, outer optimiser."""
+"""From a configuration to the objects it names: environments or datasets, model, rule, problem, outer optimiser."""
 
 import functools
 import importlib
+import os
+import shutil
+from pathlib import Path
 from typing import Any, cast
 
 import gymnasium
@@ -14,16 +17,26 @@ from envs.batched import LoopVectorEnv, TaskVectorEnv
 from envs.family import FAMILIES
 from experiments.published import published_tasks
 from metarl.engine.inner import RULES
+from metarl.engine.model import Model, mlp
 from metarl.engine.outer import OuterOptimizer, adam, trpo
+from metarl.problem import Problem
 from metarl.rl.policies import gaussian_mlp
 from metarl.rl.problem import MetaRL, RolloutSettings
-from metarl.training.config import Config
+from metarl.supervised import mini_imagenet, omniglot
+from metarl.supervised.few_shot import few_shot, require_enough
+from metarl.supervised.models import convolutional_classifier, dense_classifier
+from metarl.supervised.problem import ExampleSettings, MetaSupervised
+from metarl.supervised.sinusoid import sinusoid
+from metarl.supervised.tasks import TaskDistribution
+from metarl.training.config import Config, RLConfig, SupervisedConfig
 from metarl.training.evaluation import held_out_tasks
 
+INITIAL_STD = 0.01  # of the authors' fully connected networks
+TRACED_TASKS = 3  # whose examples and outputs the figures draw
 TRACED = {"metarl/Navigation2D-v0": 3}  # episodes per task whose paths the figures draw
 
 
-def make_env(config: Config, num_envs: int, render_mode: str | None = None) -> VectorEnv:
+def make_env(config: RLConfig, num_envs: int, render_mode: str | None = None) -> VectorEnv:
     """The configured environment, `num_envs` times: one of ours, or anybody's registered one in a loop.
 
     Raises:
@@ -41,7 +54,7 @@ def make_env(config: Config, num_envs: int, render_mode: str | None = None) -> V
         raise ValueError(f"environment {name!r}: {error}; metarl's own are {known}") from error
 
 
-def environment_id(config: Config) -> str:
+def environment_id(config: RLConfig) -> str:
     """The configured environment's registered id; of `module:id` the module is imported, which registers it.
 
     Raises:
@@ -58,14 +71,22 @@ def environment_id(config: Config) -> str:
     return name
 
 
-def make_problem(config: Config) -> MetaRL:
+def make_problem(config: Config) -> MetaRL | MetaSupervised:
+    """What one meta-iteration of the configuration is made of.
+
+    Raises:
+        ValueError: whatever of the configuration its parts refuse.
+    """
+    return meta_supervised(config) if isinstance(config, SupervisedConfig) else meta_rl(cast(RLConfig, config))
+
+
+def meta_rl(config: RLConfig) -> MetaRL:
     """One meta-iteration of MAML-RL on the configured environment.
 
     Raises:
         ValueError: whatever of the configuration its parts refuse.
     """
-    if config.device != "cpu" and not (config.device.startswith("cuda") and torch.cuda.is_available()):
-        raise ValueError(f"device {config.device!r} is not available here: use cpu, or cuda on a machine with a GPU")
+    _require_device(config)
     env = make_env(config, 1)
     policy = gaussian_mlp(
         cast(tuple[int], env.single_observation_space.shape)[0],
@@ -79,7 +100,7 @@ def make_problem(config: Config) -> MetaRL:
         functools.partial(make_env, config),
         policy,
         RULES[config.rule]([config.inner_step_size]),
-        inner_steps=config.inner_steps,
+        inner_steps=config.adaptation_steps,
         inner_loss=config.inner_loss,
         settings=RolloutSettings(
             tasks=config.tasks,
@@ -97,9 +118,57 @@ def make_problem(config: Config) -> MetaRL:
     )
 
 
+def meta_supervised(config: SupervisedConfig) -> MetaSupervised:
+    """One meta-iteration of supervised MAML on the configured tasks.
+
+    Raises:
+        ValueError: images that are missing or cannot be read, more ways or shots than there are.
+    """
+    _require_device(config)
+    distribution, model = make_tasks(config)
+    return MetaSupervised(
+        distribution,
+        model,
+        "regression" if config.dataset == "sinusoid" else "classification",
+        RULES[config.rule]([config.inner_step_size]),
+        inner_steps=config.adaptation_steps,
+        settings=ExampleSettings(
+            tasks=config.tasks,
+            shots=config.shots,
+            queries=config.queries,
+            evaluation_queries=config.evaluation_queries,
+            log_every=config.log_every,
+            traced_tasks=TRACED_TASKS,
+        ),
+        seed=config.seed,
+        first_order=config.first_order,
+        device=config.device,
+        compiled=config.compile and config.device == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is not None,
+    )
+
+
+def make_tasks(config: SupervisedConfig) -> tuple[TaskDistribution, Model]:
+    """The configured tasks, and the network for their inputs."""
+    if config.dataset == "sinusoid":
+        oracle = config.method == "oracle"
+        return sinusoid(task_in_inputs=oracle), mlp(
+            (3 if oracle else 1, *config.hidden_sizes, 1), "relu", std=INITIAL_STD
+        )
+    place = Path(config.data_dir or f"data/{config.dataset}")
+    data = omniglot.splits(omniglot.load(place)) if config.dataset == "omniglot" else mini_imagenet.load(place)
+    require_enough(data, config.shots + max(config.queries, config.evaluation_queries))
+    distribution = few_shot(data, ways=config.ways, rotate=config.dataset == "omniglot")
+    shape = data.images.shape[1:]
+    if config.network == "dense":
+        return distribution, dense_classifier(shape, config.hidden_sizes, config.ways)
+    return distribution, convolutional_classifier(shape, config.filters, config.ways, pooled=config.network == "pooled")
+
+
 def make_outer(config: Config) -> OuterOptimizer:
     """The configured outer optimiser."""
-    if config.outer == "adam":
+    if isinstance(config, SupervisedConfig):
+        return adam(learning_rate=config.learning_rate, gradient_clip=config.gradient_clip)
+    if not isinstance(config, RLConfig) or config.outer == "adam":
         return adam(learning_rate=config.learning_rate)
     return trpo(
         max_kl=config.max_kl,
@@ -111,11 +180,16 @@ def make_outer(config: Config) -> OuterOptimizer:
     )
 
 
-def evaluation_tasks(config: Config, problem: MetaRL) -> NDArray[np.float64]:
+def evaluation_tasks(config: Config, problem: Problem) -> NDArray[np.float64]:
     """The tasks [N, k] that this run is evaluated on: the published ones, or its own held-out ones."""
-    if config.published_tasks:
+    if isinstance(config, RLConfig) and config.published_tasks:
         tasks = published_tasks(config.experiment)
         if config.evaluation_tasks > len(tasks):
             raise ValueError(f"there are {len(tasks)} published test tasks; got --tasks {config.evaluation_tasks}")
         return tasks[: config.evaluation_tasks]
     return held_out_tasks(problem, config)
+
+
+def _require_device(config: Config) -> None:
+    if config.device != "cpu" and not (config.device.startswith("cuda") and torch.cuda.is_available()):
+        raise ValueError(f"device {config.device!r} is not available here: use cpu, or cuda on a machine with a GPU")

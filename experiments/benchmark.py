@@ -17,7 +17,7 @@ from experiments.benchmarks.growth import growth
 from experiments.benchmarks.iteration import iteration
 from experiments.benchmarks.sampling import sampler
 from experiments.command_line import run
-from metarl.training.checkpoint import write_atomically
+from metarl.files import write_atomically
 
 Name = Literal["hvp", "step", "sampler", "iteration", "growth"]
 NAMES: tuple[Name, ...] = get_args(Name)

@@ -15,7 +15,8 @@ from rich.table import Table
 from envs.family import FAMILIES, make_family
 from experiments.assemble import environment_id, evaluation_tasks, make_problem
 from experiments.command_line import run
-from metarl.training.evaluation import evaluate, write_evaluation
+from metarl.training.config import Config, RLConfig
+from metarl.training.evaluation import evaluate, validation_tasks, write_evaluation
 from metarl.training.run_directory import read_config, read_parameters
 
 
@@ -32,13 +33,29 @@ class Arguments:
     tasks: int | None = None
     """Number of held-out tasks."""
     episodes: int | None = None
-    """Episodes per task and gradient step."""
+    """Episodes per task and gradient step (reinforcement learning)."""
+    data_dir: str | None = None
+    """Where the images lie now, if not where they lay in training."""
     output: Path | None = None
     """Directory for evaluation.csv, .json and .npz. Default: the run's."""
     counting: Literal["episodes", "timesteps"] | None = None
-    """episodes: every complete episode counts. timesteps: as the authors counted (see train.py --help)."""
+    """episodes: every complete episode counts. timesteps: as the authors counted (see train.py --help; reinforcement
+    learning)."""
+    queries: int | None = None
+    """Query examples (of each class) that each task is scored on (supervised)."""
+    validation: bool = False
+    """Score the validation tasks instead: to choose something by, such as the step sizes."""
     checkpoint: Literal["last", "best"] | None = None
-    """best: the parameters with the best training return after adaptation. last: those of the last iteration."""
+    """best: the parameters that training found best (see train.py --help). last: those of the last iteration."""
+
+
+def with_values(config: Config, values: dict[str, Any]) -> Config:
+    """The configuration with other values. Raises ValueError for one that this kind of run does not have."""
+    known = {field.name for field in dataclasses.fields(config)}
+    if foreign := [name for name in values if name not in known]:
+        flag = foreign[0].removeprefix("evaluation_").replace("_", "-")
+        raise ValueError(f"--{flag} means nothing for {config.preset}, got {values[foreign[0]]}")
+    return dataclasses.replace(config, **values)
 
 
 def main(arguments: Arguments) -> None:
@@ -50,39 +67,51 @@ def main(arguments: Arguments) -> None:
         "evaluation_tasks": arguments.tasks,
         "evaluation_episodes": arguments.episodes,
         "evaluation_counting": arguments.counting,
+        "evaluation_queries": arguments.queries,
         "evaluation_checkpoint": arguments.checkpoint,
+        "data_dir": arguments.data_dir,
     }
-    config = dataclasses.replace(config, **{name: value for name, value in overrides.items() if value is not None})
+    config = with_values(config, {name: value for name, value in overrides.items() if value is not None})
     checkpoint = read_parameters(arguments.run_dir, config.evaluation_checkpoint)
     problem = make_problem(config)
-    tasks = evaluation_tasks(config, problem)
+    tasks = validation_tasks(problem, config) if arguments.validation else evaluation_tasks(config, problem)
     theta = {name: leaf.to(config.device) for name, leaf in checkpoint.theta.items()}
     result = evaluate(problem, theta, config, tasks)
     directory = arguments.output or arguments.run_dir
     directory.mkdir(parents=True, exist_ok=True)
     steps = write_evaluation(directory, config, result, tasks, iteration=checkpoint.iteration)
     which = f"{config.evaluation_checkpoint} checkpoint, iteration {checkpoint.iteration}"
-    name, options = environment_id(config), config.environment_options
-    achieved = make_family(name, **options).achieved_name if name in FAMILIES else "achieved"
-    Console().print(_table(f"{escape(str(arguments.run_dir))}: {which}, {len(tasks)} tasks", steps, achieved))
+    kind = "validation tasks" if arguments.validation else "tasks"
+    Console().print(
+        _table(f"{escape(str(arguments.run_dir))}: {which}, {len(tasks)} {kind}", steps, config, len(tasks))
+    )
 
 
-def _table(title: str, steps: list[dict[str, Any]], achieved_name: str) -> Table:
-    """One row per gradient step, means over tasks with their 95 % intervals."""
+def _table(title: str, steps: list[dict[str, Any]], config: Config, tasks: int) -> Table:
+    """One row per gradient step: the score's mean with its 95 % interval and median, means of others, what diverged."""
     table = Table(title=title)
-    table.add_column("gradient steps", justify="right")
-    for name in ("return", "95 % interval", escape(achieved_name), "env steps"):
-        table.add_column(name, justify="right")
+    others = [name for name in steps[0] if name not in ("gradient_steps", config.score, "diverged")]
+    heads = ["gradient steps", config.score, "95 % interval", "median"]
+    for name in (*heads, *(_words(name, config) for name in others), "diverged"):
+        table.add_column(escape(name.replace("_", " ")), justify="right")
     for step in steps:
-        returns, achieved, spent = step["average_return"], step.get("achieved"), step["adaptation_env_steps"]
+        score = step[config.score]
         table.add_row(
             str(step["gradient_steps"]),
-            f"{returns['mean']:.2f}",
-            f"{returns['low']:.2f} .. {returns['high']:.2f}",
-            f"{achieved['mean']:.3f}" if achieved else "-",
-            f"{spent['mean']:.0f}",
+            f"{score['mean']:.4g}",
+            f"{score['low']:.4g} .. {score['high']:.4g}",
+            f"{score['median']:.4g}",
+            *(f"{step[name]['mean']:.4g}" for name in others),
+            f"{step['diverged']['mean'] * tasks:.0f}",
         )
     return table
+
+
+def _words(name: str, config: Config) -> str:
+    """What a score is called: what was achieved has the environment's own word."""
+    if name == "achieved" and isinstance(config, RLConfig) and environment_id(config) in FAMILIES:
+        return make_family(environment_id(config), **config.environment_options).achieved_name
+    return {"adaptation_env_steps": "env steps"}.get(name, name)
 
 
 def command(argv: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 from experiments.assemble import evaluation_tasks, make_problem
 from experiments.command_line import run
 from metarl.engine.inner import RULES
-from metarl.training.checkpoint import write_atomically
+from metarl.files import write_atomically
 from metarl.training.pictures import gif, side_by_side
 from metarl.training.run_directory import read_config, read_parameters
 
@@ -49,7 +49,7 @@ def main(arguments: Arguments) -> None:
     if not 0 <= arguments.task_index < len(tasks):
         raise ValueError(f"--task-index must be in 0 .. {len(tasks) - 1}; got {arguments.task_index}")
     theta = {name: leaf.to(config.device) for name, leaf in checkpoint.theta.items()}
-    rule = RULES[config.rule](config.evaluation_step_sizes)
+    rule = RULES[config.rule](config.test_step_sizes)
     films = problem.pictures(theta, rule, arguments.gradient_steps, tasks, arguments.task_index, config.seed)
     frames, rate = side_by_side(films, height=arguments.height), films[0].frames_per_second
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def main(arguments: Arguments) -> None:
     write_atomically(arguments.output, video)
     console = Console(markup=False, highlight=False, soft_wrap=True)
     for step, film in enumerate(films):
-        console.print(f"{film.title}: return {film.returns[-1]:.1f} after {step} gradient steps")
+        console.print(f"{film.title}: {film.captions[-1]} after {step} gradient steps")
     console.print(f"video: {arguments.output}, {len(frames)} frames at {rate:.0f} per second")
 
 

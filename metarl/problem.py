@@ -21,19 +21,16 @@ class Evaluation(NamedTuple):
 
 
 class Film(NamedTuple):
-    """One episode of one task under the parameters of one gradient step, to be looked at."""
+    """One task under the parameters of one gradient step, to be looked at: an episode, or a single picture."""
 
     title: str  # the task in words
     frames: NDArray[np.uint8]  # [F, height, width, 3]
-    returns: NDArray[np.float64]  # [F] return so far at each frame
-    timesteps: NDArray[np.int64]  # [F] at each frame
-    frames_per_second: float  # in real time
+    captions: list[str]  # of each frame: how it is going
+    frames_per_second: float = 1.0  # in real time
 
 
 class Problem(Protocol):
     """A distribution over tasks, a model and its losses. Keeps no state between calls but its settings."""
-
-    score_metric: str  # the metric of `collect` by which the best parameters are chosen; higher is better
 
     def initial_parameters(self, seed: int) -> Params:
         """Fresh meta-parameters."""
@@ -54,5 +51,9 @@ class Problem(Protocol):
     def pictures(
         self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], index: int, seed: int
     ) -> list[Film]:
-        """Film tasks[index] before adaptation and after each of `steps` gradient steps, those of `evaluate`."""
+        """Film tasks[index] before adaptation and after each of `steps` gradient steps."""
+        ...
+
+    def score(self, metrics: Metrics) -> float | None:
+        """By which the best parameters are chosen, higher is better; None where the metrics do not have it."""
         ...

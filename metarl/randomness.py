@@ -19,6 +19,9 @@ class Purpose(IntEnum):
     EVALUATION_ROLLOUTS = 4
     BOOTSTRAP = 5
     PICTURES = 6
+    VALIDATION_TASKS = 7
+    TRAINING_EXAMPLES = 8
+    EVALUATION_EXAMPLES = 9
 
 
 def seed_sequence(seed: int, purpose: Purpose, *key: int) -> np.random.SeedSequence:

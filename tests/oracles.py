@@ -29,21 +29,21 @@ def loop_meta_loss(
     *,
     first_order: bool = False,
 ) -> Tensor:
-    """Algorithm 1 with a Python loop over tasks and double backward."""
+    """Algorithm 1 with a Python loop over tasks and double backward; Meta-SGD where theta holds step sizes."""
     total = torch.zeros((), dtype=torch.float64)
     for i in range(tasks):
         adapted = dict(theta)
         for step, batch in enumerate(support):
             loss = inner_loss(adapted, task(batch, i))
-            names = list(adapted)
+            names = [name for name in adapted if not name.startswith("slow/")]
             gradients = torch.autograd.grad(
                 loss, [adapted[n] for n in names], create_graph=not first_order, allow_unused=True
             )
             alpha = step_sizes[min(step, len(step_sizes) - 1)]
-            adapted = {
-                n: adapted[n] - alpha * g if g is not None else adapted[n]
-                for n, g in zip(names, gradients, strict=True)
-            }
+            for n, g in zip(names, gradients, strict=True):
+                learned = theta.get(f"slow/step_size/{n}")
+                size = alpha if learned is None else learned * alpha / step_sizes[0]
+                adapted[n] = adapted[n] if g is None else adapted[n] - size * g
         total = total + outer_loss(adapted, task(query, i))
     return total / tasks
 

@@ -27,7 +27,7 @@ THIRD_PARTY = {
     "metarl.engine": {"torch"},
     "metarl": {"torch", "numpy"},
     "metarl.rl": {"torch", "numpy", "gymnasium"},
-    "metarl.supervised": {"torch", "numpy"},
+    "metarl.supervised": {"torch", "numpy", "PIL", "rich", "matplotlib"},
     "metarl.training": {"torch", "numpy", "scipy", "rich", "tyro", "tensorboard", "imageio", "PIL"},
     "envs": {"numpy", "gymnasium", "mujoco", "matplotlib"},
 }

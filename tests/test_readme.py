@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.presets import PRESETS
-from metarl.training.config import Config
+from experiments.presets import PRESETS, RL_PRESETS
+from metarl.training.config import RLConfig, SupervisedConfig
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -35,8 +35,8 @@ def test_named_flags_exist() -> None:
         (ROOT / "experiments" / f"{name}.py").read_text()
         for name in ("train", "evaluate", "plot", "render", "benchmark")
     )
-    options = {key for _, config in PRESETS.values() for key in config.environment_options}
-    known = {field.name for field in dataclasses.fields(Config)} | options
+    options = {key for _, config in RL_PRESETS.values() for key in config.environment_options}
+    known = {field.name for kind in (RLConfig, SupervisedConfig) for field in dataclasses.fields(kind)} | options
     for flag in set(re.findall(r"(?<![\w-])--([a-z][a-z-]+)", README)) - {"logdir", "help"}:
         name = flag.replace("-", "_")
         assert name in known or f"    {name}: " in scripts, flag

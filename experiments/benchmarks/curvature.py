@@ -11,14 +11,14 @@ from rich.console import Console
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from experiments.assemble import make_outer, make_problem
+from experiments.assemble import make_outer, meta_rl
 from experiments.benchmarks.report import relative_cost, seconds, table
-from experiments.presets import PRESETS
+from experiments.presets import RL_PRESETS
 from metarl.engine.objective import MetaObjective
 from metarl.engine.params import Params, ravel
 from metarl.engine.trust_region import CURVATURES, FINITE_DIFFERENCES, Matvec, conjugate_gradient
 from metarl.training.checkpoint import load
-from metarl.training.config import Config
+from metarl.training.config import RLConfig
 
 EPSILONS = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 ITERATE = Path(__file__).parents[1] / "results" / "cheetah-dir-paper" / "gauss-newton-seed1" / "checkpoint.pt"
@@ -33,7 +33,7 @@ def hvp(console: Console, *, quick: bool) -> list[dict[str, Any]]:
     """
     rows = []
     for activation in ("tanh", "relu"):
-        config = dataclasses.replace(PRESETS["navigation-paper"][1], tasks=10, activation=activation)
+        config = dataclasses.replace(RL_PRESETS["navigation-paper"][1], tasks=10, activation=activation)
         config = dataclasses.replace(config, tasks=2, episodes=3, horizon=10) if quick else config
         single, exact = _objectives(config, iterations=1 if quick else 6)
         gradient = ravel(exact.loss_and_gradient(exact.theta_old)[1])
@@ -63,9 +63,9 @@ def hvp(console: Console, *, quick: bool) -> list[dict[str, Any]]:
     return rows
 
 
-def _objectives(config: Config, *, iterations: int) -> tuple[MetaObjective, MetaObjective]:
+def _objectives(config: RLConfig, *, iterations: int) -> tuple[MetaObjective, MetaObjective]:
     """The objective after some meta-iterations, in float32 and, with the very same data, in float64."""
-    problem = make_problem(config)
+    problem = meta_rl(config)
     outer = make_outer(dataclasses.replace(config, curvature="gauss_newton"))
     theta = problem.initial_parameters(config.seed)
     for iteration in range(iterations):
@@ -93,9 +93,9 @@ def step(console: Console, *, quick: bool) -> list[dict[str, Any]]:
     other four, with `fresh_error` the standard error over steps (they share batches: a lower bound). `rejected`: line
     searches that found no step, which count as a gain of 0. `cost`: seconds, in those of a meta-gradient.
     """
-    config = PRESETS["cheetah-dir-paper"][1]
+    config = RL_PRESETS["cheetah-dir-paper"][1]
     config = dataclasses.replace(config, tasks=2, episodes=2, horizon=10) if quick else config
-    problem, theta = make_problem(config), load(ITERATE).theta
+    problem, theta = meta_rl(config), load(ITERATE).theta
     batches = [problem.collect(theta, 1000 + batch)[0] for batch in range(2 if quick else 5)]
     before = [batch.loss_and_divergence(theta)[0] for batch in batches]
     rows = []

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from experiments.assemble import make_outer, make_problem
+from experiments.assemble import make_outer, meta_rl
 from experiments.benchmarks.report import table
 from experiments.benchmarks.sampling import environments
 from experiments.command_line import keep_freed_memory
-from experiments.presets import PRESETS
+from experiments.presets import RL_PRESETS
 from metarl.threads import torch_threads
-from metarl.training.config import Config
+from metarl.training.config import RLConfig
 
-BASE = dataclasses.replace(PRESETS["cheetah-dir"][1], tasks=20, episodes=10, horizon=50)
+BASE = dataclasses.replace(RL_PRESETS["cheetah-dir"][1], tasks=20, episodes=10, horizon=50)
 AXES: dict[str, tuple[int, ...]] = {
     "tasks": (5, 20, 80, 320),
     "episodes": (5, 20, 80),
@@ -30,7 +30,7 @@ AXES: dict[str, tuple[int, ...]] = {
     "inner_steps": (1, 2, 4),
     "threads": (1, 2, 4, 8, 16),  # up to the cores there are
 }
-LARGEST = PRESETS["ant-dir-paper"][1]  # 40 tasks x 40 episodes x 200 timesteps, all of it for the curvature
+LARGEST = RL_PRESETS["ant-dir-paper"][1]  # 40 tasks x 40 episodes x 200 timesteps, all of it for the curvature
 SECONDS = ("sample", "outer")
 
 
@@ -59,7 +59,7 @@ def growth(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]:
     return {"environments": environments(console, quick=quick), "iteration": rows, "exponents": exponents}
 
 
-def _resized(axis: str, value: int) -> Config:
+def _resized(axis: str, value: int) -> RLConfig:
     if axis == "hidden_size":
         return dataclasses.replace(BASE, hidden_sizes=(value, value))
     if axis == "threads":
@@ -67,7 +67,7 @@ def _resized(axis: str, value: int) -> Config:
     return dataclasses.replace(BASE, **{axis: value})
 
 
-def _measured(config: Config, quick: bool) -> dict[str, float]:
+def _measured(config: RLConfig, quick: bool) -> dict[str, float]:
     """In a process of its own, whose memory is this meta-iteration's; in a quick run, one process has to do."""
     repeats = 1 if quick or config.preset == LARGEST.preset else 3
     if quick:
@@ -78,10 +78,10 @@ def _measured(config: Config, quick: bool) -> dict[str, float]:
         return pool.submit(_measure, config, repeats).result()
 
 
-def _measure(config: Config, repeats: int) -> dict[str, float]:
+def _measure(config: RLConfig, repeats: int) -> dict[str, float]:
     """Seconds of the stages, after a meta-iteration that also allocates where there are several; MiB at most."""
     keep_freed_memory()
-    problem, outer, laps = make_problem(config), make_outer(config), []
+    problem, outer, laps = meta_rl(config), make_outer(config), []
     theta = problem.initial_parameters(config.seed)
     with torch_threads(int(config.environment_options.get("threads", 0)) or len(os.sched_getaffinity(0))):
         for index in range(repeats + (repeats > 1)):

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from experiments.assemble import make_env, make_outer, make_problem
+from experiments.assemble import make_env, make_outer, meta_rl
 from experiments.benchmarks import straightforward
 from experiments.benchmarks.report import table
 from experiments.benchmarks.sampling import EPISODES, Loops
-from experiments.presets import PRESETS
+from experiments.presets import RL_PRESETS
 from metarl.engine.objective import MetaObjective
 from metarl.engine.params import Params
 from metarl.engine.trust_region import Matvec
 from metarl.randomness import Purpose
 from metarl.threads import torch_threads
-from metarl.training.config import Config
+from metarl.training.config import RLConfig
 
 SETTINGS = {"horizon": 100, "hidden_sizes": (64, 64), "activation": "tanh"}
 # What the straightforward implementation computes, in every row.
@@ -42,9 +42,9 @@ def iteration(console: Console, *, quick: bool) -> list[dict[str, Any]]:
         ("navigation", 20, {}, _straightforward),
         ("navigation", 20, EXACT, _straightforward),
     ):
-        config = dataclasses.replace(PRESETS[preset][1], tasks=tasks, episodes=EPISODES, **SETTINGS, **changes)
+        config = dataclasses.replace(RL_PRESETS[preset][1], tasks=tasks, episodes=EPISODES, **SETTINGS, **changes)
         config = dataclasses.replace(config, tasks=2, horizon=5) if quick else config
-        problem, outer, reference = make_problem(config), make_outer(config), make_reference(config)
+        problem, outer, reference = meta_rl(config), make_outer(config), make_reference(config)
         theta, laps, others = problem.initial_parameters(config.seed), [], []
         for index in range(2 if quick else 6):
             others.append(reference(theta, index))
@@ -91,7 +91,7 @@ class _Timed(MetaObjective):
         return result
 
 
-def _open_loop(config: Config) -> Reference:
+def _open_loop(config: RLConfig) -> Reference:
     """Physics alone, for the environment steps before and after adaptation."""
     loops = Loops(config.environment, "gymnasium", config.tasks, config.horizon)
     loops.closed(0)  # where its episodes and actions come from
@@ -99,9 +99,9 @@ def _open_loop(config: Config) -> Reference:
     return lambda theta, index: {"wall": steps / loops.opened()}
 
 
-def _straightforward(config: Config) -> Reference:
+def _straightforward(config: RLConfig) -> Reference:
     config = dataclasses.replace(config, **EXACT)
-    problem = make_problem(config)
+    problem = meta_rl(config)
     env = make_env(config, config.episodes)
 
     @torch_threads(1)  # its tensors are those of one task: a second thread makes it slower

@@ -21,7 +21,7 @@ from metarl.rl.episodes import PolicyBatch
 from metarl.rl.losses import likelihood_ratio, mean_kl, policy_gradient
 from metarl.rl.policies import DiagonalGaussian
 from metarl.rl.sampler import rollout
-from metarl.training.config import Config
+from metarl.training.config import RLConfig
 
 
 class Task(NamedTuple):
@@ -33,14 +33,14 @@ class Task(NamedTuple):
 
 
 def collect(
-    config: Config, env: VectorEnv, policy: Model, theta: Params, rows: NDArray[np.float64], key: int
+    config: RLConfig, env: VectorEnv, policy: Model, theta: Params, rows: NDArray[np.float64], key: int
 ) -> list[Task]:
     """Every task in turn: roll out, adapt, roll out. `env` has one task's episodes."""
     return [_collect(config, env, policy, theta, rows[i : i + 1], (key, i)) for i in range(len(rows))]
 
 
 def _collect(
-    config: Config, env: VectorEnv, policy: Model, theta: Params, row: NDArray[np.float64], key: tuple[int, int]
+    config: RLConfig, env: VectorEnv, policy: Model, theta: Params, row: NDArray[np.float64], key: tuple[int, int]
 ) -> Task:
     def sample(params: Params, step: int) -> PolicyBatch:
         stacked = {name: leaf.detach()[None] for name, leaf in params.items()}
@@ -56,7 +56,7 @@ def _collect(
     return Task(support, query, DiagonalGaussian(*(field.detach() for field in old)))
 
 
-def outer_step(config: Config, policy: Model, theta: Params, tasks: list[Task]) -> Params:
+def outer_step(config: RLConfig, policy: Model, theta: Params, tasks: list[Task]) -> Params:
     """One step of TRPO on the mean over tasks."""
 
     def loss_and_kl(params: Params, create_graph: bool) -> tuple[Tensor, Tensor]:
@@ -93,7 +93,9 @@ def outer_step(config: Config, policy: Model, theta: Params, tasks: list[Task]) 
     return moved(backtracking_line_search(evaluate, loss.item(), max_divergence=config.max_kl).scale)
 
 
-def _adapt(config: Config, policy: Model, params: Params, batch: PolicyBatch, *, create_graph: bool = False) -> Params:
+def _adapt(
+    config: RLConfig, policy: Model, params: Params, batch: PolicyBatch, *, create_graph: bool = False
+) -> Params:
     loss = policy_gradient(policy.apply(params, batch.observations), batch)
     gradients = torch.autograd.grad(loss, list(params.values()), create_graph=create_graph)
     return {n: leaf - config.inner_step_size * g for (n, leaf), g in zip(params.items(), gradients, strict=True)}

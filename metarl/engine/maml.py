@@ -52,6 +52,19 @@ def adapt(
     return rule.merge(fast, slow)
 
 
+@torch.no_grad()
+def adapt_each(stacked: Params, rule: InnerRule, loss: Loss, batch: Batch, *, step: int) -> Params:
+    """Inner step number `step` of M tasks at once, each from its own parameters (leaves [M, ...]); a constant.
+
+    What sampling and evaluation use: they need the adapted parameters alone. batch: every leaf [M, ...].
+    """
+
+    def one_task(params: Params, batch_i: Batch) -> Params:
+        return adapt(params, rule, loss, [batch_i], first_step=step)
+
+    return vmap(one_task)(stacked, batch)
+
+
 def task_loss(
     meta: Params,
     rule: InnerRule,
@@ -98,15 +111,26 @@ def meta_gradient(
     query: Batch,
     *,
     first_order: bool = False,
-    mean: Callable[[Tensor], Tensor] = task_mean,
 ) -> tuple[Params, Tensor]:
-    """The gradient of `meta_loss` with respect to theta, and the loss itself.
+    """The gradient of `meta_loss` with respect to theta, and the loss itself."""
+    gradients, losses = task_gradients(meta, rule, inner_loss, outer_loss, support, query, first_order=first_order)
+    return {name: task_mean(leaf) for name, leaf in gradients.items()}, task_mean(losses)
 
-    The gradient of each task is taken inside vmap and averaged outside: the other order is wrong for
+
+def task_gradients(
+    meta: Params,
+    rule: InnerRule,
+    inner_loss: Loss,
+    outer_loss: Loss,
+    support: Sequence[Batch],
+    query: Batch,
+    *,
+    first_order: bool = False,
+) -> tuple[Params, Tensor]:
+    """Of each task, the gradient of `task_loss` with respect to theta (leaves [M, ...]) and the loss itself, [M].
+
+    The gradient of each task is taken inside vmap, and averaged by the caller: the other order is wrong for
     normalisation layers with an adapted scale in torch 2.13.
-
-    Args:
-        mean: how per-task values [M, ...] become one; `MetaObjective` passes a mean over all ranks.
     """
 
     def one_task(support_i: Sequence[Batch], query_i: Batch) -> tuple[Params, Tensor]:
@@ -115,5 +139,4 @@ def meta_gradient(
 
         return grad_and_value(loss)(meta)
 
-    gradients, losses = vmap(one_task)(support, query)
-    return {name: mean(leaf) for name, leaf in gradients.items()}, mean(losses)
+    return vmap(one_task)(support, query)

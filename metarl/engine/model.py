@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -26,10 +27,14 @@ class Model(NamedTuple):
         return self.apply(params, inputs) if self.broadcasts else vmap(self.apply)(params, inputs)
 
 
-def mlp(sizes: Sequence[int], activation: str) -> Model:
-    """A fully connected network: inputs [..., sizes[0]] -> outputs [..., sizes[-1]].
+def mlp(sizes: Sequence[int], activation: str, *, std: float | None = None) -> Model:
+    """A fully connected network: inputs [..., sizes[0]] -> outputs [..., sizes[-1]]; the last layer is linear.
 
-    Weights are Xavier-uniform, biases zero (the authors' release); the last layer is linear.
+    Args:
+        sizes: units of every layer, inputs first.
+        activation: a key of ACTIVATIONS.
+        std: weights start truncated normal with this standard deviation (the authors' networks for regression);
+            None: Xavier-uniform (their policies). Biases start at zero.
 
     Raises:
         ValueError: a size below 1, or an unknown activation.
@@ -43,8 +48,10 @@ def mlp(sizes: Sequence[int], activation: str) -> Model:
     def init(generator: torch.Generator) -> Params:
         params: Params = {}
         for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
-            bound = (6 / (fan_in + fan_out)) ** 0.5
-            params[f"weight{layer}"] = bound * (2 * torch.rand(fan_out, fan_in, generator=generator) - 1)
+            shape = (fan_out, fan_in)
+            params[f"weight{layer}"] = (
+                xavier_uniform(shape, generator) if std is None else truncated_normal(shape, std, generator)
+            )
             params[f"bias{layer}"] = torch.zeros(fan_out)
         return params
 
@@ -57,6 +64,18 @@ def mlp(sizes: Sequence[int], activation: str) -> Model:
         return hidden
 
     return Model(init, apply, broadcasts=True)
+
+
+def xavier_uniform(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """An initial weight [fan_out, fan_in, ...]; axes that follow (of a convolution's kernel) multiply both fans."""
+    fan_out, fan_in = shape[0] * math.prod(shape[2:]), shape[1] * math.prod(shape[2:])
+    bound = (6 / (fan_in + fan_out)) ** 0.5
+    return bound * (2 * torch.rand(*shape, generator=generator) - 1)
+
+
+def truncated_normal(shape: Sequence[int], std: float, generator: torch.Generator) -> Tensor:
+    """An initial weight: normal values within two standard deviations."""
+    return nn.init.trunc_normal_(torch.empty(*shape), std=std, a=-2 * std, b=2 * std, generator=generator)
 
 
 def _linear(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -84,7 +103,10 @@ def from_module(module: nn.Module) -> Model:
     def init(generator: torch.Generator) -> Params:
         return {name: leaf.clone() for name, leaf in initial.items()}
 
-    return Model(init, lambda params, inputs: functional_call(own, params, (inputs,)))
+    def apply(params: Params, inputs: Tensor) -> Any:
+        return functional_call(own, {name: params[name] for name in initial}, (inputs,))  # a rule may have added others
+
+    return Model(init, apply)
 
 
 SCALING: dict[type[nn.Module], Callable[[Tensor], int]] = {  # inputs -> how many axes follow those of the weight

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from metarl.engine.inner import InnerRule
-from metarl.engine.maml import Batch, adapt, meta_gradient
+from metarl.engine.maml import Batch, adapt, task_gradients
 from metarl.engine.params import Params, add, detach, unravel
 from metarl.engine.trust_region import CURVATURES, Matvec
 
@@ -37,6 +37,43 @@ class TaskFunctions(NamedTuple):
     subset: Callable[[Batch, float], Batch] | None = None
 
 
+TaskGradients = Callable[[Params, tuple[Batch, ...], Batch], tuple[Params, Tensor]]
+
+
+def gradients_of(
+    rule: InnerRule, functions: TaskFunctions, *, first_order: bool = False, compiled: bool = False
+) -> TaskGradients:
+    """`maml.task_gradients` as a function of theta and data alone: what an objective needs of it.
+
+    Args:
+        rule, functions, first_order: see `MetaObjective`.
+        compiled: by torch.compile, at the first call and whenever the data's shapes change. That takes a C++ compiler
+            and up to a minute, and pays where the network is small and the iterations are many.
+
+    Raises:
+        ValueError: (when called) torch.compile fails.
+    """
+
+    def outer_loss(params: Params, batch: Batch) -> Tensor:
+        return functions.outer_loss(functions.predict(params, batch), batch)
+
+    def gradients(theta: Params, support: tuple[Batch, ...], query: Batch) -> tuple[Params, Tensor]:
+        return task_gradients(theta, rule, functions.inner_loss, outer_loss, support, query, first_order=first_order)
+
+    if not compiled:
+        return gradients
+    fast = torch.compile(gradients, dynamic=False)
+
+    def compiled_gradients(theta: Params, support: tuple[Batch, ...], query: Batch) -> tuple[Params, Tensor]:
+        try:
+            return fast(theta, support, query)
+        except RuntimeError as error:
+            reason = next(iter(str(error).splitlines()), "")
+            raise ValueError(f"torch.compile failed ({reason}): train without it, --no-compile") from error
+
+    return compiled_gradients
+
+
 class CurvatureData(NamedTuple):
     """What curvature products are taken from, a leading M on every leaf: the data or a part of it."""
 
@@ -58,6 +95,8 @@ class MetaObjective:
         first_order: first-order MAML (section 5.2).
         num_tasks: the global number of tasks, M on a single rank.
         reduce: sums a float64 tensor over ranks; the identity on one rank.
+        gradients: theta, support, query -> what `task_gradients` of this rule and these functions returns, and may have
+            been compiled before; None: it is made here.
     """
 
     def __init__(
@@ -71,25 +110,19 @@ class MetaObjective:
         num_tasks: int,
         first_order: bool = False,
         reduce: Callable[[Tensor], Tensor] = lambda total: total,
+        gradients: TaskGradients | None = None,
     ) -> None:
         self.theta_old = detach(theta_old)
         self.rule, self.functions = rule, functions
         self.support, self.query = tuple(support), query
         self.num_tasks, self.first_order, self.reduce = num_tasks, first_order, reduce
+        self._task_gradients = gradients or gradients_of(rule, functions, first_order=first_order)
 
     def loss_and_gradient(self, theta: Params) -> tuple[float, Params]:
         """The meta-loss and its gradient with respect to theta."""
-        gradient, loss = meta_gradient(
-            theta,
-            self.rule,
-            self.functions.inner_loss,
-            lambda params, batch: self.functions.outer_loss(self.functions.predict(params, batch), batch),
-            self.support,
-            self.query,
-            first_order=self.first_order,
-            mean=self._mean,
-        )
-        return loss.item(), {name: leaf.to(theta[name].dtype) for name, leaf in gradient.items()}
+        gradients, losses = self._task_gradients(theta, self.support, self.query)
+        gradient = {name: self._mean(leaf).to(theta[name].dtype) for name, leaf in gradients.items()}
+        return self._mean(losses).item(), gradient
 
     @torch.no_grad()
     def loss_and_divergence(self, theta: Params) -> tuple[float, float]:

@@ -36,8 +36,20 @@ class OuterOptimizer(NamedTuple):
     step: Callable[[Params, State, MetaObjective], tuple[Params, State, Info]]
 
 
-def adam(*, learning_rate: float, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> OuterOptimizer:
-    """Adam on the meta-gradient (Kingma and Ba 2015, algorithm 1). A non-finite gradient leaves theta as it is."""
+def adam(
+    *,
+    learning_rate: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-8,
+    gradient_clip: float | None = None,
+) -> OuterOptimizer:
+    """Adam on the meta-gradient (Kingma and Ba 2015, algorithm 1). A non-finite gradient leaves theta as it is.
+
+    Args:
+        learning_rate, beta1, beta2, epsilon: as in the paper.
+        gradient_clip: largest absolute value of any entry of the gradient; None: no limit.
+    """
 
     def init(theta: Params) -> State:
         zeros = torch.zeros_like(ravel(theta))
@@ -49,6 +61,8 @@ def adam(*, learning_rate: float, beta1: float = 0.9, beta2: float = 0.999, epsi
         info = {"loss": loss, "grad_norm": g.norm().item(), "nonfinite": 0.0}
         if not math.isfinite(loss + info["grad_norm"]):
             return theta, state, info | {"nonfinite": 1.0}
+        if gradient_clip is not None:
+            g = g.clamp(-gradient_clip, gradient_clip)
         t = state["step"] + 1
         mean = beta1 * state["mean"] + (1 - beta1) * g
         square = beta2 * state["square"] + (1 - beta2) * g**2

@@ -29,7 +29,7 @@ def film(env: VectorEnv, policy: Model, params: Params, task: NDArray[np.float64
     names = getattr(env.unwrapped, "task_names", None) or [f"task_{i}" for i in range(len(task))]
     title = ", ".join(f"{name} {value:.2f}" for name, value in zip(names, task, strict=True))
     rate = camera.rate / camera.every
-    return Film(title, np.stack(camera.frames), np.array(camera.returns), np.array(camera.timesteps), rate)
+    return Film(title, np.stack(camera.frames), camera.captions, rate)
 
 
 class _Camera(VectorWrapper):
@@ -40,8 +40,7 @@ class _Camera(VectorWrapper):
         self.rate = float(env.metadata.get("render_fps", FRAMES_PER_SECOND))  # timesteps per second of real time
         self.every = max(1, round(self.rate / FRAMES_PER_SECOND))
         self.frames: list[NDArray[np.uint8]] = []
-        self.returns: list[float] = []
-        self.timesteps: list[int] = []
+        self.captions: list[str] = []
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         result = self.env.reset(seed=seed, options=options)
@@ -62,5 +61,4 @@ class _Camera(VectorWrapper):
         if not isinstance(pictures, tuple) or pictures[0] is None:
             raise ValueError(f"{self.env} does not draw itself: it needs render_mode rgb_array")
         self.frames.append(np.asarray(pictures[0], np.uint8))
-        self.returns.append(self._return)
-        self.timesteps.append(self._timestep)
+        self.captions.append(f"t {self._timestep}, return {self._return:.1f}")

@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
-from torch.func import vmap
 
 from metarl.engine.inner import InnerRule
-from metarl.engine.maml import adapt
+from metarl.engine.maml import adapt_each
 from metarl.engine.model import Model
 from metarl.engine.objective import MetaObjective, TaskFunctions
 from metarl.engine.params import Params, stack
@@ -75,7 +74,6 @@ class MetaRL:
             raise ValueError(f"inner_steps must not be negative; got {inner_steps}")
         self.policy, self.rule, self.inner_steps, self.settings = policy, rule, inner_steps, settings
         self.seed, self.first_order, self.device = seed, first_order, torch.device(device)
-        self.score_metric = f"rollout/return_step{inner_steps}"
         self._make_env = make_env
         self._env = make_env(settings.tasks * settings.episodes)
         loss = INNER_LOSSES[inner_loss]
@@ -88,8 +86,8 @@ class MetaRL:
         )
 
     def initial_parameters(self, seed: int) -> Params:
-        """Fresh policy parameters."""
-        params = self.policy.init(torch_generator(seed, Purpose.PARAMETERS))
+        """Fresh policy parameters, with what the inner rule meta-learns."""
+        params = self.rule.init(self.policy.init(torch_generator(seed, Purpose.PARAMETERS)))
         return {name: leaf.to(self.device) for name, leaf in params.items()}
 
     def sample_tasks(self, seed: int, purpose: Purpose, *key: int, count: int) -> NDArray[np.float64]:
@@ -108,7 +106,7 @@ class MetaRL:
             clock.lap("sample")
             batches.append(self._process(rollouts[-1]))
             if step < self.inner_steps:
-                adapted.append(self._adapt(adapted[-1], self.rule, batches[-1], step))
+                adapted.append(adapt_each(adapted[-1], self.rule, self.functions.inner_loss, batches[-1], step=step))
             clock.lap("adapt")
         objective = MetaObjective(
             theta,
@@ -148,7 +146,7 @@ class MetaRL:
             spent += episodes.num_steps.sum(1).numpy(force=True)
             traces.append(_traces(episodes, min(settings.traced_episodes, settings.evaluation_episodes)))
             if step < steps:
-                stacked = self._adapt(stacked, rule, self._process(episodes), step)
+                stacked = adapt_each(stacked, rule, self.functions.inner_loss, self._process(episodes), step=step)
         env.close()
         scores = {name: np.stack([scores[name] for scores in per_step]) for name in per_step[0]}
         if np.isnan(scores["achieved"]).all():
@@ -173,10 +171,14 @@ class MetaRL:
             films.append(film(camera, self.policy, stacked, task, horizon=self.settings.horizon, key=key))
             if step < steps:
                 episodes = self._evaluation_rollouts(env, stacked, task[None], step, seed, first_task=index)
-                stacked = self._adapt(stacked, rule, self._process(episodes), step)
+                stacked = adapt_each(stacked, rule, self.functions.inner_loss, self._process(episodes), step=step)
         camera.close()
         env.close()
         return films
+
+    def score(self, metrics: Metrics) -> float | None:
+        """The training return after adaptation, as in the paper."""
+        return metrics.get(f"rollout/return_step{self.inner_steps}")
 
     def _evaluation_rollouts(
         self, env: VectorEnv, stacked: Params, tasks: NDArray[np.float64], step: int, seed: int, first_task: int = 0
@@ -187,15 +189,6 @@ class MetaRL:
 
     def _process(self, episodes: Episodes) -> PolicyBatch:
         return policy_batch(episodes, discount=self.settings.discount, gae_lambda=self.settings.gae_lambda)
-
-    def _adapt(self, stacked: Params, rule: InnerRule, batch: PolicyBatch, step: int) -> Params:
-        """One more inner step of every task's own parameters."""
-
-        def one_task(params: Params, batch_i: PolicyBatch) -> Params:
-            return adapt(params, rule, self.functions.inner_loss, [batch_i], first_step=step)
-
-        with torch.no_grad():
-            return vmap(one_task)(stacked, batch)
 
 
 def _traces(episodes: Episodes, count: int) -> dict[str, NDArray[np.float32]]:

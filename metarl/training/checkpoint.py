@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from metarl.engine.params import Params
+from metarl.files import write_atomically
 
 FORMAT = "metarl-checkpoint-1"
 
@@ -70,16 +70,6 @@ def load(path: Path) -> Checkpoint:
         raise ValueError(f"{path} is damaged: its checksum does not match its content")
     content.pop("format")
     return Checkpoint(**content)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`: temporary file in the same directory, fsync, rename."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _checksum(content: dict[str, Any]) -> str:

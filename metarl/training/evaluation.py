@@ -12,10 +12,12 @@ from scipy import stats
 
 from metarl.engine.inner import RULES
 from metarl.engine.params import Params
+from metarl.files import write_atomically
 from metarl.problem import Evaluation, Film, Metrics, Problem
 from metarl.randomness import Purpose, numpy_generator
-from metarl.training.checkpoint import write_atomically
 from metarl.training.config import Config
+
+LOGGED = {"average_return": "return", "loss": "loss", "accuracy": "accuracy"}  # score -> what the metric is called
 
 
 def held_out_tasks(problem: Problem, config: Config) -> NDArray[np.float64]:
@@ -23,37 +25,47 @@ def held_out_tasks(problem: Problem, config: Config) -> NDArray[np.float64]:
     return problem.sample_tasks(config.seed, Purpose.EVALUATION_TASKS, count=config.evaluation_tasks)
 
 
+def validation_tasks(problem: Problem, config: Config) -> NDArray[np.float64]:
+    """Other tasks [N, k] that training never sees: those to look at, and to choose parameters by, while it runs."""
+    return problem.sample_tasks(config.seed, Purpose.VALIDATION_TASKS, count=config.validation_tasks)
+
+
 def evaluate(problem: Problem, theta: Params, config: Config, tasks: NDArray[np.float64]) -> Evaluation:
     """Score theta after 0 .. evaluation_steps gradient steps with the test step sizes, on tasks [N, k]."""
     return problem.evaluate(
-        theta, RULES[config.rule](config.evaluation_step_sizes), config.evaluation_steps, tasks, config.seed
+        theta, RULES[config.rule](config.test_step_sizes), config.evaluation_steps, tasks, config.seed
     )
 
 
-def held_out_scores(problem: Problem, theta: Params, config: Config) -> Metrics:
-    """`evaluation/return_step{k}` means, for the training log."""
-    returns = evaluate(problem, theta, config, held_out_tasks(problem, config)).scores["average_return"]
-    return {f"evaluation/return_step{step}": float(row.mean()) for step, row in enumerate(returns)}
+def validation_scores(problem: Problem, theta: Params, config: Config) -> Metrics:
+    """`evaluation/{return,loss,accuracy}_step{k}`, means over the validation tasks, for the training log."""
+    scores = evaluate(problem, theta, config, validation_tasks(problem, config)).scores
+    return {
+        f"evaluation/{short}_step{step}": float(row.mean())
+        for name, short in LOGGED.items()
+        for step, row in enumerate(scores.get(name, ()))
+    }
 
 
-def held_out_pictures(problem: Problem, theta: Params, config: Config) -> list[Film]:
-    """The first held-out task, before and after adaptation."""
-    rule = RULES[config.rule](config.evaluation_step_sizes)
-    return problem.pictures(theta, rule, max(1, config.inner_steps), held_out_tasks(problem, config), 0, config.seed)
+def validation_pictures(problem: Problem, theta: Params, config: Config) -> list[Film]:
+    """The first validation task, before and after adaptation."""
+    rule = RULES[config.rule](config.test_step_sizes)
+    return problem.pictures(theta, rule, max(1, config.inner_steps), validation_tasks(problem, config), 0, config.seed)
 
 
 def summarize(values: NDArray[np.float64], seed: int) -> dict[str, float]:
-    """Mean over tasks with its 95 % bootstrap interval (BCa), and the interquartile mean; values [N].
+    """Mean over tasks with its 95 % bootstrap interval (BCa), the interquartile mean and the median; values [N].
 
-    Where all values are equal the interval is that value.
+    Where all values are equal the interval is that value; where one is not finite there is none (NaN).
     """
     mean = float(values.mean())
-    low = high = mean
-    if len(values) > 1 and np.ptp(values) > 0:
+    low = high = mean if np.isfinite(mean) else np.nan
+    if len(values) > 1 and np.isfinite(mean) and np.ptp(values) > 0:
         rng = numpy_generator(seed, Purpose.BOOTSTRAP)
         interval = stats.bootstrap((values,), np.mean, confidence_level=0.95, method="BCa", rng=rng).confidence_interval
         low, high = float(interval.low), float(interval.high)
-    return {"mean": mean, "low": low, "high": high, "interquartile_mean": float(stats.trim_mean(values, 0.25))}
+    middle = {"interquartile_mean": float(stats.trim_mean(values, 0.25)), "median": float(np.median(values))}
+    return {"mean": mean, "low": low, "high": high, **middle}
 
 
 def write_evaluation(
@@ -64,7 +76,7 @@ def write_evaluation(
     Returns the per-step summaries of evaluation.json.
     """
     scores = evaluation.scores
-    steps, count = scores["average_return"].shape
+    steps, count = next(iter(scores.values())).shape
     identity = {"experiment": config.experiment, "method": config.method, "seed": config.seed}
     rows = [
         identity
@@ -87,11 +99,7 @@ def write_evaluation(
     document = identity | {
         "checkpoint": config.evaluation_checkpoint,
         "iteration": iteration,
-        "tasks": count,
-        "episodes": config.evaluation_episodes,
-        "counting": config.evaluation_counting,
-        "published_tasks": config.published_tasks,
-        "step_sizes": list(config.evaluation_step_sizes),
+        **config.protocol,
         "steps": summaries,
     }
     arrays = io.BytesIO()

@@ -10,8 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]  # generated
 from torch.utils.tensorboard import SummaryWriter
 
+from metarl.files import write_atomically
 from metarl.problem import Film, Metrics
-from metarl.training.checkpoint import write_atomically
 from metarl.training.pictures import gif, side_by_side
 
 FILM_HEIGHT = 240  # pixels, in TensorBoard
@@ -30,7 +30,7 @@ class Logger:
     """
 
     def __init__(self, run_dir: Path, iterations: int, start: int, console: Console) -> None:
-        self._csv = run_dir / "metrics.csv"
+        self._csv, self._iterations = run_dir / "metrics.csv", iterations
         rows = [row for row in read_metrics(self._csv) if row["iteration"] < start]
         self._columns = list(dict.fromkeys(name for row in rows for name in row))
         self._rewrite(rows)
@@ -70,7 +70,7 @@ class Logger:
         for name, value in metrics.items():
             self._tensorboard.add_scalar(name, value, iteration)
         self._tensorboard.flush()
-        self._progress.update(self._bar, completed=iteration + 1, status=status)
+        self._progress.update(self._bar, completed=min(iteration + 1, self._iterations), status=status)
 
     def show(self, iteration: int, films: list[Film]) -> None:
         """Put films side by side among TensorBoard's images, moving, as `adaptation`."""

@@ -16,7 +16,7 @@ MARGIN = 6  # pixels around words
 def side_by_side(films: list[Film], *, height: int) -> NDArray[np.uint8]:
     """One film of all: [F, height + caption, width, 3], F the longest one's; shorter ones wait at their end.
 
-    The caption has the task, and over each film the gradient steps, the timestep and the return so far.
+    The caption has the task, and over each film the gradient steps and its own words.
 
     Args:
         films: of one task, before adaptation and after each gradient step.
@@ -44,8 +44,7 @@ def side_by_side(films: list[Film], *, height: int) -> NDArray[np.uint8]:
             left, i = sum(widths[:step]), min(f, len(frames) - 1)
             steps = "before adaptation" if step == 0 else f"after {step} gradient step{'s' if step > 1 else ''}"
             draw.text((left + MARGIN, top - 2 * line), steps, fill="black", font=font)
-            score = f"t {film.timesteps[i]}, return {film.returns[i]:.1f}"
-            draw.text((left + MARGIN, top - line), score, fill="black", font=font)
+            draw.text((left + MARGIN, top - line), film.captions[i], fill="black", font=font)
             canvas.paste(Image.fromarray(frames[i]), (left, top))
         pictures.append(np.asarray(canvas))
     return np.stack(pictures)

@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from metarl.training.checkpoint import Checkpoint, load, write_atomically
+from metarl.files import write_atomically
+from metarl.training.checkpoint import Checkpoint, load
 from metarl.training.config import Config
 
 CONFIG, METRICS, LAST, BEST = "config.json", "metrics.csv", "checkpoint.pt", "best.pt"
@@ -16,8 +17,11 @@ MAY_CHANGE = {
     "device",
     "evaluate_every",
     "render_every",
+    "validation_tasks",
     "checkpoint_every",
+    "log_every",
     "published_tasks",
+    "data_dir",
 }  # on resume
 
 

@@ -5,12 +5,13 @@ from oracles import loop_meta_gradient, task
 from torch import Tensor
 from torch.func import grad
 
-from metarl.engine.inner import RULES, sgd
+from metarl.engine.inner import RULES, SLOW, STEP_SIZE, InnerRule, meta_sgd, sgd
 from metarl.engine.maml import Loss, adapt, meta_gradient, meta_loss, task_loss
 from metarl.engine.model import Model
 from metarl.engine.params import Params, add, ravel, unravel
 
 STEP_SIZES = (0.3, 0.1)
+STEP = f"{STEP_SIZE}x"
 
 
 def mean_squared_error(model: Model) -> Loss:
@@ -18,6 +19,15 @@ def mean_squared_error(model: Model) -> Loss:
         return ((model.apply(params, batch.inputs) - batch.targets) ** 2).mean()
 
     return loss
+
+
+def meta_parameters(model: Model, rule: InnerRule) -> Params:
+    """What the rule meta-learns is different for every parameter."""
+    theta, g = rule.init(parameters(model)), generator(5)
+    return {
+        name: leaf * (0.5 + torch.rand(leaf.shape, generator=g)) if name.startswith(SLOW) else leaf
+        for name, leaf in theta.items()
+    }
 
 
 @pytest.fixture(params=[0, 1, 2])
@@ -29,20 +39,19 @@ def support(request: pytest.FixtureRequest) -> tuple[Regression, ...]:
 def test_meta_gradient_equals_a_loop_over_tasks(
     model: Model, rule_name: str, support: tuple[Regression, ...], first_order: bool
 ) -> None:
-    theta, loss, query = parameters(model), mean_squared_error(model), regression(9)
+    rule = RULES[rule_name](STEP_SIZES)
+    theta, loss, query = meta_parameters(model, rule), mean_squared_error(model), regression(9)
     expected_loss, expected = loop_meta_gradient(
         theta, STEP_SIZES, loss, loss, support, query, TASKS, first_order=first_order
     )
-    gradient, value = meta_gradient(
-        theta, RULES[rule_name](STEP_SIZES), loss, loss, support, query, first_order=first_order
-    )
+    gradient, value = meta_gradient(theta, rule, loss, loss, support, query, first_order=first_order)
     torch.testing.assert_close(value, expected_loss, rtol=1e-12, atol=1e-14)
     torch.testing.assert_close(gradient, expected, rtol=1e-10, atol=1e-13)
 
 
 def test_meta_gradient_equals_finite_differences(model: Model, rule_name: str, support: tuple[Regression, ...]) -> None:
-    theta, loss, query = parameters(model), mean_squared_error(model), regression(9)
     rule = RULES[rule_name](STEP_SIZES)
+    theta, loss, query = meta_parameters(model, rule), mean_squared_error(model), regression(9)
     gradient, _ = meta_gradient(theta, rule, loss, loss, support, query)
     for seed in range(5):
         direction = torch.randn(ravel(theta).shape, generator=generator(seed), dtype=torch.float64)
@@ -103,3 +112,45 @@ def test_steps_one_at_a_time_equal_all_at_once(model: Model) -> None:
 def test_step_sizes_must_be_positive(sizes: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="step sizes must be positive"):
         sgd(sizes)
+
+
+def test_every_rule_gives_back_what_it_was_given(model: Model, rule_name: str) -> None:
+    rule = RULES[rule_name](STEP_SIZES)
+    theta = meta_parameters(model, rule)
+    fast, slow = rule.split(theta)
+    assert set(fast) == set(parameters(model))
+    assert rule.merge(fast, slow) == {**fast, **slow}
+    assert rule.split(rule.merge(fast, slow)) == (fast, slow)
+
+
+def test_slow_parameters_are_meta_learned_but_no_inner_step_changes_them() -> None:
+    """L(x) = (x + s)^2 / 2 with s slow: theta' = x - a (x + s), the outer loss sees s twice."""
+    theta = {"x": torch.tensor(2.0), f"{SLOW}s": torch.tensor(1.0)}
+
+    def loss(params: Params, batch: Tensor) -> Tensor:
+        return 0.5 * (params["x"] + params[f"{SLOW}s"]) ** 2 + 0 * batch
+
+    data = torch.zeros(1)
+    adapted = adapt(theta, sgd([0.25]), loss, [data[0]])
+    assert adapted == {"x": torch.tensor(1.25), f"{SLOW}s": torch.tensor(1.0)}
+    gradient, value = meta_gradient(theta, sgd([0.25]), loss, loss, [data], data)
+    assert value == pytest.approx(0.5 * 2.25**2)  # 0.75 (x + s)
+    assert gradient == {"x": pytest.approx(0.75 * 2.25), f"{SLOW}s": pytest.approx(0.75 * 2.25)}
+
+
+def test_meta_sgd_starts_as_sgd_and_learns_a_step_size_for_every_parameter() -> None:
+    """L(x) = |h * x|^2 / 2, h a constant: the best alpha of parameter i is 1 / h_i^2."""
+    h, data = torch.tensor([1.0, 2.0], dtype=torch.float64), torch.zeros(1)
+
+    def loss(params: Params, batch: Tensor) -> Tensor:
+        return 0.5 * ((h * params["x"]) ** 2).sum() + 0 * batch
+
+    rule = meta_sgd([0.2, 0.1])
+    theta = rule.init({"x": torch.tensor([1.0, -1.0], dtype=torch.float64)})
+    for steps in (1, 2, 3):
+        one, other = (adapt(theta, r, loss, [data[0]] * steps) for r in (rule, sgd([0.2, 0.1])))
+        torch.testing.assert_close(one["x"], other["x"])
+    for _ in range(1000):
+        gradient, _ = meta_gradient(theta, rule, loss, loss, [data], data)
+        theta = {"x": theta["x"], STEP: theta[STEP] - 0.02 * gradient[STEP]}
+    torch.testing.assert_close(theta[STEP], 1 / h**2, rtol=1e-3, atol=0)

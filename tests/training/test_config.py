@@ -1,15 +1,16 @@
 import dataclasses
+import inspect
 import json
 from typing import Any
 
 import numpy as np
 import pytest
 
-from experiments.presets import PRESETS
+from experiments.presets import PRESETS, RL_PRESETS
 from experiments.published import published_tasks
-from metarl.training.config import Config
+from metarl.training.config import PROBLEMS, Config
 
-NAVIGATION = PRESETS["navigation"][1]
+NAVIGATION = RL_PRESETS["navigation"][1]
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
@@ -23,20 +24,21 @@ def test_presets_are_named_and_survive_json(name: str) -> None:
 
 
 def test_every_field_explains_itself() -> None:
-    source = (__import__("inspect").getsource(Config)).splitlines()
-    for field in dataclasses.fields(Config):
-        line = next(i for i, text in enumerate(source) if text.startswith(f"    {field.name}:"))
-        assert source[line + 1].lstrip().startswith('"""'), field.name
+    for kind in (Config, *PROBLEMS.values()):
+        source = inspect.getsource(kind).splitlines()
+        for name in inspect.get_annotations(kind):
+            line = next(i for i, text in enumerate(source) if text.startswith(f"    {name}:"))
+            assert source[line + 1].lstrip().startswith('"""'), name
 
 
 def test_the_plain_presets_share_the_fast_outer_step() -> None:
-    for name, (_, config) in PRESETS.items():
+    for name, (_, config) in RL_PRESETS.items():
         if not name.endswith("-paper"):
             assert (config.curvature, config.curvature_fraction, config.cg_iterations) == ("gauss_newton", 0.1, 5)
 
 
 def test_the_published_navigation_run() -> None:
-    paper = PRESETS["navigation-paper"][1]
+    paper = RL_PRESETS["navigation-paper"][1]
     assert (paper.tasks, paper.episodes, paper.horizon, paper.iterations) == (20, 20, 100, 100)
     assert (paper.inner_step_size, paper.inner_steps, paper.inner_loss) == (0.5, 1, "log_prob")
     assert paper.environment_options == {"reward": "distance"}
@@ -62,8 +64,8 @@ def test_the_published_navigation_run() -> None:
         ({"discount": 1.5}, r"discount must be in \[0, 1\]; got 1.5"),
         ({"curvature_fraction": 0.0}, r"curvature_fraction must be in \(0, 1\]; got 0.0"),
         ({"hidden_sizes": (100, 0)}, "hidden_sizes must be a list of positive numbers"),
-        ({"evaluation_step_sizes": ()}, "evaluation_step_sizes must be a list of positive numbers"),
-        ({"cg_damping": float("inf")}, "cg_damping must be a finite number; got inf"),
+        ({"evaluation_step_sizes": (0.0,)}, "evaluation_step_sizes must be a list of positive numbers"),
+        ({"cg_damping": float("inf")}, "cg_damping must be a finite number, at least 0; got inf"),
         ({"initial_std": 1e-9}, "initial_std must be at least min_std"),
     ],
 )
@@ -90,9 +92,9 @@ PUBLISHED = {  # environment, tasks, episodes, iterations, max_kl, test step siz
 }
 
 
-@pytest.mark.parametrize("name", sorted(name for name in PRESETS if name.endswith("-paper")))
+@pytest.mark.parametrize("name", sorted(name for name in RL_PRESETS if name.endswith("-paper")))
 def test_the_published_runs(name: str) -> None:
-    config = PRESETS[name][1]
+    config = RL_PRESETS[name][1]
     environment = config.environment.removeprefix("metarl/").removesuffix("-v0")
     assert PUBLISHED[name] == (
         environment, config.tasks, config.episodes, config.iterations, config.max_kl,

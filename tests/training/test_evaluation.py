@@ -27,7 +27,10 @@ def test_summary_of_known_values() -> None:
     assert summary["mean"] == 15.125
     assert summary["interquartile_mean"] == 3.5
     assert summary["low"] < 15.125 < summary["high"]
-    assert summarize(np.full(5, 2.0), 0) == {"mean": 2.0, "low": 2.0, "high": 2.0, "interquartile_mean": 2.0}
+    assert summarize(np.full(5, 2.0), 0) == dict.fromkeys(summary, 2.0)
+    infinite = summarize(np.array([1.0, np.inf, 2.0, 3.0]), 0)
+    assert (infinite["mean"], infinite["median"]) == (np.inf, 2.5)
+    assert np.isnan(infinite["low"]) and np.isnan(infinite["high"])
 
 
 def test_files(tmp_path: Path) -> None:

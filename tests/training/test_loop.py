@@ -56,7 +56,7 @@ def test_a_killed_run_resumes_bitwise(tmp_path: Path, outer: Any, kill_at: int) 
     for name in ("checkpoint.pt", "best.pt"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert timeless(tmp_path / "killed") == timeless(tmp_path / "whole")
-    assert [row["iteration"] for row in timeless(tmp_path / "killed")] == [0, 1, 2, 3]
+    assert [row["iteration"] for row in timeless(tmp_path / "killed")] == [0, 1, 2, 3, 4]  # 4: scores at the end
 
 
 def test_a_resume_computes_only_what_is_missing(tmp_path: Path) -> None:
@@ -116,9 +116,10 @@ def test_metrics_have_their_stable_names_in_csv_and_tensorboard(tmp_path: Path) 
     assert set(rows[2]) == always | sometimes | {"iteration"}
     events = EventAccumulator(str(tmp_path / "a")).Reload()
     assert set(events.Tags()["scalars"]) == always | sometimes
+    assert set(rows[-1]) == sometimes | {"iteration"}  # the final parameters
     for name in always:
         logged = [(event.step, event.value) for event in events.Scalars(name)]
-        np.testing.assert_allclose(logged, [(row["iteration"], row[name]) for row in rows], rtol=1e-6)
+        np.testing.assert_allclose(logged, [(row["iteration"], row[name]) for row in rows[:-1]], rtol=1e-6)
 
 
 def test_tensorboard_has_no_gap_and_no_duplicate_after_a_resume(tmp_path: Path) -> None:

@@ -2,10 +2,10 @@
 
 import dataclasses
 
-from experiments.presets import PRESETS
+from experiments.presets import RL_PRESETS
 
 TOY = dataclasses.replace(
-    PRESETS["navigation"][1],
+    RL_PRESETS["navigation"][1],
     iterations=4,
     tasks=2,
     episodes=3,

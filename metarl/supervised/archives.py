@@ -1,0 +1,78 @@
+"""Where images come from: verified downloads, zip archives or folders, and the decoding of one image."""
+
+import hashlib
+import io
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from rich.progress import wrap_file
+
+from metarl.files import atomic
+
+
+def download(url: str, path: Path, md5: str) -> None:
+    """Fetch a file, with a progress bar; it appears at `path` once it is whole and its checksum right.
+
+    Raises:
+        ValueError: it cannot be fetched, or its MD5 sum is another.
+        OSError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.md5(usedforsecurity=False)
+    try:
+        with urllib.request.urlopen(url, timeout=60) as response, atomic(path) as file:
+            size = int(response.headers.get("Content-Length") or 0)
+            with wrap_file(response, size, description=path.name) as progress:
+                while chunk := progress.read(1 << 20):
+                    digest.update(chunk)
+                    file.write(chunk)
+            _require_sum(url, digest.hexdigest(), md5)
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        raise ValueError(f"{url} cannot be downloaded ({error}): fetch it elsewhere and put it at {path}") from error
+
+
+def require_checksum(path: Path, md5: str) -> None:
+    """Raises ValueError unless the file has that MD5 sum."""
+    with path.open("rb") as file:
+        _require_sum(str(path), hashlib.file_digest(file, "md5").hexdigest(), md5)
+
+
+def members(source: Path) -> dict[PurePosixPath, Callable[[], bytes]]:
+    """The files of a folder or of a zip archive by their path inside, sorted: path -> a function that reads the file.
+
+    Raises:
+        ValueError: a file that is no zip archive.
+    """
+    if source.is_dir():
+        files = {PurePosixPath(path.relative_to(source)): path for path in source.rglob("*") if path.is_file()}
+        return {name: files[name].read_bytes for name in sorted(files)}
+    try:
+        archive = zipfile.ZipFile(source)
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{source} is not a zip archive: truncated, damaged or foreign") from error
+    names = sorted(name for name in archive.namelist() if not name.endswith("/"))
+    return {PurePosixPath(name): lambda name=name: archive.read(name) for name in names}
+
+
+def decode(where: str, data: bytes, convert: Callable[[Image.Image], Image.Image]) -> NDArray[np.uint8]:
+    """One image as an array, [H, W] or [H, W, C], after `convert` (resize, change of mode).
+
+    Raises:
+        ValueError: it does not decode; `where` is what the message calls it.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return np.asarray(convert(image), np.uint8)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{where} is not an image that can be read: {error}") from error
+
+
+def _require_sum(where: str, found: str, expected: str) -> None:
+    if found != expected:
+        raise ValueError(f"{where} is damaged or another file: its MD5 sum is {found}, expected {expected}")

@@ -1,0 +1,118 @@
+"""Networks for labelled images (Finn et al. 2017, section 5.2; the authors' release): inputs [N, H, W, C] -> logits.
+
+Batch norm uses the statistics of the batch that it is given, support and query apart, at test too: predictions are
+transductive. It has no scale, and a shift that is meta-learned but not adapted (`inner.SLOW`); epsilon 1e-3.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d, linear, max_pool2d, pad
+
+from metarl.engine.inner import SLOW
+from metarl.engine.model import Model, truncated_normal, xavier_uniform
+from metarl.engine.params import Params
+
+EPSILON = 1e-3  # of batch norm, in the authors' release
+DENSE_STD = 0.01  # of the initial weights of a fully connected network, there
+CONVOLUTIONS = 4
+
+
+def dense_classifier(shape: Sequence[int], hidden_sizes: Sequence[int], ways: int) -> Model:
+    """Fully connected layers with batch norm and ReLU, then a linear one: inputs [N, *shape] -> logits [N, ways]."""
+    sizes = [torch.Size(shape).numel(), *hidden_sizes]
+
+    def init(generator: torch.Generator) -> Params:
+        params: Params = {}
+        for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
+            params[f"weight{layer}"] = truncated_normal((fan_out, fan_in), DENSE_STD, generator)
+            params[f"{SLOW}shift{layer}"] = torch.zeros(fan_out)
+        return params | _head(truncated_normal((ways, sizes[-1]), DENSE_STD, generator))
+
+    def apply(params: Params, inputs: Tensor) -> Tensor:
+        hidden = inputs.flatten(1)
+        for layer in range(len(hidden_sizes)):
+            hidden = linear(hidden, params[f"weight{layer}"])
+            hidden = torch.relu(_batch_norm(hidden, params[f"{SLOW}shift{layer}"]))
+        return linear(hidden, params["weight"], params["bias"])
+
+    return Model(init, apply)
+
+
+def convolutional_classifier(shape: Sequence[int], filters: int, ways: int, *, pooled: bool) -> Model:
+    """Four 3 x 3 convolutions with batch norm and ReLU, then a linear layer: inputs [N, *shape] -> logits [N, ways].
+
+    Args:
+        shape: height, width and channels of an image.
+        filters: of each convolution.
+        ways: N.
+        pooled: convolve at every pixel and halve by 2 x 2 max-pooling, all that is left feeds the linear layer
+            (MiniImagenet). Otherwise convolve at every second pixel, the mean over what is left does (Omniglot).
+
+    Raises:
+        ValueError: an image too small to be halved four times.
+    """
+    height, width, channels = shape
+    sides = [(height, width)]
+    for _ in range(CONVOLUTIONS):
+        h, w = sides[-1]
+        sides.append((h // 2, w // 2) if pooled else ((h + 1) // 2, (w + 1) // 2))
+    if min(sides[-1]) < 1:
+        raise ValueError(f"images must be at least 16 x 16 to be halved {CONVOLUTIONS} times; got {height} x {width}")
+    features = filters * (sides[-1][0] * sides[-1][1] if pooled else 1)
+    convolve = _convolve_and_pool if pooled else _convolve_every_second
+
+    def init(generator: torch.Generator) -> Params:
+        params: Params = {}
+        for layer in range(CONVOLUTIONS):
+            params[f"weight{layer}"] = xavier_uniform((filters, filters if layer else channels, 3, 3), generator)
+            params[f"{SLOW}shift{layer}"] = torch.zeros(filters)
+        return params | _head(xavier_uniform((ways, features), generator))
+
+    def apply(params: Params, inputs: Tensor) -> Tensor:
+        hidden = inputs
+        for layer in range(CONVOLUTIONS):
+            hidden = convolve(hidden, params[f"weight{layer}"], params[f"{SLOW}shift{layer}"])
+        hidden = hidden.flatten(1) if pooled else hidden.mean((1, 2))
+        return linear(hidden, params["weight"], params["bias"])
+
+    return Model(init, apply)
+
+
+def _head(weight: Tensor) -> Params:
+    return {"weight": weight, "bias": torch.zeros(len(weight))}
+
+
+def _convolve_every_second(images: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
+    """ReLU(batch norm(convolution with stride 2)), [N, H, W, I] -> [N, ceil(H / 2), ceil(W / 2), O].
+
+    As one matrix product on patches: what torch.compile makes twice as fast as grouped convolutions.
+    """
+    height, width = (images.shape[1] + 1) // 2, (images.shape[2] + 1) // 2
+    padded = pad(images, (0, 0, 1, 1, 1, 1))
+    patches = torch.cat(
+        [padded[:, i : i + 2 * height - 1 : 2, j : j + 2 * width - 1 : 2] for i in range(3) for j in range(3)], -1
+    )
+    rows = patches.reshape(-1, patches.shape[-1]) @ weight.permute(2, 3, 1, 0).reshape(-1, len(weight))
+    return torch.relu(_batch_norm(rows, shift)).reshape(len(images), height, width, -1)
+
+
+def _convolve_and_pool(images: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
+    """Pool(ReLU(batch norm(convolution))), [N, H, W, I] -> [N, H // 2, W // 2, O].
+
+    Patches of every pixel would take nine times the memory, 8 MB for each image of MiniImagenet and layer.
+    """
+    maps = conv2d(images.movedim(-1, 1), weight, padding=1).movedim(1, -1)
+    hidden = torch.relu(_batch_norm(maps.reshape(-1, len(weight)), shift)).reshape(maps.shape)
+    return max_pool2d(hidden.movedim(-1, 1), 2).movedim(1, -1)
+
+
+def _batch_norm(rows: Tensor, shift: Tensor) -> Tensor:
+    """Rows [R, C], shifted and with mean 0 and variance 1 in each column.
+
+    In primitive operations: torch 2.13 differentiates its own wrongly in places (`maml.task_gradients`).
+    """
+    centred = rows - rows.mean(0)
+    return centred * torch.rsqrt(centred.square().mean(0) + EPSILON) + shift

@@ -1,0 +1,73 @@
+"""Pictures of what a model makes of one task: a fitted curve (Finn et al. 2017, figure 2), or labelled images."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+RIGHT, WRONG, TRUTH = "#0072B2", "#D55E00", "#555555"  # Okabe and Ito's palette, safe for the colour-blind
+FIT_STYLES = ((":", "#999999"), ("--", "#E69F00"), ("-", "#0072B2"))  # before, in between, at the end
+ROWS = 2  # support images, and query images, of each class at most
+
+Trace = dict[str, NDArray[np.float32]]  # of one task: support and query, inputs and targets; outputs [K + 1, N, O]
+
+
+def draw_fits(axes: Axes, trace: Trace, steps: Sequence[int]) -> None:
+    """The true curve, the support points, and the model's curve after each of the given numbers of steps."""
+    order = trace["query_inputs"][:, 0].argsort()
+    x = trace["query_inputs"][order, 0]
+    axes.plot(x, trace["query_targets"][order, 0], color=TRUTH, linewidth=3, alpha=0.35, label="truth")
+    for i, step in enumerate(steps):
+        line, color = FIT_STYLES[i if i < len(steps) - 1 or i == 0 else len(FIT_STYLES) - 1]
+        words = "before" if step == 0 else f"after {step} step{'s' * (step > 1)}"
+        axes.plot(x, trace["outputs"][step, order, 0], line, color=color, label=words)
+    axes.plot(trace["support_inputs"][:, 0], trace["support_targets"][:, 0], "^", color=WRONG, label="examples")
+    axes.set(xlabel="x", ylabel="y")
+
+
+def draw_images(axes: Axes, trace: Trace, step: int) -> None:
+    """A column per class: support images, query images below, each with its predicted label after `step` steps."""
+    labels, predicted = trace["support_targets"], trace["outputs"][step].argmax(-1)
+    height, width = trace["support_inputs"].shape[1:3]
+    for label in range(int(labels.max()) + 1):
+        support = np.flatnonzero(labels == label)[:ROWS]
+        query = np.flatnonzero(trace["query_targets"] == label)[:ROWS]
+        for row, i in enumerate(support):
+            _place(axes, trace["support_inputs"][i], label * width * 1.2, row * height * 1.1)
+        below = (len(support) + 0.35) * height * 1.1
+        for row, i in enumerate(query):
+            left, top = label * width * 1.2, below + row * height * 1.45
+            _place(axes, trace["query_inputs"][i], left, top)
+            right = predicted[i] == label
+            words = f"{predicted[i] + 1} {'✓' if right else '✗'}"
+            axes.text(left + width / 2, top + height * 1.3, words, color=RIGHT if right else WRONG, ha="center")
+        axes.text((label * 1.2 + 0.5) * width, -0.15 * height, str(label + 1), ha="center")
+    axes.set(aspect="equal", xticks=[], yticks=[])
+    axes.autoscale_view()
+    axes.invert_yaxis()
+    axes.axis("off")
+
+
+def _place(axes: Axes, image: NDArray[np.float32], left: float, top: float) -> None:
+    height, width, channels = image.shape
+    pixels = 1 - np.repeat(image, 3, axis=-1) if channels == 1 else image  # ink is dark
+    axes.imshow(pixels, extent=(left, left + width, top + height, top), vmin=0, vmax=1)
+
+
+def picture(trace: Trace, step: int) -> NDArray[np.uint8]:
+    """One task after `step` gradient steps, [height, width, 3]: curves where targets are values, images otherwise."""
+    values = trace["query_targets"].dtype.kind == "f"
+    classes = 0 if values else int(trace["support_targets"].max()) + 1
+    figure = Figure(figsize=(4.0 if values else max(3.0, 0.7 * classes), 3.0), dpi=120, layout="constrained")
+    canvas, axes = FigureCanvasAgg(figure), figure.subplots()
+    if values:
+        draw_fits(axes, trace, [step])
+        axes.set_ylim(-5.5, 5.5)
+        axes.legend(fontsize=7, loc="upper right", frameon=False)
+    else:
+        draw_images(axes, trace, step)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

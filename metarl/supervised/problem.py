@@ -1,0 +1,202 @@
+"""Algorithm 2 of Finn et al. 2017 as a Problem: one meta-iteration of supervised MAML, and its evaluation."""
+
+import time
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.func import vmap
+
+from metarl.engine.inner import InnerRule
+from metarl.engine.maml import adapt_each
+from metarl.engine.model import Model
+from metarl.engine.objective import MetaObjective, TaskFunctions, gradients_of
+from metarl.engine.params import Params, stack
+from metarl.problem import Evaluation, Film, Metrics
+from metarl.randomness import Purpose, numpy_generator, torch_generator
+from metarl.supervised.losses import OBJECTIVES
+from metarl.supervised.pictures import picture
+from metarl.supervised.tasks import Examples, Split, TaskDistribution
+
+SPLITS: dict[Purpose, Split] = {
+    Purpose.TRAINING_TASKS: "train",
+    Purpose.VALIDATION_TASKS: "validation",
+    Purpose.EVALUATION_TASKS: "test",
+}
+
+
+class ExampleSettings(NamedTuple):
+    """How many tasks and examples."""
+
+    tasks: int  # M tasks per meta-batch; also how many are evaluated at once
+    shots: int  # support examples (of each class)
+    queries: int  # query examples (of each class) of a training task
+    evaluation_queries: int
+    log_every: int  # iterations between those whose `train/*` metrics are measured
+    traced_tasks: int = 0  # whose examples and outputs `evaluate` keeps for figures
+
+
+class MetaSupervised:
+    """Supervised MAML: draw support and query examples; Adam's objective is made of these.
+
+    Args:
+        distribution: tasks and their examples.
+        model: inputs -> outputs.
+        objective: a key of `losses.OBJECTIVES`.
+        rule: the inner rule.
+        inner_steps: K, all on the same support examples; 0 trains without adaptation.
+        settings: sizes.
+        seed: key of everything random.
+        first_order: first-order MAML.
+        device: where parameters and examples live.
+        compiled: see `objective.gradients_of`.
+
+    Raises:
+        ValueError: an unknown objective, a negative number of inner steps.
+    """
+
+    def __init__(
+        self,
+        distribution: TaskDistribution,
+        model: Model,
+        objective: str,
+        rule: InnerRule,
+        *,
+        inner_steps: int,
+        settings: ExampleSettings,
+        seed: int,
+        first_order: bool = False,
+        device: str = "cpu",
+        compiled: bool = False,
+    ) -> None:
+        if objective not in OBJECTIVES:
+            raise ValueError(f"unknown objective {objective!r}: choose one of {', '.join(OBJECTIVES)}")
+        if inner_steps < 0:
+            raise ValueError(f"inner_steps must not be negative; got {inner_steps}")
+        self.distribution, self.model, self.rule, self.inner_steps = distribution, model, rule, inner_steps
+        self.settings, self.seed, self.first_order, self.device = settings, seed, first_order, torch.device(device)
+        loss, self._scores = OBJECTIVES[objective]
+        self.functions = TaskFunctions(
+            inner_loss=lambda params, batch: loss(model.apply(params, batch.inputs), batch),
+            predict=lambda params, batch: model.apply(params, batch.inputs),
+            outer_loss=loss,
+        )
+        self._gradients = gradients_of(rule, self.functions, first_order=first_order, compiled=compiled)
+
+    def initial_parameters(self, seed: int) -> Params:
+        """Fresh model parameters, with what the inner rule meta-learns."""
+        params = self.rule.init(self.model.init(torch_generator(seed, Purpose.PARAMETERS)))
+        return {name: leaf.to(self.device) for name, leaf in params.items()}
+
+    def sample_tasks(self, seed: int, purpose: Purpose, *key: int, count: int) -> NDArray[np.float64]:
+        """`count` tasks [count, k] of the purpose's split; task i depends on (seed, purpose, key, i) alone."""
+        return self.distribution.sample_tasks(numpy_generator(seed, purpose, *key), count, SPLITS[purpose])
+
+    def collect(self, theta: Params, iteration: int) -> tuple[MetaObjective, Metrics]:
+        """Sample tasks with their support and query examples; build the outer objective.
+
+        The metrics are measured every `log_every` iterations, and empty in between.
+        """
+        start, settings = time.perf_counter(), self.settings
+        tasks = self.sample_tasks(self.seed, Purpose.TRAINING_TASKS, iteration, count=settings.tasks)
+        rng = numpy_generator(self.seed, Purpose.TRAINING_EXAMPLES, iteration)
+        support, query = self._examples(tasks, rng, settings.queries)
+        objective = MetaObjective(
+            theta,
+            self.rule,
+            self.functions,
+            [support] * self.inner_steps,
+            query,
+            num_tasks=settings.tasks,
+            first_order=self.first_order,
+            gradients=self._gradients,
+        )
+        if iteration % settings.log_every != 0:
+            return objective, {}
+        sampled = time.perf_counter()
+        steps = self._after_each_step(stack(theta, settings.tasks), self.rule, self.inner_steps, support, query)
+        metrics = {
+            f"train/{name}_step{k}": score.mean().item()
+            for k, (_, scores) in enumerate(steps)
+            for name, score in scores.items()
+        }
+        metrics["time/sample"], metrics["time/adapt"] = sampled - start, time.perf_counter() - sampled
+        return objective, metrics
+
+    def evaluate(self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], seed: int) -> Evaluation:
+        """Score theta after 0 .. `steps` gradient steps on each of the given tasks [N, k], on fresh query examples.
+
+        `diverged` is 1 where the loss is not finite, or more than ten times that before adaptation.
+        """
+        rng, chunk = numpy_generator(seed, Purpose.EVALUATION_EXAMPLES), self.settings.tasks
+        parts = [
+            self._score_some(theta, rule, steps, tasks[first : first + chunk], rng)
+            for first in range(0, len(tasks), chunk)  # all at once would need memory for all
+        ]
+        scores = {name: np.concatenate([part[name] for part, _ in parts], axis=1) for name in parts[0][0]}
+        scores["diverged"] = (~(scores["loss"] <= 10 * scores["loss"][:1])).astype(np.float64)
+        return Evaluation(scores, {"tasks": tasks, **parts[0][1]})
+
+    def _score_some(
+        self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], rng: np.random.Generator
+    ) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float32]]]:
+        """Scores [K + 1, n] of n tasks, and what figures draw of the first ones."""
+        support, query = self._examples(tasks, rng, self.settings.evaluation_queries)
+        measured = self._after_each_step(stack(theta, len(tasks)), rule, steps, support, query)
+        scores = {
+            name: torch.stack([one[name] for _, one in measured]).double().numpy(force=True) for name in self._scores
+        }
+        drawn = {
+            "support_inputs": support.inputs,
+            "support_targets": support.targets,
+            "query_inputs": query.inputs,
+            "query_targets": query.targets,
+        }
+        count, outputs = self.settings.traced_tasks, torch.stack([outputs for outputs, _ in measured])
+        traces = {name: array[:count].numpy(force=True) for name, array in drawn.items()}
+        return scores, traces | {"outputs": outputs[:, :count].numpy(force=True)}
+
+    def pictures(
+        self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], index: int, seed: int
+    ) -> list[Film]:
+        """Picture tasks[index] with examples of its own, before adaptation and after each of `steps` gradient steps."""
+        rng = numpy_generator(seed, Purpose.PICTURES, index)
+        scores, traces = self._score_some(theta, rule, steps, tasks[index : index + 1], rng)
+        trace = {name: array[:, 0] if name == "outputs" else array[0] for name, array in traces.items()}
+        shown = "accuracy" if "accuracy" in scores else "loss"
+        return [
+            Film(f"task {index}", picture(trace, step)[None], [f"{shown} {scores[shown][step, 0]:.3g}"])
+            for step in range(steps + 1)
+        ]
+
+    def score(self, metrics: Metrics) -> float | None:
+        """The accuracy, or minus the loss, on the validation tasks after as many gradient steps as in training."""
+        for name, sign in (("accuracy", 1.0), ("loss", -1.0)):
+            if (value := metrics.get(f"evaluation/{name}_step{self.inner_steps}")) is not None:
+                return sign * value
+        return None
+
+    def _after_each_step(
+        self, stacked: Params, rule: InnerRule, steps: int, support: Examples, query: Examples
+    ) -> list[tuple[Tensor, dict[str, Tensor]]]:
+        """Outputs [M, N, O] on the query and scores [M] by name, after 0 .. `steps` inner steps on the support."""
+        results = []
+        for step in range(steps + 1):
+            with torch.no_grad():
+                outputs = self.model.apply_stacked(stacked, query.inputs)
+                results.append((outputs, {name: vmap(score)(outputs, query) for name, score in self._scores.items()}))
+            if step < steps:
+                stacked = adapt_each(stacked, rule, self.functions.inner_loss, support, step=step)
+        return results
+
+    def _examples(
+        self, tasks: NDArray[np.float64], rng: np.random.Generator, queries: int
+    ) -> tuple[Examples, Examples]:
+        support, query = self.distribution.examples(tasks, rng, self.settings.shots, queries)
+        return _to(support, self.device), _to(query, self.device)
+
+
+def _to(examples: Examples, device: torch.device) -> Examples:
+    return Examples(examples.inputs.to(device), examples.targets.to(device))

@@ -1,0 +1,148 @@
+import csv
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from metarl.supervised.few_shot import few_shot
+from metarl.supervised.mini_imagenet import CLASSES, IMAGES, load
+
+COUNTS = {"train": 3, "val": 2, "test": 2}  # classes
+IMAGES_EACH = 4
+
+
+def color(split: str, c: int, i: int) -> tuple[int, int, int]:
+    return (60 * list(COUNTS).index(split), 50 * c, 40 * i)
+
+
+def image(split: str, c: int, i: int, size: tuple[int, int] = (84, 84)) -> Image.Image:
+    return Image.new("RGB", size, color(split, c, i))
+
+
+def folders(place: Path) -> Path:
+    for split, classes in COUNTS.items():
+        for c in range(classes):
+            (place / split / f"n{c:08d}").mkdir(parents=True)
+            for i in range(IMAGES_EACH):
+                image(split, c, i, (100, 90)).save(place / split / f"n{c:08d}" / f"{i}.png")
+    return place
+
+
+def tables(place: Path) -> Path:
+    (place / "images").mkdir(parents=True)
+    for split, classes in COUNTS.items():
+        with (place / f"{split}.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["filename", "label"])
+            for c in range(classes):
+                for i in range(IMAGES_EACH):
+                    name = f"{split}{c}{i}.jpg"
+                    image(split, c, i).save(place / "images" / name, quality=100)
+                    writer.writerow([name, f"n{c:08d}"])
+    return place
+
+
+def pickles(place: Path, protocol: int = 4) -> Path:
+    place.mkdir(parents=True)
+    for split, classes in COUNTS.items():
+        pixels = np.stack([np.asarray(image(split, c, i)) for c in range(classes) for i in range(IMAGES_EACH)])
+        indices = {f"n{c:08d}": list(range(c * IMAGES_EACH, (c + 1) * IMAGES_EACH)) for c in range(classes)}
+        content = {"image_data": pixels, "class_dict": indices}
+        (place / f"mini-imagenet-cache-{split}.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
+    return place
+
+
+LAYOUTS = {"folders": folders, "tables": tables, "pickles": pickles, "old pickles": lambda place: pickles(place, 2)}
+
+
+@pytest.mark.parametrize("layout", sorted(LAYOUTS))
+def test_every_layout_gives_the_same_images(tmp_path: Path, layout: str) -> None:
+    place = LAYOUTS[layout](tmp_path / "data")
+    for data in (load(place), load(place)):  # decoded, then from the cache
+        assert data.counts.tolist() == [IMAGES_EACH] * 7
+        assert {split: classes.tolist() for split, classes in data.splits.items()} == {
+            "train": [0, 1, 2],
+            "validation": [3, 4],
+            "test": [5, 6],
+        }
+        expected = [color(split, c, i) for split, classes in COUNTS.items() for c in range(classes) for i in range(4)]
+        np.testing.assert_allclose(data.images.mean((1, 2)), expected, atol=3)  # jpg is not exact
+        assert data.images.shape == (28, 84, 84, 3)
+    assert (place / CLASSES).is_file()
+    distribution = few_shot(load(place), ways=2, rotate=False)
+    support, _ = distribution.examples(
+        distribution.sample_tasks(np.random.default_rng(0), 2, "test"), np.random.default_rng(1), 1, 2
+    )
+    assert support.inputs.shape == (2, 2, 84, 84, 3)
+    assert 0.3 < float(support.inputs[..., 0].mean()) < 0.6  # 120 of 255: divided by the largest value
+
+
+class Hostile:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (Path("hostile-was-here"),))
+
+
+def test_hostile_pickles_do_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = pickles(tmp_path / "data")
+    (place / "mini-imagenet-cache-val.pkl").write_bytes(pickle.dumps({"image_data": Hostile(), "class_dict": {}}))
+    with pytest.raises(ValueError, match=r"mini-imagenet-cache-val.pkl is not a MiniImagenet cache: it asks for"):
+        load(place)
+    assert not Path("hostile-was-here").exists()
+    assert not (place / CLASSES).exists()
+    assert not (place / IMAGES).exists()
+
+
+def damage_image(place: Path) -> str:
+    (place / "val" / "n00000001" / "2.png").write_bytes(b"no image")
+    return r"n00000001/2.png is not an image that can be read"
+
+
+def remove_split(place: Path) -> str:
+    (place / "test").rename(place / "tset")
+    return r"has neither test.csv nor test/ nor mini-imagenet-cache-test.pkl: expected .*images/"
+
+
+def empty_split(place: Path) -> str:
+    for one in (place / "val").iterdir():
+        one.rename(place / one.name)
+    return r"val names no classes"
+
+
+def empty_class(place: Path) -> str:
+    (place / "val" / "n00000009").mkdir()
+    return "n00000009 has no images"
+
+
+@pytest.mark.parametrize("damage", [damage_image, remove_split, empty_split, empty_class])
+def test_damaged_folders_are_named_and_leave_no_cache(tmp_path: Path, damage: Any) -> None:
+    place = folders(tmp_path)
+    words = damage(place)
+    with pytest.raises(ValueError, match=words):
+        load(place)
+    assert not list(place.glob("*mini_imagenet84*"))
+
+
+def test_tables_must_have_their_columns_and_files(tmp_path: Path) -> None:
+    place = tables(tmp_path)
+    (place / "images" / "val11.jpg").unlink()
+    with pytest.raises(ValueError, match=r"val.csv names val11.jpg, which is not in .*images"):
+        load(place)
+    (place / "train.csv").write_text("file,class\na,b\n")
+    with pytest.raises(ValueError, match=r"train.csv must have the columns filename and label"):
+        load(place)
+
+
+def test_a_missing_folder_says_what_is_expected(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"there is no folder .*nowhere: MiniImagenet is expected there"):
+        load(tmp_path / "nowhere")
+
+
+def test_a_damaged_cache_is_named(tmp_path: Path) -> None:
+    load(folders(tmp_path))
+    (tmp_path / IMAGES).write_bytes((tmp_path / IMAGES).read_bytes()[:1000])
+    with pytest.raises(ValueError, match=rf"{CLASSES} and {IMAGES} are no cache of metarl: delete them"):
+        load(tmp_path)

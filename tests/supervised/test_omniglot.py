@@ -1,0 +1,143 @@
+import hashlib
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from metarl.supervised import omniglot
+from metarl.supervised.omniglot import ARCHIVES, CACHE, Characters, load, splits
+
+NAMES = {"images_background": ("Alpha", "Beta"), "images_evaluation": ("Gamma",)}
+
+
+def drawing(seed: int) -> Image.Image:
+    ink = np.random.default_rng(seed).random((105, 105)) < 0.1
+    return Image.fromarray(~ink)  # one bit, ink is black
+
+
+def png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def files(name: str) -> dict[str, bytes]:
+    """A small archive: two characters in each alphabet."""
+    return {
+        f"{alphabet}/character{c:02d}/0{c}_{d + 1:02d}.png": png(drawing(d + 100 * c))
+        for alphabet in NAMES[name]
+        for c in (1, 2)
+        for d in range(20)
+    }
+
+
+def unpacked(place: Path) -> Path:
+    for name in ARCHIVES:
+        for path, data in files(name).items():
+            (place / name / path).parent.mkdir(parents=True, exist_ok=True)
+            (place / name / path).write_bytes(data)
+    return place
+
+
+def zipped(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Archives like the official ones, whose checksums are then the expected ones."""
+    sums = {}
+    for name in ARCHIVES:
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            archive.writestr(f"{name}/", "")
+            for path, data in files(name).items():
+                archive.writestr(f"{name}/{path}", data)
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{name}.zip").write_bytes(buffer.getvalue())
+        sums[name] = hashlib.md5(buffer.getvalue()).hexdigest()
+    monkeypatch.setattr(omniglot, "ARCHIVES", sums)
+    return place
+
+
+def test_folders_are_decoded_once_into_a_cache(tmp_path: Path) -> None:
+    found = load(unpacked(tmp_path))
+    assert found.images.shape == (6, 20, 28, 28)
+    assert found.alphabet.tolist() == ["Alpha", "Alpha", "Beta", "Beta", "Gamma", "Gamma"]
+    assert found.character.tolist() == ["character01", "character02"] * 3
+    small = drawing(103).resize((28, 28), Image.Resampling.NEAREST)
+    np.testing.assert_array_equal(found.images[2, 3], 1 - np.asarray(small, np.uint8))
+    (tmp_path / "images_background" / "Alpha" / "character01" / "01_01.png").write_bytes(b"")
+    for again in (load(tmp_path), load(tmp_path / CACHE)):  # from the cache: the broken image is not read
+        for field, expected in zip(again, found, strict=True):
+            np.testing.assert_array_equal(field, expected)
+
+
+def test_zip_archives_give_the_same_and_are_downloaded_if_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, expected = zipped(tmp_path / "server", monkeypatch), load(unpacked(tmp_path / "folders"))
+    monkeypatch.setattr(omniglot, "SOURCE", source.as_uri())
+    for found in (load(source), load(tmp_path / "new")):
+        np.testing.assert_array_equal(found.images, expected.images)
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {*(f"{name}.zip" for name in ARCHIVES), CACHE}
+
+
+def test_a_wrong_checksum_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = zipped(tmp_path / "server", monkeypatch)
+    monkeypatch.setattr(omniglot, "SOURCE", source.as_uri())
+    (source / "images_background.zip").write_bytes(b"another file")
+    for place in (tmp_path / "new", source):
+        with pytest.raises(ValueError, match=r"images_background.zip is damaged or another file: its MD5 sum is"):
+            load(place)
+    assert not list((tmp_path / "new").iterdir())
+    assert not (source / CACHE).exists()
+
+
+def test_what_cannot_be_downloaded_says_where_to_put_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(omniglot, "SOURCE", (tmp_path / "nowhere").as_uri())
+    with pytest.raises(ValueError, match=r"cannot be downloaded .* put it at .*images_background.zip"):
+        load(tmp_path / "new")
+    assert not list((tmp_path / "new").iterdir())
+
+
+def test_bad_files_are_named_and_leave_no_cache(tmp_path: Path) -> None:
+    place = unpacked(tmp_path)
+    broken = place / "images_evaluation" / "Gamma" / "character02" / "02_20.png"
+    for data in (b"", b"no image", broken.read_bytes()[:60]):
+        broken.write_bytes(data)
+        with pytest.raises(ValueError, match=r"images_evaluation: Gamma/character02/02_20.png is not an image"):
+            load(place)
+    broken.unlink()
+    with pytest.raises(ValueError, match="Gamma/character02 has 19 drawings; expected 20"):
+        load(place)
+    assert {path.name for path in place.iterdir()} == set(ARCHIVES)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 truncated"])
+def test_caches_must_be_whole(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / CACHE).write_bytes(content)
+    with pytest.raises(ValueError, match=f"{CACHE} is not an Omniglot cache"):
+        load(tmp_path)
+    with pytest.raises(ValueError, match=r"there is no file .*missing.npz"):
+        load(tmp_path / "missing.npz")
+
+
+def test_caches_must_have_the_right_images(tmp_path: Path) -> None:
+    names = np.array(["a"] * 3)
+    for images in (np.zeros((3, 20, 28, 27), np.uint8), np.full((3, 20, 28, 28), 255, np.uint8)):
+        np.savez(tmp_path / "other.npz", images=images, alphabet=names, character=names)
+        with pytest.raises(ValueError, match=r"other.npz: images must be uint8, 0 or 1, of shape"):
+            load(tmp_path / "other.npz")
+
+
+def test_splits_are_disjoint_and_the_same_every_time() -> None:
+    names = np.array(["a"] * 1623)
+    data = splits(Characters(np.zeros((1623, 20, 1, 1), np.uint8), names, names))
+    assert {name: len(classes) for name, classes in data.splits.items()} == {
+        "train": 1100,
+        "validation": 100,
+        "test": 423,
+    }
+    assert sorted(np.concatenate(list(data.splits.values()))) == list(range(1623))
+    assert data.splits["test"][:3].tolist() == [1104, 1014, 1029]
+    with pytest.raises(ValueError, match="Omniglot has 1623 characters; got 3"):
+        splits(Characters(np.zeros((3, 20, 1, 1), np.uint8), names[:3], names[:3]))
