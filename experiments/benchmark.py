@@ -16,10 +16,11 @@ from experiments.benchmarks.curvature import hvp, step
 from experiments.benchmarks.growth import growth
 from experiments.benchmarks.iteration import iteration
 from experiments.benchmarks.sampling import sampler
+from experiments.benchmarks.supervised import supervised
 from experiments.command_line import run
 from metarl.files import write_atomically
 
-Name = Literal["hvp", "step", "sampler", "iteration", "growth"]
+Name = Literal["hvp", "step", "sampler", "iteration", "growth", "supervised"]
 NAMES: tuple[Name, ...] = get_args(Name)
 BENCHMARKS: dict[Name, Callable[..., Any]] = {
     "hvp": hvp,
@@ -27,6 +28,7 @@ BENCHMARKS: dict[Name, Callable[..., Any]] = {
     "sampler": sampler,
     "iteration": iteration,
     "growth": growth,
+    "supervised": supervised,
 }
 
 
@@ -39,7 +41,8 @@ class Arguments:
     outer steps made of them gain on their own data and on fresh data. sampler: environment steps per second against
     open-loop physics and against Gymnasium's vector environments. iteration: where the seconds of a meta-iteration go,
     against open-loop physics and against a straightforward implementation. growth: seconds and memory by tasks,
-    episodes, horizon, network, inner steps and threads. A few minutes each."""
+    episodes, horizon, network, inner steps and threads. supervised: meta-iterations of sinusoid and Omniglot in several
+    formulations against a Python loop over tasks. A few minutes each."""
     output: Path = Path("benchmark.json")
     """Where the figures go."""
     quick: bool = False

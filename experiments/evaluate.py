@@ -41,6 +41,8 @@ class Arguments:
     counting: Literal["episodes", "timesteps"] | None = None
     """episodes: every complete episode counts. timesteps: as the authors counted (see train.py --help; reinforcement
     learning)."""
+    shots: int | None = None
+    """Support examples (of each class) to adapt on (supervised)."""
     queries: int | None = None
     """Query examples (of each class) that each task is scored on (supervised)."""
     validation: bool = False
@@ -67,6 +69,7 @@ def main(arguments: Arguments) -> None:
         "evaluation_tasks": arguments.tasks,
         "evaluation_episodes": arguments.episodes,
         "evaluation_counting": arguments.counting,
+        "shots": arguments.shots,
         "evaluation_queries": arguments.queries,
         "evaluation_checkpoint": arguments.checkpoint,
         "data_dir": arguments.data_dir,

@@ -1,4 +1,7 @@
-"""Film a run's adaptation: python experiments/render.py RUN_DIR [--task-index I] [--gradient-steps K] --output FILE."""
+"""Film a run's adaptation: python experiments/render.py RUN_DIR [--task-index I] [--gradient-steps K] --output FILE.
+
+Supervised tasks are single pictures: the model's fit, or the images with their predicted labels.
+"""
 
 import sys
 from collections.abc import Sequence
@@ -25,7 +28,7 @@ class Arguments:
     run_dir: tyro.conf.Positional[Path]
     """Directory of the run."""
     output: Path
-    """The video: .mp4 or .gif."""
+    """The video: .mp4 or .gif; .png for a supervised task, or to see where a film ends."""
     task_index: int = 0
     """Which of the evaluation's tasks."""
     gradient_steps: int = 1
@@ -38,8 +41,8 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Adapt, film, and write the video."""
-    if arguments.output.suffix not in (".mp4", ".gif"):
-        raise ValueError(f"--output must end in .mp4 or .gif; got {arguments.output}")
+    if arguments.output.suffix not in (".mp4", ".gif", ".png"):
+        raise ValueError(f"--output must end in .mp4, .gif or .png; got {arguments.output}")
     if arguments.gradient_steps < 0:
         raise ValueError(f"--gradient-steps must be at least 0; got {arguments.gradient_steps}")
     config = read_config(arguments.run_dir)
@@ -55,6 +58,8 @@ def main(arguments: Arguments) -> None:
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     if arguments.output.suffix == ".gif":
         video = gif(frames, rate)
+    elif arguments.output.suffix == ".png":
+        video = iio.imwrite("<bytes>", frames[-1], extension=".png")
     else:
         video = iio.imwrite("<bytes>", frames, extension=".mp4", plugin="FFMPEG", fps=rate, macro_block_size=2)
     write_atomically(arguments.output, video)

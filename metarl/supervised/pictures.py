@@ -21,7 +21,7 @@ def draw_fits(axes: Axes, trace: Trace, steps: Sequence[int]) -> None:
     x = trace["query_inputs"][order, 0]
     axes.plot(x, trace["query_targets"][order, 0], color=TRUTH, linewidth=3, alpha=0.35, label="truth")
     for i, step in enumerate(steps):
-        line, color = FIT_STYLES[i if i < len(steps) - 1 or i == 0 else len(FIT_STYLES) - 1]
+        line, color = FIT_STYLES[-1] if i == len(steps) - 1 else FIT_STYLES[i]
         words = "before" if step == 0 else f"after {step} step{'s' * (step > 1)}"
         axes.plot(x, trace["outputs"][step, order, 0], line, color=color, label=words)
     axes.plot(trace["support_inputs"][:, 0], trace["support_targets"][:, 0], "^", color=WRONG, label="examples")
@@ -32,22 +32,23 @@ def draw_images(axes: Axes, trace: Trace, step: int) -> None:
     """A column per class: support images, query images below, each with its predicted label after `step` steps."""
     labels, predicted = trace["support_targets"], trace["outputs"][step].argmax(-1)
     height, width = trace["support_inputs"].shape[1:3]
-    for label in range(int(labels.max()) + 1):
-        support = np.flatnonzero(labels == label)[:ROWS]
-        query = np.flatnonzero(trace["query_targets"] == label)[:ROWS]
-        for row, i in enumerate(support):
-            _place(axes, trace["support_inputs"][i], label * width * 1.2, row * height * 1.1)
-        below = (len(support) + 0.35) * height * 1.1
-        for row, i in enumerate(query):
-            left, top = label * width * 1.2, below + row * height * 1.45
+    column, row, captioned = 1.2 * width, 1.1 * height, 1.5 * height
+    classes, bottom = int(labels.max()) + 1, 0.0
+    for label in range(classes):
+        left, top = label * column, 0.0
+        axes.text(left + width / 2, -0.15 * height, str(label + 1), ha="center")
+        for i in np.flatnonzero(labels == label)[:ROWS]:
+            _place(axes, trace["support_inputs"][i], left, top)
+            top += row
+        top += 0.3 * height
+        for i in np.flatnonzero(trace["query_targets"] == label)[:ROWS]:
             _place(axes, trace["query_inputs"][i], left, top)
-            right = predicted[i] == label
-            words = f"{predicted[i] + 1} {'✓' if right else '✗'}"
-            axes.text(left + width / 2, top + height * 1.3, words, color=RIGHT if right else WRONG, ha="center")
-        axes.text((label * 1.2 + 0.5) * width, -0.15 * height, str(label + 1), ha="center")
-    axes.set(aspect="equal", xticks=[], yticks=[])
-    axes.autoscale_view()
-    axes.invert_yaxis()
+            color, mark = (RIGHT, "✓") if predicted[i] == label else (WRONG, "✗")
+            words = f"{predicted[i] + 1} {mark}"
+            axes.text(left + width / 2, top + 1.3 * height, words, color=color, ha="center")
+            top += captioned
+        bottom = max(bottom, top)
+    axes.set(aspect="equal", xlim=(-0.1 * width, classes * column), ylim=(bottom, -0.6 * height))
     axes.axis("off")
 
 

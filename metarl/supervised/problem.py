@@ -83,7 +83,7 @@ class MetaSupervised:
             predict=lambda params, batch: model.apply(params, batch.inputs),
             outer_loss=loss,
         )
-        self._gradients = gradients_of(rule, self.functions, first_order=first_order, compiled=compiled)
+        self.gradients = gradients_of(rule, self.functions, first_order=first_order, compiled=compiled)
 
     def initial_parameters(self, seed: int) -> Params:
         """Fresh model parameters, with what the inner rule meta-learns."""
@@ -111,7 +111,7 @@ class MetaSupervised:
             query,
             num_tasks=settings.tasks,
             first_order=self.first_order,
-            gradients=self._gradients,
+            gradients=self.gradients,
         )
         if iteration % settings.log_every != 0:
             return objective, {}

@@ -100,6 +100,11 @@ class Config:
         return 0 if self.method in ("pretrained", "oracle") else self.inner_steps
 
     @property
+    def test_steps(self) -> int:
+        """Gradient steps at evaluation: none for the oracle, which knows the task."""
+        return 0 if self.method == "oracle" else self.evaluation_steps
+
+    @property
     def test_step_sizes(self) -> tuple[float, ...]:
         """Of the gradient steps at evaluation."""
         return self.evaluation_step_sizes or (self.inner_step_size,)

@@ -32,9 +32,7 @@ def validation_tasks(problem: Problem, config: Config) -> NDArray[np.float64]:
 
 def evaluate(problem: Problem, theta: Params, config: Config, tasks: NDArray[np.float64]) -> Evaluation:
     """Score theta after 0 .. evaluation_steps gradient steps with the test step sizes, on tasks [N, k]."""
-    return problem.evaluate(
-        theta, RULES[config.rule](config.test_step_sizes), config.evaluation_steps, tasks, config.seed
-    )
+    return problem.evaluate(theta, RULES[config.rule](config.test_step_sizes), config.test_steps, tasks, config.seed)
 
 
 def validation_scores(problem: Problem, theta: Params, config: Config) -> Metrics:

@@ -39,6 +39,7 @@ def test_every_figure_is_finite(document: dict[str, Any]) -> None:
         *document["sampler"].values(),
         *document["growth"].values(),
         document["iteration"],
+        document["supervised"],
     ]
     figures = [value for rows in tables for row in rows for value in row.values() if isinstance(value, float)]
     assert len(figures) > 100

@@ -46,7 +46,7 @@ def test_render_films_robots(tmp_path: Path) -> None:
 
 def test_render_says_what_is_wrong(trained: Path, tmp_path: Path) -> None:
     video = tmp_path / "film.gif"
-    refused(run("render", trained, "--output", tmp_path / "film.avi"), "must end in .mp4 or .gif; got")
+    refused(run("render", trained, "--output", tmp_path / "film.avi"), "must end in .mp4, .gif or .png; got")
     refused(run("render", trained, "--output", video, "--task-index", "9"), "--task-index must be in 0 .. 2; got 9")
     refused(run("render", trained, "--output", video, "--gradient-steps", "-1"), "must be at least 0; got -1")
     refused(run("render", trained, "--output", video, "--height", "2"), "at least 16 pixels high; got 2")

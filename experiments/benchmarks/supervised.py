@@ -1,0 +1,164 @@
+"""Meta-iterations of supervised MAML on one thread, against a Python loop over tasks: which formulation is kept."""
+
+import functools
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor
+from torch.nn import functional
+
+from experiments.benchmarks.report import seconds, table
+from metarl.engine.inner import SLOW, sgd
+from metarl.engine.model import Model, mlp
+from metarl.engine.objective import TaskGradients
+from metarl.engine.outer import adam
+from metarl.engine.params import Params
+from metarl.supervised.few_shot import ImageClasses, few_shot
+from metarl.supervised.models import EPSILON, convolutional_classifier
+from metarl.supervised.problem import ExampleSettings, MetaSupervised
+from metarl.supervised.sinusoid import sinusoid
+from metarl.supervised.tasks import Examples
+from metarl.threads import torch_threads
+
+ALPHA, SIZE, WAYS = {"sinusoid": 0.01, "omniglot": 0.4}, 28, 5
+NEVER = 10**9  # logged
+FORMULATIONS: dict[str, dict[str, tuple[str, str]]] = {  # problem -> name -> network, how gradients are taken
+    "sinusoid": {
+        "loop over tasks": ("dense", "loop"),
+        "vmap": ("dense", "vmap"),
+        "vmap, compiled": ("dense", "compiled"),
+    },
+    "omniglot": {
+        "loop over tasks, conv2d and torch's batch norm": ("conv2d", "loop"),
+        "vmap, conv2d and torch's batch norm": ("conv2d", "vmap"),
+        "vmap, patches": ("patches", "vmap"),
+        "vmap, conv2d and torch's batch norm, compiled": ("conv2d", "compiled"),
+        "vmap, patches, compiled": ("patches", "compiled"),
+    },
+}
+
+
+@torch_threads(1)
+def supervised(console: Console, *, quick: bool) -> list[dict[str, Any]]:
+    """Seconds of a meta-iteration (data, meta-gradient, Adam) of every formulation, medians over rounds taken in turn.
+
+    The first formulation of each problem is the reference; the others must have its meta-gradient.
+    """
+    rows = []
+    for name, formulations in FORMULATIONS.items():
+        problems = {words: _problem(name, *how, quick) for words, how in formulations.items()}
+        steps = {words: _iteration(problem) for words, problem in problems.items()}
+        starting = {words: seconds(step) for words, step in steps.items()}
+        _require_equal(problems)
+        count = 1 if quick else {"sinusoid": 20, "omniglot": 1}[name]  # of iterations in a round
+        rounds = [
+            {words: seconds(functools.partial(_repeat, step, count)) / count for words, step in steps.items()}
+            for _ in range(2 if quick else 9)
+        ]
+        reference = next(iter(formulations))
+        for words in formulations:
+            taken = statistics.median(one[words] for one in rounds)
+            faster = statistics.median(one[reference] / one[words] for one in rounds)
+            rows.append(
+                {
+                    "problem": name,
+                    "formulation": words,
+                    "seconds": taken,
+                    "times_as_fast": faster,
+                    "first_seconds": starting[words],
+                }
+            )
+    console.print(table("a meta-iteration of supervised MAML, one thread", rows))
+    return rows
+
+
+def _problem(name: str, network: str, how: str, quick: bool) -> MetaSupervised:
+    if name == "sinusoid":
+        distribution, sizes = sinusoid(), (3 if quick else 25, 10, 10)
+    else:  # pixels at random: what they show makes no difference here
+        images = (np.random.default_rng(0).random((40 * 20, SIZE, SIZE, 1)) < 0.1).astype(np.uint8)
+        classes = np.arange(40)
+        data = ImageClasses(images, np.full(40, 20), {"train": classes}, white=1.0)
+        distribution, sizes = few_shot(data, ways=WAYS, rotate=True), (2 if quick else 32, 1, 1)
+    filters = 4 if quick else 64
+    model = {
+        "dense": lambda: mlp((1, 40, 40, 1), "relu", std=0.01),
+        "patches": lambda: convolutional_classifier((SIZE, SIZE, 1), filters, WAYS, pooled=False),
+        "conv2d": lambda: _torchs_layers(filters),
+    }[network]()
+    tasks, shots, queries = sizes
+    problem = MetaSupervised(
+        distribution,
+        model,
+        "regression" if name == "sinusoid" else "classification",
+        sgd([ALPHA[name]]),
+        inner_steps=1,
+        settings=ExampleSettings(tasks, shots, queries, queries, log_every=NEVER),
+        seed=1,
+        compiled=how == "compiled" and not quick,
+    )
+    if how == "loop":
+        problem.gradients = _loop(problem, ALPHA[name])
+    return problem
+
+
+def _torchs_layers(filters: int) -> Model:
+    """Omniglot's network, same parameters, of torch's own convolution and batch norm."""
+    patches = convolutional_classifier((SIZE, SIZE, 1), filters, WAYS, pooled=False)
+
+    def apply(params: Params, inputs: Tensor) -> Tensor:
+        hidden = inputs.movedim(-1, 1)
+        for layer in range(4):
+            hidden = functional.conv2d(hidden, params[f"weight{layer}"], stride=2, padding=1)
+            shift = params[f"{SLOW}shift{layer}"]
+            hidden = torch.relu(functional.batch_norm(hidden, None, None, None, shift, training=True, eps=EPSILON))
+        return functional.linear(hidden.mean((2, 3)), params["weight"], params["bias"])
+
+    return Model(patches.init, apply)
+
+
+def _loop(problem: MetaSupervised, alpha: float) -> TaskGradients:
+    """What anybody would write first: task after task, double backward."""
+
+    def gradients(theta: Params, support: tuple[Examples, ...], query: Examples) -> tuple[Params, Tensor]:
+        per_task, losses = [], []
+        for i in range(len(query.targets)):
+            leaves = {name: leaf.detach().requires_grad_() for name, leaf in theta.items()}
+            fast = [name for name in leaves if not name.startswith(SLOW)]
+            loss = problem.functions.inner_loss(leaves, Examples(*(field[i] for field in support[0])))
+            steps = torch.autograd.grad(loss, [leaves[name] for name in fast], create_graph=True)
+            adapted = leaves | {name: leaves[name] - alpha * step for name, step in zip(fast, steps, strict=True)}
+            loss = problem.functions.inner_loss(adapted, Examples(*(field[i] for field in query)))
+            per_task.append(torch.autograd.grad(loss, list(leaves.values())))
+            losses.append(loss.detach())
+        stacked = [torch.stack(leaf) for leaf in zip(*per_task, strict=True)]
+        return dict(zip(theta, stacked, strict=True)), torch.stack(losses)
+
+    return gradients
+
+
+def _iteration(problem: MetaSupervised) -> Callable[[], object]:
+    """Iteration 1 again and again: data, meta-gradient, Adam."""
+    optimiser, theta = adam(learning_rate=1e-3), problem.initial_parameters(0)
+    state = optimiser.init(theta)
+    return lambda: optimiser.step(theta, state, problem.collect(theta, 1)[0])
+
+
+def _repeat(step: Callable[[], object], count: int) -> None:
+    for _ in range(count):
+        step()
+
+
+def _require_equal(problems: dict[str, MetaSupervised]) -> None:
+    """Raises ValueError unless all have the first one's meta-gradient, to float32's accuracy."""
+    found = {}
+    for words, problem in problems.items():
+        theta = problem.initial_parameters(0)
+        found[words] = problem.collect(theta, 1)[0].loss_and_gradient(theta)[1]
+        for name, leaf in next(iter(found.values())).items():
+            if not torch.allclose(found[words][name], leaf, rtol=1e-3, atol=1e-5):
+                raise ValueError(f"{words!r} has another meta-gradient: {name} is off")

@@ -1,0 +1,118 @@
+"""The scripts on supervised presets, at toy sizes."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scripts import refused, run
+
+from metarl.training.checkpoint import load
+
+SIZES = [
+    *("--iterations", "4", "--tasks", "2", "--evaluation-tasks", "3", "--evaluation-steps", "2", "--log-every", "2"),
+    *("--validation-tasks", "2", "--evaluate-every", "2", "--checkpoint-every", "2", "--no-compile"),
+]
+SINUSOID = [*SIZES, "--hidden-sizes", "8"]
+
+
+@pytest.fixture(scope="module")
+def characters(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file like that of the real dataset."""
+    path = tmp_path_factory.mktemp("data") / "characters.npz"
+    images = (np.random.default_rng(0).random((1623, 20, 28, 28)) < 0.1).astype(np.uint8)
+    names = np.array(["a"] * 1623)
+    np.savez(path, images=images, alphabet=names, character=names)
+    return path
+
+
+def scored(run_dir: Path) -> dict:
+    return json.loads((run_dir / "evaluation.json").read_text())
+
+
+@pytest.mark.parametrize("method", ["maml", "pretrained", "oracle", "random"])
+@pytest.mark.parametrize("variant", [[], ["--first-order"], ["--rule", "meta-sgd"]])
+def test_sinusoid_by_every_method(tmp_path: Path, method: str, variant: list[str]) -> None:
+    trained = run("train", "sinusoid", "--method", method, *SINUSOID, *variant, "--run-dir", tmp_path / "run")
+    assert trained.returncode == 0, trained.stderr
+    evaluated = run("evaluate", tmp_path / "run", "--shots", "5", "--queries", "6")
+    assert evaluated.returncode == 0, evaluated.stderr
+    document = scored(tmp_path / "run")
+    assert len(document["steps"]) == (1 if method == "oracle" else 3)  # the oracle knows, it does not adapt
+    assert (document["shots"], document["queries"], document["tasks"]) == (5, 6, 3)
+    drawn = run("plot", tmp_path / "run", "--output", tmp_path / "figure.png")
+    assert drawn.returncode == 0, drawn.stderr
+
+
+@pytest.mark.parametrize("flags", [[], ["--network", "dense", "--hidden-sizes", "8"], ["--ways", "3", "--shots", "2"]])
+def test_omniglot_from_training_to_pictures(characters: Path, tmp_path: Path, flags: list[str]) -> None:
+    run_dir, data = tmp_path / "run", ["--data-dir", characters]
+    sizes = [*SIZES, "--filters", "2", "--render-every", "2", *flags]
+    trained = run("train", "omniglot-5way-1shot", *sizes, *data, "--run-dir", run_dir)
+    assert trained.returncode == 0, trained.stderr
+    assert "accuracy" in trained.stderr
+    evaluated = run("evaluate", run_dir)
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert {"accuracy", "loss", "diverged", "gradient_steps"} == set(scored(run_dir)["steps"][0])
+    for output in ("task.png", "task.gif"):
+        assert run("render", run_dir, "--output", tmp_path / output).returncode == 0
+    assert run("plot", run_dir, "--output", tmp_path / "figure.png").returncode == 0
+    assert run("evaluate", run_dir, "--validation", "--output", tmp_path / "validation").returncode == 0
+    moved = characters.rename(tmp_path / "elsewhere.npz")
+    refused(run("evaluate", run_dir), "there is no file", "characters.npz")
+    assert run("evaluate", run_dir, "--data-dir", moved).returncode == 0
+    moved.rename(characters)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--ways 424", ("ways must be from 2 to 100", "got 424")),
+        ("--shots 15 --queries 6", ("at most 20", "got 21")),
+        ("--evaluation-queries 20", ("at most 20", "got 21")),
+        ("--method oracle", ("'oracle' makes no sense for omniglot",)),
+        ("--method pretrained", ("'pretrained' makes no sense for omniglot",)),
+        ("--data-dir nowhere/at/all.npz", ("there is no file nowhere/at/all.npz",)),
+        ("--evaluate-every 0", ("evaluate_every must be at least 1; got 0",)),
+        ("--environment metarl/Navigation2D-v0", ("--environment",)),
+        ("--dataset mini_imagenet --data-dir nowhere", ("there is no folder nowhere",)),
+    ],
+)
+def test_mistakes(characters: Path, tmp_path: Path, flags: str, words: tuple[str, ...]) -> None:
+    data = [] if "--data-dir" in flags else ["--data-dir", characters]
+    refused(run("train", "omniglot-5way-1shot", *data, *flags.split(), "--run-dir", tmp_path / "run"), *words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_flags_of_the_other_problem_are_refused(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    assert run("train", "sinusoid", *SINUSOID, "--run-dir", run_dir).returncode == 0
+    refused(run("evaluate", run_dir, "--episodes", "3"), "--episodes means nothing for sinusoid, got 3")
+    refused(run("evaluate", run_dir, "--counting", "timesteps"), "--counting means nothing for sinusoid")
+    refused(run("train", "sinusoid", *SINUSOID, "--network", "strided", "--run-dir", tmp_path / "b"), "must be dense")
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_resumed_run_is_the_whole_one(tmp_path: Path) -> None:
+    for name, stops in (("whole", [6]), ("resumed", [2, 6])):
+        for iterations in stops:
+            flags = [*SINUSOID, "--iterations", str(iterations), "--rule", "meta-sgd", "--resume"]
+            assert run("train", "sinusoid", *flags, "--run-dir", tmp_path / name).returncode == 0
+    whole, resumed = (load(tmp_path / name / "checkpoint.pt") for name in ("whole", "resumed"))
+    assert resumed.iteration == 6
+    for one, other in ((whole.theta, resumed.theta), (whole.outer_state, resumed.outer_state)):
+        assert all(torch.equal(one[leaf], other[leaf]) for leaf in one)
+
+
+def test_variants_are_drawn_side_by_side(tmp_path: Path) -> None:
+    runs = []
+    for name, flags in (("maml", []), ("first", ["--first-order"]), ("meta-sgd", ["--rule", "meta-sgd"])):
+        runs.append(tmp_path / name)
+        assert run("train", "sinusoid", *SINUSOID, *flags, "--run-dir", runs[-1]).returncode == 0
+        assert run("evaluate", runs[-1]).returncode == 0
+    drawn = run("plot", *runs, "--output", tmp_path / "figure.png", "--table", tmp_path / "table.csv")
+    assert drawn.returncode == 0, drawn.stderr
+    with (tmp_path / "table.csv").open(newline="") as file:
+        assert {row["method"] for row in csv.DictReader(file)} == {"maml", "maml, first order", "maml, meta-sgd"}

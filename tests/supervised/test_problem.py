@@ -1,0 +1,192 @@
+import numpy as np
+import pytest
+import torch
+from conftest import generator
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metarl.engine.inner import sgd
+from metarl.engine.model import Model, mlp
+from metarl.engine.objective import MetaObjective, TaskFunctions
+from metarl.engine.outer import adam
+from metarl.engine.params import Params
+from metarl.randomness import Purpose
+from metarl.rl.episodes import PolicyBatch
+from metarl.supervised.problem import ExampleSettings, MetaSupervised
+from metarl.supervised.sinusoid import sinusoid
+from metarl.supervised.tasks import Examples, Split, TaskDistribution
+
+SETTINGS = ExampleSettings(tasks=4, shots=5, queries=6, evaluation_queries=7, log_every=1, traced_tasks=2)
+
+
+def problem(
+    *,
+    distribution: TaskDistribution | None = None,
+    model: Model | None = None,
+    inner_steps: int = 1,
+    seed: int = 1,
+    settings: ExampleSettings = SETTINGS,
+    alpha: float = 0.01,
+) -> MetaSupervised:
+    return MetaSupervised(
+        distribution or sinusoid(),
+        model or mlp((1, 40, 40, 1), "relu", std=0.01),
+        "regression",
+        sgd([alpha]),
+        inner_steps=inner_steps,
+        settings=settings,
+        seed=seed,
+    )
+
+
+def centres() -> TaskDistribution:
+    """Tasks are points c in the plane; every target is c. With the model f(x) = theta the loss is |theta - c|^2 / 2."""
+
+    def sample_tasks(rng: np.random.Generator, n: int, split: Split) -> NDArray[np.float64]:
+        return rng.random((n, 2)) * 4 - 1
+
+    def examples(
+        tasks: NDArray[np.float64], rng: np.random.Generator, shots: int, queries: int
+    ) -> tuple[Examples, Examples]:
+        support, query = (torch.from_numpy(tasks)[:, None].expand(-1, n, 2) for n in (shots, queries))
+        return Examples(torch.zeros_like(support), support), Examples(torch.zeros_like(query), query)
+
+    return TaskDistribution(sample_tasks, examples)
+
+
+def point() -> Model:
+    return Model(
+        lambda g: {"point": torch.tensor([3.0, -2.0], dtype=torch.float64)},
+        lambda params, inputs: params["point"].expand_as(inputs),
+    )
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_the_whole_path_on_a_quadratic_family_has_the_closed_form(steps: int) -> None:
+    """K steps of size a give theta' - c = (1 - a)^K (theta - c); Adam's meta-gradient and evaluation follow."""
+    maml = problem(distribution=centres(), model=point(), inner_steps=steps, alpha=0.3)
+    theta = maml.initial_parameters(0)
+    tasks = torch.from_numpy(maml.sample_tasks(1, Purpose.TRAINING_TASKS, 5, count=4))
+    distance, shrink = theta["point"] - tasks, 0.7**steps
+    objective, metrics = maml.collect(theta, 5)
+    loss, gradient = objective.loss_and_gradient(theta)
+    assert loss == pytest.approx((0.5 * shrink**2 * (distance**2).sum(1)).mean().item(), rel=1e-12)
+    torch.testing.assert_close(gradient["point"], shrink**2 * distance.mean(0))
+    assert metrics[f"train/loss_step{steps}"] == pytest.approx(loss)
+    held_out = maml.sample_tasks(1, Purpose.EVALUATION_TASKS, count=9)
+    scores = maml.evaluate(theta, sgd([0.3]), 3, held_out, 1).scores["loss"]
+    away = ((theta["point"].numpy() - held_out) ** 2).sum(1)
+    np.testing.assert_allclose(scores, [0.5 * 0.49**k * away for k in range(4)])
+    optimiser = adam(learning_rate=0.05)
+    state = optimiser.init(theta)
+    for iteration in range(200):
+        theta, state, _ = optimiser.step(theta, state, maml.collect(theta, iteration)[0])
+    torch.testing.assert_close(theta["point"], torch.ones(2, dtype=torch.float64), rtol=0, atol=0.4)  # mean of centres
+
+
+def test_supervised_and_reinforcement_data_go_through_one_engine() -> None:
+    """The same toy loss on the same numbers gives identical meta-gradients, whichever problem's batch carries them."""
+    g = generator(0)
+    inputs, targets = (torch.randn(3, 4, 2, 5, generator=g, dtype=torch.float64) for _ in range(2))
+    theta: Params = {"w": torch.randn(5, 5, generator=g, dtype=torch.float64)}
+
+    def gradient(batch: Examples | PolicyBatch, pair: tuple[str, str]) -> tuple[float, Params]:
+        def predict(params: Params, one: Examples | PolicyBatch) -> Tensor:
+            return getattr(one, pair[0]) @ params["w"]
+
+        def loss(outputs: Tensor, one: Examples | PolicyBatch) -> Tensor:
+            return (outputs - getattr(one, pair[1])).square().mean()
+
+        functions = TaskFunctions(lambda params, one: loss(predict(params, one), one), predict, loss)
+        return MetaObjective(theta, sgd([0.1]), functions, [batch], batch, num_tasks=3).loss_and_gradient(theta)
+
+    nothing = torch.zeros(3, 4, 2, dtype=torch.float64)
+    one = gradient(Examples(inputs, targets), ("inputs", "targets"))
+    other = gradient(PolicyBatch(inputs, targets, nothing, nothing, nothing), ("observations", "actions"))
+    assert one[0] == other[0]
+    assert torch.equal(one[1]["w"], other[1]["w"])
+
+
+def test_collect_is_keyed_by_seed_and_iteration() -> None:
+    theta = problem().initial_parameters(0)
+    first, again, later, other = (
+        problem(seed=seed).collect(theta, iteration)[0].query.targets
+        for seed, iteration in ((1, 3), (1, 3), (1, 4), (2, 3))
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, later)
+    assert not torch.equal(first, other)
+
+
+def test_metrics_are_measured_every_so_many_iterations() -> None:
+    maml = problem(settings=SETTINGS._replace(log_every=3), inner_steps=2)
+    theta = maml.initial_parameters(0)
+    for iteration in range(4):
+        objective, metrics = maml.collect(theta, iteration)
+        if iteration % 3:
+            assert metrics == {}
+        else:
+            assert set(metrics) == {*(f"train/loss_step{k}" for k in range(3)), "time/sample", "time/adapt"}
+            assert metrics["train/loss_step2"] == pytest.approx(objective.loss_and_gradient(theta)[0], rel=1e-5)
+        assert len(objective.support) == 2
+
+
+def test_evaluation_does_not_depend_on_how_many_tasks_are_scored_at_once() -> None:
+    maml, larger = problem(), problem(settings=SETTINGS._replace(tasks=100))
+    theta = maml.initial_parameters(0)
+    tasks = maml.sample_tasks(1, Purpose.EVALUATION_TASKS, count=11)
+    some, all_ = (one.evaluate(theta, sgd([0.01]), 2, tasks, 1) for one in (maml, larger))
+    for name, scores in some.scores.items():
+        assert scores.shape == (3, 11)
+        np.testing.assert_allclose(scores, all_.scores[name], rtol=1e-5)
+    for name in some.traces:
+        np.testing.assert_allclose(some.traces[name], all_.traces[name], rtol=1e-4, atol=1e-6)
+    assert some.traces["outputs"].shape == (3, 2, 7, 1)
+    few = maml.evaluate(theta, sgd([0.01]), 2, tasks[:3], 1)
+    np.testing.assert_allclose(few.scores["loss"], some.scores["loss"][:, :3], rtol=1e-5)
+
+
+def test_diverged_tasks_are_counted() -> None:
+    maml = problem(distribution=centres(), model=point())
+    tasks = maml.sample_tasks(1, Purpose.EVALUATION_TASKS, count=5)
+    for alpha, expected in ((0.5, [0, 0, 0]), (3.0, [0, 0, 5]), (1e200, [0, 5, 5])):  # 3: twice the distance a step
+        scores = maml.evaluate(maml.initial_parameters(0), sgd([alpha]), 2, tasks, 1).scores
+        assert scores["diverged"].sum(1).tolist() == expected
+
+
+def test_scores_choose_by_validation_after_the_steps_of_training() -> None:
+    assert problem().score({"evaluation/loss_step0": 3.0, "evaluation/loss_step1": 2.0}) == -2.0
+    assert problem(inner_steps=0).score({"evaluation/loss_step0": 3.0, "evaluation/loss_step1": 2.0}) == -3.0
+    assert problem().score({"evaluation/loss_step1": 2.0, "evaluation/accuracy_step1": 0.5}) == 0.5
+    assert problem().score({"train/loss_step1": 2.0}) is None
+
+
+def test_sinusoid_is_learned_in_seconds() -> None:
+    """400 iterations: one step of adaptation halves a loss that a network without adaptation cannot lower much."""
+    maml = problem(settings=SETTINGS._replace(tasks=25, shots=10, queries=10, log_every=1000))
+    theta, optimiser = maml.initial_parameters(1), adam(learning_rate=1e-2)
+    state = optimiser.init(theta)
+    for iteration in range(400):
+        theta, state, info = optimiser.step(theta, state, maml.collect(theta, iteration)[0])
+        assert info["nonfinite"] == 0
+    tasks = maml.sample_tasks(1, Purpose.EVALUATION_TASKS, count=100)
+    loss = maml.evaluate(theta, sgd([0.01]), 1, tasks, 1).scores["loss"].mean(1)
+    assert loss[1] < 0.5 * loss[0]
+    assert loss[1] < 1.6
+
+
+def test_pictures_show_one_task_before_and_after() -> None:
+    maml = problem()
+    theta = maml.initial_parameters(0)
+    tasks = maml.sample_tasks(1, Purpose.VALIDATION_TASKS, count=2)
+    films = maml.pictures(theta, sgd([0.01]), 2, tasks, 1, 1)
+    assert len(films) == 3
+    assert all(film.frames.shape[0] == 1 and film.frames.shape[3] == 3 for film in films)
+    assert films[0].captions[0].startswith("loss ")
+
+
+def test_impossible_settings_are_named() -> None:
+    with pytest.raises(ValueError, match="inner_steps must not be negative; got -1"):
+        problem(inner_steps=-1)
+    with pytest.raises(ValueError, match="unknown objective 'ranking': choose one of regression, classification"):
+        MetaSupervised(sinusoid(), point(), "ranking", sgd([0.1]), inner_steps=1, settings=SETTINGS, seed=1)
