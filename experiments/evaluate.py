@@ -37,7 +37,7 @@ class Arguments:
     data_dir: str | None = None
     """Where the images lie now, if not where they lay in training."""
     output: Path | None = None
-    """Directory for evaluation.csv, .json and .npz. Default: the run's."""
+    """Directory for evaluation.csv, .json and .npz. Default: the run's, or validation/ in it with --validation."""
     counting: Literal["episodes", "timesteps"] | None = None
     """episodes: every complete episode counts. timesteps: as the authors counted (see train.py --help; reinforcement
     learning)."""
@@ -75,12 +75,16 @@ def main(arguments: Arguments) -> None:
         "data_dir": arguments.data_dir,
     }
     config = with_values(config, {name: value for name, value in overrides.items() if value is not None})
+    if arguments.gradient_steps and config.method == "oracle":
+        raise ValueError(
+            f"--gradient-steps must be 0 for the oracle, which knows the task; got {arguments.gradient_steps}"
+        )
     checkpoint = read_parameters(arguments.run_dir, config.evaluation_checkpoint)
     problem = make_problem(config)
     tasks = validation_tasks(problem, config) if arguments.validation else evaluation_tasks(config, problem)
     theta = {name: leaf.to(config.device) for name, leaf in checkpoint.theta.items()}
     result = evaluate(problem, theta, config, tasks)
-    directory = arguments.output or arguments.run_dir
+    directory = arguments.output or (arguments.run_dir / "validation" if arguments.validation else arguments.run_dir)
     directory.mkdir(parents=True, exist_ok=True)
     steps = write_evaluation(directory, config, result, tasks, iteration=checkpoint.iteration)
     which = f"{config.evaluation_checkpoint} checkpoint, iteration {checkpoint.iteration}"

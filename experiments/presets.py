@@ -133,6 +133,7 @@ SINUSOID = SupervisedConfig(
     evaluate_every=1000,
     checkpoint_every=1000,
     log_every=100,
+    render_every=10_000,
 )
 
 OMNIGLOT = SupervisedConfig(
@@ -149,6 +150,7 @@ OMNIGLOT = SupervisedConfig(
     evaluate_every=500,
     checkpoint_every=100,
     log_every=20,
+    render_every=2000,
 )
 
 OMNIGLOT_5SHOT = dataclasses.replace(OMNIGLOT, preset="omniglot-5way-5shot", shots=5, queries=5, evaluation_queries=5)
@@ -184,6 +186,7 @@ MINI_IMAGENET = SupervisedConfig(
     evaluate_every=500,
     checkpoint_every=100,
     log_every=20,
+    render_every=2000,
 )
 
 MINI_IMAGENET_5SHOT = dataclasses.replace(

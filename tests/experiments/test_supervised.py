@@ -59,7 +59,11 @@ def test_omniglot_from_training_to_pictures(characters: Path, tmp_path: Path, fl
     for output in ("task.png", "task.gif"):
         assert run("render", run_dir, "--output", tmp_path / output).returncode == 0
     assert run("plot", run_dir, "--output", tmp_path / "figure.png").returncode == 0
-    assert run("evaluate", run_dir, "--validation", "--output", tmp_path / "validation").returncode == 0
+    before = (run_dir / "evaluation.csv").read_bytes()
+    assert run("evaluate", run_dir, "--validation").returncode == 0
+    assert (
+        (run_dir / "evaluation.csv").read_bytes() == before != (run_dir / "validation" / "evaluation.csv").read_bytes()
+    )
     moved = characters.rename(tmp_path / "elsewhere.npz")
     refused(run("evaluate", run_dir), "there is no file", "characters.npz")
     assert run("evaluate", run_dir, "--data-dir", moved).returncode == 0
