@@ -93,8 +93,8 @@ def trpo(
     s = H^-1 g by conjugate gradient, scaled by sqrt(2 max_kl / s^T H s), shortened until the loss falls and the
     divergence keeps to max_kl. If no length qualifies theta stays, and `accepted` says so.
 
-    Where H is of a part of the data, s^T H s is too large for all of them (s fits the part), three times on cheetah-dir:
-    the divergence at that length is measured on all, and the step lengthened to where it should be max_kl.
+    Where H is of a part of the data, s^T H s may be too large for all of them, for s fits the part (three times on
+    cheetah-dir): the divergence there is measured on all, and the step lengthened to where it should be max_kl.
 
     Raises:
         ValueError: an unknown curvature.

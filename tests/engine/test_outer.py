@@ -116,7 +116,7 @@ def test_a_step_from_a_part_of_the_data_is_lengthened_to_the_trust_region_of_all
         new, _, info = optimiser.step(THREE_ZEROS, {}, cast(MetaObjective, Part()))
         full = (0.04 if fraction == 1 else 0.04 / missed**2) ** 0.5 * times
         edge = full * 0.8 ** info["backtracks"]
-        assert new["x"].norm().item() == pytest.approx(edge, rel=1e-6)
+        assert new["x"].norm().item() == pytest.approx(edge, rel=1e-4)
         assert info["kl"] <= 0.02
         assert info["accepted"] == 1
 

@@ -10,7 +10,7 @@ from torch.func import grad, vmap
 from torch.utils._pytree import tree_map
 
 import envs
-from metarl.engine.inner import sgd
+from metarl.engine.inner import STEP_SIZE, InnerRule, meta_sgd, sgd
 from metarl.engine.maml import adapt
 from metarl.engine.outer import trpo
 from metarl.engine.params import Params, add, stack
@@ -35,11 +35,12 @@ def problem(
     seed: int = 1,
     settings: RolloutSettings = SETTINGS,
     first_order: bool = False,
+    rule: InnerRule | None = None,
 ) -> MetaRL:
     return MetaRL(
         lambda n: envs.TaskVectorEnv("metarl/Navigation2D-v0", n, horizon=8),
         gaussian_mlp(2, 2, hidden_sizes=(8,), initial_std=initial_std),
-        sgd([0.1]),
+        rule or sgd([0.1]),
         inner_steps=inner_steps,
         inner_loss=inner_loss,
         settings=settings,
@@ -222,3 +223,16 @@ def test_learning_shortens_the_way_to_the_goal() -> None:
 def test_impossible_problems_are_refused(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         problem(**options)
+
+
+def test_meta_sgd_learns_step_sizes_under_trpo() -> None:
+    maml = problem(rule=meta_sgd([0.1]))
+    theta = maml.initial_parameters(0)
+    sizes = [name for name in theta if name.startswith(STEP_SIZE)]
+    assert len(sizes) == len(theta) / 2
+    objective, _ = maml.collect(theta, 0)
+    new, _, info = trpo(max_kl=0.01, curvature_fraction=0.5, cg_iterations=3).step(theta, {}, objective)
+    assert info["accepted"] == 1
+    assert all(not torch.equal(new[name], theta[name]) for name in sizes)
+    scores = maml.evaluate(new, meta_sgd([0.1, 0.05]), 2, maml.sample_tasks(1, Purpose.EVALUATION_TASKS, count=2), 1)
+    assert np.isfinite(scores.scores["average_return"]).all()
