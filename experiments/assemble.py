@@ -1,5 +1,6 @@
 """From a configuration to the objects it names: environments or datasets, model, rule, problem, outer optimiser."""
 
+import dataclasses
 import functools
 import importlib
 import os
@@ -17,21 +18,20 @@ from envs.batched import LoopVectorEnv, TaskVectorEnv
 from envs.family import FAMILIES
 from experiments.published import published_tasks
 from metarl.engine.inner import RULES
-from metarl.engine.model import Model, mlp
+from metarl.engine.model import Model
 from metarl.engine.outer import OuterOptimizer, adam, trpo
 from metarl.problem import Problem
 from metarl.rl.policies import gaussian_mlp
 from metarl.rl.problem import MetaRL, RolloutSettings
 from metarl.supervised import mini_imagenet, omniglot
 from metarl.supervised.few_shot import few_shot, require_enough
-from metarl.supervised.models import convolutional_classifier, dense_classifier
+from metarl.supervised.models import CLASSIFIERS, regressor
 from metarl.supervised.problem import ExampleSettings, MetaSupervised
 from metarl.supervised.sinusoid import sinusoid
 from metarl.supervised.tasks import TaskDistribution
 from metarl.training.config import Config, RLConfig, SupervisedConfig
 from metarl.training.evaluation import held_out_tasks
 
-INITIAL_STD = 0.01  # of the authors' fully connected networks
 TRACED_TASKS = 3  # whose examples and outputs the figures draw
 TRACED = {"metarl/Navigation2D-v0": 3}  # episodes per task whose paths the figures draw
 
@@ -143,7 +143,7 @@ def meta_supervised(config: SupervisedConfig) -> MetaSupervised:
         seed=config.seed,
         first_order=config.first_order,
         device=config.device,
-        compiled=config.compile and config.device == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is not None,
+        compiled=compiles(config),
     )
 
 
@@ -151,17 +151,18 @@ def make_tasks(config: SupervisedConfig) -> tuple[TaskDistribution, Model]:
     """The configured tasks, and the network for their inputs."""
     if config.dataset == "sinusoid":
         oracle = config.method == "oracle"
-        return sinusoid(task_in_inputs=oracle), mlp(
-            (3 if oracle else 1, *config.hidden_sizes, 1), "relu", std=INITIAL_STD
-        )
+        return sinusoid(task_in_inputs=oracle), regressor(3 if oracle else 1, config.hidden_sizes, 1)
     place = Path(config.data_dir or f"data/{config.dataset}")
     data = omniglot.splits(omniglot.load(place)) if config.dataset == "omniglot" else mini_imagenet.load(place)
     require_enough(data, config.shots + max(config.queries, config.evaluation_queries))
     distribution = few_shot(data, ways=config.ways, rotate=config.dataset == "omniglot")
-    shape = data.images.shape[1:]
-    if config.network == "dense":
-        return distribution, dense_classifier(shape, config.hidden_sizes, config.ways)
-    return distribution, convolutional_classifier(shape, config.filters, config.ways, pooled=config.network == "pooled")
+    classifier = CLASSIFIERS[config.network]
+    return distribution, classifier(data.images.shape[1:], config.hidden_sizes, config.filters, config.ways)
+
+
+def compiles(config: SupervisedConfig) -> bool:
+    """Whether the meta-gradient will be compiled: if wanted, on the CPU, and where there is a compiler."""
+    return config.compile and config.device == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
 def make_outer(config: Config) -> OuterOptimizer:
@@ -188,6 +189,15 @@ def evaluation_tasks(config: Config, problem: Problem) -> NDArray[np.float64]:
             raise ValueError(f"there are {len(tasks)} published test tasks; got --tasks {config.evaluation_tasks}")
         return tasks[: config.evaluation_tasks]
     return held_out_tasks(problem, config)
+
+
+def with_values(config: Config, values: dict[str, Any]) -> Config:
+    """The configuration with other values. Raises ValueError for one that this kind of run does not have."""
+    known = {field.name for field in dataclasses.fields(config)}
+    if foreign := [name for name in values if name not in known]:
+        flag = foreign[0].removeprefix("evaluation_").replace("_", "-")
+        raise ValueError(f"--{flag} means nothing for {config.preset}, got {values[foreign[0]]}")
+    return dataclasses.replace(config, **values)
 
 
 def _require_device(config: Config) -> None:

@@ -50,6 +50,8 @@ def _parse(parse: Callable[[Sequence[str]], Arguments], argv: Sequence[str]) -> 
 def _unboxed(box: str) -> str:
     """The first two paragraphs of a box, without its frame and without tyro's internal names."""
     lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
-    paragraphs = [part.strip() for part in re.split(r"─{4,}", " ".join(lines))]
+    paragraphs = [part.strip() for part in re.split(r"[─-]{4,}", " ".join(lines))]
+    if "╭" not in box:  # where the terminal has no frames, the title is the first paragraph
+        paragraphs = paragraphs[1:]
     wanted = [part for part in paragraphs if part and not part.startswith(("For full helptext", "Argument helptext"))]
     return re.sub(r"Error parsing __tyro\S*: ", "", "; ".join(wanted[:2]))

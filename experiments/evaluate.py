@@ -1,6 +1,5 @@
 """Score a run on held-out tasks: python experiments/evaluate.py RUN_DIR [--gradient-steps K] [--tasks N] ..."""
 
-import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from envs.family import FAMILIES, make_family
-from experiments.assemble import environment_id, evaluation_tasks, make_problem
+from experiments.assemble import environment_id, evaluation_tasks, make_problem, with_values
 from experiments.command_line import run
 from metarl.training.config import Config, RLConfig
 from metarl.training.evaluation import evaluate, validation_tasks, write_evaluation
@@ -36,6 +35,8 @@ class Arguments:
     """Episodes per task and gradient step (reinforcement learning)."""
     data_dir: str | None = None
     """Where the images lie now, if not where they lay in training."""
+    device: str | None = None
+    """Torch device, if not that of training."""
     output: Path | None = None
     """Directory for evaluation.csv, .json and .npz. Default: the run's, or validation/ in it with --validation."""
     counting: Literal["episodes", "timesteps"] | None = None
@@ -51,34 +52,26 @@ class Arguments:
     """best: the parameters that training found best (see train.py --help). last: those of the last iteration."""
 
 
-def with_values(config: Config, values: dict[str, Any]) -> Config:
-    """The configuration with other values. Raises ValueError for one that this kind of run does not have."""
-    known = {field.name for field in dataclasses.fields(config)}
-    if foreign := [name for name in values if name not in known]:
-        flag = foreign[0].removeprefix("evaluation_").replace("_", "-")
-        raise ValueError(f"--{flag} means nothing for {config.preset}, got {values[foreign[0]]}")
-    return dataclasses.replace(config, **values)
-
-
 def main(arguments: Arguments) -> None:
     """Evaluate, print the table, and leave evaluation.csv, .json and .npz in the run directory."""
     config = read_config(arguments.run_dir)
     overrides = {
         "evaluation_steps": arguments.gradient_steps,
         "evaluation_step_sizes": arguments.step_sizes,
-        "evaluation_tasks": arguments.tasks,
+        "validation_tasks" if arguments.validation else "evaluation_tasks": arguments.tasks,
         "evaluation_episodes": arguments.episodes,
         "evaluation_counting": arguments.counting,
         "shots": arguments.shots,
         "evaluation_queries": arguments.queries,
         "evaluation_checkpoint": arguments.checkpoint,
         "data_dir": arguments.data_dir,
+        "device": arguments.device,
     }
     config = with_values(config, {name: value for name, value in overrides.items() if value is not None})
-    if arguments.gradient_steps and config.method == "oracle":
-        raise ValueError(
-            f"--gradient-steps must be 0 for the oracle, which knows the task; got {arguments.gradient_steps}"
-        )
+    if config.method == "oracle" and (arguments.gradient_steps or arguments.step_sizes):
+        raise ValueError(f"{arguments.run_dir} is an oracle, which knows the task: it takes no gradient steps")
+    if config.rule != "sgd" and arguments.step_sizes:
+        raise ValueError(f"--step-sizes means nothing for rule {config.rule}, which learns its own")
     checkpoint = read_parameters(arguments.run_dir, config.evaluation_checkpoint)
     problem = make_problem(config)
     tasks = validation_tasks(problem, config) if arguments.validation else evaluation_tasks(config, problem)
@@ -86,7 +79,8 @@ def main(arguments: Arguments) -> None:
     result = evaluate(problem, theta, config, tasks)
     directory = arguments.output or (arguments.run_dir / "validation" if arguments.validation else arguments.run_dir)
     directory.mkdir(parents=True, exist_ok=True)
-    steps = write_evaluation(directory, config, result, tasks, iteration=checkpoint.iteration)
+    split = "validation" if arguments.validation else "test"
+    steps = write_evaluation(directory, config, result, tasks, iteration=checkpoint.iteration, split=split)
     which = f"{config.evaluation_checkpoint} checkpoint, iteration {checkpoint.iteration}"
     kind = "validation tasks" if arguments.validation else "tasks"
     Console().print(
@@ -98,18 +92,20 @@ def _table(title: str, steps: list[dict[str, Any]], config: Config, tasks: int) 
     """One row per gradient step: the score's mean with its 95 % interval and median, means of others, what diverged."""
     table = Table(title=title)
     others = [name for name in steps[0] if name not in ("gradient_steps", config.score, "diverged")]
-    heads = ["gradient steps", config.score, "95 % interval", "median"]
-    for name in (*heads, *(_words(name, config) for name in others), "diverged"):
-        table.add_column(escape(name.replace("_", " ")), justify="right")
+    diverged = any(step["diverged"]["mean"] > 0 for step in steps)
+    median = config.score == "loss"  # of tasks that are fitted a few are much worse than the rest
+    heads = ["gradient steps", _words(config.score, config), "95 % interval", *["median"] * median]
+    for name in (*heads, *(_words(name, config) for name in others), *["diverged"] * diverged):
+        table.add_column(escape(name), justify="right", no_wrap=name in heads)
     for step in steps:
         score = step[config.score]
         table.add_row(
             str(step["gradient_steps"]),
             f"{score['mean']:.4g}",
             f"{score['low']:.4g} .. {score['high']:.4g}",
-            f"{score['median']:.4g}",
+            *[f"{score['median']:.4g}"] * median,
             *(f"{step[name]['mean']:.4g}" for name in others),
-            f"{step['diverged']['mean'] * tasks:.0f}",
+            *[f"{step['diverged']['mean'] * tasks:.0f}"] * diverged,
         )
     return table
 
@@ -118,7 +114,7 @@ def _words(name: str, config: Config) -> str:
     """What a score is called: what was achieved has the environment's own word."""
     if name == "achieved" and isinstance(config, RLConfig) and environment_id(config) in FAMILIES:
         return make_family(environment_id(config), **config.environment_options).achieved_name
-    return {"adaptation_env_steps": "env steps"}.get(name, name)
+    return {"adaptation_env_steps": "env steps", "average_return": "return"}.get(name, name)
 
 
 def command(argv: Sequence[str]) -> None:

@@ -61,7 +61,7 @@ def published(runs: list[Run]) -> dict[int, float]:
     """The authors' mean score by gradient step, where these runs are measured as they measured theirs."""
     config = runs[0].config
     if isinstance(config, SupervisedConfig):
-        return published_scores(config.dataset, config.ways, config.shots, runs[0].label)
+        return published_scores(config.dataset, config.network, config.ways, runs[0].protocol["shots"], runs[0].label)
     assert isinstance(config, RLConfig)
     preset = RL_PRESETS[config.preset][1] if config.preset in RL_PRESETS else None
     fields = ("environment", "environment_options", "horizon")
@@ -93,16 +93,17 @@ def learning_curves(axes: Axes, methods: dict[str, list[Run]]) -> None:
         supervised = isinstance(config, SupervisedConfig)  # scores on validation tasks: those of training are noisy
         curve = f"evaluation/{config.score}" if supervised else config.learning_curve
         last = config.adaptation_steps
+        color = _color(label)
         for step, style in ((0, ":"), (last, "-"))[0 if last else 1 :]:
             rows = [[row for row in one.metrics if f"{curve}_step{step}" in row] for one in runs]
             curves = [np.array([(row["iteration"], row[f"{curve}_step{step}"]) for row in one]) for one in rows if one]
             for one in curves:
-                axes.plot(*one.T, style, color=COLORS[label], alpha=0.3, linewidth=0.8)
+                axes.plot(*one.T, style, color=color, alpha=0.3, linewidth=0.8)
             if curves:
                 length = min(len(one) for one in curves)
                 mean = np.mean([one[:length] for one in curves], axis=0)
                 words = f"{label}, {'before' if step == 0 else 'after'} adaptation" if last else label
-                axes.plot(*mean.T, style, color=COLORS[label], label=words)
+                axes.plot(*mean.T, style, color=color, label=words)
     config = next(iter(methods.values()))[0].config
     title = "validation tasks" if isinstance(config, SupervisedConfig) else "meta-training"
     axes.set(xlabel="meta-iteration", ylabel=LABELS[config.score], title=title)
@@ -113,13 +114,13 @@ def learning_curves(axes: Axes, methods: dict[str, list[Run]]) -> None:
 def adaptation_curves(axes: Axes, methods: dict[str, list[Run]]) -> None:
     """Score over gradient steps on held-out tasks, with 95 % bands, and the published scores dashed."""
     for label, runs in methods.items():
-        summary = pooled(runs)
+        summary, color = pooled(runs), _color(label)
         steps = np.arange(len(summary))
         mean, low, high = (np.array([s[name] for s in summary]) for name in ("mean", "low", "high"))
-        axes.fill_between(steps, low, high, color=COLORS[label], alpha=0.2, linewidth=0)
-        axes.plot(steps, mean, "o-", color=COLORS[label], markersize=4, label=f"{label} ({_seeds(runs)})")
+        axes.fill_between(steps, low, high, color=color, alpha=0.2, linewidth=0)
+        axes.plot(steps, mean, "o-", color=color, markersize=4, label=f"{label} ({_seeds(runs)})")
         if theirs := published(runs):
-            (line,) = axes.plot(list(theirs), list(theirs.values()), "s--", color=COLORS[label])
+            (line,) = axes.plot(list(theirs), list(theirs.values()), "s--", color=color)
             line.set(markerfacecolor="white", label=f"{label}, published")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     config = next(iter(methods.values()))[0].config
@@ -178,3 +179,7 @@ def paths(axes: NDArray[Any], trace: Traces) -> None:
 
 def _seeds(runs: list[Run]) -> str:
     return f"{len(runs)} seed{'s' * (len(runs) > 1)}"
+
+
+def _color(label: str) -> str:
+    return COLORS.get(label, "#000000")  # a rare variant

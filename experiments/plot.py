@@ -47,6 +47,8 @@ def read_run(directory: Path) -> Run:
     steps = 1 + max(int(row["gradient_steps"]) for row in rows)
     scores = np.array([float(row[config.score]) for row in rows]).reshape(steps, -1)
     document = json.loads((directory / "evaluation.json").read_text())
+    if (split := document.get("split", "test")) != "test":
+        raise ValueError(f"{directory} was evaluated on {split} tasks: figures are of test tasks")
     protocol = {name: document[name] for name in config.protocol} | {"inner_steps": config.inner_steps}
     return Run(directory, config, _label(config), protocol, scores, read_metrics(directory / METRICS))
 
@@ -149,13 +151,14 @@ def comparison_table(config: Config, rows: list[dict[str, Any]]) -> Table:
 
 
 def refused_steps(methods: dict[str, list[Run]]) -> str:
-    """How many outer steps were refused: learning must not stall unseen."""
+    """How many outer steps were refused (each has its row in metrics.csv): learning must not stall unseen."""
     counts = []
     for method, runs in methods.items():
         rows = [row for one in runs for row in one.metrics if "outer/nonfinite" in row]
         if rows:
             refused = sum(row.get("outer/accepted", 1.0 - row["outer/nonfinite"]) == 0.0 for row in rows)
-            counts.append(f"{method} {refused} of {len(rows)}")
+            steps = sum(int(one.metrics[-1]["iteration"]) + ("outer/nonfinite" in one.metrics[-1]) for one in runs)
+            counts.append(f"{method} {refused} of {steps}")
     return f"rejected outer steps: {', '.join(counts) or 'none made'}"
 
 

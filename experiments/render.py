@@ -13,7 +13,7 @@ import imageio.v3 as iio
 import tyro
 from rich.console import Console
 
-from experiments.assemble import evaluation_tasks, make_problem
+from experiments.assemble import evaluation_tasks, make_problem, with_values
 from experiments.command_line import run
 from metarl.engine.inner import RULES
 from metarl.files import write_atomically
@@ -31,10 +31,14 @@ class Arguments:
     """The video: .mp4 or .gif; .png for a supervised task, or to see where a film ends."""
     task_index: int = 0
     """Which of the evaluation's tasks."""
-    gradient_steps: int = 1
-    """How many gradient steps: one film before, and one after each."""
+    gradient_steps: int | None = None
+    """How many gradient steps: one film before, and one after each. Default: 1, for an oracle none."""
     checkpoint: Literal["best", "last"] | None = None
     """Which parameters. Default: those that the run's configuration evaluates."""
+    data_dir: str | None = None
+    """Where the images lie now, if not where they lay in training (supervised)."""
+    device: str | None = None
+    """Torch device, if not that of training."""
     height: int = 320
     """Of each film, in pixels."""
 
@@ -43,9 +47,13 @@ def main(arguments: Arguments) -> None:
     """Adapt, film, and write the video."""
     if arguments.output.suffix not in (".mp4", ".gif", ".png"):
         raise ValueError(f"--output must end in .mp4, .gif or .png; got {arguments.output}")
-    if arguments.gradient_steps < 0:
-        raise ValueError(f"--gradient-steps must be at least 0; got {arguments.gradient_steps}")
     config = read_config(arguments.run_dir)
+    steps = min(1, config.test_steps) if arguments.gradient_steps is None else arguments.gradient_steps
+    if steps < 0 or (steps > 0 and config.method == "oracle"):
+        right = "0 for an oracle, which knows the task" if config.method == "oracle" else "at least 0"
+        raise ValueError(f"--gradient-steps must be {right}; got {steps}")
+    overrides = {"data_dir": arguments.data_dir, "device": arguments.device}
+    config = with_values(config, {name: value for name, value in overrides.items() if value is not None})
     checkpoint = read_parameters(arguments.run_dir, arguments.checkpoint or config.evaluation_checkpoint)
     problem = make_problem(config)
     tasks = evaluation_tasks(config, problem)
@@ -53,7 +61,7 @@ def main(arguments: Arguments) -> None:
         raise ValueError(f"--task-index must be in 0 .. {len(tasks) - 1}; got {arguments.task_index}")
     theta = {name: leaf.to(config.device) for name, leaf in checkpoint.theta.items()}
     rule = RULES[config.rule](config.test_step_sizes)
-    films = problem.pictures(theta, rule, arguments.gradient_steps, tasks, arguments.task_index, config.seed)
+    films = problem.pictures(theta, rule, steps, tasks, arguments.task_index, config.seed)
     frames, rate = side_by_side(films, height=arguments.height), films[0].frames_per_second
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     if arguments.output.suffix == ".gif":
@@ -66,7 +74,8 @@ def main(arguments: Arguments) -> None:
     console = Console(markup=False, highlight=False, soft_wrap=True)
     for step, film in enumerate(films):
         console.print(f"{film.title}: {film.captions[-1]} after {step} gradient steps")
-    console.print(f"video: {arguments.output}, {len(frames)} frames at {rate:.0f} per second")
+    words = "picture" if arguments.output.suffix == ".png" else f"{len(frames)} frames at {rate:.0f} per second"
+    console.print(f"{words}: {arguments.output}")
 
 
 def command(argv: Sequence[str]) -> None:

@@ -10,10 +10,10 @@ import tyro
 from rich.console import Console
 from tyro.conf import OmitArgPrefixes
 
-from experiments.assemble import make_outer, make_problem
+from experiments.assemble import compiles, make_outer, make_problem
 from experiments.command_line import run
 from experiments.presets import PRESETS
-from metarl.training.config import Config
+from metarl.training.config import Config, SupervisedConfig
 from metarl.training.loop import train
 
 
@@ -39,6 +39,9 @@ def main(arguments: Arguments) -> None:
     config, console = arguments.config, Console(stderr=True, markup=False)
     run_dir = arguments.run_dir or Path("runs") / config.run_name
     console.print(f"{config.preset}, method {config.method}, seed {config.seed} -> {run_dir}", highlight=False)
+    if isinstance(config, SupervisedConfig) and config.compile and config.outer_steps:
+        words = "the first iteration compiles, for a minute or two" if compiles(config) else "without torch.compile"
+        console.print(f"meta-gradient: {words}", highlight=False)
     state = train(make_problem(config), make_outer(config), config, run_dir, console, resume=arguments.resume)
     console.print(f"{state.iteration} iterations done; metrics and checkpoints are in {run_dir}", highlight=False)
     scripts = os.path.relpath(Path(sys.executable).parent)

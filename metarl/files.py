@@ -10,7 +10,7 @@ from typing import BinaryIO
 @contextmanager
 def atomic(path: Path) -> Iterator[BinaryIO]:
     """A file to write, that becomes `path` once all is on disk; if anything fails, `path` stays as it was."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # two processes may make one cache at once
     try:
         with temporary.open("wb") as file:
             yield file

@@ -13,12 +13,12 @@ from torch.nn import functional
 
 from experiments.benchmarks.report import seconds, table
 from metarl.engine.inner import SLOW, sgd
-from metarl.engine.model import Model, mlp
+from metarl.engine.model import Model
 from metarl.engine.objective import TaskGradients
 from metarl.engine.outer import adam
 from metarl.engine.params import Params
 from metarl.supervised.few_shot import ImageClasses, few_shot
-from metarl.supervised.models import EPSILON, convolutional_classifier
+from metarl.supervised.models import EPSILON, convolutional_classifier, regressor
 from metarl.supervised.problem import ExampleSettings, MetaSupervised
 from metarl.supervised.sinusoid import sinusoid
 from metarl.supervised.tasks import Examples
@@ -86,7 +86,7 @@ def _problem(name: str, network: str, how: str, quick: bool) -> MetaSupervised:
         distribution, sizes = few_shot(data, ways=WAYS, rotate=True), (2 if quick else 32, 1, 1)
     filters = 4 if quick else 64
     model = {
-        "dense": lambda: mlp((1, 40, 40, 1), "relu", std=0.01),
+        "dense": lambda: regressor(1, (40, 40), 1),
         "patches": lambda: convolutional_classifier((SIZE, SIZE, 1), filters, WAYS, pooled=False),
         "conv2d": lambda: _torchs_layers(filters),
     }[network]()

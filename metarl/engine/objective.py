@@ -15,7 +15,7 @@ from torch.func import vmap
 from metarl.engine.inner import InnerRule
 from metarl.engine.maml import Batch, adapt, task_gradients
 from metarl.engine.params import Params, add, detach, unravel
-from metarl.engine.trust_region import CURVATURES, Matvec
+from metarl.engine.trust_region import CURVATURES, FINITE_DIFFERENCES, Matvec
 
 Outputs = Any  # what `predict` returns: a tensor, or a NamedTuple of tensors such as a policy's distribution
 
@@ -62,14 +62,16 @@ def gradients_of(
 
     if not compiled:
         return gradients
+    from torch._dynamo.exc import TorchDynamoException  # takes a second to import
+
     fast = torch.compile(gradients, dynamic=False)
 
     def compiled_gradients(theta: Params, support: tuple[Batch, ...], query: Batch) -> tuple[Params, Tensor]:
         try:
             return fast(theta, support, query)
-        except RuntimeError as error:
+        except TorchDynamoException as error:  # what failed is the compilation
             reason = next(iter(str(error).splitlines()), "")
-            raise ValueError(f"torch.compile failed ({reason}): train without it, --no-compile") from error
+            raise ValueError(f"torch.compile failed ({reason}): go on without it, --no-compile") from error
 
     return compiled_gradients
 
@@ -154,7 +156,8 @@ class MetaObjective:
         """
         if kind not in CURVATURES:
             raise ValueError(f"unknown curvature {kind!r}: choose one of {', '.join(CURVATURES)}")
-        divergence, data = self._divergence, self.curvature_data(theta, fraction)
+        frozen = self.first_order and CURVATURES[kind] in FINITE_DIFFERENCES
+        divergence, data = self._divergence, self.curvature_data(theta, fraction, frozen=frozen)
 
         def predict(params: Params, one: CurvatureData) -> Outputs:
             return self.functions.predict(add(self.adapt(params, one.support), one.correction), one.query)
@@ -177,11 +180,14 @@ class MetaObjective:
 
         return matvec
 
-    def curvature_data(self, theta: Params, fraction: float) -> CurvatureData:
+    def curvature_data(self, theta: Params, fraction: float, *, frozen: bool = False) -> CurvatureData:
         """What the products are taken from.
 
-        First order: no support, and the constant is the whole inner update, so that finite differences, too, see an
-        inner gradient that does not move with theta.
+        Args:
+            theta, fraction: see `curvature`.
+            frozen: no support, and the constant is the whole inner update: finite differences, which cannot hold
+                first order's inner gradient as it is, then see it not move with theta. (Nor do meta-learned step
+                sizes then move anything: `RLConfig` refuses that.)
         """
         support, query = self.support, self.query
         if fraction != 1.0:
@@ -194,7 +200,7 @@ class MetaObjective:
                     subset(query_i, fraction),
                 )
             )(support, query)
-        if self.first_order:
+        if frozen:
             support = ()
 
         def correction(everything: Sequence[Batch], part: Sequence[Batch], _: Batch) -> Params:

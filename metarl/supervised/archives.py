@@ -6,11 +6,13 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from rich.console import Console
 from rich.progress import wrap_file
 
 from metarl.files import atomic
@@ -27,13 +29,16 @@ def download(url: str, path: Path, md5: str) -> None:
     digest = hashlib.md5(usedforsecurity=False)
     try:
         with urllib.request.urlopen(url, timeout=60) as response, atomic(path) as file:
-            size = int(response.headers.get("Content-Length") or 0)
-            with wrap_file(response, size, description=path.name) as progress:
+            length = response.headers.get("Content-Length") or ""
+            size, console = int(length) if length.isdecimal() else 0, Console(stderr=True)
+            with wrap_file(response, size, description=path.name, console=console) as progress:
                 while chunk := progress.read(1 << 20):
                     digest.update(chunk)
                     file.write(chunk)
+            if size and file.tell() < size:
+                raise ConnectionError(f"{file.tell()} of {size} bytes came")
             _require_sum(url, digest.hexdigest(), md5)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
         raise ValueError(f"{url} cannot be downloaded ({error}): fetch it elsewhere and put it at {path}") from error
 
 

@@ -1,4 +1,4 @@
-"""N-way K-shot classification: each task is N classes, each with its rotation, in an order that is their labels."""
+"""Few-shot classification: each task is W classes, each with its rotation, in an order that is their labels."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 class ImageClasses(NamedTuple):
     """A dataset: images class after class, and which classes each split has."""
 
-    images: NDArray[np.uint8]  # [I, H, W, C], values 0 .. `white`
+    images: NDArray[np.uint8]  # [I, height, width, channels], values 0 .. `white`
     counts: NDArray[np.int64]  # images of each class
     splits: dict[Split, NDArray[np.int64]]  # indices of classes
     white: float  # the largest value a pixel can have, which becomes 1
@@ -23,12 +23,13 @@ class ImageClasses(NamedTuple):
 def few_shot(data: ImageClasses, *, ways: int, rotate: bool) -> TaskDistribution:
     """Tasks [n, 2 ways]: the classes, then how often each is rotated by 90 degrees. Label i is the task's i-th class.
 
-    Inputs are float32 [N, H, W, C] in [0, 1], N = ways x shots (or queries), class after class; targets are labels [N].
+    Inputs are float32 [N, height, width, channels] in [0, 1], N = ways x shots (or queries), class after class; targets
+    are labels [N].
     The images of a task's support and query are drawn without replacement.
 
     Args:
         data: images and splits.
-        ways: N, classes per task.
+        ways: W, classes per task.
         rotate: draw a rotation for each class of a task (Omniglot), which makes it another class.
 
     Raises:
@@ -62,7 +63,7 @@ def few_shot(data: ImageClasses, *, ways: int, rotate: bool) -> TaskDistribution
         labels = torch.arange(ways)[:, None].expand(len(tasks), ways, shots + queries)
         return _flat(inputs[:, :, :shots], labels[..., :shots]), _flat(inputs[:, :, shots:], labels[..., shots:])
 
-    return TaskDistribution(sample_tasks, examples)
+    return TaskDistribution(sample_tasks, examples, lambda task: f"{ways} classes")
 
 
 def require_enough(data: ImageClasses, images: int) -> None:

@@ -15,9 +15,9 @@ def mean_squared_error(outputs: Tensor, examples: Examples) -> Tensor:
 
 
 def cross_entropy(outputs: Tensor, examples: Examples) -> Tensor:
-    """Mean over examples of -log p(target), in nats (eq. 3, which sums): outputs are logits [N, ways].
+    """Mean over examples of -log p(target), in nats (eq. 3, which sums): outputs are logits [N, W].
 
-    The authors' release sums over the N ways x K shots and divides by K: its step sizes are N times smaller.
+    The authors' release sums over the examples and divides by the shots: its step sizes are W times smaller.
     """
     return torch_cross_entropy(outputs, examples.targets)
 
@@ -27,14 +27,14 @@ def accuracy(outputs: Tensor, examples: Examples) -> Tensor:
     return (outputs.argmax(-1) == examples.targets).to(outputs.dtype).mean()
 
 
-class Objective(NamedTuple):
-    """What is minimised, and what is reported beside it, by name."""
+class Kind(NamedTuple):
+    """What is minimised, and all that is reported, by name."""
 
     loss: Callable[[Tensor, Examples], Tensor]
     scores: dict[str, Callable[[Tensor, Examples], Tensor]]
 
 
-OBJECTIVES = {
-    "regression": Objective(mean_squared_error, {"loss": mean_squared_error}),
-    "classification": Objective(cross_entropy, {"loss": cross_entropy, "accuracy": accuracy}),
+KINDS = {
+    "regression": Kind(mean_squared_error, {"loss": mean_squared_error}),
+    "classification": Kind(cross_entropy, {"loss": cross_entropy, "accuracy": accuracy}),
 }

@@ -4,12 +4,10 @@ The images cannot be downloaded from here: ImageNet's licence forbids to hand th
 """
 
 import csv
-import io
 import json
-import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +16,7 @@ from PIL import Image
 from metarl.files import atomic, write_atomically
 from metarl.supervised.archives import decode
 from metarl.supervised.few_shot import SPLITS, ImageClasses
+from metarl.supervised.pickles import read_pickle
 
 SIZE = 84
 IMAGES, CLASSES = "mini_imagenet84.npy", "mini_imagenet84.json"  # the cache: pixels, and whose they are
@@ -39,7 +38,7 @@ def load(place: Path) -> ImageClasses:
     """Read the dataset from a folder in one of the layouts that people have; decoded once into a cache there.
 
     The layouts: train.csv, val.csv, test.csv (filename,label) beside images/; folders {train,val,test}/CLASS/*.jpg;
-    mini-imagenet-cache-{train,val,test}.pkl. Pixels are memory-mapped (1.3 GB).
+    mini-imagenet-cache-{train,val,test}.pkl. Pixels are memory-mapped (1.3 GB). Delete the cache when files change.
 
     Raises:
         ValueError: no such layout, or a file that is missing, damaged or foreign; names which.
@@ -48,7 +47,11 @@ def load(place: Path) -> ImageClasses:
     if not place.is_dir():
         raise ValueError(f"there is no folder {place}: MiniImagenet is expected there, as {LAYOUTS}")
     if not (place / CLASSES).is_file():
-        _write_cache(place, [one for split in SHORT for one in _classes(place, split)])
+        classes = [one for split in SHORT for one in _classes(place, split)]
+        names = [one.name for one in classes]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"{place}: class {twice[0]} is in two splits, and no class may be")
+        _write_cache(place, classes)
     return _read_cache(place)
 
 
@@ -77,12 +80,17 @@ def _classes(place: Path, split: str) -> list[Class]:
 
 def _from_table(table: Path, folder: Path) -> dict[str, list[Path]]:
     """Image files by label."""
-    with table.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with table.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, strict=True))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{table} is not a table of text: {error}") from error
     if not rows or not {"filename", "label"} <= set(rows[0]):
         raise ValueError(f"{table} must have the columns filename and label, and rows")
     found: dict[str, list[Path]] = {}
-    for row in rows:
+    for number, row in enumerate(rows, start=2):
+        if not row["filename"] or not row["label"]:
+            raise ValueError(f"{table}, line {number}: filename or label is missing")
         path = folder / row["filename"]
         if not path.is_file():
             raise ValueError(f"{table} names {row['filename']}, which is not in {folder}")
@@ -97,34 +105,22 @@ def _decode(path: Path) -> NDArray[np.uint8]:
     return decode(str(path), path.read_bytes(), convert)
 
 
-class _ArraysAlone(pickle.Unpickler):
-    """Admits numpy arrays and plain containers: a pickle can otherwise run anything."""
-
-    ADMITTED = {
-        ("numpy", "ndarray"),
-        ("numpy", "dtype"),
-        ("numpy.core.multiarray", "_reconstruct"),
-        ("numpy._core.multiarray", "_reconstruct"),
-        ("_codecs", "encode"),  # how protocol 2 writes bytes
-    }
-
-    def find_class(self, module_name: str, global_name: str) -> Any:
-        """The admitted globals. Raises UnpicklingError for any other."""
-        if (module_name, global_name) not in self.ADMITTED:
-            raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}, and only numpy arrays are admitted")
-        return super().find_class(module_name.replace("numpy.core", "numpy._core"), global_name)
-
-
 def _from_pickle(path: Path, split: str) -> list[Class]:
     """A cache {"image_data": uint8 [n, 84, 84, 3], "class_dict": {class: indices}}."""
+    content = read_pickle(path)
     try:
-        content = _ArraysAlone(io.BytesIO(path.read_bytes()), encoding="latin1").load()
         images, classes = content["image_data"], content["class_dict"]
         if images.dtype != np.uint8 or images.shape[1:] != (SIZE, SIZE, 3):
             raise ValueError(f"image_data must be uint8 [n, {SIZE}, {SIZE}, 3]; got {images.dtype} {images.shape}")
-        return [Class(split, name, [lambda i=i: images[i] for i in indices]) for name, indices in classes.items()]
-    except (pickle.UnpicklingError, EOFError, KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
-        raise ValueError(f"{path} is not a MiniImagenet cache: {error}") from error
+        indices = {name: np.array(some, np.int64) for name, some in classes.items()}
+        every = np.concatenate(list(indices.values()))
+        if len(set(every.tolist())) < every.size or every.min() < 0 or every.max() >= len(images):
+            raise ValueError(f"class_dict must have indices below {len(images)}, none twice")
+        if any(not isinstance(name, str) or some.ndim != 1 or some.size == 0 for name, some in indices.items()):
+            raise ValueError("class_dict must have a list of indices for the name of each class")
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{path} is not a MiniImagenet cache (image_data, class_dict): {error}") from error
+    return [Class(split, name, [lambda i=i: images[i] for i in some]) for name, some in indices.items()]
 
 
 def _write_cache(place: Path, classes: list[Class]) -> None:

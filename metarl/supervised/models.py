@@ -1,23 +1,31 @@
-"""Networks for labelled images (Finn et al. 2017, section 5.2; the authors' release): inputs [N, H, W, C] -> logits.
+"""The networks of Finn et al. 2017, sections 5.1 and 5.2, and of the authors' release.
 
 Batch norm uses the statistics of the batch that it is given, support and query apart, at test too: predictions are
 transductive. It has no scale, and a shift that is meta-learned but not adapted (`inner.SLOW`); epsilon 1e-3.
+
+Fully connected networks start as there. Convolutional ones start Xavier-uniform, as there but for the last layer of
+Omniglot's, which is normal there, with a standard deviation of 1: the first inner steps are smaller here.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, linear, max_pool2d, pad
 
 from metarl.engine.inner import SLOW
-from metarl.engine.model import Model, truncated_normal, xavier_uniform
+from metarl.engine.model import Model, mlp, truncated_normal, xavier_uniform
 from metarl.engine.params import Params
 
 EPSILON = 1e-3  # of batch norm, in the authors' release
 DENSE_STD = 0.01  # of the initial weights of a fully connected network, there
 CONVOLUTIONS = 4
+
+
+def regressor(inputs: int, hidden_sizes: Sequence[int], outputs: int) -> Model:
+    """Fully connected layers with ReLU, no batch norm, then a linear one: inputs [N, inputs] -> [N, outputs]."""
+    return mlp((inputs, *hidden_sizes, outputs), "relu", std=DENSE_STD)
 
 
 def dense_classifier(shape: Sequence[int], hidden_sizes: Sequence[int], ways: int) -> Model:
@@ -116,3 +124,11 @@ def _batch_norm(rows: Tensor, shift: Tensor) -> Tensor:
     """
     centred = rows - rows.mean(0)
     return centred * torch.rsqrt(centred.square().mean(0) + EPSILON) + shift
+
+
+# shape of an image, hidden sizes of fully connected layers, filters of convolutions, ways -> network
+CLASSIFIERS: dict[str, Callable[[Sequence[int], Sequence[int], int, int], Model]] = {
+    "dense": lambda shape, hidden_sizes, filters, ways: dense_classifier(shape, hidden_sizes, ways),
+    "strided": lambda shape, hidden_sizes, filters, ways: convolutional_classifier(shape, filters, ways, pooled=False),
+    "pooled": lambda shape, hidden_sizes, filters, ways: convolutional_classifier(shape, filters, ways, pooled=True),
+}

@@ -16,7 +16,7 @@ from metarl.engine.objective import MetaObjective, TaskFunctions, gradients_of
 from metarl.engine.params import Params, stack
 from metarl.problem import Evaluation, Film, Metrics
 from metarl.randomness import Purpose, numpy_generator, torch_generator
-from metarl.supervised.losses import OBJECTIVES
+from metarl.supervised.losses import KINDS
 from metarl.supervised.pictures import picture
 from metarl.supervised.tasks import Examples, Split, TaskDistribution
 
@@ -44,7 +44,7 @@ class MetaSupervised:
     Args:
         distribution: tasks and their examples.
         model: inputs -> outputs.
-        objective: a key of `losses.OBJECTIVES`.
+        kind: a key of `losses.KINDS`.
         rule: the inner rule.
         inner_steps: K, all on the same support examples; 0 trains without adaptation.
         settings: sizes.
@@ -54,14 +54,14 @@ class MetaSupervised:
         compiled: see `objective.gradients_of`.
 
     Raises:
-        ValueError: an unknown objective, a negative number of inner steps.
+        ValueError: an unknown kind, a negative number of inner steps.
     """
 
     def __init__(
         self,
         distribution: TaskDistribution,
         model: Model,
-        objective: str,
+        kind: str,
         rule: InnerRule,
         *,
         inner_steps: int,
@@ -71,13 +71,13 @@ class MetaSupervised:
         device: str = "cpu",
         compiled: bool = False,
     ) -> None:
-        if objective not in OBJECTIVES:
-            raise ValueError(f"unknown objective {objective!r}: choose one of {', '.join(OBJECTIVES)}")
+        if kind not in KINDS:
+            raise ValueError(f"unknown kind of problem {kind!r}: choose one of {', '.join(KINDS)}")
         if inner_steps < 0:
             raise ValueError(f"inner_steps must not be negative; got {inner_steps}")
         self.distribution, self.model, self.rule, self.inner_steps = distribution, model, rule, inner_steps
         self.settings, self.seed, self.first_order, self.device = settings, seed, first_order, torch.device(device)
-        loss, self._scores = OBJECTIVES[objective]
+        loss, self._scores = KINDS[kind]
         self.functions = TaskFunctions(
             inner_loss=lambda params, batch: loss(model.apply(params, batch.inputs), batch),
             predict=lambda params, batch: model.apply(params, batch.inputs),
@@ -136,7 +136,8 @@ class MetaSupervised:
             for first in range(0, len(tasks), chunk)  # all at once would need memory for all
         ]
         scores = {name: np.concatenate([part[name] for part, _ in parts], axis=1) for name in parts[0][0]}
-        scores["diverged"] = (~(scores["loss"] <= 10 * scores["loss"][:1])).astype(np.float64)
+        loss = scores["loss"]
+        scores["diverged"] = (~np.isfinite(loss) | (loss > 10 * loss[:1])).astype(np.float64)
         return Evaluation(scores, {"tasks": tasks, **parts[0][1]})
 
     def _score_some(
@@ -167,7 +168,11 @@ class MetaSupervised:
         trace = {name: array[:, 0] if name == "outputs" else array[0] for name, array in traces.items()}
         shown = "accuracy" if "accuracy" in scores else "loss"
         return [
-            Film(f"task {index}", picture(trace, step)[None], [f"{shown} {scores[shown][step, 0]:.3g}"])
+            Film(
+                self.distribution.describe(tasks[index]),
+                picture(trace, step)[None],
+                [f"{shown} {scores[shown][step, 0]:.3g}"],
+            )
             for step in range(steps + 1)
         ]
 

@@ -30,7 +30,7 @@ def sinusoid(*, task_in_inputs: bool = False) -> TaskDistribution:
         inputs, targets = torch.from_numpy(x).float(), torch.from_numpy(y).float()
         return Examples(inputs[:, :shots], targets[:, :shots]), Examples(inputs[:, shots:], targets[:, shots:])
 
-    return TaskDistribution(sample_tasks, examples)
+    return TaskDistribution(sample_tasks, examples, lambda task: f"amplitude {task[0]:.2f}, phase {task[1]:.2f}")
 
 
 def _uniform(unit: NDArray[np.float64], low: object, high: object) -> NDArray[np.float64]:

@@ -216,6 +216,9 @@ class RLConfig(Config):
         _require(0 < self.curvature_fraction <= 1, "curvature_fraction", self.curvature_fraction, "in (0, 1]")
         _require_all_positive(self, "hidden_sizes")
         _require(self.min_std <= self.initial_std, "initial_std", self.initial_std, f"at least min_std, {self.min_std}")
+        if self.first_order and self.rule == "meta-sgd" and self.outer == "trpo":
+            exact = "gauss_newton or exact with first_order and rule meta-sgd: differences miss the step sizes"
+            _require(self.curvature in ("gauss_newton", "exact"), "curvature", self.curvature, exact)
 
     @property
     def score(self) -> str:
@@ -256,7 +259,8 @@ class SupervisedConfig(Config):
     evaluation_queries: int = 1
     """Query examples (of each class) at evaluation."""
     network: Literal["dense", "strided", "pooled"]
-    """dense: fully connected (with batch norm for images). strided, pooled: four convolutions."""
+    """dense: fully connected, with batch norm for images. strided: four convolutions, each of every second pixel.
+    pooled: four convolutions, each followed by max-pooling."""
     hidden_sizes: tuple[int, ...] = (40, 40)
     """Units of a dense network's hidden layers."""
     filters: int = 64
@@ -283,6 +287,15 @@ class SupervisedConfig(Config):
             )
         if self.dataset == "sinusoid" and self.network != "dense":
             raise ValueError(f"network must be dense for sinusoid, whose inputs are no images; got {self.network!r}")
+        for name in UNUSED.get(self.dataset, ()) + UNUSED.get(self.network, ()):
+            default = next(field.default for field in dataclasses.fields(self) if field.name == name)
+            if getattr(self, name) != default:
+                raise ValueError(
+                    f"{name} means nothing for {self.dataset} with network {self.network}; got {getattr(self, name)}"
+                )
+        if self.evaluation_steps < self.adaptation_steps:  # best.pt is chosen by the score after those of training
+            least = f"at least inner_steps, {self.adaptation_steps}"
+            _require(False, "evaluation_steps", self.evaluation_steps, least)
 
     @property
     def score(self) -> str:
@@ -299,6 +312,13 @@ class SupervisedConfig(Config):
         """Also the kind of task."""
         return super().protocol | {"ways": self.ways, "shots": self.shots, "queries": self.evaluation_queries}
 
+
+UNUSED = {  # dataset or network -> fields that must stay as they are
+    "sinusoid": ("ways", "data_dir"),
+    "dense": ("filters",),
+    "strided": ("hidden_sizes",),
+    "pooled": ("hidden_sizes",),
+}
 
 PROBLEMS: dict[str, type[Config]] = {"reinforcement": RLConfig, "supervised": SupervisedConfig}
 

@@ -47,8 +47,8 @@ def validation_scores(problem: Problem, theta: Params, config: Config) -> Metric
 
 def validation_pictures(problem: Problem, theta: Params, config: Config) -> list[Film]:
     """The first validation task, before and after adaptation."""
-    rule = RULES[config.rule](config.test_step_sizes)
-    return problem.pictures(theta, rule, max(1, config.inner_steps), validation_tasks(problem, config), 0, config.seed)
+    rule, steps = RULES[config.rule](config.test_step_sizes), min(max(1, config.inner_steps), config.test_steps)
+    return problem.pictures(theta, rule, steps, validation_tasks(problem, config), 0, config.seed)
 
 
 def summarize(values: NDArray[np.float64], seed: int) -> dict[str, float]:
@@ -67,7 +67,13 @@ def summarize(values: NDArray[np.float64], seed: int) -> dict[str, float]:
 
 
 def write_evaluation(
-    run_dir: Path, config: Config, evaluation: Evaluation, tasks: NDArray[np.float64], *, iteration: int
+    run_dir: Path,
+    config: Config,
+    evaluation: Evaluation,
+    tasks: NDArray[np.float64],
+    *,
+    iteration: int,
+    split: str = "test",
 ) -> list[dict[str, Any]]:
     """Write evaluation.csv (a row per task and step), evaluation.json (per step) and evaluation.npz (traces).
 
@@ -97,12 +103,21 @@ def write_evaluation(
     document = identity | {
         "checkpoint": config.evaluation_checkpoint,
         "iteration": iteration,
+        "split": split,
         **config.protocol,
-        "steps": summaries,
+        "tasks": count,
+        "steps": [{name: _finite(summary) for name, summary in step.items()} for step in summaries],
     }
     arrays = io.BytesIO()
     np.savez_compressed(arrays, allow_pickle=False, **evaluation.traces)
     write_atomically(run_dir / "evaluation.npz", arrays.getvalue())
     # last: whoever finds it finds the others
-    write_atomically(run_dir / "evaluation.json", (json.dumps(document, indent=2) + "\n").encode())
+    write_atomically(run_dir / "evaluation.json", (json.dumps(document, indent=2, allow_nan=False) + "\n").encode())
     return summaries
+
+
+def _finite(summary: Any) -> Any:
+    """JSON has no NaN and no infinity."""
+    if not isinstance(summary, dict):
+        return summary
+    return {name: value if np.isfinite(value) else None for name, value in summary.items()}

@@ -46,8 +46,9 @@ def train(
             objective, metrics = problem.collect(state.theta, iteration)
             collected = time.perf_counter()
             theta, outer_state, info = outer.step(state.theta, state.outer_state, objective)
-            rejected += info.get("accepted", 1.0 - info["nonfinite"]) == 0.0
-            if metrics:
+            refused = info.get("accepted", 1.0 - info["nonfinite"]) == 0.0
+            rejected += refused
+            if metrics or refused:
                 metrics |= {f"outer/{name}": value for name, value in info.items()}
                 metrics["time/outer"] = time.perf_counter() - collected
                 metrics["time/iteration"] = time.perf_counter() - start

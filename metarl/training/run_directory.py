@@ -20,6 +20,7 @@ MAY_CHANGE = {
     "validation_tasks",
     "checkpoint_every",
     "log_every",
+    "compile",
     "published_tasks",
     "data_dir",
 }  # on resume

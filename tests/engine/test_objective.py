@@ -7,7 +7,8 @@ from oracles import dense_hessian, loop_meta_gradient, task
 from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 
-from metarl.engine.inner import sgd
+from metarl.engine.inner import RULES, SLOW, STEP_SIZE, sgd
+from metarl.engine.maml import adapt
 from metarl.engine.model import Model, mlp
 from metarl.engine.objective import MetaObjective, TaskFunctions
 from metarl.engine.params import Params, add, ravel, unravel
@@ -279,3 +280,37 @@ def test_conjugate_gradient_inverts_the_policy_curvature(policy: Model) -> None:
     )
     dense = dense_hessian(objective, theta) + 1e-2 * torch.eye(len(g), dtype=torch.float64)
     torch.testing.assert_close(solution.x, torch.linalg.solve(dense, g), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("rule_name", ["sgd", "meta-sgd"])
+@pytest.mark.parametrize("kind", ["gauss_newton", "exact"])
+@pytest.mark.parametrize("first_order", [False, True])
+def test_curvature_of_every_rule_is_the_hessian(rule_name: str, kind: str, first_order: bool) -> None:
+    """Against double backward through a loop; first order holds the inner gradient, not what the rule makes of it."""
+    model, rule = mlp((2, 3, 2), "tanh"), RULES[rule_name]([0.3])
+    theta = rule.init(parameters(model))
+    functions = regression_functions(model)._replace(divergence=lambda old, new, batch: squared(new, old))
+    support, query = [regression(0)], regression(9)
+    objective = MetaObjective(theta, rule, functions, support, query, num_tasks=TASKS, first_order=first_order)
+    adapted = [adapt(theta, rule, functions.inner_loss, [task(support[0], i)]) for i in range(TASKS)]
+    old = [functions.predict(params, task(query, i)) for i, params in enumerate(adapted)]
+
+    def divergence(vector: Tensor) -> Tensor:
+        total = torch.zeros((), dtype=torch.float64)
+        for i in range(TASKS):
+            params = unravel(vector, theta)
+            fast = [name for name in params if not name.startswith(SLOW)]
+            held = {name: leaf.detach().requires_grad_() for name, leaf in params.items()}
+            point = held if first_order else params
+            loss = functions.inner_loss(point, task(support[0], i))
+            steps = torch.autograd.grad(loss, [point[name] for name in fast], create_graph=not first_order)
+            sizes = [params.get(f"{STEP_SIZE}{name}", 0.3) for name in fast]
+            moved = {name: params[name] - a * s for name, a, s in zip(fast, sizes, steps, strict=True)}
+            total = total + squared(functions.predict(params | moved, task(query, i)), old[i])
+        return total / TASKS
+
+    dense = torch.as_tensor(torch.autograd.functional.hessian(divergence, ravel(theta)))
+    matvec = objective.curvature(theta, kind)
+    for seed in range(3):
+        v = torch.randn(len(dense), generator=generator(seed), dtype=torch.float64)
+        torch.testing.assert_close(matvec(v), dense @ v, rtol=1e-9, atol=1e-9 * (dense @ v).norm().item())

@@ -10,11 +10,13 @@ import torch
 from scripts import refused, run
 
 from metarl.training.checkpoint import load
+from metarl.training.logger import read_metrics
 
 SIZES = [
     *("--iterations", "4", "--tasks", "2", "--evaluation-tasks", "3", "--evaluation-steps", "2", "--log-every", "2"),
     *("--validation-tasks", "2", "--evaluate-every", "2", "--checkpoint-every", "2", "--no-compile"),
 ]
+DENSE = ["--network", "dense"]
 SINUSOID = [*SIZES, "--hidden-sizes", "8"]
 
 
@@ -46,10 +48,12 @@ def test_sinusoid_by_every_method(tmp_path: Path, method: str, variant: list[str
     assert drawn.returncode == 0, drawn.stderr
 
 
-@pytest.mark.parametrize("flags", [[], ["--network", "dense", "--hidden-sizes", "8"], ["--ways", "3", "--shots", "2"]])
+@pytest.mark.parametrize(
+    "flags", [["--filters", "2"], [*DENSE, "--hidden-sizes", "8"], ["--ways", "3", "--shots", "2", "--filters", "2"]]
+)
 def test_omniglot_from_training_to_pictures(characters: Path, tmp_path: Path, flags: list[str]) -> None:
     run_dir, data = tmp_path / "run", ["--data-dir", characters]
-    sizes = [*SIZES, "--filters", "2", "--render-every", "2", *flags]
+    sizes = [*SIZES, "--render-every", "2", *flags]
     trained = run("train", "omniglot-5way-1shot", *sizes, *data, "--run-dir", run_dir)
     assert trained.returncode == 0, trained.stderr
     assert "accuracy" in trained.stderr
@@ -112,11 +116,71 @@ def test_a_resumed_run_is_the_whole_one(tmp_path: Path) -> None:
 
 def test_variants_are_drawn_side_by_side(tmp_path: Path) -> None:
     runs = []
-    for name, flags in (("maml", []), ("first", ["--first-order"]), ("meta-sgd", ["--rule", "meta-sgd"])):
+    both = ["--rule", "meta-sgd", "--first-order"]
+    for name, flags in (("maml", []), ("first", both[2:]), ("meta-sgd", both[:2]), ("both", both)):
         runs.append(tmp_path / name)
         assert run("train", "sinusoid", *SINUSOID, *flags, "--run-dir", runs[-1]).returncode == 0
         assert run("evaluate", runs[-1]).returncode == 0
     drawn = run("plot", *runs, "--output", tmp_path / "figure.png", "--table", tmp_path / "table.csv")
     assert drawn.returncode == 0, drawn.stderr
     with (tmp_path / "table.csv").open(newline="") as file:
-        assert {row["method"] for row in csv.DictReader(file)} == {"maml", "maml, first order", "maml, meta-sgd"}
+        assert {row["method"] for row in csv.DictReader(file)} == {
+            "maml", "maml, first order", "maml, meta-sgd", "maml, first order, meta-sgd",
+        }  # fmt: skip
+
+
+def test_the_best_parameters_are_those_of_the_best_validation(tmp_path: Path) -> None:
+    """Large steps of Adam, so that no iterate is like another; the last parameters count too."""
+    for seed in ("1", "2", "3"):
+        run_dir = tmp_path / seed
+        flags = [*SINUSOID, "--seed", seed, "--learning-rate", "0.3", "--iterations", "5", "--evaluate-every", "1"]
+        assert run("train", "sinusoid", *flags, "--run-dir", run_dir).returncode == 0
+        losses = [row["evaluation/loss_step1"] for row in read_metrics(run_dir / "metrics.csv")]
+        assert len(losses) == 6
+        best = load(run_dir / "best.pt")
+        assert best.iteration == int(np.argmin(losses))
+        assert best.best_score == -min(losses)
+
+
+def test_a_best_checkpoint_is_always_chosen(tmp_path: Path) -> None:
+    flags = [*SINUSOID, "--inner-steps", "3"]
+    refused(
+        run("train", "sinusoid", *flags, "--run-dir", tmp_path / "run"), "evaluation_steps", "inner_steps, 3", "got 2"
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("sinusoid --ways 9", ("ways means nothing for sinusoid", "got 9")),
+        ("sinusoid --filters 3", ("filters means nothing", "got 3")),
+        ("sinusoid --data-dir nowhere", ("data_dir means nothing for sinusoid", "got nowhere")),
+        ("omniglot-5way-1shot --hidden-sizes 8", ("hidden_sizes means nothing", "strided")),
+        (
+            "navigation-paper --rule meta-sgd --first-order",
+            ("curvature must be gauss_newton", "got symmetric"),
+        ),
+    ],
+)
+def test_flags_that_mean_nothing_are_refused(tmp_path: Path, flags: str, words: tuple[str, ...]) -> None:
+    refused(run("train", *flags.split(), "--run-dir", tmp_path / "run"), *words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_learned_step_sizes_and_oracles_take_none(tmp_path: Path) -> None:
+    for name, flags in (("meta-sgd", ["--rule", "meta-sgd"]), ("oracle", ["--method", "oracle"])):
+        assert run("train", "sinusoid", *SINUSOID, *flags, "--run-dir", tmp_path / name).returncode == 0
+        refused(run("evaluate", tmp_path / name, "--step-sizes", "5"), name)
+    refused(run("evaluate", tmp_path / "oracle", "--gradient-steps", "1"), "takes no gradient steps")
+    refused(run("render", tmp_path / "oracle", "--gradient-steps", "1", "--output", tmp_path / "a.png"), "got 1")
+    assert run("render", tmp_path / "oracle", "--output", tmp_path / "a.png").returncode == 0
+
+
+def test_figures_are_of_test_tasks(tmp_path: Path) -> None:
+    assert run("train", "sinusoid", *SINUSOID, "--run-dir", tmp_path / "run").returncode == 0
+    assert (
+        run("evaluate", tmp_path / "run", "--validation", "--tasks", "7", "--output", tmp_path / "run").returncode == 0
+    )
+    document = scored(tmp_path / "run")
+    assert (document["split"], document["tasks"]) == ("validation", 7)
+    refused(run("plot", tmp_path / "run", "--output", tmp_path / "f.png"), "was evaluated on validation tasks")

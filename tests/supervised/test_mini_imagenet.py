@@ -9,6 +9,7 @@ from PIL import Image
 
 from metarl.supervised.few_shot import few_shot
 from metarl.supervised.mini_imagenet import CLASSES, IMAGES, load
+from metarl.supervised.pickles import read_pickle
 
 COUNTS = {"train": 3, "val": 2, "test": 2}  # classes
 IMAGES_EACH = 4
@@ -25,9 +26,9 @@ def image(split: str, c: int, i: int, size: tuple[int, int] = (84, 84)) -> Image
 def folders(place: Path) -> Path:
     for split, classes in COUNTS.items():
         for c in range(classes):
-            (place / split / f"n{c:08d}").mkdir(parents=True)
+            (place / split / f"{split}{c}").mkdir(parents=True)
             for i in range(IMAGES_EACH):
-                image(split, c, i, (100, 90)).save(place / split / f"n{c:08d}" / f"{i}.png")
+                image(split, c, i, (100, 90)).save(place / split / f"{split}{c}" / f"{i}.png")
     return place
 
 
@@ -41,7 +42,7 @@ def tables(place: Path) -> Path:
                 for i in range(IMAGES_EACH):
                     name = f"{split}{c}{i}.jpg"
                     image(split, c, i).save(place / "images" / name, quality=100)
-                    writer.writerow([name, f"n{c:08d}"])
+                    writer.writerow([name, f"{split}{c}"])
     return place
 
 
@@ -49,13 +50,17 @@ def pickles(place: Path, protocol: int = 4) -> Path:
     place.mkdir(parents=True)
     for split, classes in COUNTS.items():
         pixels = np.stack([np.asarray(image(split, c, i)) for c in range(classes) for i in range(IMAGES_EACH)])
-        indices = {f"n{c:08d}": list(range(c * IMAGES_EACH, (c + 1) * IMAGES_EACH)) for c in range(classes)}
+        indices = {f"{split}{c}": list(range(c * IMAGES_EACH, (c + 1) * IMAGES_EACH)) for c in range(classes)}
         content = {"image_data": pixels, "class_dict": indices}
         (place / f"mini-imagenet-cache-{split}.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
     return place
 
 
-LAYOUTS = {"folders": folders, "tables": tables, "pickles": pickles, "old pickles": lambda place: pickles(place, 2)}
+LAYOUTS = {
+    "folders": folders,
+    "tables": tables,
+    **{f"pickles {protocol}": lambda place, protocol=protocol: pickles(place, protocol) for protocol in range(2, 6)},
+}
 
 
 @pytest.mark.parametrize("layout", sorted(LAYOUTS))
@@ -89,16 +94,67 @@ def test_hostile_pickles_do_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     place = pickles(tmp_path / "data")
     (place / "mini-imagenet-cache-val.pkl").write_bytes(pickle.dumps({"image_data": Hostile(), "class_dict": {}}))
-    with pytest.raises(ValueError, match=r"mini-imagenet-cache-val.pkl is not a MiniImagenet cache: it asks for"):
+    with pytest.raises(ValueError, match=r"mini-imagenet-cache-val.pkl is damaged .*: it asks for pathlib"):
         load(place)
     assert not Path("hostile-was-here").exists()
-    assert not (place / CLASSES).exists()
-    assert not (place / IMAGES).exists()
+    assert not list(place.glob("*mini_imagenet84*"))
+
+
+PIXELS = np.zeros((4, 84, 84, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"image_data": np.array([object()]), "class_dict": {"a": [0]}},  # pointers, if numpy were to believe it
+        {"image_data": PIXELS.astype(np.float32), "class_dict": {"a": [0]}},
+        {"image_data": PIXELS[..., 0], "class_dict": {"a": [0]}},
+        {"image_data": PIXELS, "class_dict": {"a": [0, 9]}},
+        {"image_data": PIXELS, "class_dict": {"a": [-1]}},
+        {"image_data": PIXELS, "class_dict": {"a": [0, 1], "b": [1, 2]}},
+        {"image_data": PIXELS, "class_dict": {"a": [[0, 1], [2, 3]]}},
+        {"image_data": PIXELS, "class_dict": {"a": [[0, 1], 2]}},
+        {"image_data": PIXELS, "class_dict": {"a": []}},
+        {"image_data": PIXELS, "class_dict": {}},
+        {"image_data": PIXELS, "class_dict": {b"a": [0]}},
+        {"image_data": PIXELS},
+        [1, 2],
+    ],
+)
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_pickles_with_something_else_are_named_and_leave_no_cache(tmp_path: Path, content: Any, protocol: int) -> None:
+    place = pickles(tmp_path / "data")
+    (place / "mini-imagenet-cache-test.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
+    with pytest.raises(ValueError, match=r"mini-imagenet-cache-test.pkl is "):
+        load(place)
+    assert not list(place.glob("*mini_imagenet84*"))
+
+
+def test_damaged_pickles_are_refused_or_hold_only_other_numbers(tmp_path: Path) -> None:
+    """Bits flipped, bytes lost: never anything but a ValueError or an array of integers."""
+    content = {
+        "image_data": np.arange(24, dtype=np.uint8).reshape(2, 3, 4),
+        "class_dict": {"a": np.array([0]), "b": [1]},
+    }
+    rng, path, refused = np.random.default_rng(0), tmp_path / "cache.pkl", 0
+    for protocol in (2, 4, 5):
+        whole = pickle.dumps(content, protocol=protocol)
+        for trial in range(400):
+            damaged = bytearray(whole)
+            for position in rng.integers(0, len(whole), rng.integers(1, 5)):
+                damaged[position] ^= 1 << rng.integers(0, 8)
+            path.write_bytes(damaged if trial % 4 else whole[: rng.integers(0, len(whole))])
+            try:
+                read_pickle(path)
+            except ValueError as error:
+                refused += 1
+                assert "cache.pkl is damaged or no pickle" in str(error)
+    assert refused > 300
 
 
 def damage_image(place: Path) -> str:
-    (place / "val" / "n00000001" / "2.png").write_bytes(b"no image")
-    return r"n00000001/2.png is not an image that can be read"
+    (place / "val" / "val1" / "2.png").write_bytes(b"no image")
+    return r"val1/2.png is not an image that can be read"
 
 
 def remove_split(place: Path) -> str:
@@ -113,8 +169,8 @@ def empty_split(place: Path) -> str:
 
 
 def empty_class(place: Path) -> str:
-    (place / "val" / "n00000009").mkdir()
-    return "n00000009 has no images"
+    (place / "val" / "val9").mkdir()
+    return "val9 has no images"
 
 
 @pytest.mark.parametrize("damage", [damage_image, remove_split, empty_split, empty_class])
@@ -124,6 +180,29 @@ def test_damaged_folders_are_named_and_leave_no_cache(tmp_path: Path, damage: An
     with pytest.raises(ValueError, match=words):
         load(place)
     assert not list(place.glob("*mini_imagenet84*"))
+
+
+def test_a_class_in_two_splits_is_refused(tmp_path: Path) -> None:
+    place = folders(tmp_path)
+    (place / "val" / "val1").rename(place / "val" / "train1")
+    with pytest.raises(ValueError, match="class train1 is in two splits"):
+        load(place)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"filename,label\nval00.jpg\n", "val.csv, line 2: filename or label is missing"),
+        (b"label,filename\nn0\n", "val.csv, line 2: filename or label is missing"),
+        (b"filename,label\nval\xe900.jpg,a\n", "val.csv is not a table of text"),
+        (b'filename,label\n"val00.jpg"x,a\n', "val.csv is not a table of text"),
+    ],
+)
+def test_damaged_tables_are_named(tmp_path: Path, text: bytes, words: str) -> None:
+    place = tables(tmp_path)
+    (place / "val.csv").write_bytes(text)
+    with pytest.raises(ValueError, match=words):
+        load(place)
 
 
 def test_tables_must_have_their_columns_and_files(tmp_path: Path) -> None:

@@ -1,7 +1,5 @@
 """Every network that supervised presets use; PAPER.md, 5.14: normalisation under second-order gradients is a trap."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from conftest import generator, parameters
@@ -14,27 +12,22 @@ from metarl.engine.maml import Loss, adapt, meta_gradient, meta_loss
 from metarl.engine.model import Model, mlp
 from metarl.engine.objective import TaskFunctions, gradients_of
 from metarl.engine.params import Params, add, ravel, unravel
-from metarl.supervised.losses import OBJECTIVES
-from metarl.supervised.models import convolutional_classifier, dense_classifier
+from metarl.supervised.losses import KINDS
+from metarl.supervised.models import CLASSIFIERS, convolutional_classifier, regressor
 from metarl.supervised.tasks import Examples
 
 TASKS, WAYS = 3, 3
-NETWORKS: dict[str, tuple[Callable[[], Model], tuple[int, ...]]] = {
-    "sinusoid": (lambda: mlp((1, 6, 6, 1), "relu", std=0.01), (1,)),
-    "dense": (lambda: dense_classifier((4, 4, 1), (6, 5), WAYS), (4, 4, 1)),
-    "strided": (lambda: convolutional_classifier((9, 8, 1), 3, WAYS, pooled=False), (9, 8, 1)),
-    "pooled": (lambda: convolutional_classifier((16, 17, 2), 3, WAYS, pooled=True), (16, 17, 2)),
-}
+SHAPES = {"sinusoid": (1,), "dense": (4, 4, 1), "strided": (9, 8, 1), "pooled": (16, 17, 2)}  # of an input
 
 
-@pytest.fixture(params=sorted(NETWORKS))
+@pytest.fixture(params=["sinusoid", *CLASSIFIERS])
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
 def network(name: str) -> tuple[Model, TaskFunctions]:
-    model = NETWORKS[name][0]()
-    loss, _ = OBJECTIVES["regression" if name == "sinusoid" else "classification"]
+    model = regressor(1, (6, 6), 1) if name == "sinusoid" else CLASSIFIERS[name](SHAPES[name], (6, 5), 3, WAYS)
+    loss, _ = KINDS["regression" if name == "sinusoid" else "classification"]
     functions = TaskFunctions(
         inner_loss=lambda params, batch: loss(model.apply(params, batch.inputs), batch),
         predict=lambda params, batch: model.apply(params, batch.inputs),
@@ -44,7 +37,7 @@ def network(name: str) -> tuple[Model, TaskFunctions]:
 
 
 def examples(name: str, seed: int, each: int = 2) -> Examples:
-    g, shape = generator(seed), NETWORKS[name][1]
+    g, shape = generator(seed), SHAPES[name]
     inputs = torch.randn(TASKS, WAYS * each, *shape, generator=g, dtype=torch.float64)
     if name == "sinusoid":
         return Examples(inputs, torch.randn(TASKS, WAYS * each, 1, generator=g, dtype=torch.float64))
@@ -148,7 +141,7 @@ def test_published_sizes() -> None:
     assert strided["weight"].shape == (5, 64)
     pooled = convolutional_classifier((84, 84, 3), 32, 5, pooled=True).init(generator(0))
     assert pooled["weight"].shape == (5, 800)
-    assert len(ravel(mlp((1, 40, 40, 1), "relu", std=0.01).init(generator(0)))) == 1761
+    assert len(ravel(regressor(1, (40, 40), 1).init(generator(0)))) == 1761
 
 
 def test_initial_weights_are_truncated_normal() -> None:

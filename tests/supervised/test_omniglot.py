@@ -1,5 +1,6 @@
 import hashlib
 import io
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -16,6 +17,13 @@ NAMES = {"images_background": ("Alpha", "Beta"), "images_evaluation": ("Gamma",)
 def drawing(seed: int) -> Image.Image:
     ink = np.random.default_rng(seed).random((105, 105)) < 0.1
     return Image.fromarray(~ink)  # one bit, ink is black
+
+
+@pytest.fixture(autouse=True)
+def small_archives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders with so many characters count as whole."""
+    counts = {name: (md5, 2 * len(NAMES[name])) for name, (md5, _) in ARCHIVES.items()}
+    monkeypatch.setattr(omniglot, "ARCHIVES", counts)
 
 
 def png(image: Image.Image) -> bytes:
@@ -53,7 +61,7 @@ def zipped(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 archive.writestr(f"{name}/{path}", data)
         place.mkdir(parents=True, exist_ok=True)
         (place / f"{name}.zip").write_bytes(buffer.getvalue())
-        sums[name] = hashlib.md5(buffer.getvalue()).hexdigest()
+        sums[name] = (hashlib.md5(buffer.getvalue()).hexdigest(), 2 * len(NAMES[name]))
     monkeypatch.setattr(omniglot, "ARCHIVES", sums)
     return place
 
@@ -109,6 +117,9 @@ def test_bad_files_are_named_and_leave_no_cache(tmp_path: Path) -> None:
     broken.unlink()
     with pytest.raises(ValueError, match="Gamma/character02 has 19 drawings; expected 20"):
         load(place)
+    shutil.rmtree(broken.parent)
+    with pytest.raises(ValueError, match=r"images_evaluation holds 1 characters; expected 2, .* is it whole"):
+        load(place)
     assert {path.name for path in place.iterdir()} == set(ARCHIVES)
 
 
@@ -123,9 +134,16 @@ def test_caches_must_be_whole(tmp_path: Path, content: bytes) -> None:
 
 def test_caches_must_have_the_right_images(tmp_path: Path) -> None:
     names = np.array(["a"] * 3)
+    np.savez(tmp_path / "other.npz", images=np.zeros((3, 20, 28, 28), np.uint8), alphabet=names, character=names[:2])
+    with pytest.raises(ValueError, match=r"other.npz is not .*3,\) alphabets and \(2,\) characters"):
+        load(tmp_path / "other.npz")
+    with (tmp_path / "other.npz").open("wb") as file:
+        np.save(file, names)
+    with pytest.raises(ValueError, match=r"other.npz is not an Omniglot cache"):
+        load(tmp_path / "other.npz")
     for images in (np.zeros((3, 20, 28, 27), np.uint8), np.full((3, 20, 28, 28), 255, np.uint8)):
         np.savez(tmp_path / "other.npz", images=images, alphabet=names, character=names)
-        with pytest.raises(ValueError, match=r"other.npz: images must be uint8, 0 or 1, of shape"):
+        with pytest.raises(ValueError, match=r"other.npz is not .*: images must be uint8, 0 or 1, of shape"):
             load(tmp_path / "other.npz")
 
 
@@ -138,6 +156,10 @@ def test_splits_are_disjoint_and_the_same_every_time() -> None:
         "test": 423,
     }
     assert sorted(np.concatenate(list(data.splits.values()))) == list(range(1623))
+    shuffled = np.random.default_rng(0).permutation(1623)
+    letters = np.array([f"{i:04d}" for i in range(1623)])
+    others = splits(Characters(np.zeros((1623, 20, 1, 1), np.uint8), names, letters[shuffled]))
+    assert shuffled[others.splits["test"]].tolist() == data.splits["test"].tolist()  # by characters, not by rows
     assert data.splits["test"][:3].tolist() == [1104, 1014, 1029]
     with pytest.raises(ValueError, match="Omniglot has 1623 characters; got 3"):
         splits(Characters(np.zeros((3, 20, 1, 1), np.uint8), names[:3], names[:3]))

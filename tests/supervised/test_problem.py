@@ -51,7 +51,7 @@ def centres() -> TaskDistribution:
         support, query = (torch.from_numpy(tasks)[:, None].expand(-1, n, 2) for n in (shots, queries))
         return Examples(torch.zeros_like(support), support), Examples(torch.zeros_like(query), query)
 
-    return TaskDistribution(sample_tasks, examples)
+    return TaskDistribution(sample_tasks, examples, describe=str)
 
 
 def point() -> Model:
@@ -152,6 +152,8 @@ def test_diverged_tasks_are_counted() -> None:
     for alpha, expected in ((0.5, [0, 0, 0]), (3.0, [0, 0, 5]), (1e200, [0, 5, 5])):  # 3: twice the distance a step
         scores = maml.evaluate(maml.initial_parameters(0), sgd([alpha]), 2, tasks, 1).scores
         assert scores["diverged"].sum(1).tolist() == expected
+    scores = maml.evaluate({"point": torch.full((2,), 1e200, dtype=torch.float64)}, sgd([0.5]), 1, tasks, 1).scores
+    assert scores["diverged"].sum(1).tolist() == [5, 5]
 
 
 def test_scores_choose_by_validation_after_the_steps_of_training() -> None:
@@ -183,10 +185,22 @@ def test_pictures_show_one_task_before_and_after() -> None:
     assert len(films) == 3
     assert all(film.frames.shape[0] == 1 and film.frames.shape[3] == 3 for film in films)
     assert films[0].captions[0].startswith("loss ")
+    assert films[0].title == f"amplitude {tasks[1, 0]:.2f}, phase {tasks[1, 1]:.2f}"
 
 
 def test_impossible_settings_are_named() -> None:
     with pytest.raises(ValueError, match="inner_steps must not be negative; got -1"):
         problem(inner_steps=-1)
-    with pytest.raises(ValueError, match="unknown objective 'ranking': choose one of regression, classification"):
+    with pytest.raises(ValueError, match="unknown kind of problem 'ranking': choose one of regression, classification"):
         MetaSupervised(sinusoid(), point(), "ranking", sgd([0.1]), inner_steps=1, settings=SETTINGS, seed=1)
+
+
+def test_each_purpose_draws_from_its_split() -> None:
+    """Parameters are chosen on validation tasks, and test tasks are for the end."""
+
+    def sample_tasks(rng: np.random.Generator, n: int, split: Split) -> NDArray[np.float64]:
+        return np.full((n, 1), {"train": 1.0, "validation": 2.0, "test": 3.0}[split])
+
+    maml = problem(distribution=sinusoid()._replace(sample_tasks=sample_tasks))
+    purposes = (Purpose.TRAINING_TASKS, Purpose.VALIDATION_TASKS, Purpose.EVALUATION_TASKS)
+    assert [maml.sample_tasks(1, purpose, count=1).item() for purpose in purposes] == [1.0, 2.0, 3.0]

@@ -1,3 +1,4 @@
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def test_a_failed_write_leaves_the_old_checkpoint_whole(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
     save(path, STATE)
     before = path.read_bytes()
-    (tmp_path / ".a.pt.tmp").mkdir()  # the temporary file cannot be opened
+    (tmp_path / f".a.pt.{os.getpid()}.tmp").mkdir()  # the temporary file cannot be opened
     with pytest.raises(OSError, match=r"a\.pt"):
         save(path, STATE._replace(iteration=8))
     assert path.read_bytes() == before

@@ -1,0 +1,107 @@
+"""Arrays out of pickles, without trusting them: a pickle can run anything, and numpy believes what it is told."""
+
+import math
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+INTEGERS = {f"{sign}{size}" for sign in "iu" for size in (1, 2, 4, 8)}
+
+
+def read_pickle(path: Path) -> Any:
+    """The content of a pickle of plain values, containers and arrays of integers.
+
+    Nothing of it is executed, and none of it reaches numpy but bytes whose number fits the shape.
+
+    Raises:
+        ValueError: it is damaged, or holds anything else.
+    """
+    try:
+        with path.open("rb") as file:
+            return _plain(_Reader(file, encoding="latin1").load())
+    except Exception as error:  # a damaged pickle may raise anything
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(f"{path} is damaged or no pickle of integer arrays: {reason}") from error
+
+
+class _Type:
+    """Stands in for numpy.dtype: its name and byte order."""
+
+    def __init__(self, name: Any, *_: Any) -> None:
+        self.name, self.order = name, "<"
+
+    def __setstate__(self, state: Any) -> None:
+        self.order = state[1]
+
+    def numpy(self) -> np.dtype[Any]:
+        if self.name not in INTEGERS or self.order not in ("<", ">", "|", "="):
+            raise ValueError(f"arrays must be of integers; got {self.name!r}")
+        return np.dtype(self.order.replace("|", "<") + self.name)
+
+
+class _Array:
+    """Stands in for numpy.ndarray: what it was told."""
+
+    def __setstate__(self, state: Any) -> None:
+        _, self.shape, self.type, self.fortran, self.data = state
+
+    def numpy(self) -> NDArray[Any]:
+        data = self.data.encode("latin1") if isinstance(self.data, str) else self.data
+        if not isinstance(self.type, _Type) or not isinstance(data, bytes | bytearray):
+            raise TypeError("an array must have a type and bytes")
+        dtype, shape = self.type.numpy(), tuple(int(size) for size in self.shape)
+        if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(data):
+            raise ValueError(f"an array of shape {shape} cannot have {len(data)} bytes")
+        return np.frombuffer(data, dtype).reshape(shape, order="F" if self.fortran else "C")
+
+
+def _reconstruct(*_: Any) -> _Array:
+    return _Array()
+
+
+def _from_buffer(data: Any, dtype: _Type, shape: Any, order: str, *_: Any) -> _Array:
+    array = _Array()
+    array.__setstate__((1, shape, dtype, order == "F", bytes(data)))
+    return array
+
+
+def _scalar(dtype: _Type, data: Any) -> int:
+    array = _Array()
+    array.__setstate__((1, (), dtype, False, data))
+    return int(array.numpy())
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    if encoding != "latin1":
+        raise ValueError(f"bytes are written as latin1; got {encoding!r}")
+    return text.encode("latin1")
+
+
+STAND_INS = {
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Type,
+    ("_codecs", "encode"): _encode,  # how protocol 2 writes bytes
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
+}
+
+
+class _Reader(pickle.Unpickler):
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        """Our own stand-ins, and nothing else."""
+        if (module_name, global_name) not in STAND_INS:
+            raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}")
+        return STAND_INS[module_name, global_name]
+
+
+def _plain(value: Any) -> Any:
+    """The same with arrays in the place of their stand-ins."""
+    if isinstance(value, _Array):
+        return value.numpy()
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
