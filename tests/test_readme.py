@@ -38,7 +38,7 @@ def test_named_flags_exist() -> None:
     options = {key for _, config in RL_PRESETS.values() for key in config.environment_options}
     known = {field.name for kind in (RLConfig, SupervisedConfig) for field in dataclasses.fields(kind)} | options
     for flag in set(re.findall(r"(?<![\w-])--([a-z][a-z-]+)", README)) - {"logdir", "help"}:
-        name = flag.replace("-", "_")
+        name = flag.removeprefix("no-").replace("-", "_")
         assert name in known or f"    {name}: " in scripts, flag
 
 

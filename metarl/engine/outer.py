@@ -124,11 +124,9 @@ def trpo(
         if not (quadratic > 0 and math.isfinite(quadratic)):  # 0: no gradient, or no positive curvature along it
             return theta, state, REFUSED | info | {"nonfinite": float(not math.isfinite(quadratic))}
         length = math.sqrt(2 * max_kl / (quadratic + 1e-8))  # 1e-8: the authors' release
-        if curvature_fraction < 1:
-            _, divergence = objective.loss_and_divergence(add(theta, unravel(length * s, theta), -1.0))
-            if 0 < divergence < max_kl:
-                length *= min(math.sqrt(max_kl / divergence), LONGEST)
         full_step = unravel(length * s, theta)
+        if curvature_fraction < 1:
+            full_step = _lengthened(full_step, theta, objective, max_kl)
 
         search = backtracking_line_search(
             lambda scale: objective.loss_and_divergence(add(theta, full_step, -scale)),
@@ -148,3 +146,10 @@ def trpo(
         return theta, state, info
 
     return OuterOptimizer(lambda theta: {}, step)
+
+
+def _lengthened(step: Params, theta: Params, objective: MetaObjective, max_kl: float) -> Params:
+    """A step made of a part of the data, to where the divergence on all of them should be max_kl."""
+    _, divergence = objective.loss_and_divergence(add(theta, step, -1.0))
+    times = min(math.sqrt(max_kl / divergence), LONGEST) if 0 < divergence < max_kl else 1.0
+    return {name: times * leaf for name, leaf in step.items()}

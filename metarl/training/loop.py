@@ -26,16 +26,7 @@ def train(
     Raises:
         ValueError, OSError: the directory is not this run's to write (see `run_directory.claim`).
     """
-    state = claim(run_dir, config, resume=resume)
-    if state is None:
-        theta = problem.initial_parameters(config.seed)
-        state = Checkpoint(config.to_dict(), 0, theta, outer.init(theta), -math.inf)
-        save(run_dir / BEST, state)  # first: a run that has a last checkpoint has a best one
-        save(run_dir / LAST, state)
-    state = state._replace(
-        theta={name: leaf.to(config.device) for name, leaf in state.theta.items()},
-        outer_state={name: leaf.to(config.device) for name, leaf in state.outer_state.items()},
-    )
+    state = _start(problem, outer, config, run_dir, resume=resume)
     first, rejected, status = state.iteration, 0, ""
     if first >= config.outer_steps:
         return state  # nothing to do, and nothing to write
@@ -75,6 +66,20 @@ def train(
             if state.iteration % config.checkpoint_every == 0 or state.iteration == config.outer_steps:
                 save(run_dir / LAST, state)
     return state
+
+
+def _start(problem: Problem, outer: OuterOptimizer, config: Config, run_dir: Path, *, resume: bool) -> Checkpoint:
+    """The state to go on from, on the configured device: the last checkpoint, or fresh parameters, saved."""
+    state = claim(run_dir, config, resume=resume)
+    if state is None:
+        theta = problem.initial_parameters(config.seed)
+        state = Checkpoint(config.to_dict(), 0, theta, outer.init(theta), -math.inf)
+        save(run_dir / BEST, state)  # first: a run that has a last checkpoint has a best one
+        save(run_dir / LAST, state)
+    return state._replace(
+        theta={name: leaf.to(config.device) for name, leaf in state.theta.items()},
+        outer_state={name: leaf.to(config.device) for name, leaf in state.outer_state.items()},
+    )
 
 
 def _keep_best(run_dir: Path, problem: Problem, state: Checkpoint, metrics: Metrics) -> Checkpoint:
