@@ -124,6 +124,8 @@ def adaptation_curves(axes: Axes, methods: dict[str, list[Run]]) -> None:
             line.set(markerfacecolor="white", label=f"{label}, published")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     config = next(iter(methods.values()))[0].config
+    if config.score == "loss":  # what diverges leaves the picture
+        axes.set_ylim(0, 1.3 * max(pooled(runs)[0]["mean"] for runs in methods.values()))
     axes.set(xlabel="gradient steps", ylabel=LABELS[config.score], title="adaptation to held-out tasks")
     axes.legend(fontsize=8)
 
