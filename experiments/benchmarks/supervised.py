@@ -154,11 +154,17 @@ def _repeat(step: Callable[[], object], count: int) -> None:
 
 
 def _require_equal(problems: dict[str, MetaSupervised]) -> None:
-    """Raises ValueError unless all have the first one's meta-gradient, to float32's accuracy."""
-    found = {}
+    """Raises ValueError unless all have the first one's meta-gradient, in the median over tasks.
+
+    In float32 a task's may differ by more: where rounding switches a ReLU, the inner gradient jumps.
+    """
+    first: Tensor | None = None
     for words, problem in problems.items():
         theta = problem.initial_parameters(0)
-        found[words] = problem.collect(theta, 1)[0].loss_and_gradient(theta)[1]
-        for name, leaf in next(iter(found.values())).items():
-            if not torch.allclose(found[words][name], leaf, rtol=1e-3, atol=1e-5):
-                raise ValueError(f"{words!r} has another meta-gradient: {name} is off")
+        objective, _ = problem.collect(theta, 1)
+        gradients, _ = problem.gradients(theta, objective.support, objective.query)
+        flat = torch.cat([leaf.flatten(1) for leaf in gradients.values()], 1)  # [M, P]
+        first = flat if first is None else first
+        error = ((flat - first).norm(dim=1) / first.norm(dim=1)).median().item()
+        if error > 1e-4:
+            raise ValueError(f"{words!r} has another meta-gradient: the median task's is off by {error:.1e}")
