@@ -267,7 +267,7 @@ class SupervisedConfig(Config):
     """Of each convolution."""
     compile: bool = True
     """Compile the meta-gradient with torch.compile where there is a C++ compiler and the device is the CPU: a minute or
-    two at the first start, then iterations are two to eight times as fast. Last bits differ."""
+    two at the first start, then iterations are two to four times as fast. Last bits differ."""
     gradient_clip: float | None = None
     """Adam: largest absolute value of any entry of the meta-gradient; None: no limit."""
 
