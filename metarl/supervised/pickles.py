@@ -22,9 +22,7 @@ def read_pickle(path: Path) -> Any:
     try:
         with path.open("rb") as file:
             return _plain(_Reader(file, encoding="latin1").load())
-    except (
-        Exception
-    ) as error:  # pickle's documentation: bad data may raise any; a memory bomb a MemoryError; none is lost
+    except Exception as error:  # by pickle's documentation bad data may raise any; it stays as the cause
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(f"{path} is damaged or no pickle of integer arrays: {reason}") from error
 
