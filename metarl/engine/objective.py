@@ -76,14 +76,6 @@ def gradients_of(
     return compiled_gradients
 
 
-class CurvatureData(NamedTuple):
-    """What curvature products are taken from, a leading M on every leaf: the data or a part of it."""
-
-    support: tuple[Batch, ...]
-    query: Batch
-    correction: Params  # a constant to add to each task's adapted parameters
-
-
 class MetaObjective:
     """The outer loss, its gradient, and the divergence from `theta_old`, as means over the tasks of a meta-batch.
 
@@ -147,8 +139,8 @@ class MetaObjective:
         Args:
             theta: where, [P] parameters.
             kind: a key of `trust_region.CURVATURES`.
-            fraction: share of the data that the product is taken from, in (0, 1]. The adapted parameters stay
-                those of all data: theta' = adapt_subset(theta) + constant (theta'_all - adapt_subset at theta).
+            fraction: share of the query that the divergence is averaged over, in (0, 1]. The support is used whole: the
+                inner gradient of a part of it moves otherwise with theta, and the steps made of that gain less.
             options: passed to the kind (`epsilon` of finite differences).
 
         Raises:
@@ -156,23 +148,27 @@ class MetaObjective:
         """
         if kind not in CURVATURES:
             raise ValueError(f"unknown curvature {kind!r}: choose one of {', '.join(CURVATURES)}")
-        frozen = self.first_order and CURVATURES[kind] in FINITE_DIFFERENCES
-        divergence, data = self._divergence, self.curvature_data(theta, fraction, frozen=frozen)
+        divergence, data = self._divergence, (self.support, self._part_of_the_query(fraction))
+        adapt: Callable[[Params, Any], Params] = self.adapt
+        if self.first_order and CURVATURES[kind] in FINITE_DIFFERENCES:
+            # differences would see the inner gradient move, which first order holds: the whole update is held instead
+            # (with meta-learned step sizes, too, which then would not move anything: `RLConfig` refuses that)
+            adapt, data = add, (self._inner_updates(theta), data[1])
 
-        def predict(params: Params, one: CurvatureData) -> Outputs:
-            return self.functions.predict(add(self.adapt(params, one.support), one.correction), one.query)
+        def predict(params: Params, one: tuple[Any, Batch]) -> Outputs:
+            adaptation, query = one
+            return self.functions.predict(adapt(params, adaptation), query)
 
         with torch.no_grad():
-            old_outputs = vmap(lambda one: predict(theta, one))(data)
+            old_outputs = vmap(predict, (None, 0))(theta, data)
 
-        def predict_one(params: Params, one: tuple[CurvatureData, Outputs]) -> Outputs:
-            return predict(params, one[0])
-
-        def divergence_one(outputs: Outputs, one: tuple[CurvatureData, Outputs]) -> Tensor:
-            data_i, old_outputs_i = one
-            return divergence(old_outputs_i, outputs, data_i.query)
-
-        products = CURVATURES[kind](predict_one, divergence_one, theta, (data, old_outputs), **options)
+        products = CURVATURES[kind](
+            lambda params, one: predict(params, one[0]),
+            lambda outputs, one: divergence(one[1], outputs, one[0][1]),
+            theta,
+            (data, old_outputs),
+            **options,
+        )
 
         def matvec(vector: Tensor) -> Tensor:
             leaves = products(unravel(vector, theta)).values()
@@ -180,38 +176,26 @@ class MetaObjective:
 
         return matvec
 
-    def curvature_data(self, theta: Params, fraction: float, *, frozen: bool = False) -> CurvatureData:
-        """What the products are taken from.
-
-        Args:
-            theta, fraction: see `curvature`.
-            frozen: no support, and the constant is the whole inner update: finite differences, which cannot hold
-                first order's inner gradient as it is, then see it not move with theta. (Nor do meta-learned step
-                sizes then move anything: `RLConfig` refuses that.)
-        """
-        support, query = self.support, self.query
-        if fraction != 1.0:
-            if self.functions.subset is None:
-                raise ValueError(f"this problem has no subsets: curvature fraction must be 1, got {fraction}")
-            subset = self.functions.subset
-            support, query = vmap(
-                lambda support_i, query_i: (
-                    tuple(subset(one, fraction) for one in support_i),
-                    subset(query_i, fraction),
-                )
-            )(support, query)
-        if frozen:
-            support = ()
-
-        def correction(everything: Sequence[Batch], part: Sequence[Batch], _: Batch) -> Params:
-            return add(self.adapt(theta, everything), self.adapt(theta, part), scale=-1.0)
-
-        with torch.no_grad():
-            return CurvatureData(support, query, vmap(correction)(self.support, support, query))
-
     def adapt(self, theta: Params, support: Sequence[Batch]) -> Params:
         """theta' of one task, as every answer of this objective computes it."""
         return adapt(theta, self.rule, self.functions.inner_loss, support, first_order=self.first_order)
+
+    @torch.no_grad()
+    def _inner_updates(self, theta: Params) -> Params:
+        """Theta' - theta of every task, leaves [M, ...]."""
+
+        def one_task(support: Sequence[Batch], _: Batch) -> Params:  # the query says how many tasks, where K = 0
+            return add(self.adapt(theta, support), theta, scale=-1.0)
+
+        return vmap(one_task)(self.support, self.query)
+
+    def _part_of_the_query(self, fraction: float) -> Batch:
+        if fraction == 1.0:
+            return self.query
+        subset = self.functions.subset
+        if subset is None:
+            raise ValueError(f"this problem has no subsets: curvature fraction must be 1, got {fraction}")
+        return vmap(lambda query: subset(query, fraction))(self.query)
 
     @property
     def _divergence(self) -> Callable[[Outputs, Outputs, Batch], Tensor]:

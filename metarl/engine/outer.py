@@ -25,8 +25,6 @@ State = dict[str, Tensor]
 Info = dict[str, float]
 
 
-LONGEST = 4.0  # times as long as a part of the data said: its divergence is quadratic in the length only near theta
-
 # no step was even tried
 REFUSED: Info = {"improvement": 0.0, "kl": 0.0, "backtracks": 0.0, "accepted": 0.0, "cg_iterations": 0.0}
 
@@ -93,9 +91,6 @@ def trpo(
     s = H^-1 g by conjugate gradient, scaled by sqrt(2 max_kl / s^T H s), shortened until the loss falls and the
     divergence keeps to max_kl. If no length qualifies theta stays, and `accepted` says so.
 
-    Where H is of a part of the data, s^T H s may be too large for all of them, for s fits the part (three times on
-    cheetah-dir): the divergence there is measured on all, and the step lengthened to where it should be max_kl.
-
     Raises:
         ValueError: an unknown curvature.
     """
@@ -125,8 +120,6 @@ def trpo(
             return theta, state, REFUSED | info | {"nonfinite": float(not math.isfinite(quadratic))}
         length = math.sqrt(2 * max_kl / (quadratic + 1e-8))  # 1e-8: the authors' release
         full_step = unravel(length * s, theta)
-        if curvature_fraction < 1:
-            full_step = _lengthened(full_step, theta, objective, max_kl)
 
         search = backtracking_line_search(
             lambda scale: objective.loss_and_divergence(add(theta, full_step, -scale)),
@@ -146,10 +139,3 @@ def trpo(
         return theta, state, info
 
     return OuterOptimizer(lambda theta: {}, step)
-
-
-def _lengthened(step: Params, theta: Params, objective: MetaObjective, max_kl: float) -> Params:
-    """A step made of a part of the data, to where the divergence on all of them should be max_kl."""
-    _, divergence = objective.loss_and_divergence(add(theta, step, -1.0))
-    times = min(math.sqrt(max_kl / divergence), LONGEST) if 0 < divergence < max_kl else 1.0
-    return {name: times * leaf for name, leaf in step.items()}

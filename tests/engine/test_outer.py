@@ -97,30 +97,6 @@ class Recorder:
 THREE_ZEROS = {"x": torch.zeros(3, dtype=torch.float64)}
 
 
-@pytest.mark.parametrize(("missed", "expected"), [(1.0, 1.0), (2.0, 2.0), (100.0, 4.0), (0.5, 1.0)])
-def test_a_step_from_a_part_of_the_data_is_lengthened_to_the_trust_region_of_all(
-    missed: float, expected: float
-) -> None:
-    """The part has `missed`^2 times the curvature of all data: H_all = I, so that |x| = sqrt(2 delta) is the edge."""
-
-    class Part(Recorder):
-        def curvature(self, theta: Params, kind: str, fraction: float, **options: float) -> Matvec:
-            factor = missed**2 if fraction < 1 else 1.0
-            return lambda v: factor * v
-
-        def loss_and_divergence(self, theta: Params) -> tuple[float, float]:
-            return -1.0, 0.5 * theta["x"].square().sum().item()
-
-    for fraction, times in ((0.1, expected), (1.0, 1.0)):
-        optimiser = trpo(max_kl=0.02, cg_damping=0.0, cg_iterations=1, curvature_fraction=fraction)
-        new, _, info = optimiser.step(THREE_ZEROS, {}, cast(MetaObjective, Part()))
-        full = (0.04 if fraction == 1 else 0.04 / missed**2) ** 0.5 * times
-        edge = full * 0.8 ** info["backtracks"]
-        assert new["x"].norm().item() == pytest.approx(edge, rel=1e-4)
-        assert info["kl"] <= 0.02
-        assert info["accepted"] == 1
-
-
 @pytest.mark.parametrize(("kind", "options"), [("forward", {"epsilon": 0.5}), ("gauss_newton", {})])
 def test_trpo_passes_its_curvature_options_on(kind: str, options: dict) -> None:
     recorder = Recorder()
