@@ -5,6 +5,7 @@ BIN := .venv/bin
 MAML := runs/navigation-maml-seed1
 RANDOM := runs/navigation-random-seed1
 FIGURE := runs/navigation.png
+PARALLEL := -n auto --dist loadscope
 
 .PHONY: train figure test test-no-render check setup opengl lock
 .SUFFIXES:
@@ -24,10 +25,10 @@ figure: $(MAML)/evaluation.json $(RANDOM)/evaluation.json
 	$(BIN)/python experiments/evaluate.py $*
 
 test: check opengl
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL)
 
 test-no-render: check
-	$(BIN)/pytest -m "not render"
+	$(BIN)/pytest $(PARALLEL) -m "not render"
 	@echo "LEFT OUT: the tests that draw with OpenGL. \`make test\` runs them all."
 
 check: setup

@@ -34,7 +34,8 @@ def hvp(console: Console, *, quick: bool) -> list[dict[str, Any]]:
     rows = []
     for activation in ("tanh", "relu"):
         config = dataclasses.replace(RL_PRESETS["navigation-paper"][1], tasks=10, activation=activation)
-        config = dataclasses.replace(config, tasks=2, episodes=3, horizon=10) if quick else config
+        if quick:
+            config = dataclasses.replace(config, tasks=2, episodes=3, horizon=10, hidden_sizes=(8, 8))
         single, exact = _objectives(config, iterations=1 if quick else 6)
         gradient = ravel(exact.loss_and_gradient(exact.theta_old)[1])
         reference = exact.curvature(exact.theta_old, "exact")
@@ -43,7 +44,8 @@ def hvp(console: Console, *, quick: bool) -> list[dict[str, Any]]:
         directions = {"gradient": gradient, "step": best, "random": noise}
         products = {name: reference(v) for name, v in directions.items()}
         for kind in CURVATURES:
-            for epsilon in EPSILONS if CURVATURES[kind] in FINITE_DIFFERENCES else (None,):
+            epsilons = EPSILONS[3:4] if quick else EPSILONS
+            for epsilon in epsilons if CURVATURES[kind] in FINITE_DIFFERENCES else (None,):
                 options = {} if epsilon is None else {"epsilon": epsilon}
                 matvec = single.curvature(single.theta_old, kind, **options)
                 errors = {

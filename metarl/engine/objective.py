@@ -155,18 +155,11 @@ class MetaObjective:
             # (with meta-learned step sizes, too, which then would not move anything: `RLConfig` refuses that)
             adapt, data = add, (self._inner_updates(theta), data[1])
 
-        def predict(params: Params, one: tuple[Any, Batch]) -> Outputs:
-            adaptation, query = one
-            return self.functions.predict(adapt(params, adaptation), query)
-
-        with torch.no_grad():
-            old_outputs = vmap(predict, (None, 0))(theta, data)
-
         products = CURVATURES[kind](
-            lambda params, one: predict(params, one[0]),
-            lambda outputs, one: divergence(one[1], outputs, one[0][1]),
+            lambda params, one: self.functions.predict(adapt(params, one[0]), one[1]),
+            lambda old_outputs, outputs, one: divergence(old_outputs, outputs, one[1]),
             theta,
-            (data, old_outputs),
+            data,
             **options,
         )
 

@@ -1,8 +1,8 @@
 """The three parts of a trust-region step: curvature products, conjugate gradient, backtracking line search.
 
 Knows only callables. A kind of curvature takes functions of ONE task, theta, and the data of M tasks, and returns each
-task's products v -> H_i v. H_i is the Hessian of divergence(predict(theta)) at the parameters where the divergence is
-measured from: its gradient there is zero, so that H_i is exactly the Gauss-Newton matrix J^T F J.
+task's products v -> H_i v. H_i is the Hessian of the divergence from predict(theta), at theta: its gradient there
+is zero, so that H_i is exactly the Gauss-Newton matrix J^T F J.
 """
 
 import math
@@ -18,7 +18,7 @@ from metarl.engine.params import Params, add, ravel
 Matvec = Callable[[Tensor], Tensor]
 Data = Any  # a pytree of tensors, a leading M on every leaf; without it for one task
 Predict = Callable[[Params, Data], Any]  # parameters and data of one task -> outputs
-Divergence = Callable[[Any, Data], Tensor]  # outputs and data of one task -> scalar
+Divergence = Callable[[Any, Any, Data], Tensor]  # outputs at theta, outputs, and data of one task -> scalar
 Products = Callable[[Params], Params]  # v -> H_i v, leaves [M, ...]
 
 EPSILON = 3e-3  # float32: rounding below, truncation above (experiments/results/benchmark_hvp.json)
@@ -28,12 +28,11 @@ def forward_difference(
     predict: Predict, divergence: Divergence, theta: Params, data: Data, *, epsilon: float = EPSILON
 ) -> Products:
     """H v ~ grad(theta + h v) / h with h = epsilon / norm(v): one gradient, since the gradient at theta is zero."""
+    gradients = _divergence_gradients(predict, divergence, theta, data)
 
     def products(v: Params) -> Params:
         h = epsilon / ravel(v).norm()
-        moved = add(theta, v, h)
-        gradients = vmap(lambda data_i: grad(lambda params: divergence(predict(params, data_i), data_i))(moved))(data)
-        return {name: leaf / h for name, leaf in gradients.items()}
+        return {name: leaf / h for name, leaf in gradients(add(theta, v, h)).items()}
 
     return products
 
@@ -42,11 +41,12 @@ def symmetric_difference(
     predict: Predict, divergence: Divergence, theta: Params, data: Data, *, epsilon: float = EPSILON
 ) -> Products:
     """H v ~ (grad(theta + h v) - grad(theta - h v)) / 2h with h = epsilon / norm(v): the paper's (section 5.3)."""
-    sides = [forward_difference(predict, divergence, theta, data, epsilon=h) for h in (epsilon, -epsilon)]
+    gradients = _divergence_gradients(predict, divergence, theta, data)
 
     def products(v: Params) -> Params:
-        plus, minus = (side(v) for side in sides)
-        return {name: (leaf + minus[name]) / 2 for name, leaf in plus.items()}
+        h = epsilon / ravel(v).norm()
+        plus, minus = gradients(add(theta, v, h)), gradients(add(theta, v, -h))
+        return {name: (leaf - minus[name]) / (2 * h) for name, leaf in plus.items()}
 
     return products
 
@@ -63,7 +63,7 @@ def gauss_newton(predict: Predict, divergence: Divergence, theta: Params, data: 
     copies = vmap(lambda _: theta)(data)  # a theta for each task: products come apart by task
     outputs, pullback, *_ = vjp(lambda thetas: vmap(predict)(thetas, data), copies)
     _, pushforward, *_ = vjp(lambda cotangents: pullback(cotangents)[0], outputs)
-    _, fisher, *_ = vjp(lambda outs: vmap(grad(divergence))(outs, data), outputs)
+    _, fisher, *_ = vjp(lambda outs: vmap(grad(divergence, 1))(outputs, outs, data), outputs)
 
     @torch.no_grad()
     def products(v: Params) -> Params:
@@ -75,11 +75,30 @@ def gauss_newton(predict: Predict, divergence: Divergence, theta: Params, data: 
 
 def exact(predict: Predict, divergence: Divergence, theta: Params, data: Data) -> Products:
     """H v by forward-over-reverse differentiation, third derivatives of the model included."""
+    old_outputs = _outputs(predict, theta, data)
 
-    def one_task(v: Params, data_i: Data) -> Params:
-        return jvp(grad(lambda params: divergence(predict(params, data_i), data_i)), (theta,), (v,))[1]
+    def one_task(v: Params, old_outputs_i: Any, data_i: Data) -> Params:
+        gradient = grad(lambda params: divergence(old_outputs_i, predict(params, data_i), data_i))
+        return jvp(gradient, (theta,), (v,))[1]
 
-    return lambda v: vmap(one_task, (None, 0))(v, data)
+    return lambda v: vmap(one_task, (None, 0, 0))(v, old_outputs, data)
+
+
+def _divergence_gradients(
+    predict: Predict, divergence: Divergence, theta: Params, data: Data
+) -> Callable[[Params], Params]:
+    """Parameters -> the gradient there of each task's divergence from theta, leaves [M, ...]."""
+    old_outputs = _outputs(predict, theta, data)
+
+    def one_task(params: Params, old_outputs_i: Any, data_i: Data) -> Params:
+        return grad(lambda moved: divergence(old_outputs_i, predict(moved, data_i), data_i))(params)
+
+    return lambda params: vmap(one_task, (None, 0, 0))(params, old_outputs, data)
+
+
+@torch.no_grad()
+def _outputs(predict: Predict, theta: Params, data: Data) -> Any:
+    return vmap(predict, (None, 0))(theta, data)
 
 
 CURVATURES: dict[str, Callable[..., Products]] = {
