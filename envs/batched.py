@@ -215,6 +215,7 @@ class LoopVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
     Args:
         make_env: makes one environment.
         num_envs: n.
+        task_in_observation: append the task to the observation (the paper's oracle).
 
     Raises:
         ValueError: no environments; an environment without `sample_tasks`, or whose observations are not a vector, or
@@ -223,7 +224,9 @@ class LoopVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
 
     metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": []}
 
-    def __init__(self, make_env: Callable[[], gymnasium.Env], num_envs: int = 1) -> None:
+    def __init__(
+        self, make_env: Callable[[], gymnasium.Env], num_envs: int = 1, *, task_in_observation: bool = False
+    ) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1; got {num_envs}")
         first = make_env()
@@ -237,14 +240,15 @@ class LoopVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
                 f"{first} cannot be meta-trained: its actions must be a bounded vector (Box); got {actions}"
             )
         self._task_size = _task_size(first)
+        self.task_in_observation = task_in_observation
         rest = [make_env() for _ in range(num_envs - 1)]
         self._envs, self._bounds = [first, *rest], actions
         self.num_envs, self.render_mode = num_envs, first.render_mode
         self.metadata = type(self).metadata | {"render_fps": first.metadata.get("render_fps") or 25}
         self.task_names = getattr(first.unwrapped, "task_names", None)
-        self.single_observation_space = space
+        self.single_observation_space = self._observation_space(space)
         self.single_action_space = Box(-1.0, 1.0, actions.shape, np.float64)
-        self.observation_space = batch_space(space, num_envs)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._rngs = [np.random.default_rng() for _ in range(num_envs)]
         self._tasks: Array | None = None  # until the first reset
@@ -291,7 +295,7 @@ class LoopVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
             self._achieved[i] = info.get("achieved", np.nan)
         self._tasks = tasks
         self._terminated[mask] = self._truncated[mask] = self._diverged[mask] = False
-        return self._observations.copy(), {"achieved": self._achieved.copy()}
+        return self._observe(), {"achieved": self._achieved.copy()}
 
     def step(self, actions: ArrayLike) -> tuple[Array, Array, Mask, Mask, dict[str, Any]]:
         """One timestep of every running environment; see TaskVectorEnv.step."""
@@ -306,7 +310,17 @@ class LoopVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
             self._observations[i], self._achieved[i] = seen, info.get("achieved", np.nan)
             self._diverged[i] = info.get("diverged", False)
         info = {"achieved": self._achieved.copy(), "diverged": self._diverged.copy()}
-        return self._observations.copy(), rewards, self._terminated.copy(), self._truncated.copy(), info
+        return self._observe(), rewards, self._terminated.copy(), self._truncated.copy(), info
+
+    def _observe(self) -> Array:
+        assert self._tasks is not None  # reset has been called
+        return np.concatenate([self._observations, *[self._tasks] * self.task_in_observation], 1)
+
+    def _observation_space(self, space: Box) -> Box:
+        if not self.task_in_observation:
+            return space
+        unbounded = np.full(self._task_size, np.inf)  # what tasks may be, only the environment knows
+        return Box(np.concatenate([space.low, -unbounded]), np.concatenate([space.high, unbounded]), dtype=np.float64)
 
     def render(self) -> tuple[Any, ...] | None:
         """What each environment draws; None without a render mode. Raises ValueError if it lacks a library for that."""

@@ -43,12 +43,15 @@ def make_env(config: RLConfig, num_envs: int, render_mode: str | None = None) ->
         ValueError: an unknown environment, an option it does not have, or one that cannot be meta-trained.
     """
     name, options = environment_id(config), cast(dict[str, Any], config.environment_options)
+    oracle = config.method == "oracle"
     try:
         if name in FAMILIES:
-            return TaskVectorEnv(name, num_envs, render_mode=render_mode, horizon=config.horizon, **options)
+            options = options | {"horizon": config.horizon, "task_in_observation": oracle}
+            return TaskVectorEnv(name, num_envs, render_mode=render_mode, **options)
         if render_mode is not None:  # whose constructor does not take it need not draw
             options = options | {"render_mode": render_mode}
-        return LoopVectorEnv(functools.partial(gymnasium.make, name, **options), num_envs)
+        make_one = functools.partial(gymnasium.make, name, **options)
+        return LoopVectorEnv(make_one, num_envs, task_in_observation=oracle)
     except (gymnasium.error.Error, TypeError) as error:  # TypeError: an option that it does not have
         known = ", ".join(sorted(FAMILIES))
         raise ValueError(f"environment {name!r}: {error}; metarl's own are {known}") from error
@@ -113,6 +116,7 @@ def meta_rl(config: RLConfig) -> MetaRL:
             traced_episodes=TRACED.get(environment_id(config), 0),
         ),
         seed=config.seed,
+        task_per_episode=config.method in ("pretrained", "oracle"),
         first_order=config.first_order,
         device=config.device,
     )

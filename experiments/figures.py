@@ -170,7 +170,7 @@ def paths(axes: NDArray[Any], trace: Traces) -> None:
     for panel, direction in zip(axes, PATH_DIRECTIONS, strict=True):
         task = int((tasks @ np.array(direction)).argmax())
         for step in range(min(len(observations), len(STEP_COLORS))):
-            path = observations[step, task, : int(mask[step, task, :, 0].sum()), 0]
+            path = observations[step, task, : int(mask[step, task, :, 0].sum()), 0, :2]  # an oracle sees more
             label = "before" if step == 0 else f"after {step} step{'s' * (step > 1)}"
             panel.plot(*path.T, color=STEP_COLORS[step], linewidth=1.2, alpha=0.9, label=label)
         panel.plot(*tasks[task], "*", color="black", markersize=13, label="goal", zorder=5)

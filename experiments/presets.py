@@ -1,6 +1,7 @@
 """The experiments of Finn et al. 2017 and of its authors' release, as named configurations; every field is a flag."""
 
 import dataclasses
+from typing import Any
 
 import tyro
 
@@ -114,6 +115,26 @@ ANT_GOAL_PAPER = dataclasses.replace(  # there is no published run: the settings
     published_tasks=False,
 )
 
+# What the paper's baselines have otherwise than MAML, in the runs whose curves were published (PAPER: 100 rollouts of
+# 200 timesteps an iteration, delta 0.01, the iterate with the best training return). Flags come after these.
+_POOLED = {"tasks": 10, "episodes": 10, "max_kl": 0.01, "evaluation_checkpoint": "best"}
+_CHEETAH, _ANT = _POOLED | {"iterations": 1000}, _POOLED | {"iterations": 2000}
+BASELINES: dict[tuple[str, str], dict[str, Any]] = {
+    ("navigation-paper", "oracle"): {"tasks": 1, "episodes": 10, "evaluation_checkpoint": "best"},
+    ("navigation-paper", "random"): {"activation": "tanh"},
+    ("cheetah-vel-paper", "pretrained"): _CHEETAH | {"evaluation_step_sizes": (0.02, 0.01)},
+    ("cheetah-vel-paper", "oracle"): _CHEETAH,
+    ("cheetah-dir-paper", "pretrained"): _CHEETAH | {"evaluation_step_sizes": (0.2, 0.1)},
+    ("cheetah-dir-paper", "oracle"): _CHEETAH,
+    ("cheetah-dir-paper", "random"): {"evaluation_step_sizes": (0.5, 0.25)},
+    ("ant-vel-paper", "pretrained"): _ANT | {"evaluation_step_sizes": (0.2, 0.1)},
+    ("ant-vel-paper", "oracle"): _ANT,
+    ("ant-vel-paper", "random"): {"evaluation_step_sizes": (1.0, 0.5)},
+    ("ant-dir-paper", "pretrained"): _ANT | {"evaluation_step_sizes": (0.2, 0.1)},
+    ("ant-dir-paper", "oracle"): _ANT,
+    ("ant-dir-paper", "random"): {"evaluation_step_sizes": (1.0, 0.5)},
+}
+
 CUSTOM = RLConfig(preset="custom", environment=tyro.MISSING, environment_options={})
 
 SINUSOID = SupervisedConfig(
@@ -223,3 +244,11 @@ SUPERVISED_PRESETS: dict[str, tuple[str, SupervisedConfig]] = {
 }
 
 PRESETS: dict[str, tuple[str, Config]] = {**RL_PRESETS, **SUPERVISED_PRESETS}
+
+
+def presets_for(method: str) -> dict[str, tuple[str, Config]]:
+    """Every preset with the method's own settings as defaults; its `method` is still to be set."""
+    return {
+        name: (description, dataclasses.replace(config, **BASELINES.get((name, method), {})))
+        for name, (description, config) in PRESETS.items()
+    }

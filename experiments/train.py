@@ -1,5 +1,6 @@
 """Meta-train: python experiments/train.py PRESET [flags]. PRESET --help shows every flag with its default."""
 
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from tyro.conf import OmitArgPrefixes
 
 from experiments.assemble import compiles, make_outer, make_problem
 from experiments.command_line import run
-from experiments.presets import PRESETS
+from experiments.presets import presets_for
 from metarl.training.config import Config, SupervisedConfig
 from metarl.training.loop import train
 
@@ -29,9 +30,16 @@ class Arguments:
 
 
 def parse(argv: Sequence[str]) -> Arguments:
-    """The command line, as one of the presets with its flags."""
-    choices = {name: (description, Arguments(config)) for name, (description, config) in PRESETS.items()}
+    """The command line, as one of the presets with its flags; a method may have other defaults than MAML."""
+    presets = presets_for(_method(argv))
+    choices = {name: (description, Arguments(config)) for name, (description, config) in presets.items()}
     return tyro.extras.overridable_config_cli(choices, prog="experiments/train.py", description=__doc__, args=argv)
+
+
+def _method(argv: Sequence[str]) -> str:
+    """What follows --method, wherever that is; whether it is one, tyro will say."""
+    words = [part for word in argv for part in (word.split("=", 1) if word.startswith("--") else [word])]
+    return next((value for flag, value in itertools.pairwise(words) if flag == "--method"), "maml")
 
 
 def main(arguments: Arguments) -> None:

@@ -48,6 +48,8 @@ class MetaRL:
         inner_loss: a key of `losses.INNER_LOSSES`.
         settings: sizes of the rollouts.
         seed: key of everything random.
+        task_per_episode: meta-train on a fresh task for every episode, M groups of E, instead of E episodes of each of
+            M tasks: what the paper's pretrained and oracle policies are trained on. It wants `inner_steps` 0.
         first_order: first-order MAML.
         device: where parameters and batches live; environments stay on the CPU.
 
@@ -65,6 +67,7 @@ class MetaRL:
         inner_loss: str,
         settings: RolloutSettings,
         seed: int,
+        task_per_episode: bool = False,
         first_order: bool = False,
         device: str = "cpu",
     ) -> None:
@@ -72,8 +75,13 @@ class MetaRL:
             raise ValueError(f"unknown inner loss {inner_loss!r}: choose one of {', '.join(INNER_LOSSES)}")
         if inner_steps < 0:
             raise ValueError(f"inner_steps must not be negative; got {inner_steps}")
+        if task_per_episode and inner_steps:
+            raise ValueError(
+                f"a task that lasts one episode cannot be adapted to: inner_steps must be 0; got {inner_steps}"
+            )
         self.policy, self.rule, self.inner_steps, self.settings = policy, rule, inner_steps, settings
         self.seed, self.first_order, self.device = seed, first_order, torch.device(device)
+        self._episodes_per_task = 1 if task_per_episode else settings.episodes
         self._make_env = make_env
         self._env = make_env(settings.tasks * settings.episodes)
         loss = INNER_LOSSES[inner_loss]
@@ -98,7 +106,8 @@ class MetaRL:
     def collect(self, theta: Params, iteration: int) -> tuple[MetaObjective, Metrics]:
         """Sample tasks and rollouts, adapt, sample again with the adapted policies; build the outer objective."""
         settings, clock = self.settings, _Clock()
-        tasks = self.sample_tasks(self.seed, Purpose.TRAINING_TASKS, iteration, count=settings.tasks)
+        count = settings.tasks * settings.episodes // self._episodes_per_task
+        tasks = self.sample_tasks(self.seed, Purpose.TRAINING_TASKS, iteration, count=count)
         adapted, rollouts, batches = [stack(theta, settings.tasks)], [], []
         for step in range(self.inner_steps + 1):
             key = (self.seed, Purpose.TRAINING_ROLLOUTS, iteration, step)

@@ -21,8 +21,8 @@ class Config:
     preset: Annotated[str, Suppress]
     """Name of the preset that this configuration started from."""
     method: Method = "maml"
-    """maml: meta-train. pretrained: train one model on all tasks. oracle: the model is given the task. random: fresh
-    weights, a run of zero iterations. All but oracle are adapted at evaluation."""
+    """maml: meta-train. pretrained: train one model on all tasks, without adaptation. oracle: likewise, and the model
+    is given the task. random: fresh weights, a run of zero iterations. All but oracle are adapted at evaluation."""
     seed: int = 1
     """Key of everything random: initial weights, tasks, data."""
     iterations: int = 500
@@ -153,9 +153,6 @@ class RLConfig(Config):
 
     problem: Annotated[Literal["reinforcement"], Suppress] = "reinforcement"
     """Which kind of configuration this is."""
-    method: Literal["maml", "random"] = "maml"
-    """maml: meta-train. random: fresh weights, a run of zero iterations, adapted at evaluation like the others."""
-
     environment: str
     """Registered id of a task-parameterised Gymnasium environment; MODULE:ID imports the module that registers it."""
     environment_options: dict[str, int | float | str]

@@ -36,6 +36,7 @@ def problem(
     settings: RolloutSettings = SETTINGS,
     first_order: bool = False,
     rule: InnerRule | None = None,
+    task_per_episode: bool = False,
 ) -> MetaRL:
     return MetaRL(
         lambda n: envs.TaskVectorEnv("metarl/Navigation2D-v0", n, horizon=8),
@@ -45,6 +46,7 @@ def problem(
         inner_loss=inner_loss,
         settings=settings,
         seed=seed,
+        task_per_episode=task_per_episode,
         first_order=first_order,
     )
 
@@ -89,6 +91,16 @@ def test_collect_is_a_function_of_seed_and_iteration() -> None:
     assert torch.equal(actions(5), actions(5))
     assert not torch.equal(actions(5), actions(6))
     assert not torch.equal(actions(5), actions(5, seed=2))
+
+
+def test_a_fresh_task_for_every_episode_or_one_for_all_of_a_group() -> None:
+    for task_per_episode, distinct in ((False, SETTINGS.tasks), (True, SETTINGS.tasks * SETTINGS.episodes)):
+        baseline = problem(inner_steps=0, task_per_episode=task_per_episode)
+        objective, metrics = baseline.collect(baseline.initial_parameters(0), iteration=0)
+        assert len(np.unique(baseline._env.tasks, axis=0)) == distinct  # pyright: ignore[reportAttributeAccessIssue]
+        assert objective.support == ()
+        assert objective.query.mask.shape == (SETTINGS.tasks, SETTINGS.horizon, SETTINGS.episodes)
+        assert (metrics["inner/update_norm"], "rollout/return_step1" in metrics) == (0.0, False)
 
 
 def test_tasks_are_keyed_one_by_one() -> None:
@@ -218,7 +230,11 @@ def test_learning_shortens_the_way_to_the_goal() -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"inner_loss": "ppo"}, "unknown inner loss 'ppo': choose one of log_prob"), ({"inner_steps": -1}, "got -1")],
+    [
+        ({"inner_loss": "ppo"}, "unknown inner loss 'ppo': choose one of log_prob"),
+        ({"inner_steps": -1}, "got -1"),
+        ({"inner_steps": 1, "task_per_episode": True}, "inner_steps must be 0; got 1"),
+    ],
 )
 def test_impossible_problems_are_refused(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):

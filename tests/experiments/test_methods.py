@@ -1,0 +1,78 @@
+"""The paper's baselines through the scripts, for reinforcement learning; supervised ones: test_supervised.py."""
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import pytest
+from scripts import TOY, run
+
+from experiments.presets import BASELINES, PRESETS, RL_PRESETS, presets_for
+from experiments.train import parse
+from metarl.training.checkpoint import load
+from metarl.training.config import RLConfig
+
+INPUTS = {"navigation": (2, 2), "cheetah-vel-paper": (20, 1), "ant-goal": (27, 2)}  # observation, task
+
+
+@pytest.mark.parametrize("method", ["pretrained", "oracle"])
+@pytest.mark.parametrize("preset", sorted(INPUTS))
+def test_baselines_of_reinforcement_learning(preset: str, method: str, tmp_path: Path) -> None:
+    trained = run("train", preset, *TOY, "--method", method, "--run-dir", tmp_path / "run")
+    assert trained.returncode == 0, trained.stderr
+    evaluated = run("evaluate", tmp_path / "run")
+    assert evaluated.returncode == 0, evaluated.stderr
+    rows = list(csv.DictReader((tmp_path / "run" / "evaluation.csv").read_text().splitlines()))
+    assert len(rows) == 3 * (1 if method == "oracle" else 3)  # 3 tasks; the oracle takes no gradient steps
+    assert all(math.isfinite(float(row["average_return"])) for row in rows)
+    metrics = list(csv.DictReader((tmp_path / "run" / "metrics.csv").read_text().splitlines()))
+    assert len(metrics) == 2
+    assert "rollout/return_step1" not in metrics[0]
+    observation, task = INPUTS[preset]
+    weights = load(tmp_path / "run" / "checkpoint.pt").theta
+    first = next(leaf for leaf in weights.values() if leaf.dim() == 2)
+    assert observation + task * (method == "oracle") in first.shape
+
+
+def test_an_oracle_of_anybodys_environment(tmp_path: Path) -> None:
+    flags = ["custom", "--environment", "examples.line:example/Line-v0", "--method", "oracle"]
+    trained = run("train", *flags, *TOY, "--run-dir", tmp_path / "run")
+    assert trained.returncode == 0, trained.stderr
+    assert run("evaluate", tmp_path / "run").returncode == 0
+    assert len(json.loads((tmp_path / "run" / "evaluation.json").read_text())["steps"]) == 1
+
+
+def test_all_methods_in_one_figure(tmp_path: Path) -> None:
+    runs = []
+    for method in ("maml", "pretrained", "oracle", "random"):
+        runs.append(tmp_path / method)
+        assert run("train", "navigation", *TOY, "--method", method, "--run-dir", runs[-1]).returncode == 0
+        assert run("evaluate", runs[-1]).returncode == 0
+    drawn = run("plot", *runs, "--output", tmp_path / "figure.png", "--table", tmp_path / "table.csv")
+    assert drawn.returncode == 0, drawn.stderr
+    rows = list(csv.DictReader((tmp_path / "table.csv").read_text().splitlines()))
+    assert [row["method"] for row in rows] == ["maml"] * 3 + ["pretrained"] * 3 + ["oracle"] + ["random"] * 3
+
+
+def test_the_published_settings_of_each_method() -> None:
+    """As the paper's baselines were trained and evaluated, where it says so; flags come after them."""
+    assert {preset for preset, _ in BASELINES} <= set(PRESETS)
+    oracle = presets_for("oracle")["navigation-paper"][1]
+    assert isinstance(oracle, RLConfig)
+    assert oracle.tasks * oracle.episodes * oracle.horizon == 1000
+    for name in ("cheetah-vel-paper", "cheetah-dir-paper", "ant-vel-paper", "ant-dir-paper"):
+        for method in ("pretrained", "oracle"):
+            config = presets_for(method)[name][1]
+            assert isinstance(config, RLConfig)
+            assert config.tasks * config.episodes * config.horizon == 20_000
+            assert (config.max_kl, config.iterations) == (0.01, 1000 if "cheetah" in name else 2000)
+    assert presets_for("pretrained")["cheetah-vel-paper"][1].evaluation_step_sizes == (0.02, 0.01)
+    assert presets_for("maml")["cheetah-vel-paper"][1] == RL_PRESETS["cheetah-vel-paper"][1]
+
+
+@pytest.mark.parametrize("method", [["--method", "oracle"], ["--method=oracle"]])
+def test_flags_come_after_the_methods_settings(method: list[str]) -> None:
+    assert parse(["cheetah-vel-paper", *method]).config.iterations == 1000
+    assert parse(["cheetah-vel-paper", "--iterations", "475", *method]).config.iterations == 475
+    assert parse(["cheetah-vel-paper"]).config.iterations == 475
