@@ -112,14 +112,21 @@ def learning_curves(axes: Axes, methods: dict[str, list[Run]]) -> None:
 
 
 def adaptation_curves(axes: Axes, methods: dict[str, list[Run]]) -> None:
-    """Score over gradient steps on held-out tasks, with 95 % bands, and the published scores dashed."""
+    """Score over gradient steps on held-out tasks, with 95 % bands, and the published scores dashed.
+
+    An oracle takes no steps: its score is a line from side to side.
+    """
+    last = max(len(pooled(runs)) for runs in methods.values()) - 1
     for label, runs in methods.items():
         summary, color = pooled(runs), _color(label)
-        steps = np.arange(len(summary))
+        steps, style = np.arange(len(summary)), "o-"
+        if len(summary) == 1:
+            summary, steps, style = 2 * summary, np.array([0, last]), "-"
         mean, low, high = (np.array([s[name] for s in summary]) for name in ("mean", "low", "high"))
         axes.fill_between(steps, low, high, color=color, alpha=0.2, linewidth=0)
-        axes.plot(steps, mean, "o-", color=color, markersize=4, label=f"{label} ({_seeds(runs)})")
+        axes.plot(steps, mean, style, color=color, markersize=4, label=f"{label} ({_seeds(runs)})")
         if theirs := published(runs):
+            theirs = {0: theirs[0], last: theirs[0]} if list(theirs) == [0] else theirs
             (line,) = axes.plot(list(theirs), list(theirs.values()), "s--", color=color)
             line.set(markerfacecolor="white", label=f"{label}, published")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
