@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from envs.batched import LoopVectorEnv, TaskVectorEnv
 from envs.family import FAMILIES
 from experiments.published import published_tasks
+from metarl import agent
 from metarl.engine.inner import RULES
 from metarl.engine.model import Model
 from metarl.engine.outer import OuterOptimizer, adam, trpo
 from metarl.problem import Problem
-from metarl.rl.policies import gaussian_mlp
-from metarl.rl.problem import MetaRL, RolloutSettings
+from metarl.rl.problem import MetaRL
 from metarl.supervised import mini_imagenet, omniglot
 from metarl.supervised.few_shot import few_shot, require_enough
 from metarl.supervised.models import CLASSIFIERS, regressor
@@ -91,34 +91,12 @@ def meta_rl(config: RLConfig) -> MetaRL:
     """
     _require_device(config)
     env = make_env(config, 1)
-    policy = gaussian_mlp(
+    return agent.meta_rl(
+        config,
+        functools.partial(make_env, config),
         cast(tuple[int], env.single_observation_space.shape)[0],
         cast(tuple[int], env.single_action_space.shape)[0],
-        hidden_sizes=config.hidden_sizes,
-        activation=config.activation,
-        initial_std=config.initial_std,
-        min_std=config.min_std,
-    )
-    return MetaRL(
-        functools.partial(make_env, config),
-        policy,
-        RULES[config.rule]([config.inner_step_size]),
-        inner_steps=config.adaptation_steps,
-        inner_loss=config.inner_loss,
-        settings=RolloutSettings(
-            tasks=config.tasks,
-            episodes=config.episodes,
-            horizon=config.horizon,
-            discount=config.discount,
-            gae_lambda=config.gae_lambda,
-            evaluation_episodes=config.evaluation_episodes,
-            evaluation_counting=config.evaluation_counting,
-            traced_episodes=TRACED.get(environment_id(config), 0),
-        ),
-        seed=config.seed,
-        task_per_episode=config.method in ("pretrained", "oracle"),
-        first_order=config.first_order,
-        device=config.device,
+        traced_episodes=TRACED.get(environment_id(config), 0),
     )
 
 

@@ -16,7 +16,8 @@ EVERYTHING = [*SOURCES, *sorted((ROOT / "tests").rglob("*.py"))]
 # A layer may import itself, what stands below it, and metarl's root modules (randomness, problem).
 MAY_IMPORT = {
     "metarl.engine": {"metarl.engine"},
-    "metarl": {"metarl", "metarl.engine"},
+    "metarl": {"metarl", "metarl.engine", "metarl.agent"},  # metarl/__init__.py offers it, when asked
+    "metarl.agent": {"metarl", "metarl.engine", "metarl.rl", "metarl.training"},
     "metarl.rl": {"metarl.rl", "metarl.engine", "metarl"},
     "metarl.supervised": {"metarl.supervised", "metarl.engine", "metarl"},
     "metarl.training": {"metarl.training", "metarl.engine", "metarl"},
@@ -26,6 +27,7 @@ MAY_IMPORT["experiments"] = {*MAY_IMPORT, "experiments"}
 THIRD_PARTY = {
     "metarl.engine": {"torch"},
     "metarl": {"torch", "numpy"},
+    "metarl.agent": {"torch", "numpy", "gymnasium"},
     "metarl.rl": {"torch", "numpy", "gymnasium"},
     "metarl.supervised": {"torch", "numpy", "PIL", "rich", "matplotlib"},
     "metarl.training": {"torch", "numpy", "scipy", "rich", "tyro", "tensorboard", "imageio", "PIL"},

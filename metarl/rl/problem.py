@@ -1,7 +1,9 @@
 """Algorithm 3 of Finn et al. 2017 as a Problem: one meta-iteration of MAML-RL, and its evaluation on given tasks."""
 
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -83,7 +85,6 @@ class MetaRL:
         self.seed, self.first_order, self.device = seed, first_order, torch.device(device)
         self._episodes_per_task = 1 if task_per_episode else settings.episodes
         self._make_env = make_env
-        self._env = make_env(settings.tasks * settings.episodes)
         loss = INNER_LOSSES[inner_loss]
         self.functions = TaskFunctions(
             inner_loss=lambda params, batch: loss(policy.apply(params, batch.observations), batch),
@@ -92,6 +93,10 @@ class MetaRL:
             divergence=mean_kl,
             subset=timestep_subset,
         )
+
+    @cached_property
+    def _env(self) -> VectorEnv:
+        return self._make_env(self.settings.tasks * self.settings.episodes)
 
     def initial_parameters(self, seed: int) -> Params:
         """Fresh policy parameters, with what the inner rule meta-learns."""
@@ -141,9 +146,8 @@ class MetaRL:
         Step k is scored on fresh rollouts of the policy of step k, which then serve step k + 1.
         """
         settings, per_step, traces, spent = self.settings, [], [], np.zeros(len(tasks))
-        stacked, env = stack(theta, len(tasks)), self._make_env(len(tasks) * self.settings.evaluation_episodes)
-        for step in range(steps + 1):
-            episodes = self._evaluation_rollouts(env, stacked, tasks, step, seed)
+        env = self._make_env(len(tasks) * self.settings.evaluation_episodes)
+        for _, episodes in itertools.islice(self.adaptation(env, theta, rule, tasks, seed), steps + 1):
             per_step.append(
                 {
                     "average_return": episodes.average(episodes.returns).numpy(force=True),
@@ -154,8 +158,6 @@ class MetaRL:
             )
             spent += episodes.num_steps.sum(1).numpy(force=True)
             traces.append(_traces(episodes, min(settings.traced_episodes, settings.evaluation_episodes)))
-            if step < steps:
-                stacked = adapt_each(stacked, rule, self.functions.inner_loss, self._process(episodes), step=step)
         env.close()
         scores = {name: np.stack([scores[name] for scores in per_step]) for name in per_step[0]}
         if np.isnan(scores["achieved"]).all():
@@ -174,13 +176,11 @@ class MetaRL:
             ValueError: the environment does not draw itself, or cannot here.
         """
         camera, env = self._make_env(1, render_mode="rgb_array"), self._make_env(self.settings.evaluation_episodes)
-        stacked, task, films = stack(theta, 1), tasks[index], []
-        for step in range(steps + 1):
+        task, films = tasks[index], []
+        adaptation = self.adaptation(env, theta, rule, task[None], seed, first_task=index)
+        for step, (stacked, _) in enumerate(itertools.islice(adaptation, steps + 1)):
             key = (seed, Purpose.PICTURES, step)
             films.append(film(camera, self.policy, stacked, task, horizon=self.settings.horizon, key=key))
-            if step < steps:
-                episodes = self._evaluation_rollouts(env, stacked, task[None], step, seed, first_task=index)
-                stacked = adapt_each(stacked, rule, self.functions.inner_loss, self._process(episodes), step=step)
         camera.close()
         env.close()
         return films
@@ -189,12 +189,24 @@ class MetaRL:
         """The training return after adaptation, as in the paper."""
         return metrics.get(f"rollout/return_step{self.inner_steps}")
 
-    def _evaluation_rollouts(
-        self, env: VectorEnv, stacked: Params, tasks: NDArray[np.float64], step: int, seed: int, first_task: int = 0
-    ) -> Episodes:
-        key, gather = (seed, Purpose.EVALUATION_ROLLOUTS, step), ROLLOUTS[self.settings.evaluation_counting]
-        horizon = self.settings.horizon
-        return gather(env, self.policy, stacked, tasks, horizon=horizon, key=key, first_task=first_task)
+    def adaptation(
+        self, env: VectorEnv, theta: Params, rule: InnerRule, tasks: NDArray[np.float64], seed: int, first_task: int = 0
+    ) -> Iterator[tuple[Params, Episodes]]:
+        """Without end: every task's parameters [N, ...] after 0, 1, 2 .. gradient steps, and fresh rollouts of them.
+
+        Args:
+            env: N * E environments.
+            theta: where every task starts.
+            rule: the inner rule, with the test step sizes.
+            tasks: [N, k].
+            seed: key of the rollouts, with `first_task`, the index of the first of these tasks.
+        """
+        stacked, gather = stack(theta, len(tasks)), ROLLOUTS[self.settings.evaluation_counting]
+        for step in itertools.count():
+            key, horizon = (seed, Purpose.EVALUATION_ROLLOUTS, step), self.settings.horizon
+            episodes = gather(env, self.policy, stacked, tasks, horizon=horizon, key=key, first_task=first_task)
+            yield stacked, episodes
+            stacked = adapt_each(stacked, rule, self.functions.inner_loss, self._process(episodes), step=step)
 
     def _process(self, episodes: Episodes) -> PolicyBatch:
         return policy_batch(episodes, discount=self.settings.discount, gae_lambda=self.settings.gae_lambda)

@@ -1,0 +1,129 @@
+"""A trained policy in one's own program: load a run, adapt to a task of one's own, act.
+
+With metarl/__init__.py the one place that knows both reinforcement learning and runs.
+"""
+
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+from numpy.typing import ArrayLike, NDArray
+
+from metarl.engine.inner import RULES
+from metarl.engine.params import Params
+from metarl.rl.policies import gaussian_mlp
+from metarl.rl.problem import MetaRL, RolloutSettings
+from metarl.training.config import RLConfig
+from metarl.training.run_directory import read_config, read_parameters
+
+
+class Agent(NamedTuple):
+    """A policy with its parameters, and what it takes to adapt it as its run's evaluation would."""
+
+    config: RLConfig
+    problem: MetaRL
+    theta: Params
+    returns: tuple[float, ...] = ()  # of an adapted agent: average return after 0, 1 .. gradient steps
+
+    def adapt(self, env: VectorEnv, task: ArrayLike, *, gradient_steps: int = 1, seed: int = 0) -> "Agent":
+        """The agent after some gradient steps on a task, each on one fresh episode of every environment.
+
+        Args:
+            env: E environments without auto-reset that take the task at `reset(options={"tasks": rows})`.
+            task: [k], not necessarily one of the training distribution.
+            gradient_steps: K, with the step sizes of the run's evaluation.
+            seed: key of the rollouts.
+
+        Raises:
+            ValueError: an oracle, a negative number of steps, or whatever the environments refuse.
+        """
+        if gradient_steps < 0:
+            raise ValueError(f"gradient_steps must not be negative; got {gradient_steps}")
+        if gradient_steps and self.config.method == "oracle":
+            raise ValueError(f"an oracle knows the task and takes no gradient steps; got {gradient_steps}")
+        rule, tasks = RULES[self.config.rule](self.config.test_step_sizes), np.asarray(task, np.float64)[None]
+        steps = list(islice(self.problem.adaptation(env, self.theta, rule, tasks, seed), gradient_steps + 1))
+        returns = tuple(episodes.average(episodes.returns).item() for _, episodes in steps)
+        return self._replace(theta={name: leaf[0] for name, leaf in steps[-1][0].items()}, returns=returns)
+
+    def act(self, observation: ArrayLike, rng: np.random.Generator | None = None) -> NDArray[np.float64]:
+        """The action [..., A], in [-1, 1], for observations [..., O]: the policy's mean, or with `rng` a sample."""
+        like = next(iter(self.theta.values()))
+        seen = torch.as_tensor(np.asarray(observation), dtype=like.dtype, device=like.device)
+        with torch.no_grad():
+            actions = self.problem.policy.apply(self.theta, seen)
+        mean, std = actions.mean.numpy(force=True), actions.log_std.exp().numpy(force=True)
+        noise = 0.0 if rng is None else rng.standard_normal(mean.shape)
+        return (mean + std * noise).astype(np.float64).clip(-1, 1)
+
+
+def load_agent(run_dir: str | Path, checkpoint: str | None = None) -> Agent:
+    """The policy that a run's training left.
+
+    Args:
+        run_dir: the run's directory.
+        checkpoint: `best` or `last`; None: what the run's evaluation takes.
+
+    Raises:
+        ValueError: no run, a supervised one, or a damaged checkpoint.
+    """
+    if checkpoint not in (None, "best", "last"):
+        raise ValueError(f"checkpoint must be 'best' or 'last'; got {checkpoint!r}")
+    config = read_config(Path(run_dir))
+    if isinstance(config, RLConfig):
+        theta = read_parameters(Path(run_dir), checkpoint or config.evaluation_checkpoint).theta
+        observation_size, action_size = theta["weight0"].shape[1], theta["log_std"].shape[0]
+        return Agent(config, meta_rl(config, _no_env, observation_size, action_size), theta)
+    raise ValueError(f"{run_dir} is a run of {config.preset}, which has no policy")
+
+
+def meta_rl(
+    config: RLConfig,
+    make_env: Callable[..., VectorEnv],
+    observation_size: int,
+    action_size: int,
+    *,
+    traced_episodes: int = 0,
+) -> MetaRL:
+    """One meta-iteration of MAML-RL as configured.
+
+    Raises:
+        ValueError: whatever of the configuration its parts refuse.
+    """
+    policy = gaussian_mlp(
+        observation_size,
+        action_size,
+        hidden_sizes=config.hidden_sizes,
+        activation=config.activation,
+        initial_std=config.initial_std,
+        min_std=config.min_std,
+    )
+    return MetaRL(
+        make_env,
+        policy,
+        RULES[config.rule]([config.inner_step_size]),
+        inner_steps=config.adaptation_steps,
+        inner_loss=config.inner_loss,
+        settings=RolloutSettings(
+            tasks=config.tasks,
+            episodes=config.episodes,
+            horizon=config.horizon,
+            discount=config.discount,
+            gae_lambda=config.gae_lambda,
+            evaluation_episodes=config.evaluation_episodes,
+            evaluation_counting=config.evaluation_counting,
+            traced_episodes=traced_episodes,
+        ),
+        seed=config.seed,
+        task_per_episode=config.method in ("pretrained", "oracle"),
+        first_order=config.first_order,
+        device=config.device,
+    )
+
+
+def _no_env(count: int, **_: object) -> VectorEnv:
+    raise ValueError(f"an agent makes no environments ({count} wanted): give `adapt` yours")

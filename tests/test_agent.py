@@ -1,0 +1,73 @@
+"""metarl as a library: a run's policy, adapted to a task of one's own, in one's own environment."""
+
+import dataclasses
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+from scripts import ROOT, run
+
+import envs
+import metarl
+from experiments.assemble import evaluation_tasks, make_env, make_problem
+from metarl.rl.problem import MetaRL
+from metarl.training.evaluation import evaluate
+
+PAPER = ROOT / "experiments" / "results" / "navigation-paper" / "maml-seed1"
+
+
+def test_an_agent_finds_a_goal_of_ones_own() -> None:
+    agent = metarl.load_agent(PAPER)
+    vector = gymnasium.make_vec("metarl/Navigation2D-v0", num_envs=20, horizon=100, reward="distance")
+    adapted = agent.adapt(vector, [0.4, -0.3], gradient_steps=2)
+    assert len(adapted.returns) == 3
+    assert adapted.returns[2] > -8 > -15 > adapted.returns[0]
+    env = gymnasium.make("metarl/Navigation2D-v0", horizon=100, reward="distance")
+    observation, info = env.reset(seed=0, options={"task": np.array([0.4, -0.3])})
+    for _ in range(30):
+        observation, _, terminated, truncated, info = env.step(adapted.act(observation))
+        if terminated or truncated:
+            break
+    assert info["achieved"] < 0.1
+    assert agent.returns == ()  # which is as it was
+
+
+def test_it_adapts_as_its_runs_evaluation_does(trained: Path) -> None:
+    agent = metarl.load_agent(trained)
+    problem = make_problem(agent.config)
+    assert isinstance(problem, MetaRL)
+    task = evaluation_tasks(agent.config, problem)[:1]
+    expected = evaluate(problem, agent.theta, agent.config, task).scores["average_return"][:, 0]
+    env = make_env(agent.config, agent.config.evaluation_episodes)
+    adapted = agent.adapt(env, task[0], gradient_steps=agent.config.test_steps, seed=agent.config.seed)
+    np.testing.assert_allclose(adapted.returns, expected, rtol=1e-6)
+
+
+def test_actions_are_means_or_samples(trained: Path) -> None:
+    agent = metarl.load_agent(trained, "last")
+    one, many = agent.act(np.zeros(2)), agent.act(np.zeros((5, 2)))
+    assert (one.shape, many.shape) == ((2,), (5, 2))
+    np.testing.assert_allclose(many, np.tile(one, (5, 1)))
+    samples = agent.act(np.zeros((400, 2)), np.random.default_rng(0))
+    assert samples.std() > 0.3
+    assert np.abs(samples).max() <= 1
+
+
+def test_what_an_agent_refuses(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="holds no run"):
+        metarl.load_agent(tmp_path)
+    with pytest.raises(ValueError, match="checkpoint must be 'best' or 'last'; got 'first'"):
+        metarl.load_agent(trained, "first")
+    assert run("train", "sinusoid", "--iterations", "0", "--run-dir", tmp_path / "sine").returncode == 0
+    with pytest.raises(ValueError, match="a run of sinusoid, which has no policy"):
+        metarl.load_agent(tmp_path / "sine")
+    agent, env = metarl.load_agent(trained), envs.TaskVectorEnv("metarl/Navigation2D-v0", 2)
+    with pytest.raises(ValueError, match="tasks must have shape"):
+        agent.adapt(env, [0.1, 0.2, 0.3])
+    with pytest.raises(ValueError, match="must not be negative; got -1"):
+        agent.adapt(env, [0.1, 0.2], gradient_steps=-1)
+    oracle = agent._replace(config=dataclasses.replace(agent.config, method="oracle"))
+    with pytest.raises(ValueError, match="an oracle knows the task"):
+        oracle.adapt(env, [0.1, 0.2])
+    assert not hasattr(metarl, "load_agents")
