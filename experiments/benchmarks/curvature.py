@@ -107,7 +107,7 @@ def step(console: Console, *, quick: bool) -> list[dict[str, Any]]:
         ("gauss_newton", 1.0, 10),
         ("gauss_newton", 0.2, 10),
         ("gauss_newton", 0.1, 10),
-        ("gauss_newton", 0.1, 5),  # the default
+        ("gauss_newton", 0.1, 5),  # the default; fractions are of the query
         ("gauss_newton", 0.1, 3),
         ("gauss_newton", 0.05, 5),
         ("gauss_newton", 0.02, 5),

@@ -185,7 +185,7 @@ class RLConfig(Config):
     curvature: Literal["symmetric", "forward", "gauss_newton", "exact"] = "gauss_newton"
     """TRPO: how Hessian-vector products are taken; symmetric, forward: finite differences of the KL's gradient."""
     curvature_fraction: float = 0.1
-    """TRPO: share of the timesteps that the Hessian-vector products are taken from, in (0, 1]."""
+    """TRPO: share of the adapted policies' timesteps that Hessian-vector products average over, in (0, 1]."""
     finite_difference_epsilon: float = EPSILON
     """TRPO: length of the finite-difference step in parameter space."""
     cg_iterations: int = 5
