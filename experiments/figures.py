@@ -116,9 +116,10 @@ def adaptation_curves(axes: Axes, methods: dict[str, list[Run]]) -> None:
 
     An oracle takes no steps: its score is a line from side to side.
     """
-    last = max(len(pooled(runs)) for runs in methods.values()) - 1
+    summaries = {label: pooled(runs) for label, runs in methods.items()}
+    last = max(map(len, summaries.values())) - 1
     for label, runs in methods.items():
-        summary, color = pooled(runs), _color(label)
+        summary, color = summaries[label], _color(label)
         steps, style = np.arange(len(summary)), "o-"
         if len(summary) == 1:
             summary, steps, style = 2 * summary, np.array([0, last]), "-"
@@ -132,7 +133,7 @@ def adaptation_curves(axes: Axes, methods: dict[str, list[Run]]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     config = next(iter(methods.values()))[0].config
     if config.score == "loss":  # what diverges leaves the picture
-        axes.set_ylim(0, 1.3 * max(pooled(runs)[0]["mean"] for runs in methods.values()))
+        axes.set_ylim(0, 1.3 * max(summary[0]["mean"] for summary in summaries.values()))
     axes.set(xlabel="gradient steps", ylabel=LABELS[config.score], title="adaptation to held-out tasks")
     axes.legend(fontsize=8)
 

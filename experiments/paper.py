@@ -98,12 +98,22 @@ def _sinusoid() -> Experiment:
         *(Training(f"{method}-10shot", "sinusoid", f"--method {method}") for method in METHODS[1:]),
     )
     twenty = (Training("maml-20shot", "sinusoid", "--shots 20"),)
+    candidates = (
+        "0.01",
+        "0.01 0.005",
+        "0.01 0.003",
+        "0.01 0.002",
+        "0.01 0.001",
+        "0.01 0.005 0.002",
+        "0.01 0.005 0.001",
+        "0.02 0.005 0.002",
+    )
     protocols = tuple(
         Protocol(f"10 examples in training, 5 at test{words}", ("maml-10shot",), f"--shots 5 {flags}".strip())
         for words, flags in (
             ("", ""),
-            (", halved", "--step-sizes 0.01 0.005"),
-            (", halved, validation tasks", "--step-sizes 0.01 0.005 --validation --tasks 600"),
+            (", chosen", "--step-sizes 0.01 0.005"),
+            *((f", validation, {sizes}", f"--step-sizes {sizes} --validation --tasks 600") for sizes in candidates),
         )
     )
     figures = {"5shot": _names(five), "10shot": _names(ten), "20shot": _names(twenty)}

@@ -56,9 +56,10 @@ class Agent(NamedTuple):
         seen = torch.as_tensor(np.asarray(observation), dtype=like.dtype, device=like.device)
         with torch.no_grad():
             actions = self.problem.policy.apply(self.theta, seen)
-        mean, std = actions.mean.numpy(force=True), actions.log_std.exp().numpy(force=True)
-        noise = 0.0 if rng is None else rng.standard_normal(mean.shape)
-        return (mean + std * noise).astype(np.float64).clip(-1, 1)
+        chosen = actions.mean
+        if rng is not None:
+            chosen = actions.sample(torch.as_tensor(rng.standard_normal(chosen.shape)).to(chosen))
+        return chosen.numpy(force=True).astype(np.float64).clip(-1, 1)
 
 
 def load_agent(run_dir: str | Path, checkpoint: str | None = None) -> Agent:

@@ -83,7 +83,7 @@ class MetaRL:
             )
         self.policy, self.rule, self.inner_steps, self.settings = policy, rule, inner_steps, settings
         self.seed, self.first_order, self.device = seed, first_order, torch.device(device)
-        self._episodes_per_task = 1 if task_per_episode else settings.episodes
+        self._tasks_per_group = settings.episodes if task_per_episode else 1
         self._make_env = make_env
         loss = INNER_LOSSES[inner_loss]
         self.functions = TaskFunctions(
@@ -111,7 +111,7 @@ class MetaRL:
     def collect(self, theta: Params, iteration: int) -> tuple[MetaObjective, Metrics]:
         """Sample tasks and rollouts, adapt, sample again with the adapted policies; build the outer objective."""
         settings, clock = self.settings, _Clock()
-        count = settings.tasks * settings.episodes // self._episodes_per_task
+        count = settings.tasks * self._tasks_per_group
         tasks = self.sample_tasks(self.seed, Purpose.TRAINING_TASKS, iteration, count=count)
         adapted, rollouts, batches = [stack(theta, settings.tasks)], [], []
         for step in range(self.inner_steps + 1):

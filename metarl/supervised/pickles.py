@@ -8,6 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# What pickle and the stand-ins below raise on bad data (pickle's documentation gives no whole list; 42,000 damaged
+# pickles raised these or their subclasses). OSError is not among them: a file that cannot be read is not damaged.
+BAD_DATA = (
+    pickle.UnpicklingError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    RuntimeError,  # a container that holds itself is too deep
+    TypeError,
+    ValueError,
+)
 INTEGERS = {f"{sign}{size}" for sign in "iu" for size in (1, 2, 4, 8)}
 
 
@@ -18,13 +31,14 @@ def read_pickle(path: Path) -> Any:
 
     Raises:
         ValueError: it is damaged, or holds anything else.
+        OSError: it cannot be read.
     """
-    try:
-        with path.open("rb") as file:
+    with path.open("rb") as file:
+        try:
             return _plain(_Reader(file, encoding="latin1").load())
-    except Exception as error:  # by pickle's documentation bad data may raise any; it stays as the cause
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ValueError(f"{path} is damaged or no pickle of integer arrays: {reason}") from error
+        except BAD_DATA as error:
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise ValueError(f"{path} is damaged or no pickle of integer arrays: {reason}") from error
 
 
 class _Type:

@@ -23,4 +23,4 @@ for seed in $SEEDS; do
         if [ $outer = default ]; then run navigation-paper; fi # the authors': experiments/results/navigation-paper
     done
 done
-$P $HERE/table.py $HERE > $HERE/learning.csv
+$P $HERE/table.py $HERE
