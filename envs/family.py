@@ -75,6 +75,10 @@ class TaskFamily(ABC):
     def achieved(self, states: Array, tasks: Array) -> Array:
         """What the task commands, as reached in this state, [n] (`achieved_name`)."""
 
+    def commanded(self, tasks: Array) -> Array | None:
+        """The value of `achieved` that tasks [n, k] ask for, [n]; None where it is as much, or as little, as can be."""
+        return None
+
     @abstractmethod
     def render(self, path: Array, task: Array) -> NDArray[np.uint8]:
         """A picture [height, width, 3] of one episode so far: states [t, S] and its task [k]."""

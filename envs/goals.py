@@ -49,6 +49,10 @@ class Goal(ABC):
     def achieved(self, motion: Motion, tasks: Array) -> Array:
         """What the task commands, as reached so far, [n]."""
 
+    def commanded(self, tasks: Array) -> Array | None:
+        """The value of `achieved` that the task asks for, [n]; None where it is as much, or as little, as can be."""
+        return None
+
 
 @dataclass(frozen=True)
 class Velocity(Goal):
@@ -73,6 +77,10 @@ class Velocity(Goal):
     def achieved(self, motion: Motion, tasks: Array) -> Array:
         """Mean velocity."""
         return motion.mean_velocity
+
+    def commanded(self, tasks: Array) -> Array:
+        """The velocity."""
+        return tasks[:, 0]
 
 
 @dataclass(frozen=True)

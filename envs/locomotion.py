@@ -183,6 +183,10 @@ class Locomotion(TaskFamily):
         """What the goal commands, as reached so far, [n]."""
         return self.goal.achieved(self._motion(np.zeros(len(states)), states), tasks)
 
+    def commanded(self, tasks: Array) -> Array | None:
+        """The goal's, [n]."""
+        return self.goal.commanded(tasks)
+
     def render(self, path: Array, task: Array) -> NDArray[np.uint8]:
         """The last state, seen from the side by the camera that follows the robot; 480 x 480 pixels."""
         from envs.mujoco_rendering import picture  # here: loads OpenGL

@@ -15,7 +15,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from envs.batched import LoopVectorEnv, TaskVectorEnv
-from envs.family import FAMILIES
+from envs.family import FAMILIES, TaskFamily, make_family
 from experiments.published import published_tasks
 from metarl import agent
 from metarl.engine.inner import RULES
@@ -72,6 +72,13 @@ def environment_id(config: RLConfig) -> str:
                 f"environment {config.environment!r}: {error}; is it installed or on PYTHONPATH?"
             ) from error
     return name
+
+
+def family_of(config: Config) -> TaskFamily | None:
+    """The configured environment's family; None: somebody else's environment, or no environment."""
+    if not isinstance(config, RLConfig) or environment_id(config) not in FAMILIES:
+        return None
+    return make_family(environment_id(config), **config.environment_options)
 
 
 def make_problem(config: Config) -> MetaRL | MetaSupervised:
@@ -159,6 +166,7 @@ def make_outer(config: Config) -> OuterOptimizer:
         cg_damping=config.cg_damping,
         curvature=config.curvature,
         curvature_fraction=config.curvature_fraction,
+        curvature_tasks=config.curvature_tasks,
         epsilon=config.finite_difference_epsilon,
     )
 

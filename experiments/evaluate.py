@@ -6,16 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import tyro
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from envs.family import FAMILIES, make_family
-from experiments.assemble import environment_id, evaluation_tasks, make_problem, with_values
+from experiments.assemble import evaluation_tasks, family_of, make_problem, with_values
 from experiments.command_line import run
-from metarl.training.config import Config, RLConfig
+from experiments.evaluated import read_run
+from experiments.figures import draw
+from metarl.problem import Evaluation
+from metarl.training.config import Config
 from metarl.training.evaluation import evaluate, validation_tasks, write_evaluation
+from metarl.training.events import write_adaptation
 from metarl.training.run_directory import read_config, read_parameters
 
 
@@ -76,16 +81,27 @@ def main(arguments: Arguments) -> None:
     problem = make_problem(config)
     tasks = validation_tasks(problem, config) if arguments.validation else evaluation_tasks(config, problem)
     theta = {name: leaf.to(config.device) for name, leaf in checkpoint.theta.items()}
-    result = evaluate(problem, theta, config, tasks)
+    result = _with_error(config, evaluate(problem, theta, config, tasks), tasks)
     directory = arguments.output or (arguments.run_dir / "validation" if arguments.validation else arguments.run_dir)
     directory.mkdir(parents=True, exist_ok=True)
     split = "validation" if arguments.validation else "test"
     steps = write_evaluation(directory, config, result, tasks, iteration=checkpoint.iteration, split=split)
+    if directory == arguments.run_dir:
+        one = read_run(directory)
+        write_adaptation(directory, config, steps, draw({one.label: [one]}))
     which = f"{config.evaluation_checkpoint} checkpoint, iteration {checkpoint.iteration}"
     kind = "validation tasks" if arguments.validation else "tasks"
     Console().print(
         _table(f"{escape(str(arguments.run_dir))}: {which}, {len(tasks)} {kind}", steps, config, len(tasks))
     )
+
+
+def _with_error(config: Config, result: Evaluation, tasks: NDArray[np.float64]) -> Evaluation:
+    """Where a task commands a value: also how far from it each task's mean over episodes is."""
+    family = family_of(config)
+    if family is None or (wanted := family.commanded(tasks)) is None:
+        return result
+    return result._replace(scores=result.scores | {"error": np.abs(result.scores["achieved"] - wanted)})
 
 
 def _table(title: str, steps: list[dict[str, Any]], config: Config, tasks: int) -> Table:
@@ -112,9 +128,9 @@ def _table(title: str, steps: list[dict[str, Any]], config: Config, tasks: int) 
 
 def _words(name: str, config: Config) -> str:
     """What a score is called: what was achieved has the environment's own word."""
-    if name == "achieved" and isinstance(config, RLConfig) and environment_id(config) in FAMILIES:
-        return make_family(environment_id(config), **config.environment_options).achieved_name
-    return {"adaptation_env_steps": "env steps", "average_return": "return"}.get(name, name)
+    if name == "achieved" and (family := family_of(config)):
+        return family.achieved_name
+    return {"adaptation_env_steps": "env steps", "average_return": "return", "error": "off the command"}.get(name, name)
 
 
 def command(argv: Sequence[str]) -> None:

@@ -1,7 +1,5 @@
 """Figures of evaluated runs: learning curves, adaptation curves, and what adaptation looks like in the task itself."""
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -11,11 +9,9 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from experiments.presets import RL_PRESETS
-from experiments.published import published_returns, published_scores
+from experiments.evaluated import Commands, Run, pooled, published
 from metarl.supervised.pictures import draw_fits, draw_images
-from metarl.training.config import Config, RLConfig, SupervisedConfig
-from metarl.training.evaluation import summarize
+from metarl.training.config import SupervisedConfig
 
 COLORS = {  # Okabe and Ito's palette, safe for the colour-blind
     "maml": "#0072B2",
@@ -33,56 +29,23 @@ PANELS = 3  # tasks that are drawn
 Traces = dict[str, NDArray[Any]]
 
 
-@dataclass(frozen=True)
-class Run:
-    """One evaluated run, as it lies on disk."""
-
-    directory: Path
-    config: Config
-    label: str  # the method and its variant: runs of one label differ in their seeds
-    protocol: dict[str, Any]  # of evaluation.json: how the scores were measured
-    scores: NDArray[np.float64]  # [K + 1, N] each task's score after each gradient step
-    metrics: list[dict[str, float]]  # rows of metrics.csv
-
-
-def pooled(runs: list[Run]) -> list[dict[str, float]]:
-    """Per gradient step, `summarize` over the tasks of a method's runs.
-
-    Runs that share their tasks (the published ones) are averaged over seeds first: their returns on a task are
-    correlated, and 40 tasks seen by 3 seeds are not 120 independent values. The seeds themselves are not resampled.
-    """
-    steps = min(len(one.scores) for one in runs)
-    shared = all(isinstance(one.config, RLConfig) and one.config.published_tasks for one in runs)
-    join = (lambda values: np.mean(values, axis=0)) if shared else np.concatenate
-    return [summarize(join([one.scores[step] for one in runs]), runs[0].config.seed) for step in range(steps)]
-
-
-def published(runs: list[Run]) -> dict[int, float]:
-    """The authors' mean score by gradient step, where these runs are measured as they measured theirs."""
-    config = runs[0].config
-    if isinstance(config, SupervisedConfig):
-        return published_scores(config.dataset, config.network, config.ways, runs[0].protocol["shots"], runs[0].label)
-    assert isinstance(config, RLConfig)
-    preset = RL_PRESETS[config.preset][1] if config.preset in RL_PRESETS else None
-    fields = ("environment", "environment_options", "horizon")
-    as_published = preset and all(getattr(config, name) == getattr(preset, name) for name in fields)
-    if not (config.published_tasks and config.preset.endswith("-paper") and as_published):
-        return {}
-    return {step: float(mean) for step, mean in enumerate(published_returns(config.experiment, config.method).mean(1))}
-
-
 def draw(methods: dict[str, list[Run]]) -> Figure:
     """The whole figure: learning and adaptation curves above, below what MAML's adaptation looks like."""
     with mpl.rc_context({"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}):
         shown = {label: traces for label, runs in methods.items() if (traces := _traces(runs[0])) is not None}
+        commands = {label: [one.commands for one in runs if one.commands] for label, runs in methods.items()}
+        commands = {label: ones for label, ones in commands.items() if ones}
         heights = [3.6, *(1.8 if methods[label][0].config.score == "accuracy" else 3.0 for label in shown)]
+        heights += [3.0] * bool(commands)
         figure = Figure(figsize=(9.5, sum(heights)), layout="constrained")
-        top, *below = figure.subfigures(1 + len(shown), 1, height_ratios=heights, squeeze=False)[:, 0]
+        top, *below = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
         learning, adaptation = top.subplots(1, 2)
         learning_curves(learning, methods)
         adaptation_curves(adaptation, methods)
-        for panel, (label, traces) in zip(below, shown.items(), strict=True):
+        for panel, (label, traces) in zip(below, shown.items(), strict=False):
             _panels(panel, methods[label][0], traces)
+        if commands:
+            command_curves(below[-1].subplots(1, len(commands), sharey=True, squeeze=False)[0], commands)
     return figure
 
 
@@ -138,6 +101,26 @@ def adaptation_curves(axes: Axes, methods: dict[str, list[Run]]) -> None:
     axes.legend(fontsize=8)
 
 
+def command_curves(axes: NDArray[Any], methods: dict[str, list[Commands]]) -> None:
+    """One panel per method: what each task's episodes achieved over what it commands, by gradient step."""
+    for panel, (label, runs) in zip(axes, methods.items(), strict=True):
+        ends = [min(one.wanted.min() for one in runs), max(one.wanted.max() for one in runs)]
+        panel.plot(ends, ends, "--", color="black", linewidth=1, label="as commanded")
+        last = min(len(one.achieved) for one in runs) - 1
+        for step in sorted({0, min(1, last), last}):
+            wanted = np.concatenate([one.wanted for one in runs])
+            achieved = np.concatenate([one.achieved[step] for one in runs])
+            marker, words = ("x" if step == 0 else "o"), (_after(step) if last else "no steps")
+            panel.plot(wanted, achieved, marker, color=STEP_COLORS[step], markersize=4, alpha=0.8, label=words)
+        panel.set(xlabel=f"commanded: {runs[0].wanted_name}", title=label)
+        panel.legend(fontsize=7)
+    axes[0].set_ylabel(f"achieved: {next(iter(methods.values()))[0].achieved_name}")
+
+
+def _after(step: int) -> str:
+    return "before adaptation" if step == 0 else f"after {step} step{'s' * (step > 1)}"
+
+
 def _traces(one: Run) -> Traces | None:
     """What MAML left of its evaluation to be drawn: navigation's positions, and supervised examples and outputs."""
     drawable = isinstance(one.config, SupervisedConfig) or one.config.experiment == "navigation"
@@ -179,8 +162,7 @@ def paths(axes: NDArray[Any], trace: Traces) -> None:
         task = int((tasks @ np.array(direction)).argmax())
         for step in range(min(len(observations), len(STEP_COLORS))):
             path = observations[step, task, : int(mask[step, task, :, 0].sum()), 0, :2]  # an oracle sees more
-            label = "before" if step == 0 else f"after {step} step{'s' * (step > 1)}"
-            panel.plot(*path.T, color=STEP_COLORS[step], linewidth=1.2, alpha=0.9, label=label)
+            panel.plot(*path.T, color=STEP_COLORS[step], linewidth=1.2, alpha=0.9, label=_after(step))
         panel.plot(*tasks[task], "*", color="black", markersize=13, label="goal", zorder=5)
         panel.plot(0, 0, "o", color="black", markersize=4, label="start", zorder=5)
         panel.set(aspect="equal", xlabel="x [m]", ylabel="y [m]", xlim=(-0.8, 0.8), ylim=(-0.8, 0.8))

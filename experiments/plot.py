@@ -1,7 +1,6 @@
 """Draw runs from what they left on disk: python experiments/plot.py RUN_DIR ... --output FIGURE.png (or .svg, .pdf)."""
 
 import csv
-import json
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -9,19 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tyro
 from rich.console import Console
 from rich.table import Table
 
 from experiments.command_line import run
-from experiments.figures import Run, draw, pooled, published
+from experiments.evaluated import Run, pooled, published, read_run, require_comparable
+from experiments.figures import draw
 from metarl.training.config import Config
-from metarl.training.logger import read_metrics
-from metarl.training.run_directory import CONFIG, MAY_CHANGE, METRICS, read_config
-
-SAME = {"environment", "environment_options", "horizon", "dataset"}  # of all methods in one figure
-FREE = MAY_CHANGE | {"seed"}  # what seeds of one method may differ in
+from metarl.training.run_directory import CONFIG
 
 
 @dataclass(frozen=True)
@@ -34,62 +29,6 @@ class Arguments:
     """The figure's file: .png, .svg or .pdf."""
     table: Path | None = None
     """A .csv file for the numbers behind the adaptation curves."""
-
-
-def read_run(directory: Path) -> Run:
-    """Read one run. Raises ValueError if it is no run, or was not evaluated."""
-    config = read_config(directory)
-    path = directory / "evaluation.csv"
-    if not path.is_file():
-        raise ValueError(f"{directory} has no evaluation.csv: run experiments/evaluate.py {directory} first")
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    steps = 1 + max(int(row["gradient_steps"]) for row in rows)
-    scores = np.array([float(row[config.score]) for row in rows]).reshape(steps, -1)
-    document = json.loads((directory / "evaluation.json").read_text())
-    if (split := document.get("split", "test")) != "test":
-        raise ValueError(f"{directory} was evaluated on {split} tasks: figures are of test tasks")
-    protocol = {name: document[name] for name in config.protocol} | {"inner_steps": config.inner_steps}
-    return Run(directory, config, _label(config), protocol, scores, read_metrics(directory / METRICS))
-
-
-def _label(config: Config) -> str:
-    """The method, with what makes it a variant."""
-    variants = ["first order"] * config.first_order + [config.rule] * (config.rule != "sgd")
-    return ", ".join([config.method, *(variants if config.method == "maml" else [])])
-
-
-def require_comparable(runs: list[Run]) -> None:
-    """Raises ValueError unless all runs are of one preset, each method and seed once, measured by one protocol."""
-    first, seen = runs[0], {}
-    for one in runs:
-        if one.config.preset != first.config.preset:
-            raise ValueError(f"one figure shows one preset; got {first.config.preset} and {one.config.preset}")
-        identity = (one.label, one.config.seed)
-        if identity in seen:
-            raise ValueError(f"{seen[identity]} and {one.directory} are both {identity[0]}, seed {identity[1]}")
-        seen[identity] = one.directory
-        first_alike = next(other for other in runs if other.label == one.label)
-        _require_same(first, one, SAME)
-        _require_same(first_alike, one, set(one.config.to_dict()) - FREE)
-        for name, value in one.protocol.items():
-            other = first_alike if name == "step_sizes" else first  # each method has its own
-            _require_equal(other, one, name, other.protocol[name], value)
-
-
-def _require_same(first: Run, one: Run, names: set[str]) -> None:
-    ours, theirs = first.config.to_dict(), one.config.to_dict()
-    for name in sorted(names & set(ours)):
-        if not name.startswith("evaluation_"):  # the protocol has those
-            _require_equal(first, one, name, ours[name], theirs[name])
-
-
-def _require_equal(first: Run, one: Run, name: str, ours: object, theirs: object) -> None:
-    if ours != theirs:
-        raise ValueError(
-            f"{first.directory} and {one.directory} cannot be compared: {name} is {ours} in one and {theirs} in the "
-            "other"
-        )
 
 
 def main(arguments: Arguments) -> None:
@@ -123,7 +62,7 @@ def main(arguments: Arguments) -> None:
 
 
 def comparison(methods: dict[str, list[Run]]) -> list[dict[str, Any]]:
-    """A row per method and gradient step: the score's mean and 95 % interval over tasks, and the published mean."""
+    """A row per method and gradient step: what `pooled` says of the score, and the published mean."""
     rows = []
     for method, runs in methods.items():
         theirs = published(runs)
@@ -138,15 +77,19 @@ def comparison_table(config: Config, rows: list[dict[str, Any]]) -> Table:
     table = Table(title=f"{config.preset}: {config.score.replace('_', ' ')} on held-out tasks")
     table.add_column("method")
     any_published = any(row["published"] is not None for row in rows)
-    for name in ("seeds", "gradient steps", "mean", "95 % interval", "median", *["published"] * any_published):
+    middle = ["interquartile mean", "95 % interval of seeds"] if any(row["seeds"] > 1 for row in rows) else ["median"]
+    for name in ("seeds", "gradient steps", "mean", "95 % interval", *middle, *["published"] * any_published):
         table.add_column(name, justify="right")
     for row in rows:
         if row["gradient_steps"] == 0:
             table.add_section()
         known = ["-" if row["published"] is None else f"{row['published']:.4g}"] * any_published
-        interval, median = f"{row['low']:.4g} .. {row['high']:.4g}", f"{row['median']:.4g}"
-        steps = str(row["gradient_steps"])
-        table.add_row(row["method"], str(row["seeds"]), steps, f"{row['mean']:.4g}", interval, median, *known)
+        interval, seeds = (
+            f"{row[low]:.4g} .. {row[high]:.4g}" for low, high in (("low", "high"), ("iqm_low", "iqm_high"))
+        )
+        middle = [f"{row['interquartile_mean']:.4g}", seeds] if len(middle) > 1 else [f"{row['median']:.4g}"]
+        identity = (row["method"], str(row["seeds"]), str(row["gradient_steps"]))
+        table.add_row(*identity, f"{row['mean']:.4g}", interval, *middle, *known)
     return table
 
 

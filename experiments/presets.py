@@ -8,7 +8,7 @@ import tyro
 from metarl.training.config import Config, RLConfig, SupervisedConfig
 
 # The authors' outer step. The README ("The outer step") compares how it and the default learn, and what they cost.
-OUTER_STEP_PAPER = {"curvature": "symmetric", "curvature_fraction": 1.0, "cg_iterations": 10}
+OUTER_STEP_PAPER = {"curvature": "symmetric", "curvature_fraction": 1.0, "curvature_tasks": 1.0, "cg_iterations": 10}
 
 NAVIGATION = RLConfig(
     preset="navigation",

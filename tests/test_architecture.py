@@ -30,7 +30,7 @@ THIRD_PARTY = {
     "metarl.agent": {"torch", "numpy", "gymnasium"},
     "metarl.rl": {"torch", "numpy", "gymnasium"},
     "metarl.supervised": {"torch", "numpy", "PIL", "rich", "matplotlib"},
-    "metarl.training": {"torch", "numpy", "scipy", "rich", "tyro", "tensorboard", "imageio", "PIL"},
+    "metarl.training": {"torch", "numpy", "scipy", "rich", "tyro", "tensorboard", "imageio", "PIL", "matplotlib"},
     "envs": {"numpy", "gymnasium", "mujoco", "matplotlib"},
 }
 DRAWS = re.compile(r"torch\.(rand|randn|randint|randperm|normal|bernoulli)(_like)?")

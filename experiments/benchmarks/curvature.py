@@ -101,18 +101,24 @@ def step(console: Console, *, quick: bool) -> list[dict[str, Any]]:
     batches = [problem.collect(theta, 1000 + batch)[0] for batch in range(2 if quick else 5)]
     before = [batch.loss_and_divergence(theta)[0] for batch in batches]
     rows = []
-    for kind, fraction, iterations in (
-        ("symmetric", 1.0, 10),  # the preset's
-        ("symmetric", 0.2, 10),
-        ("gauss_newton", 1.0, 10),
-        ("gauss_newton", 0.2, 10),
-        ("gauss_newton", 0.1, 10),
-        ("gauss_newton", 0.1, 5),  # the default; fractions are of the query
-        ("gauss_newton", 0.1, 3),
-        ("gauss_newton", 0.05, 5),
-        ("gauss_newton", 0.02, 5),
+    for kind, fraction, of_tasks, iterations in (
+        ("symmetric", 1.0, 1.0, 10),  # the preset's
+        ("symmetric", 0.2, 1.0, 10),
+        ("gauss_newton", 1.0, 1.0, 10),
+        ("gauss_newton", 0.2, 1.0, 10),
+        ("gauss_newton", 0.1, 1.0, 10),
+        ("gauss_newton", 0.1, 1.0, 5),
+        ("gauss_newton", 0.1, 1.0, 3),
+        ("gauss_newton", 0.1, 0.5, 5),  # the default; fractions are of the query
+        ("gauss_newton", 0.1, 0.25, 5),
+        ("gauss_newton", 0.02, 0.5, 5),
     ):
-        changes = {"curvature": kind, "curvature_fraction": fraction, "cg_iterations": iterations}
+        changes = {
+            "curvature": kind,
+            "curvature_fraction": fraction,
+            "curvature_tasks": of_tasks,
+            "cg_iterations": iterations,
+        }
         outer = make_outer(dataclasses.replace(config, **changes))
         same, fresh, cost, rejected = [], [], [], 0
         for made_of, objective in enumerate(batches):

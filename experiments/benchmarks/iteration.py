@@ -23,7 +23,7 @@ from metarl.training.config import RLConfig
 
 SETTINGS = {"horizon": 100, "hidden_sizes": (64, 64), "activation": "tanh"}
 # What the straightforward implementation computes, in every row.
-EXACT = {"curvature": "gauss_newton", "curvature_fraction": 1.0, "cg_iterations": 10}
+EXACT = {"curvature": "gauss_newton", "curvature_fraction": 1.0, "curvature_tasks": 1.0, "cg_iterations": 10}
 Reference = Callable[[Params, int], dict[str, float]]  # theta, iteration -> seconds: `wall`, and what else it reports
 
 
@@ -60,7 +60,12 @@ def iteration(console: Console, *, quick: bool) -> list[dict[str, Any]]:
         medians = {name: statistics.median(lap[name] for lap in laps) for name in laps[0]}
         beside = {f"reference_{name}": statistics.median(one[name] for one in others) for name in others[0]}
         ratio = statistics.median(lap["total"] / one["wall"] for lap, one in zip(laps, others, strict=True))
-        curvature = {"kind": config.curvature, "fraction": config.curvature_fraction, "cg": config.cg_iterations}
+        curvature = {
+            "kind": config.curvature,
+            "fraction": config.curvature_fraction,
+            "of_tasks": config.curvature_tasks,
+            "cg": config.cg_iterations,
+        }
         rows.append({"preset": preset, **curvature, **medians, **beside, "ratio": ratio})
     for row in rows:
         console.print(table("a meta-iteration, seconds", [row]))
@@ -80,8 +85,11 @@ class _Timed(MetaObjective):
     def loss_and_divergence(self, theta: Params) -> tuple[float, float]:
         return self._lap("search", lambda: super(_Timed, self).loss_and_divergence(theta))
 
-    def curvature(self, theta: Params, kind: str, fraction: float = 1.0, **options: float) -> Matvec:
-        matvec = self._lap("curvature", lambda: super(_Timed, self).curvature(theta, kind, fraction, **options))
+    def curvature(
+        self, theta: Params, kind: str, fraction: float = 1.0, task_fraction: float = 1.0, **options: float
+    ) -> Matvec:
+        whole = super()
+        matvec = self._lap("curvature", lambda: whole.curvature(theta, kind, fraction, task_fraction, **options))
         return lambda v: self._lap("curvature", lambda: matvec(v))
 
     def _lap(self, name: str, call: Callable[[], Any]) -> Any:

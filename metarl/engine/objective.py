@@ -4,6 +4,7 @@ No optimiser differentiates anything itself: Adam asks for the loss and its grad
 from the old parameters and for products with its Hessian.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.func import vmap
+from torch.utils._pytree import tree_leaves, tree_map
 
 from metarl.engine.inner import InnerRule
 from metarl.engine.maml import Batch, adapt, task_gradients
@@ -88,6 +90,7 @@ class MetaObjective:
         query: the batch that scores the adapted parameters, every leaf [M, ...].
         first_order: first-order MAML (section 5.2).
         num_tasks: the global number of tasks, M on a single rank.
+        first_task: the global index of the first local task.
         reduce: sums a float64 tensor over ranks; the identity on one rank.
         gradients: theta, support, query -> what `task_gradients` of this rule and these functions returns, and may have
             been compiled before; None: it is made here.
@@ -102,6 +105,7 @@ class MetaObjective:
         query: Batch,
         *,
         num_tasks: int,
+        first_task: int = 0,
         first_order: bool = False,
         reduce: Callable[[Tensor], Tensor] = lambda total: total,
         gradients: TaskGradients | None = None,
@@ -109,7 +113,8 @@ class MetaObjective:
         self.theta_old = detach(theta_old)
         self.rule, self.functions = rule, functions
         self.support, self.query = tuple(support), query
-        self.num_tasks, self.first_order, self.reduce = num_tasks, first_order, reduce
+        self.num_tasks, self.first_task = num_tasks, first_task
+        self.first_order, self.reduce = first_order, reduce
         self._task_gradients = gradients or gradients_of(rule, functions, first_order=first_order)
 
     def loss_and_gradient(self, theta: Params) -> tuple[float, Params]:
@@ -130,7 +135,9 @@ class MetaObjective:
         losses, divergences = vmap(one_task)(self.support, self.query, self._old_outputs)
         return self._mean(losses).item(), self._mean(divergences).item()
 
-    def curvature(self, theta: Params, kind: str, fraction: float = 1.0, **options: float) -> Matvec:
+    def curvature(
+        self, theta: Params, kind: str, fraction: float = 1.0, task_fraction: float = 1.0, **options: float
+    ) -> Matvec:
         """Products with the Hessian of the mean divergence at theta: v [P] -> H v [P], in float64.
 
         The divergence is measured from theta itself, through the same code path, so that its gradient there is
@@ -141,6 +148,8 @@ class MetaObjective:
             kind: a key of `trust_region.CURVATURES`.
             fraction: share of the query that the divergence is averaged over, in (0, 1]. The support is used whole: the
                 inner gradient of a part of it moves otherwise with theta, and the steps made of that gain less.
+            task_fraction: share of the tasks that it is averaged over, in (0, 1], evenly spread over the meta-batch, at
+                least one.
             options: passed to the kind (`epsilon` of finite differences).
 
         Raises:
@@ -154,6 +163,10 @@ class MetaObjective:
             # differences would see the inner gradient move, which first order holds: the whole update is held instead
             # (with meta-learned step sizes, too, which then would not move anything: `RLConfig` refuses that)
             adapt, data = add, (self._inner_updates(theta), data[1])
+        count, here = self._chosen(task_fraction)
+        if not here:  # all of them are other ranks'
+            return lambda vector: self._mean(vector.new_zeros(1, len(vector)), count)
+        data = tree_map(lambda leaf: leaf[here], data) if task_fraction < 1.0 else data
 
         products = CURVATURES[kind](
             lambda params, one: self.functions.predict(adapt(params, one[0]), one[1]),
@@ -165,7 +178,7 @@ class MetaObjective:
 
         def matvec(vector: Tensor) -> Tensor:
             leaves = products(unravel(vector, theta)).values()
-            return self._mean(torch.cat([leaf.reshape(len(leaf), -1) for leaf in leaves], 1))
+            return self._mean(torch.cat([leaf.reshape(len(leaf), -1) for leaf in leaves], 1), count)
 
         return matvec
 
@@ -202,5 +215,11 @@ class MetaObjective:
         with torch.no_grad():
             return vmap(lambda s, q: self.functions.predict(self.adapt(self.theta_old, s), q))(self.support, self.query)
 
-    def _mean(self, per_task: Tensor) -> Tensor:
-        return self.reduce(per_task.sum(0, dtype=torch.float64)) / self.num_tasks
+    def _chosen(self, fraction: float) -> tuple[int, list[int]]:
+        """How many tasks are every 1 / fraction-th of all, from the first on, and which of the local ones these are."""
+        chosen = [i for i in range(self.num_tasks) if math.ceil((i + 1) * fraction) > math.ceil(i * fraction)]
+        local = len(tree_leaves(self.query)[0])
+        return len(chosen), [i - self.first_task for i in chosen if 0 <= i - self.first_task < local]
+
+    def _mean(self, per_task: Tensor, num_tasks: int | None = None) -> Tensor:
+        return self.reduce(per_task.sum(0, dtype=torch.float64)) / (num_tasks or self.num_tasks)

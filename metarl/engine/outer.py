@@ -81,6 +81,7 @@ def trpo(
     cg_damping: float = 1e-5,
     curvature: str = "gauss_newton",
     curvature_fraction: float = 1.0,
+    curvature_tasks: float = 1.0,
     epsilon: float = EPSILON,
     backtrack_ratio: float = 0.8,
     max_backtracks: int = 15,
@@ -114,7 +115,7 @@ def trpo(
             return theta, state, info | REFUSED | {"nonfinite": 1.0}
 
         s, quadratic, info["cg_iterations"] = natural_direction(
-            objective.curvature(theta, curvature, curvature_fraction, **options), g
+            objective.curvature(theta, curvature, curvature_fraction, curvature_tasks, **options), g
         )
         if not (quadratic > 0 and math.isfinite(quadratic)):  # 0: no gradient, or no positive curvature along it
             return theta, state, REFUSED | info | {"nonfinite": float(not math.isfinite(quadratic))}

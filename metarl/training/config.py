@@ -141,8 +141,9 @@ class Config:
         required = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
         if missing := sorted(required - set(values)):
             raise ValueError(f"configuration field {missing[0]!r} is missing")
+        before = {name: value for name, value in ADDED.items() if name in fields}
         plain: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+            name: tuple(value) if isinstance(value, list) else value for name, value in (before | dict(values)).items()
         }
         return kind(**plain)
 
@@ -186,6 +187,8 @@ class RLConfig(Config):
     """TRPO: how Hessian-vector products are taken; symmetric, forward: finite differences of the KL's gradient."""
     curvature_fraction: float = 0.1
     """TRPO: share of the adapted policies' timesteps that Hessian-vector products average over, in (0, 1]."""
+    curvature_tasks: float = 0.5
+    """TRPO: share of the tasks that they average over, in (0, 1]."""
     finite_difference_epsilon: float = EPSILON
     """TRPO: length of the finite-difference step in parameter space."""
     cg_iterations: int = 5
@@ -210,7 +213,8 @@ class RLConfig(Config):
         _require(0 <= self.cg_damping < math.inf, "cg_damping", self.cg_damping, "a finite number, at least 0")
         for name in ("discount", "gae_lambda"):
             _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "in [0, 1]")
-        _require(0 < self.curvature_fraction <= 1, "curvature_fraction", self.curvature_fraction, "in (0, 1]")
+        for name in ("curvature_fraction", "curvature_tasks"):
+            _require(0 < getattr(self, name) <= 1, name, getattr(self, name), "in (0, 1]")
         _require_all_positive(self, "hidden_sizes")
         _require(self.min_std <= self.initial_std, "initial_std", self.initial_std, f"at least min_std, {self.min_std}")
         if self.first_order and self.rule == "meta-sgd" and self.outer == "trpo":
@@ -316,6 +320,8 @@ UNUSED = {  # dataset or network -> fields that must stay as they are
     "strided": ("hidden_sizes",),
     "pooled": ("hidden_sizes",),
 }
+
+ADDED = {"curvature_tasks": 1.0}  # fields that earlier versions did not have -> what they did
 
 PROBLEMS: dict[str, type[Config]] = {"reinforcement": RLConfig, "supervised": SupervisedConfig}
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,19 +52,50 @@ def validation_pictures(problem: Problem, theta: Params, config: Config) -> list
     return problem.pictures(theta, rule, steps, validation_tasks(problem, config), 0, config.seed)
 
 
-def summarize(values: NDArray[np.float64], seed: int) -> dict[str, float]:
-    """Mean over tasks with its 95 % bootstrap interval (BCa), the interquartile mean and the median; values [N].
+def summarize(
+    values: NDArray[np.float64], seed: int, strata: Sequence[NDArray[np.float64]] | None = None
+) -> dict[str, float]:
+    """Mean over tasks with its 95 % bootstrap interval (BCa), the median, and the interquartile mean with its own.
 
     Where all values are equal the interval is that value; where one is not finite there is none (NaN).
+
+    Args:
+        values: one of each task, [N].
+        seed: key of the resampling.
+        strata: where several runs were scored, all their values, in groups that are resampled apart (stratified
+            bootstrap, Agarwal et al. 2021): the interquartile mean is over all. None: `values` is the one group.
     """
-    mean = float(values.mean())
-    low = high = mean if np.isfinite(mean) else np.nan
-    if len(values) > 1 and np.isfinite(mean) and np.ptp(values) > 0:
-        rng = numpy_generator(seed, Purpose.BOOTSTRAP)
-        interval = stats.bootstrap((values,), np.mean, confidence_level=0.95, method="BCa", rng=rng).confidence_interval
-        low, high = float(interval.low), float(interval.high)
-    middle = {"interquartile_mean": float(stats.trim_mean(values, 0.25)), "median": float(np.median(values))}
-    return {"mean": mean, "low": low, "high": high, **middle}
+    mean, strata = float(values.mean()), [values] if strata is None else strata
+    low, high = _interval([values], np.mean, "BCa", seed)
+    iqm_low, iqm_high = _interval(strata, _interquartile_mean, "percentile", seed)
+    return {
+        "mean": mean,
+        "low": low,
+        "high": high,
+        "median": float(np.median(values)),
+        "interquartile_mean": float(_interquartile_mean(*strata)),
+        "iqm_low": iqm_low,
+        "iqm_high": iqm_high,
+    }
+
+
+def _interquartile_mean(*strata: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
+    """The mean of the middle half of all values."""
+    return np.asarray(stats.trim_mean(np.concatenate(strata, axis), 0.25, axis))
+
+
+def _interval(
+    strata: Sequence[NDArray[np.float64]], statistic: Callable[..., Any], method: str, seed: int
+) -> tuple[float, float]:
+    """The 95 % bootstrap interval of a statistic of all values, each stratum resampled by itself."""
+    value = float(statistic(*strata))
+    if not all(np.isfinite(stratum).all() for stratum in strata):
+        return np.nan, np.nan
+    if any(len(stratum) < 2 for stratum in strata) or all(np.ptp(stratum) == 0 for stratum in strata):
+        return value, value
+    rng = numpy_generator(seed, Purpose.BOOTSTRAP)
+    result = stats.bootstrap(strata, statistic, n_resamples=9999 if method == "BCa" else 2000, method=method, rng=rng)
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
 def write_evaluation(

@@ -12,7 +12,10 @@ from torch.utils.tensorboard import SummaryWriter
 
 from metarl.files import write_atomically
 from metarl.problem import Film, Metrics
+from metarl.training.config import Config
+from metarl.training.events import describe
 from metarl.training.pictures import gif, side_by_side
+from metarl.training.run_directory import METRICS
 
 FILM_HEIGHT = 240  # pixels, in TensorBoard
 
@@ -24,17 +27,18 @@ class Logger:
 
     Args:
         run_dir: the run directory.
-        iterations: of the whole run, for the bar.
+        config: of the run, which TensorBoard shows, too.
         start: iterations already done.
         console: where the bar is drawn.
     """
 
-    def __init__(self, run_dir: Path, iterations: int, start: int, console: Console) -> None:
-        self._csv, self._iterations = run_dir / "metrics.csv", iterations
+    def __init__(self, run_dir: Path, config: Config, start: int, console: Console) -> None:
+        self._csv, self._iterations = run_dir / METRICS, config.outer_steps
         rows = [row for row in read_metrics(self._csv) if row["iteration"] < start]
         self._columns = list(dict.fromkeys(name for row in rows for name in row))
         self._rewrite(rows)
         self._tensorboard = SummaryWriter(str(run_dir), purge_step=start)
+        describe(self._tensorboard, config, start)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -45,7 +49,7 @@ class Logger:
             TimeRemainingColumn(),
             console=console,
         )
-        self._bar = self._progress.add_task("meta-training", total=iterations, completed=start, status="")
+        self._bar = self._progress.add_task("meta-training", total=self._iterations, completed=start, status="")
 
     def __enter__(self) -> "Logger":
         self._progress.start()

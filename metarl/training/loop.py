@@ -31,7 +31,7 @@ def train(
     if first >= config.outer_steps:
         return state  # nothing to do, and nothing to write
 
-    with Logger(run_dir, config.outer_steps, first, console) as logger:
+    with Logger(run_dir, config, first, console) as logger:
         for iteration in range(first, config.outer_steps):
             start = time.perf_counter()
             objective, metrics = problem.collect(state.theta, iteration)

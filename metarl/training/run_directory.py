@@ -2,8 +2,10 @@
 
 import importlib.metadata
 import json
+import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +87,13 @@ def _require_same(stored: Config, config: Config, where: Path) -> None:
             )
 
 
+def command_line() -> str:
+    """How this process was started: the script's name and its arguments."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
 def _provenance() -> dict[str, Any]:
-    """Versions of what computes, and the commit of the source tree, if it is one."""
+    """The command, versions of what computes, and the commit of the source tree, if it is one."""
     packages = ("metarl", "torch", "numpy", "scipy", "gymnasium", "mujoco")
     git = shutil.which("git") and subprocess.run(
         ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"],
@@ -95,6 +102,7 @@ def _provenance() -> dict[str, Any]:
         check=False,
     )
     return {
+        "command": command_line(),
         "versions": {name: importlib.metadata.version(name) for name in packages},
         "git_commit": (git and git.stdout.strip()) or None,
     }

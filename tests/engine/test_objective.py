@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -139,6 +140,30 @@ def test_subset_curvature_is_of_a_part_of_the_query_adapted_on_all_of_the_suppor
     expected = less.curvature(theta, "exact")(v)
     torch.testing.assert_close(objective.curvature(theta, "exact", 0.5)(v), expected, rtol=1e-10, atol=1e-14)
     assert (objective.curvature(theta, "exact")(v) - expected).norm() > 1e-3 * expected.norm()
+
+
+@pytest.mark.parametrize("kind", ["gauss_newton", "symmetric"])
+@pytest.mark.parametrize(("fraction", "chosen"), [(0.5, [0, 2]), (0.1, [0]), (0.6, [0, 1])])
+def test_curvature_of_some_tasks_is_theirs_alone(policy: Model, kind: str, fraction: float, chosen: list[int]) -> None:
+    """On one rank, and on two, of which the second may have none of them."""
+    theta = parameters(policy)
+    assert TASKS == 3
+    whole = policy_objective(policy, theta)
+
+    def part(start: int, stop: int, **options: Any) -> MetaObjective:
+        def cut(batch: PolicyBatch) -> PolicyBatch:
+            return PolicyBatch(*(field[start:stop] for field in batch))
+
+        support = [cut(batch) for batch in whole.support]
+        return MetaObjective(theta, whole.rule, whole.functions, support, cut(whole.query), **options)
+
+    v = torch.randn(ravel(theta).shape, generator=generator(0), dtype=torch.float64)
+    alone = [part(i, i + 1, num_tasks=1).curvature(theta, kind)(v) for i in chosen]
+    expected = sum(alone) / len(alone)
+    torch.testing.assert_close(whole.curvature(theta, kind, task_fraction=fraction)(v), expected, rtol=1e-9, atol=1e-13)
+    ranks = [part(0, 2, num_tasks=TASKS), part(2, 3, num_tasks=TASKS, first_task=2)]
+    total = sum(one.curvature(theta, kind, task_fraction=fraction)(v) for one in ranks)
+    torch.testing.assert_close(total, expected, rtol=1e-9, atol=1e-13)
 
 
 def test_one_engine_for_supervised_and_reinforcement() -> None:

@@ -17,7 +17,8 @@ from metarl.training.config import Config
 def test_a_run_leaves_what_it_promises(evaluated: Path) -> None:
     names = {path.name for path in evaluated.iterdir() if not path.name.startswith("events.out.tfevents")}
     assert names == {
-        "config.json", "metrics.csv", "checkpoint.pt", "best.pt", "evaluation.csv", "evaluation.json", "evaluation.npz",
+        "config.json", "metrics.csv", "checkpoint.pt", "best.pt",
+        "evaluation.csv", "evaluation.json", "evaluation.npz", "evaluation",
     }  # fmt: skip
     with (evaluated / "metrics.csv").open() as file:
         assert [row["iteration"] for row in csv.DictReader(file)] == ["0", "1"]

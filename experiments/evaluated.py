@@ -1,0 +1,151 @@
+"""Evaluated runs as they lie on disk, made ready for tables and figures: which may share one, and their means."""
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.assemble import family_of
+from experiments.presets import RL_PRESETS
+from experiments.published import published_returns, published_scores
+from metarl.training.config import Config, RLConfig, SupervisedConfig
+from metarl.training.evaluation import summarize
+from metarl.training.logger import read_metrics
+from metarl.training.run_directory import MAY_CHANGE, METRICS, read_config
+
+SAME = {"environment", "environment_options", "horizon", "dataset"}  # of all methods in one figure
+FREE = MAY_CHANGE | {"seed"}  # what seeds of one method may differ in
+
+
+class Commands(NamedTuple):
+    """What tasks commanded, and what was achieved, such as velocities."""
+
+    wanted: NDArray[np.float64]  # [N]
+    achieved: NDArray[np.float64]  # [K + 1, N]
+    wanted_name: str
+    achieved_name: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """One evaluated run, as it lies on disk."""
+
+    directory: Path
+    config: Config
+    label: str  # the method and its variant: runs of one label differ in their seeds
+    protocol: dict[str, Any]  # of evaluation.json: how the scores were measured
+    scores: NDArray[np.float64]  # [K + 1, N] each task's score after each gradient step
+    metrics: list[dict[str, float]]  # rows of metrics.csv
+    commands: Commands | None = None  # of tasks that command a value
+
+
+def pooled(runs: list[Run]) -> list[dict[str, float]]:
+    """Per gradient step, `summarize` over the tasks of a method's runs.
+
+    Runs that share their tasks (the published ones) are averaged over seeds for the mean and its interval, which is of
+    tasks then: 40 tasks seen by 3 seeds are not 120 independent values. The interquartile mean's interval is of seeds:
+    each task's values are resampled among themselves. Runs with tasks of their own are pooled, their tasks resampled.
+    """
+    steps, seed = min(len(one.scores) for one in runs), runs[0].config.seed
+    shared = len(runs) > 1 and all(isinstance(one.config, RLConfig) and one.config.published_tasks for one in runs)
+    summaries = []
+    for step in range(steps):
+        scores = [one.scores[step] for one in runs]
+        values = np.mean(scores, axis=0) if shared else np.concatenate(scores)
+        summaries.append(summarize(values, seed, list(np.transpose(scores)) if shared else scores))
+    return summaries
+
+
+def published(runs: list[Run]) -> dict[int, float]:
+    """The authors' mean score by gradient step, where these runs are measured as they measured theirs."""
+    config = runs[0].config
+    if isinstance(config, SupervisedConfig):
+        return published_scores(config.dataset, config.network, config.ways, runs[0].protocol["shots"], runs[0].label)
+    assert isinstance(config, RLConfig)
+    preset = RL_PRESETS[config.preset][1] if config.preset in RL_PRESETS else None
+    fields = ("environment", "environment_options", "horizon")
+    as_published = preset and all(getattr(config, name) == getattr(preset, name) for name in fields)
+    if not (config.published_tasks and config.preset.endswith("-paper") and as_published):
+        return {}
+    return {step: float(mean) for step, mean in enumerate(published_returns(config.experiment, config.method).mean(1))}
+
+
+def read_run(directory: Path) -> Run:
+    """Read one run. Raises ValueError if it is no run, or was not evaluated."""
+    config = read_config(directory)
+    path = directory / "evaluation.csv"
+    if not path.is_file():
+        raise ValueError(f"{directory} has no evaluation.csv: run experiments/evaluate.py {directory} first")
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    steps = 1 + max(int(row["gradient_steps"]) for row in rows)
+
+    def column(name: str) -> NDArray[np.float64]:
+        return np.array([float(row[name]) for row in rows]).reshape(steps, -1)
+
+    document = json.loads((directory / "evaluation.json").read_text())
+    if (split := document.get("split", "test")) != "test":
+        raise ValueError(f"{directory} was evaluated on {split} tasks: figures are of test tasks")
+    protocol = {name: document[name] for name in config.protocol} | {"inner_steps": config.inner_steps}
+    return Run(
+        directory,
+        config,
+        _label(config),
+        protocol,
+        column(config.score),
+        read_metrics(directory / METRICS),
+        _commands(config, column, [name for name in rows[0] if name.startswith("task_")]),
+    )
+
+
+def _commands(config: Config, column: Callable[[str], NDArray[np.float64]], values: list[str]) -> Commands | None:
+    """What the tasks command, where that is a value; `values` are the columns of the tasks."""
+    family = family_of(config)
+    wanted = family and family.commanded(np.stack([column(name)[0] for name in values], axis=1))
+    if family is None or wanted is None:
+        return None
+    return Commands(wanted, column("achieved"), family.task_names[0], family.achieved_name)
+
+
+def _label(config: Config) -> str:
+    """The method, with what makes it a variant."""
+    variants = ["first order"] * config.first_order + [config.rule] * (config.rule != "sgd")
+    return ", ".join([config.method, *(variants if config.method == "maml" else [])])
+
+
+def require_comparable(runs: list[Run]) -> None:
+    """Raises ValueError unless all runs are of one preset, each method and seed once, measured by one protocol."""
+    first, seen = runs[0], {}
+    for one in runs:
+        if one.config.preset != first.config.preset:
+            raise ValueError(f"one figure shows one preset; got {first.config.preset} and {one.config.preset}")
+        identity = (one.label, one.config.seed)
+        if identity in seen:
+            raise ValueError(f"{seen[identity]} and {one.directory} are both {identity[0]}, seed {identity[1]}")
+        seen[identity] = one.directory
+        first_alike = next(other for other in runs if other.label == one.label)
+        _require_same(first, one, SAME)
+        _require_same(first_alike, one, set(one.config.to_dict()) - FREE)
+        for name, value in one.protocol.items():
+            other = first_alike if name == "step_sizes" else first  # each method has its own
+            _require_equal(other, one, name, other.protocol[name], value)
+
+
+def _require_same(first: Run, one: Run, names: set[str]) -> None:
+    ours, theirs = first.config.to_dict(), one.config.to_dict()
+    for name in sorted(names & set(ours)):
+        if not name.startswith("evaluation_"):  # the protocol has those
+            _require_equal(first, one, name, ours[name], theirs[name])
+
+
+def _require_equal(first: Run, one: Run, name: str, ours: object, theirs: object) -> None:
+    if ours != theirs:
+        raise ValueError(
+            f"{first.directory} and {one.directory} cannot be compared: {name} is {ours} in one and {theirs} in the "
+            "other"
+        )

@@ -1,0 +1,127 @@
+"""Write the README's tables of results anew from experiments/results/, by `python experiments/readme.py`.
+
+A table stands between `<!-- scores FILE [STEP ...] -->` or `<!-- rows FILE COLUMN ... -->` and `<!-- end -->`.
+"""
+
+import csv
+import itertools
+import json
+import math
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.console import Console
+
+from experiments.command_line import run
+from metarl.files import write_atomically
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "experiments" / "results"
+BLOCK = re.compile(r"(<!-- (scores|rows) (\S+)([^>]*) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Which page to fill in."""
+
+    page: Path = ROOT / "README.md"
+    """The Markdown file."""
+
+
+def main(arguments: Arguments) -> None:
+    """Fill in the page."""
+    page = arguments.page.read_text()
+    write_atomically(arguments.page, filled(page).encode())
+    Console().print(f"{len(BLOCK.findall(page))} tables in {arguments.page}", highlight=False, soft_wrap=True)
+
+
+def filled(page: str) -> str:
+    """The page with its tables made anew.
+
+    Raises:
+        ValueError: a table that does not exist, or lacks a column.
+    """
+
+    def block(match: re.Match[str]) -> str:
+        begin, kind, file, words, end = match.groups()
+        table = scores(read(file), [int(step) for step in words.split()]) if kind == "scores" else None
+        lines = table or columns(read(file), words.split())
+        return begin + "\n".join(lines) + "\n" + end
+
+    try:
+        return BLOCK.sub(block, page)
+    except KeyError as error:
+        raise ValueError(f"a table of the page has no column {error}") from error
+
+
+def read(file: str) -> list[Row]:
+    """The rows of a .csv file in experiments/results/, or of the list in a benchmark's .json file."""
+    path = RESULTS / file
+    if not path.is_file():
+        raise ValueError(f"the page shows {file}, which is not in experiments/results")
+    if path.suffix == ".json":
+        return next(rows for rows in json.loads(path.read_text()).values() if isinstance(rows, list))
+    with path.open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def scores(rows: list[Row], steps: list[int]) -> list[str]:
+    """Methods (or protocols) x gradient steps: the mean with its 95 % interval, and below it what was published."""
+    steps = steps or sorted({int(row["gradient_steps"]) for row in rows})
+    table = [["gradient steps", *map(str, steps)]]
+    for name, group in itertools.groupby(rows, lambda row: row.get("method") or row["protocol"]):
+        by_step = {int(row["gradient_steps"]): row for row in group}
+        seeds = int(by_step[0]["seeds"])
+        cells = [_score(by_step[step]) if step in by_step else "" for step in steps]
+        table.append([f"**{name}**, {seeds} seed{'s' * (seeds > 1)}", *cells])
+        known = [by_step.get(step, {}).get("published") for step in steps]
+        if any(known):
+            table.append(["published", *(_number(cell, by_step[0]) if cell else "" for cell in known)])
+    return _lines(table)
+
+
+def columns(rows: list[Row], names: list[str]) -> list[str]:
+    """Some columns of every row."""
+    table = [[name.replace("_", " ") for name in names]]
+    return _lines(table + [[_number(row[name]) for name in names] for row in rows])
+
+
+def _score(row: Row) -> str:
+    interval = [_number(row[name], row).removesuffix(" %") for name in ("low", "high") if row.get(name)]
+    return _number(row["mean"], row) + (f" [{', '.join(interval)}]" if interval else "")
+
+
+def _number(value: object, row: Row | None = None) -> str:
+    """Three significant digits, in per cent where the row is of an accuracy; words as they are."""
+    try:
+        number = float(str(value))
+    except ValueError:
+        return "" if value is None else str(value).replace("_", " ")
+    if row and str(row.get("preset", "")).startswith(("omniglot", "miniimagenet")):
+        return f"{100 * number:.1f} %"
+    if not math.isfinite(number):
+        return "diverges"
+    if number.is_integer() or abs(number) >= 100:
+        return f"{number:,.0f}"
+    return f"{number:#.3g}" if abs(number) >= 1e-3 else f"{number:.2g}"
+
+
+def _lines(table: list[list[str]]) -> list[str]:
+    head, *body = (f"| {' | '.join(row)} |" for row in table)
+    return [head, f"|{' --- |' * len(table[0])}", *body]
+
+
+def command(argv: Sequence[str]) -> None:
+    """The script: its arguments without its name."""
+    run(lambda args: tyro.cli(Arguments, prog="experiments/readme.py", description=__doc__, args=args), main, argv)
+
+
+if __name__ == "__main__":
+    command(sys.argv[1:])

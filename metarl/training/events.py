@@ -1,0 +1,72 @@
+"""What TensorBoard shows of a run beside its metrics: its configuration, charts that lay metrics over each other."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import custom_scalars, hparams
+
+from metarl.training.config import Config
+from metarl.training.run_directory import MAY_CHANGE, command_line
+
+FOLDER = "evaluation"  # of a run directory: a second run for TensorBoard, whose x-axis is the gradient step
+
+
+def describe(writer: SummaryWriter, config: Config, step: int) -> None:
+    """Configuration and command, hyperparameters beside final scores, the scores of all gradient steps on one chart."""
+    values = _flat(config)
+    rows = "\n".join(f"| {name} | {value} |" for name, value in values.items())
+    writer.add_text("configuration", f"| option | value |\n| --- | --- |\n{rows}", step)
+    writer.add_text("command", f"```\n{command_line()}\n```", step)
+
+    curves = {"meta-training": config.learning_curve}
+    if config.evaluate_every:
+        curves["validation tasks"] = f"evaluation/{config.learning_curve.split('/')[-1]}"
+    charts = {title: ["Multiline", [rf"{curve}_step\d+"]] for title, curve in curves.items()}
+    times = {"seconds": ["Multiline", ["time/(sample|adapt|outer|iteration)"]]}
+    _add(writer, step, custom_scalars({"after each gradient step": charts, "where the time goes": times}))
+
+    scores = [f"{curve}_step{step}" for curve in curves.values() for step in range(config.adaptation_steps + 1)]
+    hyperparameters = {name: value for name, value in values.items() if name not in MAY_CHANGE}
+    _add(writer, step, *hparams(hyperparameters, dict.fromkeys(scores, 0.0)))  # the plugin looks up their last values
+
+
+def write_adaptation(run_dir: Path, config: Config, steps: Sequence[dict[str, Any]], figure: Figure) -> None:
+    """Scores of an evaluation over gradient steps, and its figure, in place of those of an earlier one.
+
+    Not in the run directory itself: TensorBoard follows only the newest events of a directory.
+
+    Args:
+        run_dir: the run directory.
+        config: with which it was evaluated.
+        steps: the summaries that `write_evaluation` returns.
+        figure: of this run alone.
+    """
+    place = run_dir / FOLDER
+    shutil.rmtree(place, ignore_errors=True)
+    with SummaryWriter(str(place)) as writer:
+        for summary in steps:
+            for name in ("mean", "interquartile_mean", "median"):
+                writer.add_scalar(
+                    f"held-out tasks/{config.score}/{name}", summary[config.score][name], summary["gradient_steps"]
+                )
+        writer.add_figure("held-out tasks", figure, close=False)
+
+
+def _add(writer: SummaryWriter, step: int, *summaries: Any) -> None:
+    assert writer.file_writer is not None  # until it is closed
+    for summary in summaries:
+        writer.file_writer.add_summary(summary, step)
+
+
+def _flat(config: Config) -> dict[str, str | int | float]:
+    """Every option as one word or number, those of the environment under their own names."""
+    values = config.to_dict()
+    values |= values.pop("environment_options", {})
+    return {
+        name: value if isinstance(value, str | int | float) else "none" if value is None else " ".join(map(str, value))
+        for name, value in values.items()
+    }
