@@ -7,7 +7,7 @@ RANDOM := runs/navigation-random-seed1
 FIGURE := runs/navigation.png
 PARALLEL := -n auto --dist loadscope
 
-.PHONY: train figure test test-no-render check setup opengl lock
+.PHONY: train figure test test-no-render test-long check setup opengl lock
 .SUFFIXES:
 
 train: setup opengl
@@ -30,6 +30,10 @@ test: check opengl
 test-no-render: check
 	$(BIN)/pytest $(PARALLEL) -m "not render"
 	@echo "LEFT OUT: the tests that draw with OpenGL. \`make test\` runs them all."
+
+# Kills, damaged files, many ranks: half an hour, once for a change of what they are about.
+test-long: setup
+	$(BIN)/pytest -p no:xdist tests/long
 
 check: setup
 	$(BIN)/ruff check .

@@ -48,7 +48,8 @@ class Physics:
         timestep: seconds per MuJoCo step; None: the file's.
         measured: what the state records at every step: a key of `STAGES`, a field of MjData -> the body whose row
             of it is meant; None: all bodies, flattened.
-        threads: of the pool; 0: one for each core that the process may use. Results do not depend on it, not in a bit.
+        threads: of the pool; 0: one for each core that the process may use, or its share of them where torchrun's
+            ranks (LOCAL_WORLD_SIZE) share a machine. Results do not depend on it, not in a bit.
 
     Raises:
         ValueError: no such file, one that MuJoCo does not compile, an unknown quantity or body, a size below its least.
@@ -82,7 +83,8 @@ class Physics:
             raise ValueError(f"{xml} has more state than time, positions and velocities (activations, plugins)")
         self.frame_skip = frame_skip
         self.seconds_per_step = frame_skip * self.model.opt.timestep
-        self._threads = threads or len(os.sched_getaffinity(0))
+        share = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        self._threads = threads or max(1, share)
         self._stage = max((int(STAGES[name]) for name in measured), default=int(mujoco.mjtStage.mjSTAGE_NONE))
         self._batch: Batch | None = None
         self._varied: set[str] = set()  # fields of the model that some call gave its simulations

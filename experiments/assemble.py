@@ -23,6 +23,7 @@ from metarl.engine.model import Model
 from metarl.engine.outer import OuterOptimizer, adam, trpo
 from metarl.problem import Problem
 from metarl.rl.problem import MetaRL
+from metarl.shard import ALONE, Shard
 from metarl.supervised import mini_imagenet, omniglot
 from metarl.supervised.few_shot import few_shot, require_enough
 from metarl.supervised.models import CLASSIFIERS, regressor
@@ -81,16 +82,18 @@ def family_of(config: Config) -> TaskFamily | None:
     return make_family(environment_id(config), **config.environment_options)
 
 
-def make_problem(config: Config) -> MetaRL | MetaSupervised:
-    """What one meta-iteration of the configuration is made of.
+def make_problem(config: Config, shard: Shard = ALONE) -> MetaRL | MetaSupervised:
+    """What one meta-iteration of the configuration, or a rank's share of it, is made of.
 
     Raises:
         ValueError: whatever of the configuration its parts refuse.
     """
-    return meta_supervised(config) if isinstance(config, SupervisedConfig) else meta_rl(cast(RLConfig, config))
+    if isinstance(config, SupervisedConfig):
+        return meta_supervised(config, shard)
+    return meta_rl(cast(RLConfig, config), shard)
 
 
-def meta_rl(config: RLConfig) -> MetaRL:
+def meta_rl(config: RLConfig, shard: Shard = ALONE) -> MetaRL:
     """One meta-iteration of MAML-RL on the configured environment.
 
     Raises:
@@ -104,10 +107,11 @@ def meta_rl(config: RLConfig) -> MetaRL:
         cast(tuple[int], env.single_observation_space.shape)[0],
         cast(tuple[int], env.single_action_space.shape)[0],
         traced_episodes=TRACED.get(environment_id(config), 0),
+        shard=shard,
     )
 
 
-def meta_supervised(config: SupervisedConfig) -> MetaSupervised:
+def meta_supervised(config: SupervisedConfig, shard: Shard = ALONE) -> MetaSupervised:
     """One meta-iteration of supervised MAML on the configured tasks.
 
     Raises:
@@ -133,6 +137,7 @@ def meta_supervised(config: SupervisedConfig) -> MetaSupervised:
         first_order=config.first_order,
         device=config.device,
         compiled=compiles(config),
+        shard=shard,
     )
 
 

@@ -3,10 +3,15 @@
 import contextlib
 import ctypes
 import io
+import os
 import re
+import shlex
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TypeVar
+
+from metarl.training.interruption import StoppedError
 
 Arguments = TypeVar("Arguments")
 
@@ -15,13 +20,30 @@ def run(parse: Callable[[Sequence[str]], Arguments], main: Callable[[Arguments],
     """Parse the arguments, then run `main`; a user's mistake (ValueError, OSError) ends in one line and status 2."""
     keep_freed_memory()
     try:
-        main(_parse(parse, argv))
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            warnings.filterwarnings("always", category=UserWarning, module="metarl")
+            main(_parse(parse, argv))
+    except StoppedError as stopped:
+        print(f"{stopped}; go on with: {_resume_command(argv)}", file=sys.stderr)
+        sys.exit(stopped.exit_status)
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted: what was checkpointed is whole; the same command with --resume goes on", file=sys.stderr)
         sys.exit(130)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+    if issubclass(category, UserWarning):
+        print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _resume_command(argv: Sequence[str]) -> str:
+    """This command, going on; what started the ranks, torchrun, is the caller's to repeat."""
+    words = [*map(os.path.relpath, (sys.executable, sys.argv[0])), *argv, *["--resume"] * ("--resume" not in argv)]
+    return shlex.join(words)
 
 
 def keep_freed_memory() -> None:

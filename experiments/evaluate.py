@@ -86,7 +86,7 @@ def main(arguments: Arguments) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     split = "validation" if arguments.validation else "test"
     steps = write_evaluation(directory, config, result, tasks, iteration=checkpoint.iteration, split=split)
-    if directory == arguments.run_dir:
+    if directory == arguments.run_dir and not arguments.validation:
         one = read_run(directory)
         write_adaptation(directory, config, steps, draw({one.label: [one]}))
     which = f"{config.evaluation_checkpoint} checkpoint, iteration {checkpoint.iteration}"

@@ -78,12 +78,13 @@ def scores(rows: list[Row], steps: list[int]) -> list[str]:
     table = [["gradient steps", *map(str, steps)]]
     for name, group in itertools.groupby(rows, lambda row: row.get("method") or row["protocol"]):
         by_step = {int(row["gradient_steps"]): row for row in group}
-        seeds = int(by_step[0]["seeds"])
+        first = next(iter(by_step.values()))
+        seeds = int(first["seeds"])
         cells = [_score(by_step[step]) if step in by_step else "" for step in steps]
         table.append([f"**{name}**, {seeds} seed{'s' * (seeds > 1)}", *cells])
         known = [by_step.get(step, {}).get("published") for step in steps]
         if any(known):
-            table.append(["published", *(_number(cell, by_step[0]) if cell else "" for cell in known)])
+            table.append(["published", *(_number(cell, first) if cell else "" for cell in known)])
     return _lines(table)
 
 

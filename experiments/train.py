@@ -14,7 +14,9 @@ from tyro.conf import OmitArgPrefixes
 from experiments.assemble import compiles, make_outer, make_problem
 from experiments.command_line import run
 from experiments.presets import presets_for
+from metarl.shard import Shard
 from metarl.training.config import Config, SupervisedConfig
+from metarl.training.distributed import connected, restarted
 from metarl.training.loop import train
 
 
@@ -44,13 +46,19 @@ def _method(argv: Sequence[str]) -> str:
 
 def main(arguments: Arguments) -> None:
     """Train, and say where everything is."""
-    config, console = arguments.config, Console(stderr=True, markup=False)
+    with connected() as shard:
+        _train(arguments, shard)
+
+
+def _train(arguments: Arguments, shard: Shard) -> None:
+    config, console = arguments.config, Console(stderr=True, markup=False, quiet=shard.rank > 0)
     run_dir = arguments.run_dir or Path("runs") / config.run_name
     console.print(f"{config.preset}, method {config.method}, seed {config.seed} -> {run_dir}", highlight=False)
     if isinstance(config, SupervisedConfig) and config.compile and config.outer_steps:
         words = "the first iteration compiles, for a minute or two" if compiles(config) else "without torch.compile"
         console.print(f"meta-gradient: {words}", highlight=False)
-    state = train(make_problem(config), make_outer(config), config, run_dir, console, resume=arguments.resume)
+    problem, outer, resume = make_problem(config, shard), make_outer(config), arguments.resume or restarted()
+    state = train(problem, outer, config, run_dir, console, resume=resume, shard=shard)
     console.print(f"{state.iteration} iterations done; metrics and checkpoints are in {run_dir}", highlight=False)
     scripts = os.path.relpath(Path(sys.executable).parent)
     console.print(f"watch:    {scripts}/tensorboard --logdir {run_dir}", highlight=False, soft_wrap=True)

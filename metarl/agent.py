@@ -17,6 +17,7 @@ from metarl.engine.inner import RULES
 from metarl.engine.params import Params
 from metarl.rl.policies import gaussian_mlp
 from metarl.rl.problem import MetaRL, RolloutSettings
+from metarl.shard import ALONE, Shard
 from metarl.training.config import RLConfig
 from metarl.training.run_directory import read_config, read_parameters
 
@@ -89,6 +90,7 @@ def meta_rl(
     action_size: int,
     *,
     traced_episodes: int = 0,
+    shard: Shard = ALONE,
 ) -> MetaRL:
     """One meta-iteration of MAML-RL as configured.
 
@@ -123,6 +125,7 @@ def meta_rl(
         task_per_episode=config.method in ("pretrained", "oracle"),
         first_order=config.first_order,
         device=config.device,
+        shard=shard,
     )
 
 

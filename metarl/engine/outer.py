@@ -29,6 +29,12 @@ Info = dict[str, float]
 REFUSED: Info = {"improvement": 0.0, "kl": 0.0, "backtracks": 0.0, "accepted": 0.0, "cg_iterations": 0.0}
 
 
+def _nonfinite(**values: float) -> Info:
+    """`nonfinite` 1, and `nonfinite_NAME` 1 of each value that is not finite; nothing if all are."""
+    broken = {f"nonfinite_{name}": 1.0 for name, value in values.items() if not math.isfinite(value)}
+    return {"nonfinite": 1.0, **broken} if broken else {}
+
+
 class OuterOptimizer(NamedTuple):
     """init(theta) -> state;  step(theta, state, objective) -> theta, state, info (the `outer/*` metrics)."""
 
@@ -59,8 +65,8 @@ def adam(
         loss, gradient = objective.loss_and_gradient(theta)
         g = ravel(gradient)
         info = {"loss": loss, "grad_norm": g.norm().item(), "nonfinite": 0.0}
-        if not math.isfinite(loss + info["grad_norm"]):
-            return theta, state, info | {"nonfinite": 1.0}
+        if broken := _nonfinite(loss=loss, gradient=info["grad_norm"]):
+            return theta, state, info | broken
         if gradient_clip is not None:
             g = g.clamp(-gradient_clip, gradient_clip)
         t = state["step"] + 1
@@ -111,32 +117,50 @@ def trpo(
         loss, gradient = objective.loss_and_gradient(theta)
         g = ravel(gradient).double()
         info = {"loss": loss, "grad_norm": g.norm().item(), "nonfinite": 0.0}
-        if not math.isfinite(loss + info["grad_norm"]):
-            return theta, state, info | REFUSED | {"nonfinite": 1.0}
+        if broken := _nonfinite(loss=loss, gradient=info["grad_norm"]):
+            return theta, state, info | REFUSED | broken
 
         s, quadratic, info["cg_iterations"] = natural_direction(
             objective.curvature(theta, curvature, curvature_fraction, curvature_tasks, **options), g
         )
         if not (quadratic > 0 and math.isfinite(quadratic)):  # 0: no gradient, or no positive curvature along it
-            return theta, state, REFUSED | info | {"nonfinite": float(not math.isfinite(quadratic))}
+            return theta, state, REFUSED | info | _nonfinite(curvature=quadratic)
         length = math.sqrt(2 * max_kl / (quadratic + 1e-8))  # 1e-8: the authors' release
         full_step = unravel(length * s, theta)
 
-        search = backtracking_line_search(
-            lambda scale: objective.loss_and_divergence(add(theta, full_step, -scale)),
-            loss,
-            max_divergence=max_kl,
-            ratio=backtrack_ratio,
-            attempts=max_backtracks,
+        theta, found = _line_search(
+            objective, theta, full_step, loss, max_kl=max_kl, ratio=backtrack_ratio, attempts=max_backtracks
         )
-        if search.accepted:
-            theta = add(theta, full_step, -search.scale)
-        info |= {
-            "improvement": loss - search.loss,
-            "kl": search.divergence,
-            "backtracks": float(search.backtracks),
-            "accepted": float(search.accepted),
-        }
-        return theta, state, info
+        return theta, state, info | found
 
     return OuterOptimizer(lambda theta: {}, step)
+
+
+def _line_search(
+    objective: MetaObjective,
+    theta: Params,
+    full_step: Params,
+    loss: float,
+    *,
+    max_kl: float,
+    ratio: float,
+    attempts: int,
+) -> tuple[Params, Info]:
+    """Theta after the longest step that qualifies (theta itself if none does), and how that was found."""
+    broken: Info = {}
+
+    def evaluate(scale: float) -> tuple[float, float]:
+        moved_loss, kl = objective.loss_and_divergence(add(theta, full_step, -scale))
+        broken.update(_nonfinite(loss=moved_loss, kl=kl))
+        return moved_loss, kl
+
+    search = backtracking_line_search(evaluate, loss, max_divergence=max_kl, ratio=ratio, attempts=attempts)
+    info = {
+        "improvement": loss - search.loss,
+        "kl": search.divergence,
+        "backtracks": float(search.backtracks),
+        "accepted": float(search.accepted),
+    }
+    if not search.accepted:
+        return theta, info | broken
+    return add(theta, full_step, -search.scale), info

@@ -18,7 +18,9 @@ class Episodes(NamedTuple):
     rewards: Tensor  # [M, T, E] environment units
     mask: Tensor  # [M, T, E] 1.0 where the timestep belongs to the episode
     achieved: Tensor  # [M, E] what the task commands, as reached at the end (distance, velocity); nan if not reported
-    diverged: Tensor  # [M, E] 1.0 where the simulation broke down and the episode ended there
+    diverged: Tensor  # [M, E] 1.0 where the simulation broke down and the episode ended there, or because of the next:
+    nonfinite_observation: Tensor  # [M, E] 1.0 where an observation was not finite
+    nonfinite_reward: Tensor  # [M, E] 1.0 where a reward was not
 
     @property
     def returns(self) -> Tensor:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
+from torch import Tensor
 
 from metarl.engine.inner import InnerRule
 from metarl.engine.maml import adapt_each
@@ -23,6 +24,7 @@ from metarl.rl.episodes import Episodes, PolicyBatch, timestep_subset
 from metarl.rl.films import film
 from metarl.rl.losses import INNER_LOSSES, likelihood_ratio, mean_kl
 from metarl.rl.sampler import ROLLOUTS, rollout
+from metarl.shard import ALONE, Shard
 
 
 class RolloutSettings(NamedTuple):
@@ -54,9 +56,10 @@ class MetaRL:
             M tasks: what the paper's pretrained and oracle policies are trained on. It wants `inner_steps` 0.
         first_order: first-order MAML.
         device: where parameters and batches live; environments stay on the CPU.
+        shard: which tasks of a meta-batch are rolled out here.
 
     Raises:
-        ValueError: an unknown inner loss, a negative number of inner steps.
+        ValueError: an unknown inner loss, a negative number of inner steps, more ranks than tasks.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class MetaRL:
         task_per_episode: bool = False,
         first_order: bool = False,
         device: str = "cpu",
+        shard: Shard = ALONE,
     ) -> None:
         if inner_loss not in INNER_LOSSES:
             raise ValueError(f"unknown inner loss {inner_loss!r}: choose one of {', '.join(INNER_LOSSES)}")
@@ -84,6 +88,7 @@ class MetaRL:
         self.policy, self.rule, self.inner_steps, self.settings = policy, rule, inner_steps, settings
         self.seed, self.first_order, self.device = seed, first_order, torch.device(device)
         self._tasks_per_group = settings.episodes if task_per_episode else 1
+        self._shard, self._local = shard, shard.tasks(settings.tasks)
         self._make_env = make_env
         loss = INNER_LOSSES[inner_loss]
         self.functions = TaskFunctions(
@@ -96,7 +101,7 @@ class MetaRL:
 
     @cached_property
     def _env(self) -> VectorEnv:
-        return self._make_env(self.settings.tasks * self.settings.episodes)
+        return self._make_env(len(self._local) * self.settings.episodes)
 
     def initial_parameters(self, seed: int) -> Params:
         """Fresh policy parameters, with what the inner rule meta-learns."""
@@ -105,18 +110,23 @@ class MetaRL:
 
     def sample_tasks(self, seed: int, purpose: Purpose, *key: int, count: int) -> NDArray[np.float64]:
         """`count` tasks [count, k] of the training distribution; task i depends on (seed, purpose, key, i) alone."""
+        return self._draw(seed, purpose, *key, indices=range(count))
+
+    def _draw(self, seed: int, purpose: Purpose, *key: int, indices: range) -> NDArray[np.float64]:
         draw = self._env.sample_tasks  # pyright: ignore[reportAttributeAccessIssue]  # the contract's one extra method
-        return np.concatenate([draw(numpy_generator(seed, purpose, *key, i), 1) for i in range(count)])
+        return np.concatenate([draw(numpy_generator(seed, purpose, *key, i), 1) for i in indices])
 
     def collect(self, theta: Params, iteration: int) -> tuple[MetaObjective, Metrics]:
         """Sample tasks and rollouts, adapt, sample again with the adapted policies; build the outer objective."""
-        settings, clock = self.settings, _Clock()
-        count = settings.tasks * self._tasks_per_group
-        tasks = self.sample_tasks(self.seed, Purpose.TRAINING_TASKS, iteration, count=count)
-        adapted, rollouts, batches = [stack(theta, settings.tasks)], [], []
+        settings, clock, first = self.settings, _Clock(), self._local.start
+        rows = range(first * self._tasks_per_group, self._local.stop * self._tasks_per_group)
+        tasks = self._draw(self.seed, Purpose.TRAINING_TASKS, iteration, indices=rows)
+        adapted, rollouts, batches = [stack(theta, len(self._local))], [], []
         for step in range(self.inner_steps + 1):
-            key = (self.seed, Purpose.TRAINING_ROLLOUTS, iteration, step)
-            rollouts.append(rollout(self._env, self.policy, adapted[-1], tasks, horizon=settings.horizon, key=key))
+            key, horizon = (self.seed, Purpose.TRAINING_ROLLOUTS, iteration, step), settings.horizon
+            rollouts.append(
+                rollout(self._env, self.policy, adapted[-1], tasks, horizon=horizon, key=key, first_task=first)
+            )
             clock.lap("sample")
             batches.append(self._process(rollouts[-1]))
             if step < self.inner_steps:
@@ -129,16 +139,30 @@ class MetaRL:
             batches[:-1],
             batches[-1],
             num_tasks=settings.tasks,
+            first_task=first,
             first_order=self.first_order,
+            reduce=self._shard.reduce,
         )
-        env_steps = sum(episodes.num_steps.sum().item() for episodes in rollouts)
-        metrics = {f"rollout/return_step{k}": one.returns.mean().item() for k, one in enumerate(rollouts)} | {
-            "rollout/diverged": sum(episodes.diverged.sum().item() for episodes in rollouts),
-            "inner/update_norm": _mean_distance(adapted[0], adapted[-1]),
-            "policy/std": self.policy.apply(theta, batches[-1].observations[0, 0]).log_std.exp().mean().item(),
-            "env_steps": env_steps,
+        metrics = self._metrics(rollouts, adapted)
+        metrics["policy/std"] = self.policy.apply(theta, batches[-1].observations[0, 0]).log_std.exp().mean().item()
+        return objective, metrics | clock.metrics(metrics["env_steps"])
+
+    def _metrics(self, rollouts: list[Episodes], adapted: list[Params]) -> Metrics:
+        """Of the whole meta-batch: sums over the local tasks, reduced."""
+        totals = {f"rollout/return_step{k}": one.returns.double().sum() for k, one in enumerate(rollouts)} | {
+            "rollout/diverged": sum(one.diverged.sum() for one in rollouts),
+            "rollout/nonfinite_observations": sum(one.nonfinite_observation.sum() for one in rollouts),
+            "rollout/nonfinite_rewards": sum(one.nonfinite_reward.sum() for one in rollouts),
+            "inner/update_norm": _distances(adapted[0], adapted[-1]).double().sum(),
+            "env_steps": sum(one.num_steps.sum() for one in rollouts),
         }
-        return objective, metrics | clock.metrics(env_steps)
+        sums = self._shard.reduce(torch.tensor([float(total) for total in totals.values()], dtype=torch.float64))
+        metrics = dict(zip(totals, sums.tolist(), strict=True))
+        for name in metrics:
+            if name.startswith("rollout/return"):
+                metrics[name] /= self.settings.tasks * self.settings.episodes
+        metrics["inner/update_norm"] /= self.settings.tasks
+        return {name: value for name, value in metrics.items() if value or "nonfinite" not in name}  # where there were
 
     def evaluate(self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], seed: int) -> Evaluation:
         """Score theta after 0 .. `steps` gradient steps on each of the given tasks [N, k].
@@ -220,10 +244,9 @@ def _traces(episodes: Episodes, count: int) -> dict[str, NDArray[np.float32]]:
     }
 
 
-def _mean_distance(before: Params, after: Params) -> float:
-    """Mean over tasks of the Euclidean distance between two stacked parameters."""
-    squares = sum((after[name] - leaf).flatten(1).square().sum(1) for name, leaf in before.items())
-    return torch.as_tensor(squares).sqrt().mean().item()
+def _distances(before: Params, after: Params) -> Tensor:
+    """The Euclidean distance between two stacked parameters, of every task, [M]."""
+    return torch.stack([(after[name] - leaf).flatten(1).square().sum(1) for name, leaf in before.items()]).sum(0).sqrt()
 
 
 class _Clock:

@@ -64,7 +64,8 @@ def rollout(
     distributions: list[DiagonalGaussian] = []
 
     seen, info = env.reset(seed=seeds, options={"tasks": rows})  # pyright: ignore[reportArgumentType]  # one seed each
-    running = np.ones(num_envs, np.bool_)
+    bad_observation = ~np.isfinite(seen).all(1)
+    running, diverged, bad_reward = ~bad_observation, np.zeros(num_envs, np.bool_), np.zeros(num_envs, np.bool_)
     for t in range(horizon):
         if not running.all():
             seen = np.where(running[:, None], seen, 0.0)  # whatever an ended environment shows, even nan, stays out
@@ -73,26 +74,27 @@ def rollout(
         actions[:, t] = distributions[-1].sample(noise[:, t])
         _require_finite(actions[:, t], t)
         seen, reward, terminated, truncated, info = env.step(actions[:, t].reshape(num_envs, -1).numpy())
-        counts = running & ~np.asarray(info.get("diverged", False), np.bool_)  # a broken timestep is none
+        diverged |= running & np.asarray(info.get("diverged", False), np.bool_)
+        bad_reward |= running & ~diverged & ~np.isfinite(reward)
+        counts = running & ~diverged & ~bad_reward  # a broken timestep is none
+        bad_observation |= counts & ~(terminated | truncated) & ~np.isfinite(seen).all(1)
         mask[:, t] = torch.from_numpy(counts).reshape(num_tasks, episodes)
         rewards[:, t] = torch.from_numpy(np.where(counts, reward, 0.0)).reshape(num_tasks, episodes)
-        running &= ~(terminated | truncated)
+        running = counts & ~bad_observation & ~(terminated | truncated)
         if not running.any():
             break
 
     _require_timesteps(mask, first_task)
-    behaviour = DiagonalGaussian(*(torch.stack(fields, 1) for fields in zip(*distributions, strict=True)))
-    log_probs = torch.zeros(shape).to(like)
-    taken = len(distributions)
-    log_probs[:, :taken] = behaviour.log_prob(actions[:, :taken].to(like))  # all timesteps at once: faster
     return Episodes(
         observations=observations.to(like),
         actions=actions.to(like),
-        log_probs=log_probs,
+        log_probs=_log_probs(distributions, actions.to(like)),
         rewards=rewards.to(like),
         mask=mask.to(like),
         achieved=_per_episode(info.get("achieved", np.nan), num_tasks, episodes).to(like),
-        diverged=_per_episode(info.get("diverged", 0.0), num_tasks, episodes).to(like),
+        diverged=_per_episode(diverged | bad_observation | bad_reward, num_tasks, episodes).to(like),
+        nonfinite_observation=_per_episode(bad_observation, num_tasks, episodes).to(like),
+        nonfinite_reward=_per_episode(bad_reward, num_tasks, episodes).to(like),
     )
 
 
@@ -130,6 +132,14 @@ def rollout_timesteps(
     return whole._replace(mask=whole.mask * weight, rewards=whole.rewards * weight)
 
 
+def _log_probs(distributions: list[DiagonalGaussian], actions: Tensor) -> Tensor:
+    """Of the actions [M, T, E, A] under the policies of the first timesteps, all at once: faster; then 0; [M, T, E]."""
+    behaviour = DiagonalGaussian(*(torch.stack(fields, 1) for fields in zip(*distributions, strict=True)))
+    log_probs = actions.new_zeros(actions.shape[:-1])
+    log_probs[:, : len(distributions)] = behaviour.log_prob(actions[:, : len(distributions)])
+    return log_probs
+
+
 def _episodes_per_task(env: VectorEnv, num_tasks: int) -> int:
     if env.metadata.get("autoreset_mode") is not AutoresetMode.DISABLED:
         raise ValueError(f"{env} resets by itself: rollouts need autoreset_mode DISABLED")
@@ -150,7 +160,7 @@ def _require_timesteps(mask: Tensor, first_task: int) -> None:
     lost = ~mask.flatten(1).any(1)
     if lost.any():
         task = first_task + int(lost.nonzero()[0])
-        raise ValueError(f"every simulation of task {task} broke down in its first timestep")
+        raise ValueError(f"every episode of task {task} broke down in its first timestep, or was not finite there")
 
 
 def _stop_time(lengths: Tensor, finished_at: Tensor, budget: int) -> Tensor:

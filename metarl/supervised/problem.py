@@ -16,6 +16,7 @@ from metarl.engine.objective import MetaObjective, TaskFunctions, gradients_of
 from metarl.engine.params import Params, stack
 from metarl.problem import Evaluation, Film, Metrics
 from metarl.randomness import Purpose, numpy_generator, torch_generator
+from metarl.shard import ALONE, Shard
 from metarl.supervised.losses import KINDS
 from metarl.supervised.pictures import picture
 from metarl.supervised.tasks import Examples, Split, TaskDistribution
@@ -52,9 +53,10 @@ class MetaSupervised:
         first_order: first-order MAML.
         device: where parameters and examples live.
         compiled: see `objective.gradients_of`.
+        shard: which tasks of a meta-batch are trained on here. Every rank draws the examples of all: that is cheap.
 
     Raises:
-        ValueError: an unknown kind, a negative number of inner steps.
+        ValueError: an unknown kind, a negative number of inner steps, more ranks than tasks.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class MetaSupervised:
         first_order: bool = False,
         device: str = "cpu",
         compiled: bool = False,
+        shard: Shard = ALONE,
     ) -> None:
         if kind not in KINDS:
             raise ValueError(f"unknown kind of problem {kind!r}: choose one of {', '.join(KINDS)}")
@@ -77,6 +80,7 @@ class MetaSupervised:
             raise ValueError(f"inner_steps must not be negative; got {inner_steps}")
         self.distribution, self.model, self.rule, self.inner_steps = distribution, model, rule, inner_steps
         self.settings, self.seed, self.first_order, self.device = settings, seed, first_order, torch.device(device)
+        self._shard, self._local = shard, shard.tasks(settings.tasks)
         loss, self._scores = KINDS[kind]
         self.functions = TaskFunctions(
             inner_loss=lambda params, batch: loss(model.apply(params, batch.inputs), batch),
@@ -102,7 +106,10 @@ class MetaSupervised:
         start, settings = time.perf_counter(), self.settings
         tasks = self.sample_tasks(self.seed, Purpose.TRAINING_TASKS, iteration, count=settings.tasks)
         rng = numpy_generator(self.seed, Purpose.TRAINING_EXAMPLES, iteration)
-        support, query = self._examples(tasks, rng, settings.queries)
+        here = slice(self._local.start, self._local.stop)
+        support, query = (
+            Examples(*(field[here] for field in examples)) for examples in self._examples(tasks, rng, settings.queries)
+        )
         objective = MetaObjective(
             theta,
             self.rule,
@@ -110,15 +117,17 @@ class MetaSupervised:
             [support] * self.inner_steps,
             query,
             num_tasks=settings.tasks,
+            first_task=self._local.start,
             first_order=self.first_order,
+            reduce=self._shard.reduce,
             gradients=self.gradients,
         )
         if iteration % settings.log_every != 0:
             return objective, {}
         sampled = time.perf_counter()
-        steps = self._after_each_step(stack(theta, settings.tasks), self.rule, self.inner_steps, support, query)
+        steps = self._after_each_step(stack(theta, len(self._local)), self.rule, self.inner_steps, support, query)
         metrics = {
-            f"train/{name}_step{k}": score.mean().item()
+            f"train/{name}_step{k}": (self._shard.reduce(score.sum(dtype=torch.float64)) / settings.tasks).item()
             for k, (_, scores) in enumerate(steps)
             for name, score in scores.items()
         }

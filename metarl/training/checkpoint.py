@@ -33,27 +33,45 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 
     Raises OSError if the directory cannot be written; an older checkpoint then stays as it was.
     """
+    write_atomically(path, encode(checkpoint))
+
+
+def encode(checkpoint: Checkpoint) -> bytes:
+    """The content of a checkpoint's file."""
     content: dict[str, Any] = {**checkpoint._asdict(), "format": FORMAT}
     content["theta"] = {name: leaf.cpu() for name, leaf in checkpoint.theta.items()}
     content["outer_state"] = {name: leaf.cpu() for name, leaf in checkpoint.outer_state.items()}
     content["checksum"] = _checksum(content)
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    write_atomically(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def load(path: Path) -> Checkpoint:
-    """Read a checkpoint with `weights_only=True`: tensors and plain values alone.
+    """Read a checkpoint.
 
     Raises:
-        ValueError: the file is missing, truncated, damaged, or not a checkpoint of metarl.
+        ValueError: the file is missing, or see `decode`.
     """
     if not path.is_file():
         raise ValueError(f"no checkpoint at {path}")
-    if not zipfile.is_zipfile(path):
+    return decode(path.read_bytes(), path)
+
+
+def decode(data: bytes, path: Path) -> Checkpoint:
+    """The inverse of `encode`, with `weights_only=True`: tensors and plain values alone.
+
+    Args:
+        data: content of a file.
+        path: where it comes from, for messages.
+
+    Raises:
+        ValueError: truncated, damaged, or not a checkpoint of metarl.
+    """
+    if not zipfile.is_zipfile(io.BytesIO(data)):
         raise ValueError(f"{path} is not a readable checkpoint: truncated, damaged or foreign (no zip archive)")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(

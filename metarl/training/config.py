@@ -68,8 +68,12 @@ class Config:
     log_every: int = 1
     """Measure and log the training metrics every so many iterations."""
 
+    max_nonfinite: int = 10
+    """Stop after so many outer steps in a row that were refused because something was not finite."""
+
     def __post_init__(self) -> None:
-        for name in ("tasks", "evaluation_tasks", "validation_tasks", "checkpoint_every", "log_every"):
+        least_1 = ("tasks", "evaluation_tasks", "validation_tasks", "checkpoint_every", "log_every", "max_nonfinite")
+        for name in least_1:
             _require_at_least(self, 1, name)
         for name in ("seed", "iterations", "inner_steps", "evaluation_steps", "evaluate_every", "render_every"):
             _require_at_least(self, 0, name)

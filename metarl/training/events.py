@@ -30,7 +30,8 @@ def describe(writer: SummaryWriter, config: Config, step: int) -> None:
     _add(writer, step, custom_scalars({"after each gradient step": charts, "where the time goes": times}))
 
     scores = [f"{curve}_step{step}" for curve in curves.values() for step in range(config.adaptation_steps + 1)]
-    hyperparameters = {name: value for name, value in values.items() if name not in MAY_CHANGE}
+    unimportant = {*MAY_CHANGE, "problem", *(name for name in values if name.startswith("evaluation_"))}
+    hyperparameters = {name: value for name, value in values.items() if name not in unimportant}
     _add(writer, step, *hparams(hyperparameters, dict.fromkeys(scores, 0.0)))  # the plugin looks up their last values
 
 

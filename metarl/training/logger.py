@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from pathlib import Path
 from types import TracebackType
 
@@ -71,6 +72,8 @@ class Logger:
         else:
             with self._csv.open("a", newline="") as file:
                 csv.DictWriter(file, self._columns, lineterminator="\n").writerow(_cells(row))
+                file.flush()
+                os.fsync(file.fileno())  # before the checkpoint that counts it
         for name, value in metrics.items():
             self._tensorboard.add_scalar(name, value, iteration)
         self._tensorboard.flush()
@@ -94,11 +97,21 @@ class Logger:
 
 
 def read_metrics(path: Path) -> list[Metrics]:
-    """The rows of a metrics.csv, without the cells that were not measured in an iteration; [] if there is no file."""
+    """The rows of a metrics.csv, without the cells that were not measured in an iteration; [] if there is no file.
+
+    A last line that was never ended, by a process that was killed, does not count.
+
+    Raises:
+        ValueError: something else than numbers.
+    """
     if not path.is_file():
         return []
-    with path.open(newline="") as file:
-        return [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(file)]
+    try:
+        lines = path.read_text().splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("\n")]
+        return [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(whole)]
+    except (ValueError, TypeError, csv.Error) as error:  # UnicodeDecodeError is a ValueError; more cells than columns
+        raise ValueError(f"{path} is damaged: {error}") from error
 
 
 def _cells(row: Metrics) -> dict[str, str]:

@@ -6,14 +6,18 @@ import shlex
 import shutil
 import subprocess
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from metarl.files import write_atomically
+from metarl.files import owned, write_atomically
 from metarl.training.checkpoint import Checkpoint, load
 from metarl.training.config import Config
 
 CONFIG, METRICS, LAST, BEST = "config.json", "metrics.csv", "checkpoint.pt", "best.pt"
+PREVIOUS = "checkpoint.previous.pt"  # the last checkpoint but one
 MAY_CHANGE = {
     "iterations",
     "device",
@@ -25,37 +29,53 @@ MAY_CHANGE = {
     "compile",
     "published_tasks",
     "data_dir",
+    "max_nonfinite",
 }  # on resume
 
 
-def claim(run_dir: Path, config: Config, *, resume: bool) -> Checkpoint | None:
-    """Make `run_dir` this run's own and return the checkpoint to go on from, if there is one.
+@contextmanager
+def claimed(run_dir: Path, config: Config, *, resume: bool) -> Iterator[Checkpoint | None]:
+    """Make `run_dir` this run's own, and meanwhile this process's; gives the checkpoint to go on from, if there is one.
 
     Raises:
         ValueError: the directory holds a run and `resume` is not given, or holds one of another configuration, or
-            something else than a run, or its checkpoint cannot be read.
+            something else than a run, or its checkpoints cannot be read, or another process is writing there.
         OSError: the directory cannot be written.
     """
     if run_dir.exists() and not run_dir.is_dir():
         raise ValueError(f"{run_dir} is a file; a run needs a directory")
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with owned(run_dir):
+        yield _claim(run_dir, config, resume=resume)
+
+
+def _claim(run_dir: Path, config: Config, *, resume: bool) -> Checkpoint | None:
     if (run_dir / CONFIG).is_file():
         if not resume:
             raise ValueError(
                 f"{run_dir} already holds a run: add --resume to go on with it, or choose another --run-dir"
             )
         _require_same(read_config(run_dir), config, run_dir)
+        for leftover in run_dir.glob(".*.tmp"):  # of a process that was killed while it wrote
+            leftover.unlink()
         if not (run_dir / METRICS).exists() and not (run_dir / LAST).exists():
             return None  # stopped before its first iteration: nothing to lose
-        checkpoints = [load(run_dir / BEST), load(run_dir / LAST)]
+        checkpoints = [load(run_dir / BEST), _load_last(run_dir)]
         for name, checkpoint in zip((BEST, LAST), checkpoints, strict=True):
             _require_same(Config.from_dict(checkpoint.config), config, run_dir / name)
-        return checkpoints[-1]
+        _write_config(run_dir, config, json.loads((run_dir / CONFIG).read_text()))  # such as more iterations
+        return checkpoints[-1]._replace(config=config.to_dict())
     if run_dir.is_dir() and any(run_dir.iterdir()):
         raise ValueError(f"{run_dir} is not empty and holds no run: choose another --run-dir")
-    run_dir.mkdir(parents=True, exist_ok=True)
-    document = {"config": config.to_dict(), **_provenance()}
-    write_atomically(run_dir / CONFIG, (json.dumps(document, indent=2) + "\n").encode())
+    _write_config(run_dir, config, _provenance())
     return None
+
+
+def _write_config(run_dir: Path, config: Config, others: dict[str, Any]) -> None:
+    """Where that is not what the file says already."""
+    content = (json.dumps({**others, "config": config.to_dict()}, indent=2) + "\n").encode()
+    if not (run_dir / CONFIG).is_file() or (run_dir / CONFIG).read_bytes() != content:
+        write_atomically(run_dir / CONFIG, content)
 
 
 def read_config(run_dir: Path) -> Config:
@@ -65,16 +85,29 @@ def read_config(run_dir: Path) -> Config:
         raise ValueError(f"{run_dir} holds no run: there is no {CONFIG} in it")
     try:
         return Config.from_dict(json.loads(path.read_text())["config"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is not a configuration of metarl: {error}") from error
 
 
 def read_parameters(run_dir: Path, which: str) -> Checkpoint:
     """The `last` or `best` checkpoint of a run. Raises ValueError if it is missing, damaged, or another run's."""
-    path = run_dir / {"last": LAST, "best": BEST}[which]
-    checkpoint = load(path)
-    _require_same(read_config(run_dir), Config.from_dict(checkpoint.config), path)
+    config = read_config(run_dir)
+    checkpoint = load(run_dir / BEST) if which == "best" else _load_last(run_dir)
+    _require_same(config, Config.from_dict(checkpoint.config), run_dir / {"last": LAST, "best": BEST}[which])
     return checkpoint
+
+
+def _load_last(run_dir: Path) -> Checkpoint:
+    """The last checkpoint, or with a warning the one before it. Raises ValueError if neither can be read."""
+    try:
+        return load(run_dir / LAST)
+    except ValueError as error:
+        try:
+            checkpoint = load(run_dir / PREVIOUS)
+        except ValueError:
+            raise error from None
+        warnings.warn(f"{error}; the one before it, of iteration {checkpoint.iteration}, is taken", stacklevel=2)
+        return checkpoint
 
 
 def _require_same(stored: Config, config: Config, where: Path) -> None:

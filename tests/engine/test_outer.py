@@ -86,8 +86,8 @@ class Recorder:
     def loss_and_gradient(self, theta: Params) -> tuple[float, Params]:
         return 1.0, {"x": torch.ones_like(theta["x"])}
 
-    def curvature(self, theta: Params, kind: str, fraction: float, **options: float) -> Matvec:
-        self.asked = (kind, fraction, options)
+    def curvature(self, theta: Params, kind: str, fraction: float, tasks: float, **options: float) -> Matvec:
+        self.asked = (kind, fraction, tasks, options)
         return lambda v: self.factor * v
 
     def loss_and_divergence(self, theta: Params) -> tuple[float, float]:
@@ -100,9 +100,9 @@ THREE_ZEROS = {"x": torch.zeros(3, dtype=torch.float64)}
 @pytest.mark.parametrize(("kind", "options"), [("forward", {"epsilon": 0.5}), ("gauss_newton", {})])
 def test_trpo_passes_its_curvature_options_on(kind: str, options: dict) -> None:
     recorder = Recorder()
-    optimiser = trpo(max_kl=0.01, curvature=kind, curvature_fraction=0.3, epsilon=0.5)
+    optimiser = trpo(max_kl=0.01, curvature=kind, curvature_fraction=0.3, curvature_tasks=0.7, epsilon=0.5)
     optimiser.step(THREE_ZEROS, {}, cast(MetaObjective, recorder))
-    assert recorder.asked == (kind, 0.3, options)
+    assert recorder.asked == (kind, 0.3, 0.7, options)
 
 
 @pytest.mark.parametrize("factor", [-1.0, 0.0, float("nan")])
@@ -121,7 +121,7 @@ class Spoiled(Recorder):
     def loss_and_gradient(self, theta: Params) -> tuple[float, Params]:
         return 1.0, {"x": torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)}
 
-    def curvature(self, theta: Params, kind: str, fraction: float, **options: float) -> Matvec:
+    def curvature(self, theta: Params, kind: str, fraction: float, tasks: float, **options: float) -> Matvec:
         scales = iter([torch.tensor([1.0, 2.0, 3.0]), torch.tensor(math.nan)])
         return lambda v: next(scales) * v
 
@@ -138,7 +138,7 @@ def test_only_finite_differences_spend_a_product_on_the_steps_length(kind: str, 
     calls = []
 
     class Counting(Spoiled):
-        def curvature(self, theta: Params, kind: str, fraction: float, **options: float) -> Matvec:
+        def curvature(self, theta: Params, kind: str, fraction: float, tasks: float, **options: float) -> Matvec:
             return lambda v: (calls.append(0), torch.tensor([1.0, 2.0, 3.0]) * v)[1]
 
     trpo(max_kl=0.01, cg_iterations=2, curvature=kind).step(THREE_ZEROS, {}, cast(MetaObjective, Counting()))

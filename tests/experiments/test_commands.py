@@ -17,7 +17,7 @@ from metarl.training.config import Config
 def test_a_run_leaves_what_it_promises(evaluated: Path) -> None:
     names = {path.name for path in evaluated.iterdir() if not path.name.startswith("events.out.tfevents")}
     assert names == {
-        "config.json", "metrics.csv", "checkpoint.pt", "best.pt",
+        "config.json", "metrics.csv", "checkpoint.pt", "checkpoint.previous.pt", "best.pt",
         "evaluation.csv", "evaluation.json", "evaluation.npz", "evaluation",
     }  # fmt: skip
     with (evaluated / "metrics.csv").open() as file:
@@ -89,12 +89,12 @@ def test_mistakes_on_the_command_line(arguments: str, words: tuple[str, ...], tm
 
 
 def test_a_directory_belongs_to_one_run(trained: Path) -> None:
-    before = {path.name: path.read_bytes() for path in trained.iterdir()}
+    before = {path.name: path.read_bytes() for path in trained.iterdir() if path.is_file()}
     refused(run("train", "navigation", *TOY, "--run-dir", trained), "already holds a run", "--resume")
     refused(
         run("train", "navigation", *TOY, "--run-dir", trained, "--seed", "2", "--resume"), "seed is 1 there and 2 here"
     )
-    assert {path.name: path.read_bytes() for path in trained.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in trained.iterdir() if path.is_file()} == before
 
 
 def test_unwritable_places(tmp_path: Path) -> None:
@@ -110,7 +110,13 @@ def test_damaged_and_foreign_checkpoints(trained: Path, tmp_path: Path) -> None:
     whole = (copy / "checkpoint.pt").read_bytes()
     for damaged in (whole[: len(whole) // 2], b"", b"not a checkpoint"):
         (copy / "checkpoint.pt").write_bytes(damaged)
-        refused(run("evaluate", copy, "--checkpoint", "last"), "checkpoint.pt", "truncated")
+        fallen_back = run("evaluate", copy, "--checkpoint", "last")
+        assert fallen_back.returncode == 0
+        assert "checkpoint.pt is not a readable checkpoint" in fallen_back.stderr
+        assert "warning: " in fallen_back.stderr and "iteration 1, is taken" in fallen_back.stderr
+        assert json.loads((copy / "evaluation.json").read_text())["iteration"] == 1
+    (copy / "checkpoint.previous.pt").write_bytes(damaged)
+    refused(run("evaluate", copy, "--checkpoint", "last"), "checkpoint.pt", "truncated")
     refused(run("train", "navigation", *TOY, "--run-dir", copy, "--resume"), "checkpoint.pt")
     assert (copy / "checkpoint.pt").read_bytes() == b"not a checkpoint"
     other = tmp_path / "other"

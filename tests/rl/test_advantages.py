@@ -35,6 +35,8 @@ def rollouts(seed: int = 0) -> Episodes:
         mask=mask,
         achieved=torch.zeros(M, E),
         diverged=torch.zeros(M, E),
+        nonfinite_observation=torch.zeros(M, E),
+        nonfinite_reward=torch.zeros(M, E),
     )
 
 

@@ -191,6 +191,31 @@ class Fragile(Countdown):
         return seen, rewards, terminated | diverged, truncated, info | {"diverged": diverged}
 
 
+class Poisoned(Countdown):
+    """Environment 1 observes nan after its second timestep, 2 earns infinity in its third, 3 starts from nan."""
+
+    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+        seen, info = super().reset(**options)
+        self.steps = 0
+        return np.where(np.arange(self.num_envs)[:, None] == 3, np.nan, seen), info
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        seen, rewards, terminated, truncated, info = super().step(actions)
+        self.steps += 1
+        index = np.arange(self.num_envs)
+        seen = np.where(((index == 1) & (self.steps >= 2))[:, None], np.nan, seen)
+        return seen, np.where((index == 2) & (self.steps == 3), np.inf, rewards), terminated, truncated, info
+
+
+def test_what_is_not_finite_ends_its_episode_and_is_told_apart() -> None:
+    episodes = rollout(Poisoned(4), POLICY, stack(THETA, 1), np.array([[5.0]]), horizon=8, key=KEY)
+    np.testing.assert_array_equal(episodes.num_steps, [[5, 2, 2, 0]])
+    np.testing.assert_array_equal(episodes.nonfinite_observation, [[0, 1, 0, 1]])
+    np.testing.assert_array_equal(episodes.nonfinite_reward, [[0, 0, 1, 0]])
+    np.testing.assert_array_equal(episodes.diverged, [[0, 1, 1, 1]])
+    assert all(torch.isfinite(field).all() for field in (episodes.observations, episodes.log_probs, episodes.rewards))
+
+
 def test_a_broken_timestep_is_masked_and_its_episode_counted() -> None:
     episodes = rollout(Fragile(2), POLICY, stack(THETA, 1), np.array([[5.0]]), horizon=8, key=KEY)
     np.testing.assert_array_equal(episodes.num_steps, [[5, 1]])

@@ -1,6 +1,9 @@
 import dataclasses
+import errno
 import io
 import math
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from toy import TOY
 
 from experiments.assemble import make_outer, make_problem
+from metarl.engine.objective import MetaObjective
 from metarl.engine.params import Params, ravel
 from metarl.rl.losses import mean_kl
 from metarl.training.checkpoint import Checkpoint, load
 from metarl.training.config import Config
+from metarl.training.interruption import StoppedError
 from metarl.training.logger import read_metrics
 from metarl.training.loop import train
 
@@ -77,14 +82,145 @@ def test_a_resume_computes_only_what_is_missing(tmp_path: Path) -> None:
         assert collected == expected
 
 
-@pytest.mark.parametrize("missing", ["checkpoint.pt", "best.pt"])
-def test_a_run_that_lost_a_checkpoint_is_not_overwritten(tmp_path: Path, missing: str) -> None:
+@pytest.mark.parametrize("missing", [["checkpoint.pt", "checkpoint.previous.pt"], ["best.pt"]])
+def test_a_run_that_lost_its_checkpoints_is_not_overwritten(tmp_path: Path, missing: list[str]) -> None:
     run(TOY, tmp_path / "a")
-    (tmp_path / "a" / missing).unlink()
+    for name in missing:
+        (tmp_path / "a" / name).unlink()
     before = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
-    with pytest.raises(ValueError, match=f"no checkpoint at .*{missing}"):
+    with pytest.raises(ValueError, match=f"no checkpoint at .*{missing[0]}"):
         run(TOY, tmp_path / "a", resume=True)
     assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()} == before
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK", "half"])
+def test_a_run_goes_on_from_the_checkpoint_before_a_broken_one(tmp_path: Path, content: bytes | str | None) -> None:
+    run(TOY, tmp_path / "whole")
+    with pytest.raises(KilledError):
+        run(TOY, tmp_path / "a", kill_at=3)
+    last = tmp_path / "a" / "checkpoint.pt"
+    if content is None:
+        last.unlink()
+    else:
+        last.write_bytes(last.read_bytes()[:1000] if isinstance(content, str) else content)
+    with pytest.warns(UserWarning, match=r"checkpoint\.pt.*the one before it, of iteration 2, is taken"):
+        run(TOY, tmp_path / "a", resume=True)
+    for name in ("checkpoint.pt", "best.pt"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert timeless(tmp_path / "a") == timeless(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_run_with_a_checkpoint(tmp_path: Path, number: signal.Signals) -> None:
+    config = dataclasses.replace(TOY, checkpoint_every=100)
+    run(config, tmp_path / "whole")
+    problem = make_problem(config)
+    collect = problem.collect
+
+    def interrupted(theta: Params, iteration: int) -> Any:
+        if iteration == 1:
+            signal.raise_signal(number)
+        return collect(theta, iteration)
+
+    problem.collect = interrupted  # pyright: ignore[reportAttributeAccessIssue]
+    before, console = signal.getsignal(number), Console(file=io.StringIO())
+    with pytest.raises(StoppedError, match=f"stopped by {number.name} after 2 iterations") as stopped:
+        train(problem, make_outer(config), config, tmp_path / "a", console)
+    assert stopped.value.exit_status == 128 + number
+    assert signal.getsignal(number) is before
+    assert load(tmp_path / "a" / "checkpoint.pt").iteration == 2
+    run(config, tmp_path / "a", resume=True)
+    assert (tmp_path / "a" / "checkpoint.pt").read_bytes() == (tmp_path / "whole" / "checkpoint.pt").read_bytes()
+    assert timeless(tmp_path / "a") == timeless(tmp_path / "whole")
+
+
+def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
+    problem = make_problem(TOY)
+
+    def impatient(theta: Params, iteration: int) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError
+
+    problem.collect = impatient  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(KeyboardInterrupt):
+        train(problem, make_outer(TOY), TOY, tmp_path / "a", Console(file=io.StringIO()))
+    assert load(tmp_path / "a" / "checkpoint.pt").iteration == 0
+
+
+def test_what_is_not_finite_never_moves_theta_and_in_the_end_stops_the_run(tmp_path: Path) -> None:
+    config = dataclasses.replace(TOY, iterations=9, max_nonfinite=3)
+    problem = make_problem(config)
+    collect = problem.collect
+
+    def poisoned(theta: Params, iteration: int) -> Any:
+        objective, metrics = collect(theta, iteration)
+        if iteration in (1, 3, 4, 5, 6):
+            query = objective.query._replace(advantages=objective.query.advantages * math.nan)
+            objective = MetaObjective(
+                theta, objective.rule, objective.functions, objective.support, query, num_tasks=config.tasks
+            )
+        return objective, metrics
+
+    problem.collect = poisoned  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(
+        ValueError, match="after iteration 5: the last 3 outer steps were refused, for the gradient and"
+    ):
+        train(problem, make_outer(config), config, tmp_path / "a", Console(file=io.StringIO()))
+    rows = read_metrics(tmp_path / "a" / "metrics.csv")
+    assert [row["outer/nonfinite"] for row in rows] == [0, 1, 0, 1, 1, 1]
+    assert [row.get("outer/nonfinite_loss", 0.0) for row in rows] == [0, 1, 0, 1, 1, 1]
+    last, previous = (load(tmp_path / "a" / name) for name in ("checkpoint.pt", "checkpoint.previous.pt"))
+    assert (last.iteration, previous.iteration) == (6, 5)
+    assert torch.equal(ravel(last.theta), ravel(previous.theta))
+    assert torch.isfinite(ravel(last.theta)).all()
+
+
+def test_one_process_writes_to_a_run(tmp_path: Path) -> None:
+    problem = make_problem(TOY)
+    collect, second = problem.collect, []
+
+    def intruded(theta: Params, iteration: int) -> Any:
+        with pytest.raises(ValueError, match="another process is writing to"):
+            run(TOY, tmp_path / "a", resume=True)
+        second.append(iteration)
+        return collect(theta, iteration)
+
+    problem.collect = intruded  # pyright: ignore[reportAttributeAccessIssue]
+    train(problem, make_outer(TOY), TOY, tmp_path / "a", Console(file=io.StringIO()))
+    assert second == [0, 1, 2, 3]
+
+
+def test_a_full_disk_stops_the_run_and_leaves_the_checkpoint_whole(tmp_path: Path, monkeypatch: Any) -> None:
+    run(dataclasses.replace(TOY, iterations=2), tmp_path / "a")
+    before = (tmp_path / "a" / "checkpoint.pt").read_bytes()
+    sync = os.fsync
+
+    def full(handle: int) -> None:
+        if "checkpoint" in str(Path(f"/proc/self/fd/{handle}").readlink()):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"cannot write .*checkpoint\.pt \(No space left on device\)"):
+        run(TOY, tmp_path / "a", resume=True)
+    monkeypatch.undo()
+    assert (tmp_path / "a" / "checkpoint.pt").read_bytes() == before
+    assert not list((tmp_path / "a").glob(".*.tmp"))
+    run(TOY, tmp_path / "a", resume=True)
+    run(TOY, tmp_path / "whole")
+    assert (tmp_path / "a" / "checkpoint.pt").read_bytes() == (tmp_path / "whole" / "checkpoint.pt").read_bytes()
+    assert timeless(tmp_path / "a") == timeless(tmp_path / "whole")
+
+
+def test_a_line_that_was_never_ended_does_not_count(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text("iteration,outer/kl\n0,0.5\n1,0.25\n1")
+    assert read_metrics(path) == [{"iteration": 0, "outer/kl": 0.5}, {"iteration": 1, "outer/kl": 0.25}]
+    for damage in ("0,zero\n", "0,1,2,3\n"):
+        path.write_text(f"iteration,outer/kl\n{damage}")
+        with pytest.raises(ValueError, match=r"metrics\.csv is damaged"):
+            read_metrics(path)
 
 
 def test_the_same_seed_is_the_same_run_and_another_is_not(tmp_path: Path) -> None:

@@ -1,11 +1,22 @@
 import dataclasses
+import io
 import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from toy import TOY
 
-from metarl.training.run_directory import claim, read_config
+from experiments.assemble import make_outer, make_problem
+from metarl.training.checkpoint import Checkpoint
+from metarl.training.config import Config
+from metarl.training.loop import train
+from metarl.training.run_directory import claimed, read_config
+
+
+def claim(run_dir: Path, config: Config, *, resume: bool) -> Checkpoint | None:
+    with claimed(run_dir, config, resume=resume) as checkpoint:
+        return checkpoint
 
 
 def test_a_fresh_directory_gets_the_whole_configuration(tmp_path: Path) -> None:
@@ -35,6 +46,16 @@ def test_resume_before_the_first_checkpoint_starts_again(tmp_path: Path) -> None
 def test_what_is_no_part_of_the_numbers_may_change(tmp_path: Path) -> None:
     claim(tmp_path, TOY, resume=False)
     assert claim(tmp_path, dataclasses.replace(TOY, iterations=9, evaluation_tasks=7), resume=True) is None
+
+
+def test_a_resumed_run_says_how_long_it_is_now(tmp_path: Path) -> None:
+    train(make_problem(TOY), make_outer(TOY), TOY, tmp_path, Console(file=io.StringIO()))
+    before = json.loads((tmp_path / "config.json").read_text())
+    longer = dataclasses.replace(TOY, iterations=5)
+    state = train(make_problem(longer), make_outer(longer), longer, tmp_path, Console(file=io.StringIO()), resume=True)
+    after = json.loads((tmp_path / "config.json").read_text())
+    assert (state.config["iterations"], after["config"]["iterations"]) == (5, 5)
+    assert after | {"config": before["config"]} == before
 
 
 def test_foreign_directories_and_files_are_refused(tmp_path: Path) -> None:

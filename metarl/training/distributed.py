@@ -1,0 +1,98 @@
+"""Several processes, one run: torchrun's ranks share the tasks of every meta-batch.
+
+What travels are sums: the meta-gradient, curvature products, the line search's loss and divergence, metrics. Rollouts
+and examples stay where they were made. All that ranks tell each other goes through `Shard.reduce`.
+"""
+
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from metarl.engine.params import Params
+from metarl.shard import ALONE, Shard
+
+
+@dataclass
+class Traffic:
+    """What this process has reduced so far."""
+
+    collectives: int = 0
+    bytes: int = 0
+
+
+TRAFFIC = Traffic()
+
+
+@contextmanager
+def connected() -> Iterator[Shard]:
+    """This process's shard: as torchrun's environment says (RANK, WORLD_SIZE), or all.
+
+    Raises:
+        ValueError: an environment that names ranks, but not where they meet.
+        ConnectionError: another rank was lost.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield ALONE
+        return
+    try:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    except (RuntimeError, ValueError) as error:  # a rendezvous that fails or times out
+        raise ValueError(f"the ranks do not find each other: {error}; were they started by torchrun?") from error
+    try:
+        yield Shard(dist.get_rank(), dist.get_world_size(), _sum)
+    finally:
+        dist.destroy_process_group()
+
+
+def restarted() -> bool:
+    """Whether torchrun has started this process again after a rank was lost."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
+def _sum(total: Tensor) -> Tensor:
+    """The sum over ranks, in place, the same bits on all of them."""
+    TRAFFIC.collectives += 1
+    TRAFFIC.bytes += total.numel() * total.element_size()
+    try:
+        dist.all_reduce(total)
+    except RuntimeError as error:
+        raise ConnectionError(f"another rank is lost ({str(error).splitlines()[0][:120]})") from error
+    return total
+
+
+def broadcast(data: bytes, shard: Shard) -> bytes:
+    """What rank 0 has, on every rank: a sum to which the others add nothing."""
+    first = shard.rank == 0
+    length = shard.reduce(torch.tensor(len(data) if first else 0, dtype=torch.float64))
+    numbers = torch.zeros(int(length), dtype=torch.float64)
+    if first:
+        numbers += torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    return bytes(shard.reduce(numbers).to(torch.uint8).numpy())
+
+
+def agree(theta: Params, stop: bool, shard: Shard) -> bool:
+    """Whether any rank wants to stop, once all have shown that they have the same parameters.
+
+    Raises:
+        ValueError: they have not.
+    """
+    if shard.world == 1:
+        return stop
+    digest = 0
+    for leaf in theta.values():
+        digest = zlib.crc32(leaf.detach().cpu().contiguous().numpy().tobytes(), digest)
+    table = torch.zeros(shard.world, 2, dtype=torch.float64)
+    table[shard.rank] = torch.tensor([digest, stop])
+    table = shard.reduce(table)
+    if strange := [rank for rank in range(shard.world) if table[rank, 0] != table[0, 0]]:
+        raise ValueError(
+            f"rank {strange[0]} has other parameters than rank 0: do all machines have the same processors, and the "
+            "same versions of metarl and torch?"
+        )
+    return bool(table[:, 1].any())

@@ -1,0 +1,73 @@
+"""TensorBoard itself, started on a fresh run: what its pages get over HTTP."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from scripts import TOY, run
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a TensorBoard that shows a run, trained with validation and films, and evaluated."""
+    run_dir = tmp_path_factory.mktemp("served") / "run"
+    options = [*TOY, "--evaluate-every", "1", "--validation-tasks", "2", "--render-every", "2"]
+    assert run("train", "navigation", *options, "--run-dir", run_dir).returncode == 0
+    assert run("evaluate", run_dir).returncode == 0
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(run_dir.parent), "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as server:
+        assert server.stderr is not None
+        for line in server.stderr:
+            if address := re.search(r"http://\S+:\d+/", line):
+                yield address.group()
+                break
+        server.kill()
+
+
+def get(url: str, body: dict[str, Any] | None = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def tags(served: str, plugin: str, least: int) -> dict[str, Any]:
+    """run -> tags, once the server has read `least` runs that have some."""
+    found: dict[str, Any] = {}
+    for _ in range(60):
+        found = {name: ones for name, ones in get(f"{served}data/plugin/{plugin}/tags").items() if ones}
+        if len(found) >= least:
+            break
+        time.sleep(0.5)
+    return found
+
+
+def test_pages(served: str) -> None:
+    scalars = tags(served, "scalars", 2)
+    assert {
+        "rollout/return_step0", "rollout/return_step1", "evaluation/return_step2", "outer/kl", "time/sample",
+    } <= set(scalars["run"])  # fmt: skip
+    assert "held-out tasks/average_return/mean" in scalars["run/evaluation"]
+    assert set(tags(served, "text", 1)["run"]) == {"configuration/text_summary", "command/text_summary"}
+    images = tags(served, "images", 2)
+    assert (set(images["run"]), set(images["run/evaluation"])) == ({"adaptation"}, {"held-out tasks"})
+
+    layout = get(f"{served}data/plugin/custom_scalars/layout")
+    charts = {one["title"]: one["multiline"]["tag"] for category in layout["category"] for one in category["chart"]}
+    for title, pattern in (("meta-training", "rollout/return_step0"), ("validation tasks", "evaluation/return_step0")):
+        assert re.fullmatch(charts[title][0], pattern)
+
+    statuses = [f"STATUS_{name}" for name in ("UNKNOWN", "SUCCESS", "FAILURE", "RUNNING")]
+    query = {"experimentName": "", "startIndex": 0, "sliceSize": 9, "colParams": [], "allowedStatuses": statuses}
+    (session,) = get(f"{served}data/plugin/hparams/session_groups", query)["sessionGroups"]
+    assert (session["hparams"]["method"], session["hparams"]["hidden_sizes"]) == ("maml", "8")
+    assert (session["hparams"]["reward"], session["hparams"]["tasks"]) == ("squared", 2.0)
+    values = {one["name"]["tag"]: one["value"] for one in session["metricValues"]}
+    last = get(f"{served}data/plugin/scalars/scalars?run=run&tag=rollout/return_step1")[-1][2]
+    assert values["rollout/return_step1"] == pytest.approx(last)

@@ -1,0 +1,161 @@
+"""Ranks that share a meta-batch: most with threads for ranks, whose sums meet at a barrier; then torchrun itself."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from scripts import ROOT, TOY, refused, run
+from torch import Tensor
+from torch.utils._pytree import tree_flatten
+
+from experiments.assemble import make_outer, make_problem
+from experiments.presets import RL_PRESETS, SUPERVISED_PRESETS
+from metarl.engine.objective import MetaObjective
+from metarl.engine.params import Params, ravel
+from metarl.problem import Metrics
+from metarl.shard import ALONE, Shard
+from metarl.training.checkpoint import load
+from metarl.training.config import Config
+from metarl.training.distributed import agree, broadcast
+
+SMALL: dict[str, Any] = {"tasks": 7, "episodes": 4, "horizon": 8, "hidden_sizes": (8, 8), "cg_damping": 1.0}
+CONFIGS: dict[str, Config] = {
+    "navigation": dataclasses.replace(RL_PRESETS["navigation"][1], **SMALL),
+    "authors": dataclasses.replace(RL_PRESETS["navigation-paper"][1], **SMALL),
+    "half-cheetah": dataclasses.replace(RL_PRESETS["cheetah-dir"][1], **SMALL),
+    "oracle": dataclasses.replace(RL_PRESETS["cheetah-vel"][1], **SMALL, method="oracle"),
+    "sinusoid": dataclasses.replace(SUPERVISED_PRESETS["sinusoid"][1], tasks=7, compile=False),
+}
+
+
+def in_ranks(world: int, work: Callable[[Shard], Any]) -> list[Any]:
+    """What every rank's work returns. A reduction adds in the order of the ranks, and gives all the same bits."""
+    barrier, parts = threading.Barrier(world, timeout=60), {}
+
+    def rank(index: int) -> Any:
+        def reduce(total: Tensor) -> Tensor:
+            parts[index] = total.clone()
+            barrier.wait()
+            result = torch.stack([parts[other] for other in range(world)]).sum(0)
+            barrier.wait()
+            return result
+
+        try:
+            return work(Shard(index, world, reduce))
+        except BaseException:
+            barrier.abort()
+            raise
+
+    with ThreadPoolExecutor(world) as pool:
+        return list(pool.map(rank, range(world)))
+
+
+def iterate(config: Config, shard: Shard, iterations: int) -> tuple[Params, list[MetaObjective], list[Metrics]]:
+    problem, outer = make_problem(config, shard), make_outer(config)
+    theta = problem.initial_parameters(config.seed)
+    state, objectives, metrics = outer.init(theta), [], []
+    for iteration in range(iterations):
+        objective, measured = problem.collect(theta, iteration)
+        theta, state, _ = outer.step(theta, state, objective)
+        objectives.append(objective)
+        metrics.append(measured)
+    return theta, objectives, metrics
+
+
+@pytest.mark.parametrize("world", [2, 3, 4])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_ranks_see_the_same_data_and_take_the_same_step(name: str, world: int) -> None:
+    config = CONFIGS[name]
+    expected, (whole,), (measured,) = iterate(config, ALONE, 1)
+    ranks = in_ranks(world, lambda shard: iterate(config, shard, 1))
+    for part in ("support", "query"):
+        shares = [tree_flatten(getattr(objectives[0], part))[0] for _, objectives, _ in ranks]
+        joined = [torch.cat(leaves) for leaves in zip(*shares, strict=True)]
+        for ours, leaf in zip(joined, tree_flatten(getattr(whole, part))[0], strict=True):
+            assert torch.equal(ours, leaf)
+    for theta, _, metrics in ranks:
+        assert torch.equal(ravel(theta), ravel(ranks[0][0]))
+        assert (ravel(theta) - ravel(expected)).norm() <= 1e-6 * ravel(expected).norm()
+        assert (ravel(theta) - ravel(whole.theta_old)).norm() > 1e-4 * ravel(expected).norm()  # it moved
+        for metric, value in measured.items():
+            if not metric.startswith("time/"):
+                assert metrics[0][metric] == pytest.approx(value, rel=1e-5), metric
+
+
+@pytest.mark.parametrize("name", ["navigation", "sinusoid"])
+def test_after_five_iterations_ranks_still_agree_with_one(name: str) -> None:
+    expected = ravel(iterate(CONFIGS[name], ALONE, 5)[0])
+    for theta, *_ in in_ranks(3, lambda shard: iterate(CONFIGS[name], shard, 5)):
+        assert (ravel(theta) - expected).norm() <= 1e-5 * expected.norm()
+
+
+def test_shards_are_all_tasks_once() -> None:
+    for world in range(1, 6):
+        for count in range(world, 12):
+            shares = [Shard(rank, world).tasks(count) for rank in range(world)]
+            assert [task for share in shares for task in share] == list(range(count))
+            assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    with pytest.raises(ValueError, match="3 ranks need at least as many tasks in a meta-batch; got 2"):
+        Shard(0, 3).tasks(2)
+
+
+def test_what_the_first_rank_has_everybody_gets() -> None:
+    data = bytes(range(256)) * 3
+    assert in_ranks(3, lambda shard: broadcast(data if shard.rank == 0 else b"", shard)) == [data] * 3
+    assert broadcast(data, ALONE) == data
+
+
+def test_a_wish_of_one_rank_is_everybodys() -> None:
+    theta = {"x": torch.ones(3)}
+    assert in_ranks(3, lambda shard: agree(theta, shard.rank == 1, shard)) == [True] * 3
+    assert in_ranks(3, lambda shard: agree(theta, False, shard)) == [False] * 3
+
+
+def test_ranks_that_differ_in_a_bit_are_stopped() -> None:
+    def one(shard: Shard) -> str:
+        theta = {"x": torch.ones(3)}
+        if shard.rank == 2:
+            theta["x"][1] = torch.nextafter(theta["x"][1], torch.tensor(2.0))
+        with pytest.raises(ValueError, match="rank 2 has other parameters than rank 0") as caught:
+            agree(theta, False, shard)
+        return str(caught.value)
+
+    assert len(in_ranks(3, one)) == 3
+
+
+def torchrun(*arguments: object, ranks: int = 2) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+    command += [str(ROOT / "experiments" / "train.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_torchrun_is_one_run(tmp_path: Path) -> None:
+    """Two processes end where one does, and what they leave is resumed by one."""
+    one = run("train", "navigation", *TOY, "--run-dir", tmp_path / "one")
+    assert one.returncode == 0, one.stderr
+    two = torchrun("navigation", *TOY, "--run-dir", tmp_path / "two")
+    assert two.returncode == 0, two.stderr
+    assert two.stderr.count("2 iterations done") == 1
+    thetas = [ravel(load(tmp_path / name / "checkpoint.pt").theta) for name in ("one", "two")]
+    torch.testing.assert_close(*thetas, rtol=1e-5, atol=1e-7)
+    rows = [(tmp_path / name / "metrics.csv").read_text().splitlines() for name in ("one", "two")]
+    assert len(rows[0]) == len(rows[1]) == 3
+    longer = run("train", "navigation", *TOY, "--iterations", "3", "--resume", "--run-dir", tmp_path / "two")
+    assert longer.returncode == 0, longer.stderr
+    assert load(tmp_path / "two" / "checkpoint.pt").iteration == 3
+
+
+def test_ranks_that_cannot_meet_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setitem(os.environ, "WORLD_SIZE", "2")
+    refused(run("train", "navigation", *TOY, "--run-dir", tmp_path / "run"), "ranks do not find each other", "torchrun")
+    assert not (tmp_path / "run").exists()
