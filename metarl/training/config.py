@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -10,6 +11,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Suppress
 
 from metarl.engine.trust_region import EPSILON
+from metarl.training.values import typed
 
 Method = Literal["maml", "pretrained", "oracle", "random"]
 
@@ -136,20 +138,11 @@ class Config:
     def from_dict(values: Mapping[str, Any]) -> "Config":
         """The inverse of `to_dict`. Raises ValueError for unknown or missing fields and impossible values."""
         problem = values.get("problem", "reinforcement")  # the only one before 0.4
-        if problem not in PROBLEMS:
+        if not isinstance(problem, str) or problem not in PROBLEMS:
             raise ValueError(f"unknown problem {problem!r}: choose one of {', '.join(PROBLEMS)}")
         kind = PROBLEMS[problem]
-        fields = {field.name: field for field in dataclasses.fields(kind)}
-        if unknown := sorted(set(values) - set(fields)):
-            raise ValueError(f"unknown configuration field {unknown[0]!r}")
-        required = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
-        if missing := sorted(required - set(values)):
-            raise ValueError(f"configuration field {missing[0]!r} is missing")
-        before = {name: value for name, value in ADDED.items() if name in fields}
-        plain: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in (before | dict(values)).items()
-        }
-        return kind(**plain)
+        before = {name: value for name, value in ADDED.items() if name in typing.get_type_hints(kind)}
+        return kind(**typed(kind, before | dict(values)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,14 +1,18 @@
 import dataclasses
 import inspect
 import json
+import typing
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toy import TOY
 
 from experiments.presets import PRESETS, RL_PRESETS
 from experiments.published import published_tasks
-from metarl.training.config import PROBLEMS, Config
+from metarl.training.config import PROBLEMS, Config, RLConfig
 
 NAVIGATION = RL_PRESETS["navigation"][1]
 
@@ -118,3 +122,24 @@ def test_published_test_tasks() -> None:
     np.testing.assert_array_equal(published_tasks("ant-dir")[:, 0], np.where(first < 1.5, -1, 1))
     with pytest.raises(ValueError, match="no published test tasks for 'ant-goal'"):
         published_tasks("ant-goal")
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.sampled_from([field.name for field in dataclasses.fields(RLConfig)]), PLAIN)
+def test_values_of_a_configuration_file(name: str, value: Any) -> None:
+    """Whatever JSON has in place of a value: a configuration of the right types, or a ValueError."""
+    try:
+        config = Config.from_dict(TOY.to_dict() | {name: value})
+    except ValueError as error:
+        assert str(error)
+        return
+    for field, kind in typing.get_type_hints(RLConfig).items():
+        if kind in (int, str):
+            assert type(getattr(config, field)) is kind, f"{field}: {value!r} was taken"

@@ -26,7 +26,7 @@ from metarl.training.checkpoint import load
 from metarl.training.config import Config
 from metarl.training.distributed import agree, broadcast
 
-SMALL: dict[str, Any] = {"tasks": 7, "episodes": 4, "horizon": 8, "hidden_sizes": (8, 8), "cg_damping": 1.0}
+SMALL: dict[str, Any] = {"tasks": 7, "episodes": 4, "horizon": 20, "hidden_sizes": (8, 8), "cg_damping": 1.0}
 CONFIGS: dict[str, Config] = {
     "navigation": dataclasses.replace(RL_PRESETS["navigation"][1], **SMALL),
     "authors": dataclasses.replace(RL_PRESETS["navigation-paper"][1], **SMALL),

@@ -1,0 +1,83 @@
+"""Configuration values of all sorts, by hypothesis: accepted, and a step is trained, or refused in one line."""
+
+import dataclasses
+import shutil
+import tempfile
+import typing
+from pathlib import Path
+from typing import Any, Literal
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scripts import TOY, refused, run
+
+from metarl.training.config import Config, RLConfig, SupervisedConfig
+
+# What would only cost time or memory, names what lies elsewhere, or is somebody else's word.
+LEFT_OUT = {"preset", "problem", "environment", "environment_options", "dataset", "data_dir", "compile", "render_every"}
+TINY = {"navigation": TOY, "sinusoid": ["--no-compile", "--tasks", "2", "--iterations", "1", "--hidden-sizes", "8"]}
+NUMBERS = st.one_of(
+    st.floats(allow_nan=True, allow_infinity=True).map(repr),
+    st.floats(1e-6, 2.0).map(repr),
+    st.integers(-2, 4).map(str),
+    st.sampled_from(["", "nan", "-inf", "1e400", "0x10", "1_0", "1,5", "one"]),
+)
+SIZES = st.one_of(st.integers(-2, 4).map(str), st.sampled_from(["2.5", "", "two", "-0", "1e1"]))
+
+
+def values(kind: Any) -> st.SearchStrategy[list[str]]:
+    """Words that may follow the flag of a field."""
+    if typing.get_origin(kind) is Literal:
+        return st.sampled_from([*typing.get_args(kind), "other", ""]).map(lambda word: [word])
+    if typing.get_origin(kind) is tuple:
+        return st.lists(NUMBERS if float in typing.get_args(kind) else SIZES, max_size=3)
+    if float in (kind, *typing.get_args(kind)):
+        return NUMBERS.map(lambda word: [word])
+    return SIZES.map(lambda word: [word])
+
+
+def flags(config: type[Config]) -> st.SearchStrategy[list[str]]:
+    kinds = typing.get_type_hints(config)
+    names = [field.name for field in dataclasses.fields(config) if field.name not in LEFT_OUT]
+
+    @st.composite
+    def some(draw: st.DrawFn) -> list[str]:
+        words: list[str] = []
+        for name in draw(st.lists(st.sampled_from(names), min_size=1, max_size=3, unique=True)):
+            flag = name.replace("_", "-")
+            if kinds[name] is bool:
+                words.append(draw(st.sampled_from([f"--{flag}", f"--no-{flag}"])))
+            elif name == "device":
+                words += ["--device", draw(st.sampled_from(["cpu", "cuda", "cuda:99", "tpu", ""]))]
+            else:
+                words += [f"--{flag}", *draw(values(kinds[name]))]
+        return words
+
+    return some()
+
+
+def attempt(preset: str, words: list[str]) -> None:
+    place = Path(tempfile.mkdtemp())
+    try:
+        result = run("train", preset, *TINY[preset], *words, "--run-dir", place / "run")
+        if result.returncode == 0:
+            assert (place / "run" / "checkpoint.pt").is_file()
+        else:
+            refused(result)
+    finally:
+        shutil.rmtree(place)
+
+
+SEARCH = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+
+
+@SEARCH
+@given(flags(RLConfig))
+def test_reinforcement_flags(words: list[str]) -> None:
+    attempt("navigation", words)
+
+
+@SEARCH
+@given(flags(SupervisedConfig))
+def test_supervised_flags(words: list[str]) -> None:
+    attempt("sinusoid", words)
