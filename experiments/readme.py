@@ -62,12 +62,14 @@ def filled(page: str) -> str:
 
 
 def read(file: str) -> list[Row]:
-    """The rows of a .csv file in experiments/results/, or of the list in a benchmark's .json file."""
+    """The rows of a .csv in experiments/results/, or of a benchmark's .json there; FILE:TABLE if it has several."""
+    file, _, table = file.partition(":")
     path = RESULTS / file
     if not path.is_file():
         raise ValueError(f"the page shows {file}, which is not in experiments/results")
     if path.suffix == ".json":
-        return next(rows for rows in json.loads(path.read_text()).values() if isinstance(rows, list))
+        rows = json.loads(path.read_text())[path.stem.removeprefix("benchmark_")]
+        return rows[table] if table else rows
     with path.open(newline="") as lines:
         return list(csv.DictReader(lines))
 
@@ -96,6 +98,8 @@ def columns(rows: list[Row], names: list[str]) -> list[str]:
 
 def _score(row: Row) -> str:
     interval = [_number(row[name], row).removesuffix(" %") for name in ("low", "high") if row.get(name)]
+    if "diverges" in interval:
+        return "diverges"
     return _number(row["mean"], row) + (f" [{', '.join(interval)}]" if interval else "")
 
 
@@ -109,7 +113,7 @@ def _number(value: object, row: Row | None = None) -> str:
         return f"{100 * number:.1f} %"
     if not math.isfinite(number):
         return "diverges"
-    if number.is_integer() or abs(number) >= 100:
+    if "." not in str(value) or abs(number) >= 100:
         return f"{number:,.0f}"
     return f"{number:#.3g}" if abs(number) >= 1e-3 else f"{number:.2g}"
 

@@ -1,38 +1,58 @@
-"""Of the runs in a folder, PRESET-OUTER-seedN each: learning.csv, and differences.csv of cheetah-dir from the authors'.
+"""Of the runs in a folder, PRESET-OUTER-seedN each: PRESET.csv, and differences.csv of cheetah-dir from the authors'.
 
 Both are of the mean return after one gradient step. Runs of one seed see the same tasks in every iteration.
 """
 
 import csv
+import re
 import statistics
 import sys
 from pathlib import Path
+from typing import Any
+
+PRESETS = ("cheetah-dir", "navigation-paper")
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    """A table, as CSV."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
 
 here = Path(sys.argv[1])
-curves: dict[tuple[str, str, str], list[float]] = {}
-for metrics in sorted(here.glob("**/*-seed?/metrics.csv")):
-    preset, outer, seed = metrics.parent.name.rsplit("-", 2)
-    words = " of the support too" if metrics.parts[-3] == "support-too" else ""
+curves: dict[str, dict[tuple[str, int], list[float]]] = {preset: {} for preset in PRESETS}
+others = here.parent.glob("navigation-paper/maml-seed?/metrics.csv")  # the authors' outer step on navigation
+for metrics in [*here.glob("**/*-seed?/metrics.csv"), *others]:
+    name = metrics.parent.name
+    if name.startswith("maml"):
+        name = f"navigation-paper-authors{name[4:]}"
+    preset, outer, seed = re.fullmatch(rf"({'|'.join(PRESETS)})-(.*)-seed(\d)", name).groups()  # type: ignore[union-attr]
+    words = outer.replace("-", " ") + " of the support too" * (metrics.parts[-3] == "support-too")
     with metrics.open() as file:
-        curves[preset, outer + words, seed] = [float(row["rollout/return_step1"]) for row in csv.DictReader(file)]
+        curves[preset][words, int(seed)] = [float(row["rollout/return_step1"]) for row in csv.DictReader(file)]
 
-with (here / "learning.csv").open("w") as file:
-    print("preset,outer_step,seed,first_iteration,last_iteration,return_step1", file=file)
-    for (preset, outer, seed), returns in curves.items():
-        for start in range(0, len(returns), 10):
-            ten = returns[start : start + 10]
-            mean = statistics.mean(ten)
-            print(f"{preset},{outer},{seed[4:]},{start},{start + len(ten) - 1},{mean:.2f}", file=file)
+for preset, runs in curves.items():
+    length = max(map(len, runs.values()))
+    windows = {f"{start}..{start + 9}": slice(start, start + 10) for start in range(0, length, 10)}
+    rows = [
+        {"seed": seed, "outer_step": outer}
+        | {name: round(statistics.mean(run[part]), 2) for name, part in windows.items()}
+        for (outer, seed), run in sorted(runs.items(), key=lambda item: (item[0][1], item[0][0]))
+    ]
+    write(here / f"{preset}.csv", rows)
 
-with (here / "differences.csv").open("w") as file:
-    print("outer_step,seeds,first_iteration,last_iteration,difference,standard_error_over_seeds", file=file)
-    for outer in sorted({outer for preset, outer, _ in curves if preset == "cheetah-dir"} - {"authors"}):
-        each = {}
-        for seed in (seed for preset, name, seed in curves if (preset, name) == ("cheetah-dir", outer)):
-            pairs = zip(curves["cheetah-dir", outer, seed], curves["cheetah-dir", "authors", seed], strict=True)
-            each[seed] = statistics.mean([ours - theirs for ours, theirs in pairs][20:])
-            print(f"{outer},{seed[4:]},20,59,{each[seed]:.2f},", file=file)
-        if len(each) > 1:
-            error = statistics.stdev(each.values()) / len(each) ** 0.5
-            seeds = " ".join(seed[4:] for seed in each)
-            print(f"{outer},{seeds},20,59,{statistics.mean(each.values()):.2f},{error:.2f}", file=file)
+rows = []
+cheetah = curves["cheetah-dir"]
+for outer in sorted({outer for outer, _ in cheetah} - {"authors"}):
+    each = {
+        seed: statistics.mean(x - y for x, y in list(zip(run, cheetah["authors", seed], strict=True))[20:])
+        for (name, seed), run in sorted(cheetah.items())
+        if name == outer
+    }
+    error = statistics.stdev(each.values()) / len(each) ** 0.5 if len(each) > 1 else None
+    seeds = {f"seed_{seed}": round(each[seed], 2) if seed in each else None for seed in (1, 2, 3)}
+    mean = round(statistics.mean(each.values()), 2)
+    rows.append({"outer_step": outer, **seeds, "mean": mean, "standard_error": error and round(error, 2)})
+write(here / "differences.csv", rows)
