@@ -15,12 +15,13 @@ from rich.console import Console
 from experiments.benchmarks.curvature import hvp, step
 from experiments.benchmarks.growth import growth
 from experiments.benchmarks.iteration import iteration
+from experiments.benchmarks.ranks import ranks
 from experiments.benchmarks.sampling import sampler
 from experiments.benchmarks.supervised import supervised
 from experiments.command_line import run
 from metarl.files import write_atomically
 
-Name = Literal["hvp", "step", "sampler", "iteration", "growth", "supervised"]
+Name = Literal["hvp", "step", "sampler", "iteration", "growth", "supervised", "ranks"]
 NAMES: tuple[Name, ...] = get_args(Name)
 BENCHMARKS: dict[Name, Callable[..., Any]] = {
     "hvp": hvp,
@@ -29,6 +30,7 @@ BENCHMARKS: dict[Name, Callable[..., Any]] = {
     "iteration": iteration,
     "growth": growth,
     "supervised": supervised,
+    "ranks": ranks,
 }
 
 
@@ -42,7 +44,8 @@ class Arguments:
     open-loop physics and against Gymnasium's vector environments. iteration: where the seconds of a meta-iteration go,
     against open-loop physics and against a straightforward implementation. growth: seconds and memory by tasks,
     episodes, horizon, network, inner steps and threads. supervised: meta-iterations of sinusoid and Omniglot in several
-    formulations against a Python loop over tasks. A few minutes each."""
+    formulations against a Python loop over tasks. ranks: what travels between ranks, what two are worth, what a slow
+    network costs. A few minutes each."""
     output: Path = Path("benchmark.json")
     """Where the figures go."""
     quick: bool = False

@@ -25,7 +25,8 @@ def run(parse: Callable[[Sequence[str]], Arguments], main: Callable[[Arguments],
             warnings.filterwarnings("always", category=UserWarning, module="metarl")
             main(_parse(parse, argv))
     except StoppedError as stopped:
-        print(f"{stopped}; go on with: {_resume_command(argv)}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":
+            print(f"{stopped}; go on with: {_resume_command(argv)}", file=sys.stderr)
         sys.exit(stopped.exit_status)
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -41,9 +42,10 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: object) -
 
 
 def _resume_command(argv: Sequence[str]) -> str:
-    """This command, going on; what started the ranks, torchrun, is the caller's to repeat."""
-    words = [*map(os.path.relpath, (sys.executable, sys.argv[0])), *argv, *["--resume"] * ("--resume" not in argv)]
-    return shlex.join(words)
+    """This command, going on."""
+    ranks = [f"--nproc-per-node={os.environ['LOCAL_WORLD_SIZE']}"] if "LOCAL_WORLD_SIZE" in os.environ else []
+    start = ["torchrun", *ranks] if ranks else [os.path.relpath(sys.executable)]
+    return shlex.join([*start, os.path.relpath(sys.argv[0]), *argv, *["--resume"] * ("--resume" not in argv)])
 
 
 def keep_freed_memory() -> None:

@@ -86,20 +86,20 @@ def main(arguments: Arguments) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     split = "validation" if arguments.validation else "test"
     steps = write_evaluation(directory, config, result, tasks, iteration=checkpoint.iteration, split=split)
-    if directory == arguments.run_dir and not arguments.validation:
-        one = read_run(directory)
-        write_adaptation(directory, config, steps, draw({one.label: [one]}))
     which = f"{config.evaluation_checkpoint} checkpoint, iteration {checkpoint.iteration}"
     kind = "validation tasks" if arguments.validation else "tasks"
     Console().print(
         _table(f"{escape(str(arguments.run_dir))}: {which}, {len(tasks)} {kind}", steps, config, len(tasks))
     )
+    if directory == arguments.run_dir and not arguments.validation:
+        one = read_run(directory)
+        write_adaptation(directory, config, steps, draw({one.label: [one]}))
 
 
 def _with_error(config: Config, result: Evaluation, tasks: NDArray[np.float64]) -> Evaluation:
     """Where a task commands a value: also how far from it each task's mean over episodes is."""
     family = family_of(config)
-    if family is None or (wanted := family.commanded(tasks)) is None:
+    if family is None or "achieved" not in result.scores or (wanted := family.commanded(tasks)) is None:
         return result
     return result._replace(scores=result.scores | {"error": np.abs(result.scores["achieved"] - wanted)})
 

@@ -48,8 +48,8 @@ def pooled(runs: list[Run]) -> list[dict[str, float]]:
     """Per gradient step, `summarize` over the tasks of a method's runs.
 
     Runs that share their tasks (the published ones) are averaged over seeds for the mean and its interval, which is of
-    tasks then: 40 tasks seen by 3 seeds are not 120 independent values. The interquartile mean's interval is of seeds:
-    each task's values are resampled among themselves. Runs with tasks of their own are pooled, their tasks resampled.
+    tasks then: 40 tasks seen by 3 seeds are not 120 independent values. Others are pooled. The interquartile mean's
+    interval is of seeds and tasks: a seed is one policy, whose values on all tasks rise and fall together.
     """
     steps, seed = min(len(one.scores) for one in runs), runs[0].config.seed
     shared = len(runs) > 1 and all(isinstance(one.config, RLConfig) and one.config.published_tasks for one in runs)
@@ -57,7 +57,7 @@ def pooled(runs: list[Run]) -> list[dict[str, float]]:
     for step in range(steps):
         scores = [one.scores[step] for one in runs]
         values = np.mean(scores, axis=0) if shared else np.concatenate(scores)
-        summaries.append(summarize(values, seed, list(np.transpose(scores)) if shared else scores))
+        summaries.append(summarize(values, seed, scores))
     return summaries
 
 

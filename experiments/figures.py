@@ -107,11 +107,11 @@ def command_curves(axes: NDArray[Any], methods: dict[str, list[Commands]]) -> No
         ends = [min(one.wanted.min() for one in runs), max(one.wanted.max() for one in runs)]
         panel.plot(ends, ends, "--", color="black", linewidth=1, label="as commanded")
         last = min(len(one.achieved) for one in runs) - 1
-        for step in sorted({0, min(1, last), last}):
+        for step, color in zip(sorted({0, min(1, last), last}), STEP_COLORS, strict=False):
             wanted = np.concatenate([one.wanted for one in runs])
             achieved = np.concatenate([one.achieved[step] for one in runs])
             marker, words = ("x" if step == 0 else "o"), (_after(step) if last else "no steps")
-            panel.plot(wanted, achieved, marker, color=STEP_COLORS[step], markersize=4, alpha=0.8, label=words)
+            panel.plot(wanted, achieved, marker, color=color, markersize=4, alpha=0.8, label=words)
         panel.set(xlabel=f"commanded: {runs[0].wanted_name}", title=label)
         panel.legend(fontsize=7)
     axes[0].set_ylabel(f"achieved: {next(iter(methods.values()))[0].achieved_name}")

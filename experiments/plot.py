@@ -77,7 +77,7 @@ def comparison_table(config: Config, rows: list[dict[str, Any]]) -> Table:
     table = Table(title=f"{config.preset}: {config.score.replace('_', ' ')} on held-out tasks")
     table.add_column("method")
     any_published = any(row["published"] is not None for row in rows)
-    middle = ["interquartile mean", "95 % interval of seeds"] if any(row["seeds"] > 1 for row in rows) else ["median"]
+    middle = ["interquartile mean", "95 % interval (seeds)"] if any(row["seeds"] > 1 for row in rows) else ["median"]
     for name in ("seeds", "gradient steps", "mean", "95 % interval", *middle, *["published"] * any_published):
         table.add_column(name, justify="right")
     for row in rows:

@@ -166,7 +166,8 @@ class Workers:
         command = [sys.executable, str(ROOT / "experiments" / f"{name}.py"), *map(str, arguments)]
         with log.open("ab") as output:
             start = output.tell()
-            child = subprocess.Popen(command, stdout=output, stderr=output)
+            # in a session of its own: Ctrl-C comes from here alone, once
+            child = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
             os.sched_setaffinity(child.pid, self._mine.cores)
             self._children.add(child)
             code = child.wait()

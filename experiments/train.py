@@ -16,7 +16,7 @@ from experiments.command_line import run
 from experiments.presets import presets_for
 from metarl.shard import Shard
 from metarl.training.config import Config, SupervisedConfig
-from metarl.training.distributed import connected, restarted
+from metarl.training.distributed import connected
 from metarl.training.loop import train
 
 
@@ -57,8 +57,8 @@ def _train(arguments: Arguments, shard: Shard) -> None:
     if isinstance(config, SupervisedConfig) and config.compile and config.outer_steps:
         words = "the first iteration compiles, for a minute or two" if compiles(config) else "without torch.compile"
         console.print(f"meta-gradient: {words}", highlight=False)
-    problem, outer, resume = make_problem(config, shard), make_outer(config), arguments.resume or restarted()
-    state = train(problem, outer, config, run_dir, console, resume=resume, shard=shard)
+    problem, outer = make_problem(config, shard), make_outer(config)
+    state = train(problem, outer, config, run_dir, console, resume=arguments.resume, shard=shard)
     console.print(f"{state.iteration} iterations done; metrics and checkpoints are in {run_dir}", highlight=False)
     scripts = os.path.relpath(Path(sys.executable).parent)
     console.print(f"watch:    {scripts}/tensorboard --logdir {run_dir}", highlight=False, soft_wrap=True)

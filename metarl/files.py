@@ -1,13 +1,29 @@
 """Files that are whole or not there, and directories with one owner."""
 
 import contextlib
+import errno
 import fcntl
 import os
+import secrets
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+LOCK = ".lock"
+DISK = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    errno.EFBIG,
+    errno.ENOENT,
+    errno.EISDIR,
+}
 
 
 @contextmanager
@@ -17,7 +33,7 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: it cannot be written: `path` is named.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # two processes may make one cache at once
+    temporary = _temporary(path)
     try:
         with temporary.open("wb") as file:
             yield file
@@ -26,8 +42,8 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
         temporary.replace(path)
         _sync_directory(path.parent)  # or the renaming might not outlive a power cut
     except OSError as error:
-        if error.errno is None or isinstance(error, ConnectionError):
-            raise  # not this file's error, but that of whatever fills it
+        if error.errno not in DISK:
+            raise  # that of whatever fills the file, such as a download
         raise OSError(f"cannot write {path} ({error.strerror}); what was there before is whole") from error
     finally:
         with contextlib.suppress(OSError):
@@ -42,8 +58,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def keep_copy(path: Path, copy: Path) -> None:
     """Give what `path` is now a second name, in place of whatever has that."""
-    temporary = copy.with_name(f".{copy.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
+    temporary = _temporary(copy)
     try:
         os.link(path, temporary)
     except OSError:  # a file system without links
@@ -53,27 +68,32 @@ def keep_copy(path: Path, copy: Path) -> None:
 
 @contextmanager
 def owned(directory: Path) -> Iterator[None]:
-    """This process alone writes in a directory, where the file system has locks.
+    """This process alone writes in a directory: it locks a file there, and warns where the file system has no locks.
 
     Raises:
         ValueError: another process owns it.
     """
-    handle = os.open(directory, os.O_RDONLY)
-    try:
+    with (directory / LOCK).open("a") as file:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(f"another process is writing to {directory}: wait for it, or choose another") from None
-        except OSError:
-            pass  # such as some network file systems: no locks there
+        except OSError as error:
+            warnings.warn(
+                f"{directory} cannot be locked ({error.strerror}): see that one run writes there", stacklevel=3
+            )
         yield
-    finally:
-        os.close(handle)
+
+
+def _temporary(path: Path) -> Path:
+    """Beside `path`, for this process alone, of this machine or of another on the same file system."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
 def _sync_directory(directory: Path) -> None:
     handle = os.open(directory, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        with contextlib.suppress(OSError):  # some file systems cannot
+            os.fsync(handle)
     finally:
         os.close(handle)

@@ -33,11 +33,13 @@ def test_named_files_exist() -> None:
 def test_named_flags_exist() -> None:
     scripts = "".join(
         (ROOT / "experiments" / f"{name}.py").read_text()
-        for name in ("train", "evaluate", "plot", "render", "reproduce", "benchmark")
+        for name in ("train", "evaluate", "plot", "render", "reproduce", "benchmark", "readme")
     )
     options = {key for _, config in RL_PRESETS.values() for key in config.environment_options}
     known = {field.name for kind in (RLConfig, SupervisedConfig) for field in dataclasses.fields(kind)} | options
-    for flag in set(re.findall(r"(?<![\w-])--([a-z][a-z-]+)", README)) - {"logdir", "help"}:
+    # what goes before the script is torchrun's, or SLURM's
+    ours = re.sub(r"(?s)(torchrun|#SBATCH).*?(?=experiments/train.py|\n#|\nsrun)", "", README)
+    for flag in set(re.findall(r"(?<![\w-])--([a-z][a-z-]+)", ours)) - {"logdir", "help"}:
         name = flag.removeprefix("no-").replace("-", "_")
         assert name in known or f"    {name}: " in scripts, flag
 

@@ -120,8 +120,9 @@ class MetaObjective:
     def loss_and_gradient(self, theta: Params) -> tuple[float, Params]:
         """The meta-loss and its gradient with respect to theta."""
         gradients, losses = self._task_gradients(theta, self.support, self.query)
-        gradient = {name: self._mean(leaf).to(theta[name].dtype) for name, leaf in gradients.items()}
-        return self._mean(losses).item(), gradient
+        loss, *leaves = self._means(losses, *gradients.values())
+        gradient = {name: leaf.to(theta[name].dtype) for name, leaf in zip(gradients, leaves, strict=True)}
+        return loss.item(), gradient
 
     @torch.no_grad()
     def loss_and_divergence(self, theta: Params) -> tuple[float, float]:
@@ -132,8 +133,8 @@ class MetaObjective:
             outputs = self.functions.predict(self.adapt(theta, support), query)
             return self.functions.outer_loss(outputs, query), divergence(old_outputs, outputs, query)
 
-        losses, divergences = vmap(one_task)(self.support, self.query, self._old_outputs)
-        return self._mean(losses).item(), self._mean(divergences).item()
+        loss, mean_divergence = self._means(*vmap(one_task)(self.support, self.query, self._old_outputs))
+        return loss.item(), mean_divergence.item()
 
     def curvature(
         self, theta: Params, kind: str, fraction: float = 1.0, task_fraction: float = 1.0, **options: float
@@ -165,7 +166,7 @@ class MetaObjective:
             adapt, data = add, (self._inner_updates(theta), data[1])
         count, here = self._chosen(task_fraction)
         if not here:  # all of them are other ranks'
-            return lambda vector: self._mean(vector.new_zeros(1, len(vector)), count)
+            return lambda vector: self._means(vector.new_zeros(1, len(vector)), num_tasks=count)[0]
         data = tree_map(lambda leaf: leaf[here], data) if task_fraction < 1.0 else data
 
         products = CURVATURES[kind](
@@ -177,8 +178,8 @@ class MetaObjective:
         )
 
         def matvec(vector: Tensor) -> Tensor:
-            leaves = products(unravel(vector, theta)).values()
-            return self._mean(torch.cat([leaf.reshape(len(leaf), -1) for leaf in leaves], 1), count)
+            leaves = self._means(*products(unravel(vector, theta)).values(), num_tasks=count)
+            return torch.cat([leaf.flatten() for leaf in leaves])
 
         return matvec
 
@@ -221,5 +222,9 @@ class MetaObjective:
         local = len(tree_leaves(self.query)[0])
         return len(chosen), [i - self.first_task for i in chosen if 0 <= i - self.first_task < local]
 
-    def _mean(self, per_task: Tensor, num_tasks: int | None = None) -> Tensor:
-        return self.reduce(per_task.sum(0, dtype=torch.float64)) / (num_tasks or self.num_tasks)
+    def _means(self, *per_task: Tensor, num_tasks: int | None = None) -> list[Tensor]:
+        """Each tensor's mean over the tasks of all ranks, its leading axis; all in one reduction."""
+        sums = [leaf.sum(0, dtype=torch.float64) for leaf in per_task]
+        total = self.reduce(torch.cat([leaf.flatten() for leaf in sums])) / (num_tasks or self.num_tasks)
+        parts = total.split([leaf.numel() for leaf in sums])
+        return [part.reshape(leaf.shape) for part, leaf in zip(parts, sums, strict=True)]

@@ -147,11 +147,11 @@ def _line_search(
     attempts: int,
 ) -> tuple[Params, Info]:
     """Theta after the longest step that qualifies (theta itself if none does), and how that was found."""
-    broken: Info = {}
+    tried: list[Info] = []
 
     def evaluate(scale: float) -> tuple[float, float]:
         moved_loss, kl = objective.loss_and_divergence(add(theta, full_step, -scale))
-        broken.update(_nonfinite(loss=moved_loss, kl=kl))
+        tried.append(_nonfinite(loss=moved_loss, kl=kl))
         return moved_loss, kl
 
     search = backtracking_line_search(evaluate, loss, max_divergence=max_kl, ratio=ratio, attempts=attempts)
@@ -162,5 +162,5 @@ def _line_search(
         "accepted": float(search.accepted),
     }
     if not search.accepted:
-        return theta, info | broken
+        return theta, info | (tried[-1] if all(tried) else {})  # steps that only were too long are refused, not broken
     return add(theta, full_step, -search.scale), info

@@ -34,8 +34,8 @@ class Episodes(NamedTuple):
 
     def average(self, values: Tensor) -> Tensor:
         """Mean over the episodes that count: [M, E] -> [M]."""
-        counts = (self.num_steps > 0).to(values)
-        return (values * counts).sum(1) / counts.sum(1)
+        counts = self.num_steps > 0
+        return torch.where(counts, values, 0.0).sum(1) / counts.sum(1)
 
 
 class PolicyBatch(NamedTuple):

@@ -53,19 +53,18 @@ def rollout(
     num_tasks, num_envs = len(like), env.num_envs
     episodes = _episodes_per_task(env, num_tasks)
     rows = tasks if len(tasks) == num_envs else np.repeat(tasks, episodes, axis=0)
-    observation_size, action_size = _vector_size(env.single_observation_space), _vector_size(env.single_action_space)
-    noise, seeds = _randomness(num_tasks, (horizon, episodes, action_size), key, first_task)
-    noise = torch.from_numpy(noise).to(like)
+    observation_size, action_size = map(_vector_size, (env.single_observation_space, env.single_action_space))
+    noise, seeds = _randomness(num_tasks, (horizon, episodes, action_size), key, first_task, like)
 
     shape = (num_tasks, horizon, episodes)
-    observations = torch.zeros(*shape, observation_size, dtype=like.dtype)
-    actions = torch.zeros(*shape, action_size, dtype=like.dtype)
+    observations, actions = (torch.zeros(*shape, size, dtype=like.dtype) for size in (observation_size, action_size))
     rewards, mask = (torch.zeros(shape, dtype=like.dtype) for _ in range(2))
     distributions: list[DiagonalGaussian] = []
 
     seen, info = env.reset(seed=seeds, options={"tasks": rows})  # pyright: ignore[reportArgumentType]  # one seed each
     bad_observation = ~np.isfinite(seen).all(1)
     running, diverged, bad_reward = ~bad_observation, np.zeros(num_envs, np.bool_), np.zeros(num_envs, np.bool_)
+    achieved = np.full(num_envs, np.nan)
     for t in range(horizon):
         if not running.all():
             seen = np.where(running[:, None], seen, 0.0)  # whatever an ended environment shows, even nan, stays out
@@ -74,6 +73,7 @@ def rollout(
         actions[:, t] = distributions[-1].sample(noise[:, t])
         _require_finite(actions[:, t], t)
         seen, reward, terminated, truncated, info = env.step(actions[:, t].reshape(num_envs, -1).numpy())
+        achieved = np.where(running, info.get("achieved", np.nan), achieved)
         diverged |= running & np.asarray(info.get("diverged", False), np.bool_)
         bad_reward |= running & ~diverged & ~np.isfinite(reward)
         counts = running & ~diverged & ~bad_reward  # a broken timestep is none
@@ -91,7 +91,7 @@ def rollout(
         log_probs=_log_probs(distributions, actions.to(like)),
         rewards=rewards.to(like),
         mask=mask.to(like),
-        achieved=_per_episode(info.get("achieved", np.nan), num_tasks, episodes).to(like),
+        achieved=_per_episode(achieved, num_tasks, episodes).to(like),
         diverged=_per_episode(diverged | bad_observation | bad_reward, num_tasks, episodes).to(like),
         nonfinite_observation=_per_episode(bad_observation, num_tasks, episodes).to(like),
         nonfinite_reward=_per_episode(bad_reward, num_tasks, episodes).to(like),
@@ -183,13 +183,13 @@ def _vector_size(space: Space) -> int:
 
 
 def _randomness(
-    num_tasks: int, shape: tuple[int, ...], key: Key, first_task: int
-) -> tuple[NDArray[np.float32], list[int]]:
+    num_tasks: int, shape: tuple[int, ...], key: Key, first_task: int, like: Tensor
+) -> tuple[Tensor, list[int]]:
     """Action noise [M, T, E, A] and M * E environment seeds; each task's come from a generator of its own."""
     sequences = [seed_sequence(*key, first_task + task) for task in range(num_tasks)]
     noise = np.stack([np.random.default_rng(s).standard_normal(shape, np.float32) for s in sequences])
     seeds = [int(seed) for s in sequences for seed in s.spawn(1)[0].generate_state(shape[1], np.uint64)]
-    return noise, seeds
+    return torch.from_numpy(noise).to(like), seeds
 
 
 ROLLOUTS: dict[str, Callable[..., Episodes]] = {"episodes": rollout, "timesteps": rollout_timesteps}

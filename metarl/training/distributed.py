@@ -8,7 +8,6 @@ import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
@@ -16,17 +15,6 @@ from torch import Tensor
 
 from metarl.engine.params import Params
 from metarl.shard import ALONE, Shard
-
-
-@dataclass
-class Traffic:
-    """What this process has reduced so far."""
-
-    collectives: int = 0
-    bytes: int = 0
-
-
-TRAFFIC = Traffic()
 
 
 @contextmanager
@@ -40,6 +28,8 @@ def connected() -> Iterator[Shard]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
         return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))  # what "cuda" is then
     try:
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     except (RuntimeError, ValueError) as error:  # a rendezvous that fails or times out
@@ -50,15 +40,8 @@ def connected() -> Iterator[Shard]:
         dist.destroy_process_group()
 
 
-def restarted() -> bool:
-    """Whether torchrun has started this process again after a rank was lost."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
-
-
 def _sum(total: Tensor) -> Tensor:
     """The sum over ranks, in place, the same bits on all of them."""
-    TRAFFIC.collectives += 1
-    TRAFFIC.bytes += total.numel() * total.element_size()
     try:
         dist.all_reduce(total)
     except RuntimeError as error:

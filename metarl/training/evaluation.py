@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from metarl.problem import Evaluation, Film, Metrics, Problem
 from metarl.randomness import Purpose, numpy_generator
 from metarl.training.config import Config
 
+RESAMPLES = 2000  # of the interquartile mean
 LOGGED = {"average_return": "return", "loss": "loss", "accuracy": "accuracy"}  # score -> what the metric is called
 
 
@@ -53,7 +54,7 @@ def validation_pictures(problem: Problem, theta: Params, config: Config) -> list
 
 
 def summarize(
-    values: NDArray[np.float64], seed: int, strata: Sequence[NDArray[np.float64]] | None = None
+    values: NDArray[np.float64], seed: int, runs: Sequence[NDArray[np.float64]] | None = None
 ) -> dict[str, float]:
     """Mean over tasks with its 95 % bootstrap interval (BCa), the median, and the interquartile mean with its own.
 
@@ -62,40 +63,39 @@ def summarize(
     Args:
         values: one of each task, [N].
         seed: key of the resampling.
-        strata: where several runs were scored, all their values, in groups that are resampled apart (stratified
-            bootstrap, Agarwal et al. 2021): the interquartile mean is over all. None: `values` is the one group.
+        runs: where several runs were scored, the values of each, [N] each: the interquartile mean is over all, and its
+            interval resamples runs, and each run's tasks (Agarwal et al. 2021, whose runs are of single tasks, resample
+            within tasks). Of few runs it is crude. None: `values` is the one run.
     """
-    mean, strata = float(values.mean()), [values] if strata is None else strata
-    low, high = _interval([values], np.mean, "BCa", seed)
-    iqm_low, iqm_high = _interval(strata, _interquartile_mean, "percentile", seed)
+    mean, runs = float(values.mean()), [values] if runs is None else runs
+    low, high = _interval(values, seed)
+    rng = numpy_generator(seed, Purpose.BOOTSTRAP)
+    drawn = rng.integers(len(runs), size=(RESAMPLES, len(runs)))  # with its tasks, each run's own number of them
+    tasks = [rng.integers(len(one), size=(RESAMPLES, len(one))) for one in runs]
+    length = min(map(len, runs))
+    table = np.stack([one[chosen[:, :length]] for one, chosen in zip(runs, tasks, strict=True)])  # [S, resamples, N]
+    resampled = table[drawn.T, np.arange(RESAMPLES)]  # [S, resamples, N], whole runs drawn
+    means = stats.trim_mean(resampled.transpose(1, 0, 2).reshape(RESAMPLES, -1), 0.25, axis=1)
+    iqm_low, iqm_high = np.quantile(means, (0.025, 0.975)) if np.isfinite(means).all() else (np.nan, np.nan)
     return {
         "mean": mean,
         "low": low,
         "high": high,
         "median": float(np.median(values)),
-        "interquartile_mean": float(_interquartile_mean(*strata)),
-        "iqm_low": iqm_low,
-        "iqm_high": iqm_high,
+        "interquartile_mean": float(stats.trim_mean(np.concatenate(runs), 0.25)),
+        "iqm_low": float(iqm_low),
+        "iqm_high": float(iqm_high),
     }
 
 
-def _interquartile_mean(*strata: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
-    """The mean of the middle half of all values."""
-    return np.asarray(stats.trim_mean(np.concatenate(strata, axis), 0.25, axis))
-
-
-def _interval(
-    strata: Sequence[NDArray[np.float64]], statistic: Callable[..., Any], method: str, seed: int
-) -> tuple[float, float]:
-    """The 95 % bootstrap interval of a statistic of all values, each stratum resampled by itself."""
-    value = float(statistic(*strata))
-    if not all(np.isfinite(stratum).all() for stratum in strata):
-        return np.nan, np.nan
-    if any(len(stratum) < 2 for stratum in strata) or all(np.ptp(stratum) == 0 for stratum in strata):
-        return value, value
+def _interval(values: NDArray[np.float64], seed: int) -> tuple[float, float]:
+    """The 95 % bootstrap interval of the mean."""
+    mean = float(values.mean())
+    if len(values) < 2 or not np.isfinite(mean) or np.ptp(values) == 0:
+        return (mean, mean) if np.isfinite(mean) else (np.nan, np.nan)
     rng = numpy_generator(seed, Purpose.BOOTSTRAP)
-    result = stats.bootstrap(strata, statistic, n_resamples=9999 if method == "BCa" else 2000, method=method, rng=rng)
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+    result = stats.bootstrap((values,), np.mean, confidence_level=0.95, method="BCa", rng=rng).confidence_interval
+    return float(result.low), float(result.high)
 
 
 def write_evaluation(

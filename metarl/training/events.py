@@ -1,6 +1,5 @@
 """What TensorBoard shows of a run beside its metrics: its configuration, charts that lay metrics over each other."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,7 +46,8 @@ def write_adaptation(run_dir: Path, config: Config, steps: Sequence[dict[str, An
         figure: of this run alone.
     """
     place = run_dir / FOLDER
-    shutil.rmtree(place, ignore_errors=True)
+    for earlier in place.glob("events.out.tfevents.*"):
+        earlier.unlink()
     with SummaryWriter(str(place)) as writer:
         for summary in steps:
             for name in ("mean", "interquartile_mean", "median"):

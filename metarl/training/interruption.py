@@ -28,14 +28,21 @@ class Wish:
 
 @contextmanager
 def wishes(console: Console) -> Iterator[Wish]:
-    """Note SIGTERM and SIGINT instead of dying of them; a second one stops at once (KeyboardInterrupt)."""
+    """Note SIGTERM and SIGINT instead of dying of them; a second SIGINT stops at once (KeyboardInterrupt).
+
+    A second SIGTERM does not: launchers send it to a process and to its group.
+    """
     wish = Wish()
 
     def note(number: int, _: FrameType | None) -> None:
         if wish.signal is not None:
-            raise KeyboardInterrupt
+            if number == SIGINT:
+                raise KeyboardInterrupt
+            return
         wish.signal = Signals(number)
-        console.print(f"{Signals(number).name}: finishing the iteration; once more stops at once", highlight=False)
+        console.print(
+            f"{Signals(number).name}: finishing the iteration; Ctrl-C, once more, stops at once", highlight=False
+        )
 
     if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
         yield wish

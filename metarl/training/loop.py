@@ -136,7 +136,8 @@ class Tally:
         self._steps += 1
         self._refused += refused
         self._nonfinite = self._nonfinite + 1 if info["nonfinite"] else 0
-        self._what = {name.removeprefix("nonfinite_") for name in info if name.startswith("nonfinite_")}
+        self._what = self._what if self._nonfinite > 1 else set()
+        self._what |= {name.removeprefix("nonfinite_") for name in info if name.startswith("nonfinite_")}
         return refused
 
     def require_progress(self, iteration: int) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from metarl.files import owned, write_atomically
+from metarl.files import LOCK, keep_copy, owned, write_atomically
 from metarl.training.checkpoint import Checkpoint, load
 from metarl.training.config import Config
 
@@ -44,6 +44,8 @@ def claimed(run_dir: Path, config: Config, *, resume: bool) -> Iterator[Checkpoi
     """
     if run_dir.exists() and not run_dir.is_dir():
         raise ValueError(f"{run_dir} is a file; a run needs a directory")
+    if run_dir.is_dir() and not (run_dir / CONFIG).is_file() and any(one.name != LOCK for one in run_dir.iterdir()):
+        raise ValueError(f"{run_dir} is not empty and holds no run: choose another --run-dir")
     run_dir.mkdir(parents=True, exist_ok=True)
     with owned(run_dir):
         yield _claim(run_dir, config, resume=resume)
@@ -60,13 +62,11 @@ def _claim(run_dir: Path, config: Config, *, resume: bool) -> Checkpoint | None:
             leftover.unlink()
         if not (run_dir / METRICS).exists() and not (run_dir / LAST).exists():
             return None  # stopped before its first iteration: nothing to lose
-        checkpoints = [load(run_dir / BEST), _load_last(run_dir)]
+        checkpoints = [load(run_dir / BEST), _load_last(run_dir, restore=True)]
         for name, checkpoint in zip((BEST, LAST), checkpoints, strict=True):
             _require_same(Config.from_dict(checkpoint.config), config, run_dir / name)
         _write_config(run_dir, config, json.loads((run_dir / CONFIG).read_text()))  # such as more iterations
         return checkpoints[-1]._replace(config=config.to_dict())
-    if run_dir.is_dir() and any(run_dir.iterdir()):
-        raise ValueError(f"{run_dir} is not empty and holds no run: choose another --run-dir")
     _write_config(run_dir, config, _provenance())
     return None
 
@@ -97,8 +97,11 @@ def read_parameters(run_dir: Path, which: str) -> Checkpoint:
     return checkpoint
 
 
-def _load_last(run_dir: Path) -> Checkpoint:
-    """The last checkpoint, or with a warning the one before it. Raises ValueError if neither can be read."""
+def _load_last(run_dir: Path, *, restore: bool = False) -> Checkpoint:
+    """The last checkpoint, or with a warning the one before it, which then may take its place.
+
+    Raises ValueError if neither can be read.
+    """
     try:
         return load(run_dir / LAST)
     except ValueError as error:
@@ -107,6 +110,8 @@ def _load_last(run_dir: Path) -> Checkpoint:
         except ValueError:
             raise error from None
         warnings.warn(f"{error}; the one before it, of iteration {checkpoint.iteration}, is taken", stacklevel=2)
+        if restore:
+            keep_copy(run_dir / PREVIOUS, run_dir / LAST)  # or the next save would keep the damaged one
         return checkpoint
 
 

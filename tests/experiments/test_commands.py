@@ -18,7 +18,7 @@ def test_a_run_leaves_what_it_promises(evaluated: Path) -> None:
     names = {path.name for path in evaluated.iterdir() if not path.name.startswith("events.out.tfevents")}
     assert names == {
         "config.json", "metrics.csv", "checkpoint.pt", "checkpoint.previous.pt", "best.pt",
-        "evaluation.csv", "evaluation.json", "evaluation.npz", "evaluation",
+        "evaluation.csv", "evaluation.json", "evaluation.npz", "evaluation", ".lock",
     }  # fmt: skip
     with (evaluated / "metrics.csv").open() as file:
         assert [row["iteration"] for row in csv.DictReader(file)] == ["0", "1"]

@@ -84,7 +84,7 @@ def wait_for_iteration(child: subprocess.Popen[str], run_dir: Path, iteration: i
 @pytest.mark.parametrize("preset", ["navigation"])
 def test_torchrun_replaces_a_killed_rank(tmp_path: Path, preset: str) -> None:
     """Of three ranks the second is killed in the middle: torchrun starts all again, and the run ends as ever."""
-    flags = [preset, "--tasks", "5", "--episodes", "5", "--iterations", "300", "--hidden-sizes", "20"]
+    flags = [preset, "--tasks", "5", "--episodes", "5", "--iterations", "300", "--hidden-sizes", "20", "--resume"]
     base = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--max-restarts", "2"]
     script = str(ROOT / "experiments" / "train.py")
     whole = [*base, "--nproc-per-node", "3", script, *flags, "--run-dir", str(tmp_path / "whole")]

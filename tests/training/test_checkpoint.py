@@ -1,4 +1,3 @@
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -77,11 +76,12 @@ def test_foreign_and_hostile_files_are_refused_without_running_them(tmp_path: Pa
         load(tmp_path / "missing.pt")
 
 
-def test_a_failed_write_leaves_the_old_checkpoint_whole(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_old_checkpoint_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.pt"
     save(path, STATE)
     before = path.read_bytes()
-    (tmp_path / f".a.pt.{os.getpid()}.tmp").mkdir()  # the temporary file cannot be opened
+    monkeypatch.setattr("secrets.token_hex", lambda size: "taken")
+    (tmp_path / ".a.pt.taken.tmp").mkdir()  # the temporary file cannot be opened
     with pytest.raises(OSError, match=r"a\.pt"):
         save(path, STATE._replace(iteration=8))
     assert path.read_bytes() == before

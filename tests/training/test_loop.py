@@ -110,6 +110,20 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_broken_one(tmp_path: Path, c
     assert timeless(tmp_path / "a") == timeless(tmp_path / "whole")
 
 
+def test_what_was_fallen_back_to_outlives_a_failing_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(dataclasses.replace(TOY, iterations=3), tmp_path / "a")
+    (tmp_path / "a" / "checkpoint.pt").write_bytes(b"PK")
+    monkeypatch.setattr("metarl.training.records.save", failing_save)
+    with pytest.warns(UserWarning, match="iteration 2, is taken"), pytest.raises(OSError, match="full"):
+        run(TOY, tmp_path / "a", resume=True)
+    for name in ("checkpoint.pt", "checkpoint.previous.pt"):
+        assert load(tmp_path / "a" / name).iteration == 2
+
+
+def failing_save(path: Path, checkpoint: Checkpoint) -> None:
+    raise OSError("full")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_run_with_a_checkpoint(tmp_path: Path, number: signal.Signals) -> None:
     config = dataclasses.replace(TOY, checkpoint_every=100)
@@ -138,7 +152,8 @@ def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
     problem = make_problem(TOY)
 
     def impatient(theta: Params, iteration: int) -> Any:
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)  # launchers send it twice
         signal.raise_signal(signal.SIGINT)
         raise AssertionError
 

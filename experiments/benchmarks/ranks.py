@@ -1,0 +1,206 @@
+"""Several ranks: what travels, what two ranks on one machine are worth, and what a slow network costs.
+
+The hosts of the last are network namespaces of this machine with tunnels between them: that needs root.
+"""
+
+import csv
+import dataclasses
+import fcntl
+import os
+import select
+import shutil
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from torch import Tensor
+
+from experiments.assemble import make_outer, make_problem
+from experiments.benchmarks.report import table
+from experiments.presets import RL_PRESETS, SUPERVISED_PRESETS
+from metarl.shard import Shard
+from metarl.training.config import Config
+from metarl.training.distributed import agree
+
+TRAIN = str(Path(__file__).parents[1] / "train.py")
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+SMALL = [
+    "navigation",
+    "--tasks",
+    "16",
+    "--episodes",
+    "5",
+    "--horizon",
+    "20",
+    "--hidden-sizes",
+    "64",
+    "64",
+]  # a fraction of a second
+HOST = "metarl{}"  # of a network namespace
+ADDRESS = "10.77.0.{}"
+TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000  # linux/if_tun.h
+
+
+def ranks(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]:
+    """`traffic`: all-reduces and bytes of a meta-iteration, on each rank whatever their number.
+
+    `efficiency`: meta-iterations of plain `navigation` that two ranks make together on two cores, one thread each, over
+    those that two independent processes make side by side.
+    `delays`: seconds of a small meta-iteration by hosts and one-way delay, and the all-reduce's round trips in delays:
+    the seconds above those without delay, by collective and by delay.
+    """
+    result = {"traffic": _traffic()}
+    if not quick:
+        result["efficiency"] = [_efficiency(seed) for seed in (1, 2, 3)]
+        result["delays"] = _delays()
+    for name, rows in result.items():
+        console.print(table(name, rows))
+    return result
+
+
+def _traffic() -> list[dict[str, Any]]:
+    rows = []
+    sizes = {"tasks": 2, "episodes": 2, "horizon": 10}  # what travels does not depend on them
+    configs: dict[str, Config] = {
+        name: dataclasses.replace(RL_PRESETS[name][1], **sizes)
+        for name in ("navigation", "cheetah-dir", "cheetah-dir-paper")
+    }
+    configs["sinusoid"] = dataclasses.replace(SUPERVISED_PRESETS["sinusoid"][1], compile=False)
+    for name, config in configs.items():
+        sent: list[int] = []
+
+        def count(total: Tensor, sent: list[int] = sent) -> Tensor:
+            sent.append(total.numel() * total.element_size())
+            return total
+
+        shard = Shard(reduce=count)
+        problem, outer = make_problem(config, shard), make_outer(config)
+        theta = problem.initial_parameters(config.seed)
+        objective, _ = problem.collect(theta, 1)
+        theta, _, _ = outer.step(theta, outer.init(theta), objective)
+        agree(theta, False, Shard(world=2, reduce=lambda table, count=count: count(table[:1].expand(2, -1))))
+        parameters = sum(leaf.numel() for leaf in theta.values())
+        rows.append({"preset": name, "parameters": parameters, "collectives": len(sent), "bytes": sum(sent)})
+    return rows
+
+
+def _efficiency(seed: int) -> dict[str, Any]:
+    flags = ["navigation", "--iterations", "8", "--seed", str(seed)]
+    with tempfile.TemporaryDirectory() as place:
+        alone = [Path(place) / name for name in ("a", "b")]
+        _together([[sys.executable, TRAIN, *flags, "--run-dir", str(run_dir)] for run_dir in alone])
+        shared = Path(place) / "shared"
+        _together([[*TORCHRUN, "--standalone", "--nproc-per-node", "2", TRAIN, *flags, "--run-dir", str(shared)]])
+        one, both = statistics.mean(map(_seconds, alone)), _seconds(shared)
+    return {"seed": seed, "independent": one, "two_ranks": both, "efficiency": one / (2 * both)}
+
+
+def _delays() -> list[dict[str, Any]]:
+    (traffic,) = [row for row in _traffic() if row["preset"] == "navigation"]
+    rows, still = [], 0.0
+    for count in (2, 4, 8):
+        for delay in (0.0, 1.0, 10.0):
+            seconds = spread(count, delay, [*SMALL, "--iterations", "8"])
+            still = seconds if delay == 0 else still
+            trips = (seconds - still) / (traffic["collectives"] * delay / 1000) if delay else None
+            rows.append({"hosts": count, "delay_ms": delay, "seconds": seconds, "delays_per_collective": trips})
+    return rows
+
+
+def spread(count: int, delay: float, flags: Sequence[str], run_dir: Path | None = None) -> float:
+    """Train on so many hosts, one rank each, `delay` milliseconds apart; seconds of a meta-iteration.
+
+    Raises:
+        ValueError: hosts cannot be made here, or training failed.
+    """
+    with ExitStack() as stack:
+        place = run_dir or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run"
+        stack.enter_context(_hosts(count, delay))
+        train = ["--nproc-per-node", "1", "--master-addr", ADDRESS.format(1), TRAIN, *flags, "--run-dir", str(place)]
+        commands = []
+        for host, rank in ((HOST.format(rank), rank) for rank in range(count)):
+            inside = ["ip", "netns", "exec", host, "env", f"GLOO_SOCKET_IFNAME={host}"]
+            commands.append([*inside, *TORCHRUN, f"--nnodes={count}", f"--node-rank={rank}", *train])
+        _together(commands)
+        return _seconds(place)
+
+
+@contextmanager
+def _hosts(count: int, delay: float) -> Iterator[None]:
+    """Network namespaces, each with a tunnel to a relay, which hands every packet on after `delay` milliseconds."""
+    if os.geteuid() != 0 or not shutil.which("ip"):
+        raise ValueError("hosts are network namespaces: that needs root, and the command ip")
+    tunnels, stop = [], threading.Event()
+    relay = threading.Thread(target=_relay, args=(tunnels, delay / 1000, stop), daemon=True)
+    try:
+        for rank in range(count):
+            host, inside = HOST.format(rank), f"ip netns exec {HOST.format(rank)}"
+            tunnels.append(os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK))
+            fcntl.ioctl(tunnels[-1], TUNSETIFF, struct.pack("16sH", host.encode(), IFF_TUN | IFF_NO_PI))
+            _run(
+                f"ip netns add {host}",
+                f"ip link set {host} netns {host}",
+                f"{inside} ip address add {ADDRESS.format(rank + 1)}/24 dev {host}",
+                f"{inside} ip link set {host} up",
+                f"{inside} ip link set lo up",
+            )
+        relay.start()
+        yield
+    finally:
+        stop.set()
+        if relay.is_alive():
+            relay.join()
+        for rank, tunnel in enumerate(tunnels):
+            os.close(tunnel)
+            subprocess.run(["ip", "netns", "delete", HOST.format(rank)], check=False, capture_output=True)
+
+
+def _relay(tunnels: list[int], delay: float, stop: threading.Event) -> None:
+    """Packets from each host's tunnel to the one of their address, in order, `delay` seconds later."""
+    waiting: deque[tuple[float, int, bytes]] = deque()
+    while not stop.is_set():
+        pause = max(0.0, waiting[0][0] - time.monotonic()) if waiting else 0.1
+        for tunnel in select.select(tunnels, [], [], pause)[0]:
+            packet = os.read(tunnel, 65536)
+            target = packet[19] - 1  # the last byte of an IPv4 packet's destination
+            if packet[0] >> 4 == 4 and 0 <= target < len(tunnels):
+                waiting.append((time.monotonic() + delay, tunnels[target], packet))
+        while waiting and waiting[0][0] <= time.monotonic():
+            _, tunnel, packet = waiting.popleft()
+            os.write(tunnel, packet)
+
+
+def _run(*commands: str) -> None:
+    for words in commands:
+        done = subprocess.run(words.split(), check=False, capture_output=True, text=True)
+        if done.returncode:
+            raise ValueError(f"{words} failed: {done.stderr.strip()}")
+
+
+def _together(commands: Sequence[Sequence[str]]) -> None:
+    """Run processes at the same time, each with one thread, to their ends."""
+    variables = {**os.environ, "OMP_NUM_THREADS": "1"}
+    children = [
+        subprocess.Popen(words, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        for words in commands
+    ]
+    errors = [child.communicate()[1] for child in children]
+    for child, words in zip(children, errors, strict=True):
+        if child.returncode:
+            raise ValueError(f"a run failed: {words.strip()[-500:]}")
+
+
+def _seconds(run_dir: Path) -> float:
+    """Median seconds of a meta-iteration; the first also allocates."""
+    with (run_dir / "metrics.csv").open(newline="") as file:
+        return statistics.median(float(row["time/iteration"]) for row in list(csv.DictReader(file))[1:])
