@@ -3,7 +3,6 @@
 The hosts of the last are network namespaces of this machine with tunnels between them: that needs root.
 """
 
-import csv
 import dataclasses
 import fcntl
 import os
@@ -31,6 +30,8 @@ from experiments.presets import RL_PRESETS, SUPERVISED_PRESETS
 from metarl.shard import Shard
 from metarl.training.config import Config
 from metarl.training.distributed import agree
+from metarl.training.logger import read_metrics
+from metarl.training.run_directory import METRICS
 
 TRAIN = str(Path(__file__).parents[1] / "train.py")
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
@@ -52,12 +53,12 @@ TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000  # linux/if_tun.h
 
 
 def ranks(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]:
-    """`traffic`: all-reduces and bytes of a meta-iteration, on each rank whatever their number.
+    """`traffic`: all-reduces and bytes of a meta-iteration whose line search accepts its first step, on each rank.
 
     `efficiency`: meta-iterations of plain `navigation` that two ranks make together on two cores, one thread each, over
     those that two independent processes make side by side.
-    `delays`: seconds of a small meta-iteration by hosts and one-way delay, and the all-reduce's round trips in delays:
-    the seconds above those without delay, by collective and by delay.
+    `delays`: seconds of a small meta-iteration by hosts and one-way delay; `delays_each`: what an all-reduce adds to
+    those without delay, in delays.
     """
     result = {"traffic": _traffic()}
     if not quick:
@@ -87,10 +88,13 @@ def _traffic() -> list[dict[str, Any]]:
         problem, outer = make_problem(config, shard), make_outer(config)
         theta = problem.initial_parameters(config.seed)
         objective, _ = problem.collect(theta, 1)
-        theta, _, _ = outer.step(theta, outer.init(theta), objective)
+        theta, _, info = outer.step(theta, outer.init(theta), objective)
         agree(theta, False, Shard(world=2, reduce=lambda table, count=count: count(table[:1].expand(2, -1))))
-        parameters = sum(leaf.numel() for leaf in theta.values())
-        rows.append({"preset": name, "parameters": parameters, "collectives": len(sent), "bytes": sum(sent)})
+        again = int(max(0.0, info.get("backtracks", 0.0) + info.get("accepted", 0.0) - 1))  # of the line search
+        size = sum(leaf.numel() for leaf in theta.values())
+        rows.append(
+            {"preset": name, "parameters": size, "collectives": len(sent) - again, "bytes": sum(sent) - 16 * again}
+        )
     return rows
 
 
@@ -106,19 +110,18 @@ def _efficiency(seed: int) -> dict[str, Any]:
 
 
 def _delays() -> list[dict[str, Any]]:
-    (traffic,) = [row for row in _traffic() if row["preset"] == "navigation"]
     rows, still = [], 0.0
     for count in (2, 4, 8):
         for delay in (0.0, 1.0, 10.0):
-            seconds = spread(count, delay, [*SMALL, "--iterations", "8"])
+            seconds, collectives = spread(count, delay, [*SMALL, "--iterations", "8"])
             still = seconds if delay == 0 else still
-            trips = (seconds - still) / (traffic["collectives"] * delay / 1000) if delay else None
-            rows.append({"hosts": count, "delay_ms": delay, "seconds": seconds, "delays_per_collective": trips})
+            row = {"hosts": count, "delay_ms": delay, "seconds": seconds, "collectives": collectives}
+            rows.append(row | {"delays_each": (seconds - still) / (collectives * delay / 1000) if delay else None})
     return rows
 
 
-def spread(count: int, delay: float, flags: Sequence[str], run_dir: Path | None = None) -> float:
-    """Train on so many hosts, one rank each, `delay` milliseconds apart; seconds of a meta-iteration.
+def spread(count: int, delay: float, flags: Sequence[str], run_dir: Path | None = None) -> tuple[float, float]:
+    """Train on so many hosts, one rank each, `delay` milliseconds apart; seconds and all-reduces of a meta-iteration.
 
     Raises:
         ValueError: hosts cannot be made here, or training failed.
@@ -132,7 +135,7 @@ def spread(count: int, delay: float, flags: Sequence[str], run_dir: Path | None 
             inside = ["ip", "netns", "exec", host, "env", f"GLOO_SOCKET_IFNAME={host}"]
             commands.append([*inside, *TORCHRUN, f"--nnodes={count}", f"--node-rank={rank}", *train])
         _together(commands)
-        return _seconds(place)
+        return _seconds(place), statistics.median(_collectives(row) for row in _metrics(place))
 
 
 @contextmanager
@@ -200,7 +203,17 @@ def _together(commands: Sequence[Sequence[str]]) -> None:
             raise ValueError(f"a run failed: {words.strip()[-500:]}")
 
 
+def _metrics(run_dir: Path) -> list[dict[str, float]]:
+    """All iterations' but the first, which also allocates."""
+    return read_metrics(run_dir / METRICS)[1:]
+
+
 def _seconds(run_dir: Path) -> float:
-    """Median seconds of a meta-iteration; the first also allocates."""
-    with (run_dir / "metrics.csv").open(newline="") as file:
-        return statistics.median(float(row["time/iteration"]) for row in list(csv.DictReader(file))[1:])
+    """Median seconds of a meta-iteration."""
+    return statistics.median(row["time/iteration"] for row in _metrics(run_dir))
+
+
+def _collectives(row: dict[str, float]) -> float:
+    """Of an iteration with TRPO: metrics, gradient, fingerprint, curvature products, and losses along the step."""
+    products, tries = row.get("outer/cg_iterations", 0.0), row.get("outer/backtracks", 0.0)
+    return 3 + products + tries + row.get("outer/accepted", 0.0)
