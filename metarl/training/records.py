@@ -11,7 +11,7 @@ from metarl.problem import Film, Metrics, Problem
 from metarl.training.checkpoint import Checkpoint, save
 from metarl.training.config import Config
 from metarl.training.logger import Logger
-from metarl.training.run_directory import BEST, LAST, PREVIOUS
+from metarl.training.run_directory import BEST, LAST, PREVIOUS, update_config
 
 
 class Records:
@@ -79,4 +79,5 @@ def records(run_dir: Path, config: Config, start: int, console: Console, *, rank
         yield NoRecords()
         return
     with Logger(run_dir, config, start, console) as logger:
+        update_config(run_dir, config)  # now that all files of an earlier session could be read
         yield Records(run_dir, logger)

@@ -65,10 +65,14 @@ def _claim(run_dir: Path, config: Config, *, resume: bool) -> Checkpoint | None:
         checkpoints = [load(run_dir / BEST), _load_last(run_dir, restore=True)]
         for name, checkpoint in zip((BEST, LAST), checkpoints, strict=True):
             _require_same(Config.from_dict(checkpoint.config), config, run_dir / name)
-        _write_config(run_dir, config, json.loads((run_dir / CONFIG).read_text()))  # such as more iterations
         return checkpoints[-1]._replace(config=config.to_dict())
     _write_config(run_dir, config, _provenance())
     return None
+
+
+def update_config(run_dir: Path, config: Config) -> None:
+    """Write the configuration that a run goes on with, such as more iterations; how it began stays."""
+    _write_config(run_dir, config, json.loads((run_dir / CONFIG).read_text()))
 
 
 def _write_config(run_dir: Path, config: Config, others: dict[str, Any]) -> None:

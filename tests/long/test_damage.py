@@ -56,8 +56,8 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(name: str, run_dir: Path, tmp_path: Path) -> tuple[str | Path, ...]:
     return {
-        "evaluate": ("evaluate", run_dir, "--checkpoint", "last", "--tasks", "1", "--gradient-steps", "1"),
-        "best": ("evaluate", run_dir, "--tasks", "1", "--gradient-steps", "0"),
+        "evaluate": ("evaluate", run_dir, "--checkpoint", "last", "--tasks", "1", "--output", tmp_path / "scores"),
+        "best": ("evaluate", run_dir, "--tasks", "1", "--gradient-steps", "0", "--output", tmp_path / "scores"),
         "render": ("render", run_dir, "--gradient-steps", "0", "--height", "32", "--output", tmp_path / "film.png"),
         "resume": ("train", "navigation", *TOY, "--iterations", "3", "--resume", "--run-dir", run_dir),
     }[name]
