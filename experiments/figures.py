@@ -37,7 +37,8 @@ def draw(methods: dict[str, list[Run]]) -> Figure:
         commands = {label: ones for label, ones in commands.items() if ones}
         heights = [3.6, *(1.8 if methods[label][0].config.score == "accuracy" else 3.0 for label in shown)]
         heights += [3.0] * bool(commands)
-        figure = Figure(figsize=(9.5, sum(heights)), layout="constrained")
+        figure = Figure(figsize=(9.5, sum(heights)))
+        figure.set_layout_engine("constrained", w_pad=0.1)
         top, *below = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
         learning, adaptation = top.subplots(1, 2)
         learning_curves(learning, methods)
@@ -98,7 +99,9 @@ def adaptation_curves(axes: Axes, methods: dict[str, list[Run]]) -> None:
     if config.score == "loss":  # what diverges leaves the picture
         axes.set_ylim(0, 1.3 * max(summary[0]["mean"] for summary in summaries.values()))
     axes.set(xlabel="gradient steps", ylabel=LABELS[config.score], title="adaptation to held-out tasks")
-    axes.legend(fontsize=8)
+    many = len(axes.get_legend_handles_labels()[0]) > 4  # below, or they cover the curves
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "ncols": 2} if many else {}
+    axes.legend(fontsize=8, **below)
 
 
 def command_curves(axes: NDArray[Any], methods: dict[str, list[Commands]]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from experiments.command_line import run
@@ -75,22 +76,24 @@ def comparison(methods: dict[str, list[Run]]) -> list[dict[str, Any]]:
 def comparison_table(config: Config, rows: list[dict[str, Any]]) -> Table:
     """The rows of `comparison`, to be read."""
     table = Table(title=f"{config.preset}: {config.score.replace('_', ' ')} on held-out tasks")
-    table.add_column("method")
-    any_published = any(row["published"] is not None for row in rows)
-    middle = ["interquartile mean", "95 % interval (seeds)"] if any(row["seeds"] > 1 for row in rows) else ["median"]
-    for name in ("seeds", "gradient steps", "mean", "95 % interval", *middle, *["published"] * any_published):
-        table.add_column(name, justify="right")
+    several, any_published = any(row["seeds"] > 1 for row in rows), any(row["published"] is not None for row in rows)
+    middle = "interquartile mean [95 %, seeds too]" if several else "median"
+    for name in ("method", "seeds", "steps", "mean [95 %]", middle, *["published"] * any_published):
+        table.add_column(escape(name), justify="left" if name == "method" else "right")
     for row in rows:
         if row["gradient_steps"] == 0:
             table.add_section()
         known = ["-" if row["published"] is None else f"{row['published']:.4g}"] * any_published
-        interval, seeds = (
-            f"{row[low]:.4g} .. {row[high]:.4g}" for low, high in (("low", "high"), ("iqm_low", "iqm_high"))
-        )
-        middle = [f"{row['interquartile_mean']:.4g}", seeds] if len(middle) > 1 else [f"{row['median']:.4g}"]
+        mean = _with_interval(row, "mean", "low", "high")
+        iqm = _with_interval(row, "interquartile_mean", "iqm_low", "iqm_high")
         identity = (row["method"], str(row["seeds"]), str(row["gradient_steps"]))
-        table.add_row(*identity, f"{row['mean']:.4g}", interval, *middle, *known)
+        table.add_row(*identity, mean, iqm if several else f"{row['median']:.4g}", *known)
     return table
+
+
+def _with_interval(row: dict[str, Any], *names: str) -> str:
+    value, low, high = (f"{row[name]:.3g}" for name in names)
+    return escape(f"{value} [{low}, {high}]")
 
 
 def refused_steps(methods: dict[str, list[Run]]) -> str:
