@@ -57,7 +57,7 @@ def _navigation() -> Experiment:
 
 
 def _cheetah(preset: str, seeds: tuple[int, ...]) -> Experiment:
-    """MAML at the published size, products from a fifth; baselines at a size that fits: 300 of their 1,000 iterations."""
+    """MAML at the published size, products from a fifth; baselines with 300 of their 1,000 iterations."""
     gauss_newton = "--curvature gauss_newton --curvature-fraction 0.2"
     runs = (
         *_seeds("gauss-newton", preset, gauss_newton, seeds),
