@@ -28,7 +28,10 @@ for metrics in [*here.glob("**/*-seed?/metrics.csv"), *others]:
     name = metrics.parent.name
     if name.startswith("maml"):
         name = f"navigation-paper-authors{name[4:]}"
-    preset, outer, seed = re.fullmatch(rf"({'|'.join(PRESETS)})-(.*)-seed(\d)", name).groups()  # type: ignore[union-attr]
+    match = re.fullmatch(rf"({'|'.join(PRESETS)})-(.*)-seed(\d)", name)
+    if match is None:
+        raise SystemExit(f"{metrics.parent} is not named PRESET-OUTER-seedN")
+    preset, outer, seed = match.groups()
     words = outer.replace("-", " ") + " of the support too" * (metrics.parts[-3] == "support-too")
     with metrics.open() as file:
         curves[preset][words, int(seed)] = [float(row["rollout/return_step1"]) for row in csv.DictReader(file)]
