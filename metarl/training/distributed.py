@@ -34,10 +34,8 @@ def connected() -> Iterator[Shard]:
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     except (RuntimeError, ValueError) as error:  # a rendezvous that fails or times out
         raise ValueError(f"the ranks do not find each other: {error}; were they started by torchrun?") from error
-    try:
-        yield Shard(dist.get_rank(), dist.get_world_size(), _sum)
-    finally:
-        dist.destroy_process_group()
+    yield Shard(dist.get_rank(), dist.get_world_size(), _sum)
+    dist.destroy_process_group()  # not after an error: it might wait for a rank that is lost
 
 
 def _sum(total: Tensor) -> Tensor:
