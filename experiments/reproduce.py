@@ -78,8 +78,11 @@ def make_run(name: str, one: Training, arguments: Arguments, workers: "Workers",
     """Train and evaluate a run; keep what is small of it beside the experiment's figures."""
     place = Place.of(name, quick=arguments.quick)
     run_dir, kept = place.runs / one.name, place.results / one.name
-    if arguments.go_on and not run_dir.exists() and all((kept / file).is_file() for file in KEPT):
-        shutil.copytree(kept, run_dir, ignore=shutil.ignore_patterns("evaluation.*"))
+    if arguments.go_on and not run_dir.exists():
+        if lacking := [file for file in KEPT if not (kept / file).is_file()]:
+            console.print(f"{name}/{one.name}: from nothing, for {kept} has no {', '.join(lacking)}")
+        else:
+            shutil.copytree(kept, run_dir, ignore=shutil.ignore_patterns("evaluation.*"))
     flags = [one.preset, *one.flags.split()]
     if arguments.quick:
         flags += ["--iterations", str(-(-parse_training(flags).config.iterations // 10))]

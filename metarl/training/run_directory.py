@@ -44,11 +44,16 @@ def claimed(run_dir: Path, config: Config, *, resume: bool) -> Iterator[Checkpoi
     """
     if run_dir.exists() and not run_dir.is_dir():
         raise ValueError(f"{run_dir} is a file; a run needs a directory")
-    if run_dir.is_dir() and not (run_dir / CONFIG).is_file() and any(one.name != LOCK for one in run_dir.iterdir()):
+    if run_dir.is_dir() and not (run_dir / CONFIG).is_file() and any(map(_foreign, run_dir.iterdir())):
         raise ValueError(f"{run_dir} is not empty and holds no run: choose another --run-dir")
     run_dir.mkdir(parents=True, exist_ok=True)
     with owned(run_dir):
         yield _claim(run_dir, config, resume=resume)
+
+
+def _foreign(path: Path) -> bool:
+    """Whether a file is none that a run leaves which was killed before its configuration was written."""
+    return path.name != LOCK and not path.match(f".{CONFIG}.*.tmp")
 
 
 def _claim(run_dir: Path, config: Config, *, resume: bool) -> Checkpoint | None:

@@ -38,6 +38,13 @@ def test_another_run_is_never_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "config.json").read_bytes() == before
 
 
+def test_a_run_killed_while_it_wrote_its_configuration_starts_again(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".config.json.0123abcd.tmp").write_text("{")
+    assert claim(tmp_path, TOY, resume=True) is None
+    assert read_config(tmp_path) == TOY
+
+
 def test_resume_before_the_first_checkpoint_starts_again(tmp_path: Path) -> None:
     claim(tmp_path, TOY, resume=False)
     assert claim(tmp_path, TOY, resume=True) is None
