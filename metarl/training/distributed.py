@@ -5,16 +5,23 @@ and examples stay where they were made. All that ranks tell each other goes thro
 """
 
 import os
+import secrets
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from metarl.engine.params import Params
 from metarl.shard import ALONE, Shard
+
+MEETING = timedelta(minutes=10)  # for all ranks to have come: a host may still read its data
 
 
 @contextmanager
@@ -30,12 +37,40 @@ def connected() -> Iterator[Shard]:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))  # what "cuda" is then
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        store, rank, world = next(rendezvous("env://", timeout=MEETING))
+        dist.init_process_group(backend, store=meet(store, rank, world), rank=rank, world_size=world)
     except (RuntimeError, ValueError) as error:  # a rendezvous that fails or times out
         raise ValueError(f"the ranks do not find each other: {error}; were they started by torchrun?") from error
-    yield Shard(dist.get_rank(), dist.get_world_size(), _sum)
+    yield Shard(rank, world, _sum)
     dist.destroy_process_group()  # not after an error: it might wait for a rank that is lost
+
+
+def meet(store: Store, rank: int, world: int) -> Store:
+    """A part of the store that is new to these processes, named by rank 0.
+
+    torchrun's store outlives a restart: the keys of ranks that died are still there, and torch would connect to their
+    addresses (pytorch#135712). So each rank asks under a name of its own, and rank 0 answers until all have heard it.
+
+    Raises:
+        RuntimeError: not all ranks have come in time.
+    """
+    own, start = secrets.token_hex(16), time.monotonic()
+    if rank > 0:
+        store.set(f"rank {rank}", own)
+        first = store.get(own).decode()
+        store.set(f"{first} {rank}", "heard")
+        return PrefixStore(first, store)
+    missing = set(range(1, world))
+    while missing:
+        for other in missing:
+            store.set(store.get(f"rank {other}").decode(), own)  # perhaps a dead one's question; then it asks again
+        missing = {other for other in missing if not store.check([f"{own} {other}"])}
+        if time.monotonic() - start > MEETING.total_seconds():
+            raise RuntimeError(f"ranks {sorted(missing)} have not come")
+        time.sleep(0.05)
+    return PrefixStore(own, store)
 
 
 def _sum(total: Tensor) -> Tensor:

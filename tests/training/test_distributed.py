@@ -14,6 +14,7 @@ import pytest
 import torch
 from scripts import ROOT, TOY, refused, run
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 from torch.utils._pytree import tree_flatten
 
 from experiments.assemble import make_outer, make_problem
@@ -24,7 +25,7 @@ from metarl.problem import Metrics
 from metarl.shard import ALONE, Shard
 from metarl.training.checkpoint import load
 from metarl.training.config import Config
-from metarl.training.distributed import agree, broadcast
+from metarl.training.distributed import agree, broadcast, meet
 from metarl.training.logger import read_metrics
 
 SMALL: dict[str, Any] = {"tasks": 7, "episodes": 4, "horizon": 20, "hidden_sizes": (8, 8), "cg_damping": 1.0}
@@ -130,6 +131,17 @@ def test_ranks_that_differ_in_a_bit_are_stopped() -> None:
         return str(caught.value)
 
     assert len(in_ranks(3, one)) == 3
+
+
+def test_ranks_meet_where_nobody_has_been(tmp_path: Path) -> None:
+    """torchrun's store keeps what ranks wrote that died, also of one that had only asked."""
+    stores = [next(rendezvous(f"file://{tmp_path}/store?rank={rank}&world_size=3"))[0] for rank in range(3)]
+    for attempt in range(3):
+        stores[2].set("rank 2", "a dead rank's question")
+        parts = in_ranks(3, lambda shard: meet(stores[shard.rank], shard.rank, shard.world))
+        assert not any(part.check(["address"]) for part in parts)
+        parts[attempt].set("address", str(attempt))
+        assert [part.get("address") for part in parts] == [str(attempt).encode()] * 3
 
 
 def torchrun(*arguments: object, ranks: int = 2) -> subprocess.CompletedProcess[str]:
