@@ -128,18 +128,20 @@ def spread(count: int, delay: float, flags: Sequence[str], run_dir: Path | None 
     """
     with ExitStack() as stack:
         place = run_dir or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run"
-        stack.enter_context(_hosts(count, delay))
+        stack.enter_context(hosts(count, delay))
         train = ["--nproc-per-node", "1", "--master-addr", ADDRESS.format(1), TRAIN, *flags, "--run-dir", str(place)]
-        commands = []
-        for host, rank in ((HOST.format(rank), rank) for rank in range(count)):
-            inside = ["ip", "netns", "exec", host, "env", f"GLOO_SOCKET_IFNAME={host}"]
-            commands.append([*inside, *TORCHRUN, f"--nnodes={count}", f"--node-rank={rank}", *train])
-        _together(commands)
+        _together([[*on(rank), *TORCHRUN, f"--nnodes={count}", f"--node-rank={rank}", *train] for rank in range(count)])
         return _seconds(place), statistics.median(_collectives(row) for row in _metrics(place))
 
 
+def on(host: int) -> list[str]:
+    """What a command begins with that runs on a host."""
+    name = HOST.format(host)
+    return ["ip", "netns", "exec", name, "env", f"GLOO_SOCKET_IFNAME={name}"]
+
+
 @contextmanager
-def _hosts(count: int, delay: float) -> Iterator[None]:
+def hosts(count: int, delay: float) -> Iterator[None]:
     """Network namespaces, each with a tunnel to a relay, which hands every packet on after `delay` milliseconds."""
     if os.geteuid() != 0 or not shutil.which("ip"):
         raise ValueError("hosts are network namespaces: that needs root, and the command ip")

@@ -1,6 +1,7 @@
-"""Runs that are killed again and again: SIGKILL at random moments, also while a checkpoint is written."""
+"""Runs, ranks and hosts that are killed: SIGKILL at random moments, also while a checkpoint is written."""
 
 import csv
+import os
 import random
 import signal
 import subprocess
@@ -8,11 +9,11 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
 import torch
 from scripts import ROOT
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from experiments.benchmarks.ranks import ADDRESS, TORCHRUN, TRAIN, hosts, on
 from metarl.engine.params import ravel
 from metarl.training.checkpoint import load
 
@@ -82,16 +83,13 @@ def wait_for_iteration(child: subprocess.Popen[str], run_dir: Path, iteration: i
         time.sleep(0.005)
 
 
-@pytest.mark.parametrize("preset", ["navigation"])
-def test_torchrun_replaces_a_killed_rank(tmp_path: Path, preset: str) -> None:
+def test_torchrun_replaces_a_killed_rank(tmp_path: Path) -> None:
     """Of three ranks the second is killed in the middle: torchrun starts all again, and the run ends as ever."""
-    flags = [preset, "--tasks", "5", "--episodes", "5", "--iterations", "60", "--hidden-sizes", "20", "--resume"]
-    base = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--max-restarts", "2"]
-    script = str(ROOT / "experiments" / "train.py")
-    whole = [*base, "--nproc-per-node", "3", script, *flags, "--run-dir", str(tmp_path / "whole")]
-    assert subprocess.run(whole, check=False, capture_output=True, timeout=300).returncode == 0
-    killed = [*base, "--nproc-per-node", "3", script, *flags, "--run-dir", str(tmp_path / "killed")]
-    child = subprocess.Popen(killed, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    flags = ["navigation", "--tasks", "5", "--episodes", "5", "--iterations", "60", "--hidden-sizes", "20", "--resume"]
+    command = [*TORCHRUN, "--standalone", "--max-restarts", "2", "--nproc-per-node", "3", TRAIN, *flags]
+    subprocess.run([*command, "--run-dir", str(tmp_path / "whole")], check=True, capture_output=True, timeout=300)
+    command += ["--run-dir", str(tmp_path / "killed")]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     while child.poll() is None and progress(tmp_path / "killed") < 20:
         time.sleep(0.01)
     ranks = subprocess.run(["pgrep", "-P", str(child.pid)], capture_output=True, text=True, check=True).stdout.split()
@@ -103,3 +101,39 @@ def test_torchrun_replaces_a_killed_rank(tmp_path: Path, preset: str) -> None:
     assert torch.equal(ravel(a.theta), ravel(b.theta))
     rows = timeless(tmp_path / "killed")
     assert [int(row["iteration"]) for row in rows] == list(range(60))
+
+
+def test_a_host_dies_and_another_comes(tmp_path: Path) -> None:
+    """Training goes on with the one that is left, then with both; the log has every iteration once."""
+    run_dir = tmp_path / "run"
+    flags = f"navigation --tasks 16 --episodes 5 --horizon 20 --iterations 150 --resume --run-dir {run_dir}"
+
+    def host(index: int) -> subprocess.Popen[bytes]:
+        meeting = f"--rdzv-endpoint {ADDRESS.format(1)}:29500 --rdzv-conf last_call_timeout=5,is_host={1 - index}"
+        words = f"--nnodes 1:2 --max-restarts 3 --rdzv-backend c10d {meeting} --local-addr {ADDRESS.format(index + 1)}"
+        command = [*on(index), *TORCHRUN, *words.split(), TRAIN, *flags.split()]
+        variables = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+        return subprocess.Popen(command, env=variables, stderr=subprocess.DEVNULL)
+
+    def ranks(index: int) -> list[str]:
+        name = on(index)[3]
+        return subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True, check=True).stdout.split()
+
+    def wait_for(iteration: int) -> None:
+        deadline = time.monotonic() + 120
+        while progress(run_dir) < iteration:
+            assert time.monotonic() < deadline, f"still at iteration {progress(run_dir)}"
+            time.sleep(0.1)
+
+    with hosts(2, 0.0):
+        first, second = host(0), host(1)
+        wait_for(20)
+        subprocess.run(["kill", "-KILL", *ranks(1)], check=True)
+        second.wait()
+        wait_for(progress(run_dir) + 20)
+        second = host(1)
+        while len(ranks(1)) < 2:  # torchrun, and its rank: they have met
+            time.sleep(0.1)
+        wait_for(progress(run_dir) + 20)
+        assert first.wait(300) == second.wait(300) == 0
+    assert [int(row["iteration"]) for row in timeless(run_dir)] == list(range(150))
