@@ -35,18 +35,8 @@ from metarl.training.run_directory import METRICS
 
 TRAIN = str(Path(__file__).parents[1] / "train.py")
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
-SMALL = [
-    "navigation",
-    "--tasks",
-    "16",
-    "--episodes",
-    "5",
-    "--horizon",
-    "20",
-    "--hidden-sizes",
-    "64",
-    "64",
-]  # a fraction of a second
+ITERATIONS = {"navigation": 8, "cheetah-dir": 5}  # of a run for `efficiency`: half a minute, one minute
+SMALL = "navigation --tasks 16 --episodes 5 --horizon 20 --hidden-sizes 64 64 --iterations 8"  # fractions of a second
 HOST = "metarl{}"  # of a network namespace
 ADDRESS = "10.77.0.{}"
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000  # linux/if_tun.h
@@ -55,15 +45,17 @@ TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000  # linux/if_tun.h
 def ranks(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]:
     """`traffic`: all-reduces and bytes of a meta-iteration whose line search accepts its first step, on each rank.
 
-    `efficiency`: meta-iterations of plain `navigation` that two ranks make together on two cores, one thread each, over
-    those that two independent processes make side by side.
-    `delays`: seconds of a small meta-iteration by hosts and one-way delay; `delays_each`: what an all-reduce adds to
-    those without delay, in delays.
+    `efficiency`: meta-iterations that two ranks make together on two cores, one thread each, over those that two
+    independent processes make side by side.
+    `delays`: seconds of a small meta-iteration by hosts and one-way delay, and what the model says; `delays_each`: what
+    an all-reduce adds to those without delay, in delays.
+    `model`: seconds that the network adds to an iteration of `navigation` with more ranks, by `network_seconds`.
     """
     result = {"traffic": _traffic()}
     if not quick:
-        result["efficiency"] = [_efficiency(seed) for seed in (1, 2, 3)]
+        result["efficiency"] = [_efficiency(preset, seed) for preset in ITERATIONS for seed in (1, 2, 3)]
         result["delays"] = _delays()
+    result["model"] = _model(result["traffic"][0])
     for name, rows in result.items():
         console.print(table(name, rows))
     return result
@@ -98,25 +90,51 @@ def _traffic() -> list[dict[str, Any]]:
     return rows
 
 
-def _efficiency(seed: int) -> dict[str, Any]:
-    flags = ["navigation", "--iterations", "8", "--seed", str(seed)]
+def _efficiency(preset: str, seed: int) -> dict[str, Any]:
+    flags = [preset, "--iterations", str(ITERATIONS[preset]), "--seed", str(seed)]
     with tempfile.TemporaryDirectory() as place:
         alone = [Path(place) / name for name in ("a", "b")]
         _together([[sys.executable, TRAIN, *flags, "--run-dir", str(run_dir)] for run_dir in alone])
         shared = Path(place) / "shared"
         _together([[*TORCHRUN, "--standalone", "--nproc-per-node", "2", TRAIN, *flags, "--run-dir", str(shared)]])
         one, both = statistics.mean(map(_seconds, alone)), _seconds(shared)
-    return {"seed": seed, "independent": one, "two_ranks": both, "efficiency": one / (2 * both)}
+    return {"preset": preset, "seed": seed, "independent": one, "two_ranks": both, "efficiency": one / (2 * both)}
 
 
 def _delays() -> list[dict[str, Any]]:
     rows, still = [], 0.0
     for count in (2, 4, 8):
         for delay in (0.0, 1.0, 10.0):
-            seconds, collectives = spread(count, delay, [*SMALL, "--iterations", "8"])
+            seconds, collectives = spread(count, delay, SMALL.split())
             still = seconds if delay == 0 else still
             row = {"hosts": count, "delay_ms": delay, "seconds": seconds, "collectives": collectives}
+            row["model"] = still + network_seconds(count, delay, collectives)
             rows.append(row | {"delays_each": (seconds - still) / (collectives * delay / 1000) if delay else None})
+    return rows
+
+
+def network_seconds(count: int, delay: float, collectives: float, size: int = 0, gigabits: float = 1.0) -> float:
+    """Of an iteration: gloo's all-reduce is a ring, so that each of them waits 2 (N - 1) times for a message.
+
+    2 N here: one message more is what its first large one costs, where TCP awaits an acknowledgement. Every rank sends
+    2 (N - 1) / N times the bytes that are reduced.
+
+    Args:
+        count: ranks N, each on a host of its own.
+        delay: one way between two hosts, in milliseconds.
+        collectives: all-reduces.
+        size: bytes of all of them.
+        gigabits: of bandwidth per second and host.
+    """
+    return collectives * 2 * count * delay / 1000 + 2 * (count - 1) / count * size * 8e-9 / gigabits
+
+
+def _model(traffic: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = []
+    for count in (8, 64, 512):
+        for delay in (0.05, 1.0, 10.0):
+            seconds = network_seconds(count, delay, traffic["collectives"], traffic["bytes"])
+            rows.append({"ranks": count, "delay_ms": delay, "network_seconds": seconds})
     return rows
 
 
