@@ -34,7 +34,7 @@ from metarl.training.config import Config, RLConfig, SupervisedConfig
 from metarl.training.evaluation import held_out_tasks
 
 TRACED_TASKS = 3  # whose examples and outputs the figures draw
-TRACED = {"metarl/Navigation2D-v0": 3}  # episodes per task whose paths the figures draw
+TRACED = {"metarl/Navigation2D-v0": 1}  # episodes per task whose paths the figures draw
 
 
 def make_env(config: RLConfig, num_envs: int, render_mode: str | None = None) -> VectorEnv:
@@ -100,13 +100,14 @@ def meta_rl(config: RLConfig, shard: Shard = ALONE) -> MetaRL:
         ValueError: whatever of the configuration its parts refuse.
     """
     _require_device(config)
-    env = make_env(config, 1)
+    env, family = make_env(config, 1), family_of(config)
     return agent.meta_rl(
         config,
         functools.partial(make_env, config),
         cast(tuple[int], env.single_observation_space.shape)[0],
         cast(tuple[int], env.single_action_space.shape)[0],
         traced_episodes=TRACED.get(environment_id(config), 0),
+        commanded=family.commanded if family else lambda tasks: None,
         shard=shard,
     )
 

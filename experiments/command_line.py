@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -16,9 +17,18 @@ from metarl.training.interruption import StoppedError
 Arguments = TypeVar("Arguments")
 
 
-def run(parse: Callable[[Sequence[str]], Arguments], main: Callable[[Arguments], None], argv: Sequence[str]) -> None:
-    """Parse the arguments, then run `main`; a user's mistake (ValueError, OSError) ends in one line and status 2."""
+def run(
+    parse: Callable[[Sequence[str]], Arguments],
+    main: Callable[[Arguments], None],
+    argv: Sequence[str],
+    interrupted: str = "what was written is whole",
+) -> None:
+    """Parse the arguments, then run `main`; a user's mistake (ValueError, OSError) ends in one line and status 2.
+
+    So does what does not fit into memory. `interrupted` is what to say after Ctrl-C.
+    """
     keep_freed_memory()
+    threading.excepthook = _thread_failed
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
@@ -31,9 +41,23 @@ def run(parse: Callable[[Sequence[str]], Arguments], main: Callable[[Arguments],
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
+    except (MemoryError, OverflowError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "allocate" not in str(
+            error
+        ):  # torch's, of the CPU's memory and of CUDA's
+            raise
+        words = " ".join(str(error).split())[:200]
+        print(f"error: this does not fit into memory, or a number is too large ({words})", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted: what was checkpointed is whole; the same command with --resume goes on", file=sys.stderr)
+        print(f"interrupted: {interrupted}", file=sys.stderr)
         sys.exit(130)
+
+
+def _thread_failed(args: threading.ExceptHookArgs) -> None:
+    """TensorBoard writes in a thread, and raises what the disk refused once more where it is called."""
+    if not issubclass(args.exc_type, OSError):
+        threading.__excepthook__(args)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
@@ -42,7 +66,9 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: object) -
 
 
 def _resume_command(argv: Sequence[str]) -> str:
-    """This command, going on."""
+    """This command, going on; of several machines, only that it can."""
+    if int(os.environ.get("GROUP_WORLD_SIZE", "1")) > 1:
+        return "the same torchrun command, with --resume, on every machine"
     ranks = [f"--nproc-per-node={os.environ['LOCAL_WORLD_SIZE']}"] if "LOCAL_WORLD_SIZE" in os.environ else []
     start = ["torchrun", *ranks] if ranks else [os.path.relpath(sys.executable)]
     return shlex.join([*start, os.path.relpath(sys.argv[0]), *argv, *["--resume"] * ("--resume" not in argv)])

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import tyro
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -17,7 +15,6 @@ from experiments.assemble import evaluation_tasks, family_of, make_problem, with
 from experiments.command_line import run
 from experiments.evaluated import read_run
 from experiments.figures import draw
-from metarl.problem import Evaluation
 from metarl.training.config import Config
 from metarl.training.evaluation import evaluate, validation_tasks, write_evaluation
 from metarl.training.events import write_adaptation
@@ -81,7 +78,7 @@ def main(arguments: Arguments) -> None:
     problem = make_problem(config)
     tasks = validation_tasks(problem, config) if arguments.validation else evaluation_tasks(config, problem)
     theta = {name: leaf.to(config.device) for name, leaf in checkpoint.theta.items()}
-    result = _with_error(config, evaluate(problem, theta, config, tasks), tasks)
+    result = evaluate(problem, theta, config, tasks)
     directory = arguments.output or (arguments.run_dir / "validation" if arguments.validation else arguments.run_dir)
     directory.mkdir(parents=True, exist_ok=True)
     split = "validation" if arguments.validation else "test"
@@ -94,14 +91,6 @@ def main(arguments: Arguments) -> None:
     if directory == arguments.run_dir and not arguments.validation:
         one = read_run(directory)
         write_adaptation(directory, config, steps, draw({one.label: [one]}))
-
-
-def _with_error(config: Config, result: Evaluation, tasks: NDArray[np.float64]) -> Evaluation:
-    """Where a task commands a value: also how far from it each task's mean over episodes is."""
-    family = family_of(config)
-    if family is None or "achieved" not in result.scores or (wanted := family.commanded(tasks)) is None:
-        return result
-    return result._replace(scores=result.scores | {"error": np.abs(result.scores["achieved"] - wanted)})
 
 
 def _table(title: str, steps: list[dict[str, Any]], config: Config, tasks: int) -> Table:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.assemble import family_of
-from experiments.presets import RL_PRESETS
+from experiments.presets import presets_for
 from experiments.published import published_returns, published_scores
 from metarl.training.config import Config, RLConfig, SupervisedConfig
 from metarl.training.evaluation import summarize
@@ -45,32 +45,23 @@ class Run:
 
 
 def pooled(runs: list[Run]) -> list[dict[str, float]]:
-    """Per gradient step, `summarize` over the tasks of a method's runs.
-
-    Runs that share their tasks (the published ones) are averaged over seeds for the mean and its interval, which is of
-    tasks then: 40 tasks seen by 3 seeds are not 120 independent values. Others are pooled. The interquartile mean's
-    interval is of seeds and tasks: a seed is one policy, whose values on all tasks rise and fall together.
-    """
+    """Per gradient step, `summarize` of a method's runs; only the published tasks are the same for all seeds."""
     steps, seed = min(len(one.scores) for one in runs), runs[0].config.seed
-    shared = len(runs) > 1 and all(isinstance(one.config, RLConfig) and one.config.published_tasks for one in runs)
-    summaries = []
-    for step in range(steps):
-        scores = [one.scores[step] for one in runs]
-        values = np.mean(scores, axis=0) if shared else np.concatenate(scores)
-        summaries.append(summarize(values, seed, scores))
-    return summaries
+    same = all(isinstance(one.config, RLConfig) and one.config.published_tasks for one in runs)
+    return [summarize(np.stack([one.scores[step] for one in runs]), seed, same_tasks=same) for step in range(steps)]
 
 
 def published(runs: list[Run]) -> dict[int, float]:
     """The authors' mean score by gradient step, where these runs are measured as they measured theirs."""
-    config = runs[0].config
+    config, protocol, label = runs[0].config, runs[0].protocol, runs[0].label
     if isinstance(config, SupervisedConfig):
-        return published_scores(config.dataset, config.network, config.ways, runs[0].protocol["shots"], runs[0].label)
+        return published_scores(config.dataset, config.network, config.ways, protocol["shots"], label)
     assert isinstance(config, RLConfig)
-    preset = RL_PRESETS[config.preset][1] if config.preset in RL_PRESETS else None
-    fields = ("environment", "environment_options", "horizon")
-    as_published = preset and all(getattr(config, name) == getattr(preset, name) for name in fields)
-    if not (config.published_tasks and config.preset.endswith("-paper") and as_published):
+    if not (config.published_tasks and config.preset.endswith("-paper") and label == config.method):
+        return {}
+    preset = presets_for(config.method)[config.preset][1]
+    same_problem = all(getattr(config, name) == getattr(preset, name) for name in SAME - {"dataset"})
+    if not (same_problem and preset.protocol.items() <= protocol.items()):
         return {}
     return {step: float(mean) for step, mean in enumerate(published_returns(config.experiment, config.method).mean(1))}
 
@@ -91,7 +82,7 @@ def read_run(directory: Path) -> Run:
     document = json.loads((directory / "evaluation.json").read_text())
     if (split := document.get("split", "test")) != "test":
         raise ValueError(f"{directory} was evaluated on {split} tasks: figures are of test tasks")
-    protocol = {name: document[name] for name in config.protocol} | {"inner_steps": config.inner_steps}
+    protocol = {name: document[name] for name in (*config.protocol, "checkpoint")} | {"inner_steps": config.inner_steps}
     return Run(
         directory,
         config,
@@ -132,7 +123,7 @@ def require_comparable(runs: list[Run]) -> None:
         _require_same(first, one, SAME)
         _require_same(first_alike, one, set(one.config.to_dict()) - FREE)
         for name, value in one.protocol.items():
-            other = first_alike if name == "step_sizes" else first  # each method has its own
+            other = first_alike if name in ("step_sizes", "checkpoint") else first  # each method has its own
             _require_equal(other, one, name, other.protocol[name], value)
 
 

@@ -45,7 +45,7 @@ def _navigation() -> Experiment:
     runs = tuple(run for method in METHODS for run in _seeds(method, "navigation-paper", f"--method {method}"))
     maml = _names(runs[: len(SEEDS)])
     protocols = {
-        "published": "",
+        "as-published": "",
         "best-iterate": "--checkpoint best",
         "complete-episodes": "--counting episodes",
         "complete-episodes-0.1": "--counting episodes --step-sizes 0.5 0.1",

@@ -78,7 +78,7 @@ def scores(rows: list[Row], steps: list[int]) -> list[str]:
     """Methods (or protocols) x gradient steps: the mean with its 95 % interval, and below it what was published."""
     steps = steps or sorted({int(row["gradient_steps"]) for row in rows})
     table = [["gradient steps", *map(str, steps)]]
-    for name, group in itertools.groupby(rows, lambda row: row.get("method") or f"protocol: {row['protocol']}"):
+    for name, group in itertools.groupby(rows, lambda row: row.get("method") or row["protocol"].replace("-", " ")):
         by_step = {int(row["gradient_steps"]): row for row in group}
         first = next(iter(by_step.values()))
         seeds = int(first["seeds"])

@@ -5,6 +5,7 @@ import functools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import tyro
@@ -23,7 +25,8 @@ from experiments.train import parse as parse_training
 from metarl.training.run_directory import BEST, CONFIG, LAST, METRICS
 
 ROOT = Path(__file__).parents[1]
-KEPT = (CONFIG, METRICS, "evaluation.json", LAST, BEST)  # of a run, beside its experiment's figures
+GOES_ON = "what was checkpointed is whole; the same command goes on"
+KEPT = (CONFIG, METRICS, "evaluation.json", "evaluation.csv", LAST, BEST)  # of a run, beside its experiment's figures
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def make_run(name: str, one: Training, arguments: Arguments, workers: "Workers",
     place = Place.of(name, quick=arguments.quick)
     run_dir, kept = place.runs / one.name, place.results / one.name
     if arguments.go_on and not run_dir.exists():
-        if lacking := [file for file in KEPT if not (kept / file).is_file()]:
+        if lacking := [file for file in (CONFIG, LAST, BEST) if not (kept / file).is_file()]:
             console.print(f"{name}/{one.name}: from nothing, for {kept} has no {', '.join(lacking)}")
         else:
             shutil.copytree(kept, run_dir, ignore=shutil.ignore_patterns("evaluation.*"))
@@ -146,11 +149,16 @@ class Workers:
         self._pool = ThreadPoolExecutor(jobs)
         self._free, self._mine = list(self._shares), threading.local()
         self._children: set[subprocess.Popen[bytes]] = set()
+        self._stopping = False
 
     def __enter__(self) -> "Workers":
+        if threading.current_thread() is threading.main_thread():  # or the children would go on by themselves
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, _interrupt)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._stopping = True
         if kind is not None:  # interrupted, or one failed: the others are checkpointed
             for child in list(self._children):
                 child.terminate()
@@ -173,6 +181,8 @@ class Workers:
             child = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
             os.sched_setaffinity(child.pid, self._mine.cores)
             self._children.add(child)
+            if self._stopping:
+                child.terminate()
             code = child.wait()
             self._children.discard(child)
         if code:
@@ -180,9 +190,18 @@ class Workers:
             raise ValueError(f"{name}.py {' '.join(map(str, arguments))} failed ({code}; {log}): {last}")
 
 
+def _interrupt(*_: int | FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
 def command(argv: Sequence[str]) -> None:
     """The script: its arguments without its name."""
-    run(lambda args: tyro.cli(Arguments, prog="experiments/reproduce.py", description=__doc__, args=args), main, argv)
+    run(
+        lambda args: tyro.cli(Arguments, prog="experiments/reproduce.py", description=__doc__, args=args),
+        main,
+        argv,
+        GOES_ON,
+    )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from experiments.command_line import run
 from experiments.presets import presets_for
 from metarl.shard import Shard
 from metarl.training.config import Config, SupervisedConfig
-from metarl.training.distributed import connected
+from metarl.training.distributed import connected, one_at_first
 from metarl.training.loop import train
 
 
@@ -46,7 +46,7 @@ def _method(argv: Sequence[str]) -> str:
 
 def main(arguments: Arguments) -> None:
     """Train, and say where everything is."""
-    with connected() as shard:
+    with connected(arguments.config.device) as shard:
         _train(arguments, shard)
 
 
@@ -57,7 +57,8 @@ def _train(arguments: Arguments, shard: Shard) -> None:
     if isinstance(config, SupervisedConfig) and config.compile and config.outer_steps:
         words = "the first iteration compiles, for a minute or two" if compiles(config) else "without torch.compile"
         console.print(f"meta-gradient: {words}", highlight=False)
-    problem, outer = make_problem(config, shard), make_outer(config)
+    with one_at_first(shard):
+        problem, outer = make_problem(config, shard), make_outer(config)
     state = train(problem, outer, config, run_dir, console, resume=arguments.resume, shard=shard)
     console.print(f"{state.iteration} iterations done; metrics and checkpoints are in {run_dir}", highlight=False)
     scripts = os.path.relpath(Path(sys.executable).parent)
@@ -67,7 +68,7 @@ def _train(arguments: Arguments, shard: Shard) -> None:
 
 def command(argv: Sequence[str]) -> None:
     """The script: its arguments without its name."""
-    run(parse, main, argv)
+    run(parse, main, argv, "what was checkpointed is whole; the same command with --resume goes on")
 
 
 if __name__ == "__main__":

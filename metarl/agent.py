@@ -3,6 +3,7 @@
 With metarl/__init__.py the one place that knows both reinforcement learning and runs.
 """
 
+import dataclasses
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -33,6 +34,8 @@ class Agent(NamedTuple):
     def adapt(self, env: VectorEnv, task: ArrayLike, *, gradient_steps: int = 1, seed: int = 0) -> "Agent":
         """The agent after some gradient steps on a task, each on one fresh episode of every environment.
 
+        An agent that was adapted before starts again with the first step size.
+
         Args:
             env: E environments without auto-reset that take the task at `reset(options={"tasks": rows})`.
             task: [k], not necessarily one of the training distribution.
@@ -40,7 +43,8 @@ class Agent(NamedTuple):
             seed: key of the rollouts.
 
         Raises:
-            ValueError: an oracle, a negative number of steps, or whatever the environments refuse.
+            ValueError: an oracle, a negative number of steps, whatever the environments refuse, parameters that
+                diverge.
         """
         if gradient_steps < 0:
             raise ValueError(f"gradient_steps must not be negative; got {gradient_steps}")
@@ -49,6 +53,8 @@ class Agent(NamedTuple):
         rule, tasks = RULES[self.config.rule](self.config.test_step_sizes), np.asarray(task, np.float64)[None]
         steps = list(islice(self.problem.adaptation(env, self.theta, rule, tasks, seed), gradient_steps + 1))
         returns = tuple(episodes.average(episodes.returns).item() for _, episodes in steps)
+        if not np.isfinite(returns).all():
+            raise ValueError(f"the policy diverged, or every episode broke down at once: returns are {returns}")
         return self._replace(theta={name: leaf[0] for name, leaf in steps[-1][0].items()}, returns=returns)
 
     def act(self, observation: ArrayLike, rng: np.random.Generator | None = None) -> NDArray[np.float64]:
@@ -79,6 +85,7 @@ def load_agent(run_dir: str | Path, checkpoint: str | None = None) -> Agent:
     if isinstance(config, RLConfig):
         theta = read_parameters(Path(run_dir), checkpoint or config.evaluation_checkpoint).theta
         observation_size, action_size = theta["weight0"].shape[1], theta["log_std"].shape[0]
+        config = dataclasses.replace(config, evaluation_counting="episodes")
         return Agent(config, meta_rl(config, _no_env, observation_size, action_size), theta)
     raise ValueError(f"{run_dir} is a run of {config.preset}, which has no policy")
 
@@ -90,6 +97,7 @@ def meta_rl(
     action_size: int,
     *,
     traced_episodes: int = 0,
+    commanded: Callable[[NDArray[np.float64]], NDArray[np.float64] | None] = lambda tasks: None,
     shard: Shard = ALONE,
 ) -> MetaRL:
     """One meta-iteration of MAML-RL as configured.
@@ -125,6 +133,7 @@ def meta_rl(
         task_per_episode=config.method in ("pretrained", "oracle"),
         first_order=config.first_order,
         device=config.device,
+        commanded=commanded,
         shard=shard,
     )
 

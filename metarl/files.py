@@ -5,7 +5,6 @@ import errno
 import fcntl
 import os
 import secrets
-import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +22,19 @@ DISK = {
     errno.EFBIG,
     errno.ENOENT,
     errno.EISDIR,
+    errno.ESTALE,
 }
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Whatever of the block the disk refuses names the file. Raises OSError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK:
+            raise  # that of whatever fills the file, such as a download
+        raise OSError(f"cannot write {path} ({error.strerror}); what was there before is whole") from error
 
 
 @contextmanager
@@ -35,16 +46,13 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
     """
     temporary = _temporary(path)
     try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_directory(path.parent)  # or the renaming might not outlive a power cut
-    except OSError as error:
-        if error.errno not in DISK:
-            raise  # that of whatever fills the file, such as a download
-        raise OSError(f"cannot write {path} ({error.strerror}); what was there before is whole") from error
+        with writing(path):
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            _sync_directory(path.parent)  # or the renaming might not outlive a power cut
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -62,8 +70,10 @@ def keep_copy(path: Path, copy: Path) -> None:
     try:
         os.link(path, temporary)
     except OSError:  # a file system without links
-        shutil.copyfile(path, temporary)
-    temporary.replace(copy)
+        write_atomically(copy, path.read_bytes())
+    else:
+        with writing(copy):
+            temporary.replace(copy)
 
 
 @contextmanager

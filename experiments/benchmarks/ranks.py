@@ -113,20 +113,19 @@ def _delays() -> list[dict[str, Any]]:
     return rows
 
 
-def network_seconds(count: int, delay: float, collectives: float, size: int = 0, gigabits: float = 1.0) -> float:
+def network_seconds(count: int, delay: float, collectives: float, size: int = 0) -> float:
     """Of an iteration: gloo's all-reduce is a ring, so that each of them waits 2 (N - 1) times for a message.
 
     2 N here: one message more is what its first large one costs, where TCP awaits an acknowledgement. Every rank sends
-    2 (N - 1) / N times the bytes that are reduced.
+    2 (N - 1) / N times the bytes that are reduced, through a gigabit a second.
 
     Args:
         count: ranks N, each on a host of its own.
         delay: one way between two hosts, in milliseconds.
         collectives: all-reduces.
         size: bytes of all of them.
-        gigabits: of bandwidth per second and host.
     """
-    return collectives * 2 * count * delay / 1000 + 2 * (count - 1) / count * size * 8e-9 / gigabits
+    return collectives * 2 * count * delay / 1000 + 2 * (count - 1) / count * size * 8e-9
 
 
 def _model(traffic: dict[str, Any]) -> list[dict[str, Any]]:
@@ -224,8 +223,9 @@ def _together(commands: Sequence[Sequence[str]]) -> None:
 
 
 def _metrics(run_dir: Path) -> list[dict[str, float]]:
-    """All iterations' but the first, which also allocates."""
-    return read_metrics(run_dir / METRICS)[1:]
+    """All iterations' but the first, which also allocates, if there are more."""
+    rows = [row for row in read_metrics(run_dir / METRICS) if "time/iteration" in row]
+    return rows[1:] or rows
 
 
 def _seconds(run_dir: Path) -> float:

@@ -73,8 +73,10 @@ def adam(
         mean = beta1 * state["mean"] + (1 - beta1) * g
         square = beta2 * state["square"] + (1 - beta2) * g**2
         update = mean / (1 - beta1**t) / ((square / (1 - beta2**t)).sqrt() + epsilon)
-        theta = add(theta, unravel(update, theta), scale=-learning_rate)
-        return theta, {"step": t, "mean": mean, "square": square}, info
+        moved = add(theta, unravel(update, theta), scale=-learning_rate)
+        if broken := _nonfinite(parameters=ravel(moved).sum().item()):  # an overflow
+            return theta, state, info | broken
+        return moved, {"step": t, "mean": mean, "square": square}, info
 
     return OuterOptimizer(init, step)
 

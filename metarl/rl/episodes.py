@@ -21,6 +21,7 @@ class Episodes(NamedTuple):
     diverged: Tensor  # [M, E] 1.0 where the simulation broke down and the episode ended there, or because of the next:
     nonfinite_observation: Tensor  # [M, E] 1.0 where an observation was not finite
     nonfinite_reward: Tensor  # [M, E] 1.0 where a reward was not
+    nonfinite_action: Tensor  # [M, E] 1.0 where an action was not: the task's parameters have diverged
 
     @property
     def returns(self) -> Tensor:

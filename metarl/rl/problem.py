@@ -56,6 +56,7 @@ class MetaRL:
             M tasks: what the paper's pretrained and oracle policies are trained on. It wants `inner_steps` 0.
         first_order: first-order MAML.
         device: where parameters and batches live; environments stay on the CPU.
+        commanded: tasks [N, k] -> the value of `achieved` that each of them asks for, [N]; None if they ask for none.
         shard: which tasks of a meta-batch are rolled out here.
 
     Raises:
@@ -75,6 +76,7 @@ class MetaRL:
         task_per_episode: bool = False,
         first_order: bool = False,
         device: str = "cpu",
+        commanded: Callable[[NDArray[np.float64]], NDArray[np.float64] | None] = lambda tasks: None,
         shard: Shard = ALONE,
     ) -> None:
         if inner_loss not in INNER_LOSSES:
@@ -89,7 +91,7 @@ class MetaRL:
         self.seed, self.first_order, self.device = seed, first_order, torch.device(device)
         self._tasks_per_group = settings.episodes if task_per_episode else 1
         self._shard, self._local = shard, shard.tasks(settings.tasks)
-        self._make_env = make_env
+        self._make_env, self._commanded = make_env, commanded
         loss = INNER_LOSSES[inner_loss]
         self.functions = TaskFunctions(
             inner_loss=lambda params, batch: loss(policy.apply(params, batch.observations), batch),
@@ -153,6 +155,7 @@ class MetaRL:
             "rollout/diverged": sum(one.diverged.sum() for one in rollouts),
             "rollout/nonfinite_observations": sum(one.nonfinite_observation.sum() for one in rollouts),
             "rollout/nonfinite_rewards": sum(one.nonfinite_reward.sum() for one in rollouts),
+            "rollout/nonfinite_actions": sum(one.nonfinite_action.sum() for one in rollouts),
             "inner/update_norm": _distances(adapted[0], adapted[-1]).double().sum(),
             "env_steps": sum(one.num_steps.sum() for one in rollouts),
         }
@@ -167,9 +170,11 @@ class MetaRL:
     def evaluate(self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], seed: int) -> Evaluation:
         """Score theta after 0 .. `steps` gradient steps on each of the given tasks [N, k].
 
-        Step k is scored on fresh rollouts of the policy of step k, which then serve step k + 1.
+        Step k is scored on fresh rollouts of the policy of step k, which then serve step k + 1. Scores are means over
+        the episodes of a task; `error` is that of the distance between what was achieved and what was commanded.
         """
         settings, per_step, traces, spent = self.settings, [], [], np.zeros(len(tasks))
+        wanted = self._commanded(tasks)
         env = self._make_env(len(tasks) * self.settings.evaluation_episodes)
         for _, episodes in itertools.islice(self.adaptation(env, theta, rule, tasks, seed), steps + 1):
             per_step.append(
@@ -180,6 +185,9 @@ class MetaRL:
                     "diverged": episodes.diverged.sum(1).numpy(force=True),
                 }
             )
+            if wanted is not None:
+                error = (episodes.achieved - torch.as_tensor(wanted).to(episodes.achieved)[:, None]).abs()
+                per_step[-1]["error"] = episodes.average(error).numpy(force=True)
             spent += episodes.num_steps.sum(1).numpy(force=True)
             traces.append(_traces(episodes, min(settings.traced_episodes, settings.evaluation_episodes)))
         env.close()
@@ -210,7 +218,9 @@ class MetaRL:
         return films
 
     def score(self, metrics: Metrics) -> float | None:
-        """The training return after adaptation, as in the paper."""
+        """The training return after adaptation, as in the paper; none if a policy diverged, whose episodes are cut."""
+        if "rollout/nonfinite_actions" in metrics:
+            return None
         return metrics.get(f"rollout/return_step{self.inner_steps}")
 
     def adaptation(

@@ -33,6 +33,9 @@ def rollout(
 ) -> Episodes:
     """E complete episodes of each task, every task under its own parameters.
 
+    What is not finite, or too large for the parameters' dtype, ends its episode, and the timestep does not count.
+    Actions that are not stay as they are: the losses of their task then are not finite either.
+
     Args:
         env: M * E environments without auto-reset; environment m * E + e runs episode e of task m.
         policy: observations [..., O] -> DiagonalGaussian.
@@ -47,11 +50,10 @@ def rollout(
 
     Raises:
         ValueError: a number of environments that is not a multiple of M, auto-reset, observations or actions that
-            are not vectors, a policy whose actions are not finite, a task all of whose simulations broke down at once.
+            are not vectors.
     """
     like = next(iter(params.values()))
-    num_tasks, num_envs = len(like), env.num_envs
-    episodes = _episodes_per_task(env, num_tasks)
+    num_tasks, num_envs, episodes = len(like), env.num_envs, _episodes_per_task(env, len(like))
     rows = tasks if len(tasks) == num_envs else np.repeat(tasks, episodes, axis=0)
     observation_size, action_size = map(_vector_size, (env.single_observation_space, env.single_action_space))
     noise, seeds = _randomness(num_tasks, (horizon, episodes, action_size), key, first_task, like)
@@ -62,8 +64,9 @@ def rollout(
     distributions: list[DiagonalGaussian] = []
 
     seen, info = env.reset(seed=seeds, options={"tasks": rows})  # pyright: ignore[reportArgumentType]  # one seed each
-    bad_observation = ~np.isfinite(seen).all(1)
-    running, diverged, bad_reward = ~bad_observation, np.zeros(num_envs, np.bool_), np.zeros(num_envs, np.bool_)
+    bad_observation = _bad(seen, like)
+    running = ~bad_observation
+    diverged, bad_reward, bad_action = (np.zeros(num_envs, np.bool_) for _ in range(3))
     achieved = np.full(num_envs, np.nan)
     for t in range(horizon):
         if not running.all():
@@ -71,20 +74,20 @@ def rollout(
         observations[:, t] = torch.from_numpy(seen).reshape(num_tasks, episodes, -1)
         distributions.append(policy.apply_stacked(params, observations[:, t].to(like)))
         actions[:, t] = distributions[-1].sample(noise[:, t])
-        _require_finite(actions[:, t], t)
-        seen, reward, terminated, truncated, info = env.step(actions[:, t].reshape(num_envs, -1).numpy())
+        finite_actions, bad = _only_finite(actions[:, t].reshape(num_envs, -1).numpy())
+        bad_action |= running & bad
+        seen, reward, terminated, truncated, info = env.step(finite_actions)
         achieved = np.where(running, info.get("achieved", np.nan), achieved)
         diverged |= running & np.asarray(info.get("diverged", False), np.bool_)
-        bad_reward |= running & ~diverged & ~np.isfinite(reward)
-        counts = running & ~diverged & ~bad_reward  # a broken timestep is none
-        bad_observation |= counts & ~(terminated | truncated) & ~np.isfinite(seen).all(1)
+        bad_reward |= running & ~diverged & _bad(reward, like)
+        counts = running & ~(bad_action | diverged | bad_reward)  # a broken timestep is none
+        bad_observation |= counts & ~(terminated | truncated) & _bad(seen, like)
         mask[:, t] = torch.from_numpy(counts).reshape(num_tasks, episodes)
         rewards[:, t] = torch.from_numpy(np.where(counts, reward, 0.0)).reshape(num_tasks, episodes)
         running = counts & ~bad_observation & ~(terminated | truncated)
         if not running.any():
             break
 
-    _require_timesteps(mask, first_task)
     return Episodes(
         observations=observations.to(like),
         actions=actions.to(like),
@@ -92,9 +95,10 @@ def rollout(
         rewards=rewards.to(like),
         mask=mask.to(like),
         achieved=_per_episode(achieved, num_tasks, episodes).to(like),
-        diverged=_per_episode(diverged | bad_observation | bad_reward, num_tasks, episodes).to(like),
+        diverged=_per_episode(diverged | bad_observation | bad_reward | bad_action, num_tasks, episodes).to(like),
         nonfinite_observation=_per_episode(bad_observation, num_tasks, episodes).to(like),
         nonfinite_reward=_per_episode(bad_reward, num_tasks, episodes).to(like),
+        nonfinite_action=_per_episode(bad_action, num_tasks, episodes).to(like),
     )
 
 
@@ -121,15 +125,17 @@ def rollout_timesteps(
         episodes = rollout(env, policy, params, tasks, horizon=horizon, key=(*key, len(rounds)), first_task=first_task)
         rounds.append(episodes)
         lengths = torch.stack([one.num_steps for one in rounds], -1)  # [M, E, rounds]
-        finished_at = lengths.cumsum(-1)  # when an environment completes its episodes, counted in timesteps
+        finished_at = lengths.clamp(min=1).cumsum(-1)  # when an environment completes its episodes, in timesteps
         budget = lengths.shape[1] * horizon
         stop = torch.stack([_stop_time(*task, budget) for task in zip(lengths, finished_at, strict=True)])  # [M]
-        if (finished_at[..., -1] >= stop[:, None]).all():
+        broken = lengths[..., -1].sum(1) == 0  # every episode, in its first timestep
+        if ((finished_at[..., -1] >= stop[:, None]).all(1) | broken).all():
             break
     counted = (finished_at <= stop[:, None, None]).to(lengths).movedim(-1, 1).flatten(1)  # [M, rounds * E]
     whole = Episodes(*(torch.cat(fields, 1 if fields[0].dim() == 2 else 2) for fields in zip(*rounds, strict=True)))
-    weight = counted[:, None, :]
-    return whole._replace(mask=whole.mask * weight, rewards=whole.rewards * weight)
+    of_timesteps = {name: getattr(whole, name) * counted[:, None] for name in ("mask", "rewards")}
+    of_episodes = ("diverged", "nonfinite_observation", "nonfinite_reward", "nonfinite_action")
+    return whole._replace(**of_timesteps, **{name: getattr(whole, name) * counted for name in of_episodes})
 
 
 def _log_probs(distributions: list[DiagonalGaussian], actions: Tensor) -> Tensor:
@@ -148,19 +154,17 @@ def _episodes_per_task(env: VectorEnv, num_tasks: int) -> int:
     return env.num_envs // num_tasks
 
 
-def _require_finite(actions: Tensor, timestep: int) -> None:
-    if not torch.isfinite(actions.sum()):  # the sum: faster, and nan or infinite if any of them is
-        raise ValueError(
-            f"the policy's actions are not finite at timestep {timestep}: its parameters have diverged; "
-            "try a smaller inner step size or trust region"
-        )
+def _bad(values: NDArray[np.floating], like: Tensor) -> NDArray[np.bool_]:
+    """Which environments have a value among theirs that is not finite in the tensor's dtype; [n] or [n, k] -> [n]."""
+    fine = np.less_equal(np.abs(values), torch.finfo(like.dtype).max)  # nan is not
+    return np.logical_not(np.logical_and.reduce(fine.reshape(len(values), -1), axis=1))
 
 
-def _require_timesteps(mask: Tensor, first_task: int) -> None:
-    lost = ~mask.flatten(1).any(1)
-    if lost.any():
-        task = first_task + int(lost.nonzero()[0])
-        raise ValueError(f"every episode of task {task} broke down in its first timestep, or was not finite there")
+def _only_finite(actions: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
+    """Actions [n, A] with 0 where they are not finite, and which environments that are [n]."""
+    if np.isfinite(actions.sum()):  # the sum: faster, and nan or infinite if any of them is
+        return actions, np.zeros(len(actions), np.bool_)
+    return np.nan_to_num(actions, nan=0.0, posinf=0.0, neginf=0.0), np.logical_or.reduce(~np.isfinite(actions), axis=1)
 
 
 def _stop_time(lengths: Tensor, finished_at: Tensor, budget: int) -> Tensor:

@@ -21,23 +21,26 @@ from torch.distributed.rendezvous import rendezvous
 from metarl.engine.params import Params
 from metarl.shard import ALONE, Shard
 
-MEETING = timedelta(minutes=10)  # for all ranks to have come: a host may still read its data
+MEETING = timedelta(minutes=10)  # for all ranks to have come
 
 
 @contextmanager
-def connected() -> Iterator[Shard]:
+def connected(device: str) -> Iterator[Shard]:
     """This process's shard: as torchrun's environment says (RANK, WORLD_SIZE), or all.
 
+    Args:
+        device: on which this rank computes; several on one machine each take the GPU of their number.
+
     Raises:
-        ValueError: an environment that names ranks, but not where they meet.
+        ValueError: an environment that names ranks, but not where they meet; fewer GPUs than ranks.
         ConnectionError: another rank was lost.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
         return
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))  # what "cuda" is then
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    if device.startswith("cuda"):
+        _take_gpu(device)
+    backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
     try:
         store, rank, world = next(rendezvous("env://", timeout=MEETING))
         dist.init_process_group(backend, store=meet(store, rank, world), rank=rank, world_size=world)
@@ -45,6 +48,27 @@ def connected() -> Iterator[Shard]:
         raise ValueError(f"the ranks do not find each other: {error}; were they started by torchrun?") from error
     yield Shard(rank, world, _sum)
     dist.destroy_process_group()  # not after an error: it might wait for a rank that is lost
+
+
+def _take_gpu(device: str) -> None:
+    """Have `cuda` mean the GPU of this rank's number on its machine. Raises ValueError if there is none."""
+    number, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if device != "cuda":
+        raise ValueError(f"each rank takes a GPU of its own: --device must be cuda; got {device}")
+    if number >= count:
+        raise ValueError(f"rank {number} of this machine has no GPU, of {count}: start one rank a GPU, or --device cpu")
+    torch.cuda.set_device(number)
+
+
+@contextmanager
+def one_at_first(shard: Shard) -> Iterator[None]:
+    """One rank of each machine runs the block before the others: it downloads and decodes what they then find."""
+    others = int(os.environ.get("LOCAL_RANK", "0")) > 0
+    if others:
+        shard.reduce(torch.zeros(1, dtype=torch.float64))  # until the first ones come by
+    yield
+    if not others:
+        shard.reduce(torch.zeros(1, dtype=torch.float64))
 
 
 def meet(store: Store, rank: int, world: int) -> Store:

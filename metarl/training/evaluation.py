@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from metarl.problem import Evaluation, Film, Metrics, Problem
 from metarl.randomness import Purpose, numpy_generator
 from metarl.training.config import Config
 
-RESAMPLES = 2000  # of the interquartile mean
+RESAMPLES = 2000  # of what several runs have in common
 LOGGED = {"average_return": "return", "loss": "loss", "accuracy": "accuracy"}  # score -> what the metric is called
 
 
@@ -53,43 +52,44 @@ def validation_pictures(problem: Problem, theta: Params, config: Config) -> list
     return problem.pictures(theta, rule, steps, validation_tasks(problem, config), 0, config.seed)
 
 
-def summarize(
-    values: NDArray[np.float64], seed: int, runs: Sequence[NDArray[np.float64]] | None = None
-) -> dict[str, float]:
-    """Mean over tasks with its 95 % bootstrap interval (BCa), the median, and the interquartile mean with its own.
+def summarize(scores: NDArray[np.float64], seed: int, *, same_tasks: bool = False) -> dict[str, float]:
+    """The mean and the interquartile mean with their 95 % bootstrap intervals, and the median.
 
-    Where all values are equal the interval is that value; where one is not finite there is none (NaN).
+    Of one run intervals are of its tasks (the mean's is BCa). Of several, runs are resampled and, in each of them,
+    tasks (percentiles): a run is one policy, whose scores on all tasks rise and fall together (Agarwal et al. 2021,
+    section 4). Of few runs that is crude: 3 can be drawn in 10 ways. Where all values are equal the interval is that
+    value; where one is not finite there is none (NaN).
 
     Args:
-        values: one of each task, [N].
+        scores: of S runs on N tasks each, [S, N].
         seed: key of the resampling.
-        runs: where several runs were scored, the values of each, [N] each: the interquartile mean is over all, and its
-            interval resamples runs, and each run's tasks (Agarwal et al. 2021, whose runs are of single tasks, resample
-            within tasks). Of few runs it is crude. None: `values` is the one run.
+        same_tasks: all runs were scored on the same tasks, which then are resampled for all alike.
     """
-    mean, runs = float(values.mean()), [values] if runs is None else runs
-    low, high = _interval(values, seed)
+    runs, tasks = scores.shape
     rng = numpy_generator(seed, Purpose.BOOTSTRAP)
-    drawn = rng.integers(len(runs), size=(RESAMPLES, len(runs)))  # with its tasks, each run's own number of them
-    tasks = [rng.integers(len(one), size=(RESAMPLES, len(one))) for one in runs]
-    length = min(map(len, runs))
-    table = np.stack([one[chosen[:, :length]] for one, chosen in zip(runs, tasks, strict=True)])  # [S, resamples, N]
-    resampled = table[drawn.T, np.arange(RESAMPLES)]  # [S, resamples, N], whole runs drawn
-    means = stats.trim_mean(resampled.transpose(1, 0, 2).reshape(RESAMPLES, -1), 0.25, axis=1)
-    iqm_low, iqm_high = np.quantile(means, (0.025, 0.975)) if np.isfinite(means).all() else (np.nan, np.nan)
+    chosen_runs = rng.integers(runs, size=(RESAMPLES, runs))
+    chosen_tasks = rng.integers(tasks, size=(RESAMPLES, 1 if same_tasks else runs, tasks))
+    resampled = scores[chosen_runs[:, :, None], chosen_tasks].reshape(RESAMPLES, -1)
+    low, high = _interval(scores[0], seed) if runs == 1 else _percentiles(resampled.mean(1))
+    iqm_low, iqm_high = _percentiles(stats.trim_mean(resampled, 0.25, axis=1))
     return {
-        "mean": mean,
+        "mean": float(scores.mean()),
         "low": low,
         "high": high,
-        "median": float(np.median(values)),
-        "interquartile_mean": float(stats.trim_mean(np.concatenate(runs), 0.25)),
-        "iqm_low": float(iqm_low),
-        "iqm_high": float(iqm_high),
+        "median": float(np.median(scores)),
+        "interquartile_mean": float(stats.trim_mean(scores.ravel(), 0.25)),
+        "iqm_low": iqm_low,
+        "iqm_high": iqm_high,
     }
 
 
+def _percentiles(values: NDArray[np.float64]) -> tuple[float, float]:
+    low, high = np.quantile(values, (0.025, 0.975)) if np.isfinite(values).all() else (np.nan, np.nan)
+    return float(low), float(high)
+
+
 def _interval(values: NDArray[np.float64], seed: int) -> tuple[float, float]:
-    """The 95 % bootstrap interval of the mean."""
+    """The 95 % bootstrap interval of the mean (BCa), of one run's tasks."""
     mean = float(values.mean())
     if len(values) < 2 or not np.isfinite(mean) or np.ptp(values) == 0:
         return (mean, mean) if np.isfinite(mean) else (np.nan, np.nan)
@@ -129,7 +129,7 @@ def write_evaluation(
     write_atomically(run_dir / "evaluation.csv", buffer.getvalue().encode())
 
     summaries = [
-        {"gradient_steps": step} | {name: summarize(values[step], config.seed) for name, values in scores.items()}
+        {"gradient_steps": step} | {name: summarize(values[step][None], config.seed) for name, values in scores.items()}
         for step in range(steps)
     ]
     document = identity | {

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import warnings
 from pathlib import Path
 from types import TracebackType
 
@@ -11,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]  # generated
 from torch.utils.tensorboard import SummaryWriter
 
-from metarl.files import write_atomically
+from metarl.files import write_atomically, writing
 from metarl.problem import Film, Metrics
 from metarl.training.config import Config
 from metarl.training.events import describe
@@ -36,6 +37,11 @@ class Logger:
     def __init__(self, run_dir: Path, config: Config, start: int, console: Console) -> None:
         self._csv, self._iterations = run_dir / METRICS, config.outer_steps
         rows = [row for row in read_metrics(self._csv) if row["iteration"] < start]
+        last = int(rows[-1]["iteration"]) if rows else -1
+        if last < start - config.log_every:
+            warnings.warn(
+                f"{self._csv} has lost what follows iteration {last}: the run goes on from {start}", stacklevel=3
+            )
         self._columns = list(dict.fromkeys(name for row in rows for name in row))
         self._rewrite(rows)
         self._tensorboard = SummaryWriter(str(run_dir), purge_step=start)
@@ -70,13 +76,14 @@ class Logger:
             self._columns += new
             self._rewrite([*rows, row])
         else:
-            with self._csv.open("a", newline="") as file:
+            with writing(self._csv), self._csv.open("a", newline="") as file:
                 csv.DictWriter(file, self._columns, lineterminator="\n").writerow(_cells(row))
                 file.flush()
                 os.fsync(file.fileno())  # before the checkpoint that counts it
-        for name, value in metrics.items():
-            self._tensorboard.add_scalar(name, value, iteration)
-        self._tensorboard.flush()
+        with writing(Path(self._tensorboard.log_dir) / "events.out.tfevents"):
+            for name, value in metrics.items():
+                self._tensorboard.add_scalar(name, value, iteration)
+            self._tensorboard.flush()
         self._progress.update(self._bar, completed=min(iteration + 1, self._iterations), status=status)
 
     def show(self, iteration: int, films: list[Film]) -> None:
@@ -108,8 +115,11 @@ def read_metrics(path: Path) -> list[Metrics]:
         return []
     try:
         lines = path.read_text().splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith("\n")]
-        return [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(whole)]
+        whole = csv.DictReader(line for line in lines if line.endswith("\n"))
+        rows = [{name: float(cell) for name, cell in row.items() if cell} for row in whole]
+        if not all("iteration" in row for row in rows):
+            raise ValueError("a row has no iteration")
+        return rows
     except (ValueError, TypeError, csv.Error) as error:  # UnicodeDecodeError is a ValueError; more cells than columns
         raise ValueError(f"{path} is damaged: {error}") from error
 

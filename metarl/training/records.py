@@ -15,54 +15,41 @@ from metarl.training.run_directory import BEST, LAST, PREVIOUS, update_config
 
 
 class Records:
-    """Of the rank that writes."""
+    """What a rank writes: everything with a logger; without one, nothing."""
 
-    def __init__(self, run_dir: Path, logger: Logger) -> None:
+    def __init__(self, run_dir: Path, logger: Logger | None) -> None:
         self._run_dir, self._logger = run_dir, logger
 
-    writes = True
+    @property
+    def writes(self) -> bool:
+        """Whether what would only be shown need be made."""
+        return self._logger is not None
 
     def log(self, iteration: int, metrics: Metrics, status: str) -> None:
         """One iteration's metrics."""
-        self._logger.log(iteration, metrics, status)
+        if self._logger:
+            self._logger.log(iteration, metrics, status)
 
     def show(self, iteration: int, films: list[Film]) -> None:
         """Films, for TensorBoard."""
-        self._logger.show(iteration, films)
+        if self._logger:
+            self._logger.show(iteration, films)
 
     def keep_best(self, problem: Problem, state: Checkpoint, metrics: Metrics) -> Checkpoint:
-        """Write best.pt if the metrics of the present parameters are the best so far."""
+        """Write best.pt if the metrics of the present parameters are the best so far.
+
+        The best score is in the checkpoint, which is the writing rank's.
+        """
         score = problem.score(metrics)
-        if score is not None and score > state.best_score:
+        if self._logger and score is not None and score > state.best_score:
             state = state._replace(best_score=score)
             save(self._run_dir / BEST, state)
         return state
 
     def save(self, state: Checkpoint) -> None:
         """Write the last checkpoint; the one before it is kept, too."""
-        save_last(self._run_dir, state)
-
-
-class NoRecords(Records):
-    """Of every other rank."""
-
-    def __init__(self) -> None:
-        pass
-
-    writes = False
-
-    def log(self, iteration: int, metrics: Metrics, status: str) -> None:
-        """Nothing."""
-
-    def show(self, iteration: int, films: list[Film]) -> None:
-        """Nothing."""
-
-    def keep_best(self, problem: Problem, state: Checkpoint, metrics: Metrics) -> Checkpoint:
-        """Nothing: the best score is in the checkpoint, which is the writing rank's."""
-        return state
-
-    def save(self, state: Checkpoint) -> None:
-        """Nothing."""
+        if self._logger:
+            save_last(self._run_dir, state)
 
 
 def save_last(run_dir: Path, state: Checkpoint) -> None:
@@ -76,7 +63,7 @@ def save_last(run_dir: Path, state: Checkpoint) -> None:
 def records(run_dir: Path, config: Config, start: int, console: Console, *, rank: int) -> Iterator[Records]:
     """What this rank writes from iteration `start` on."""
     if rank > 0:
-        yield NoRecords()
+        yield Records(run_dir, None)
         return
     with Logger(run_dir, config, start, console) as logger:
         update_config(run_dir, config)  # now that all files of an earlier session could be read

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import math
 import shlex
 import shutil
 import subprocess
@@ -65,14 +66,37 @@ def _claim(run_dir: Path, config: Config, *, resume: bool) -> Checkpoint | None:
         _require_same(read_config(run_dir), config, run_dir)
         for leftover in run_dir.glob(".*.tmp"):  # of a process that was killed while it wrote
             leftover.unlink()
-        if not (run_dir / METRICS).exists() and not (run_dir / LAST).exists():
-            return None  # stopped before its first iteration: nothing to lose
-        checkpoints = [load(run_dir / BEST), _load_last(run_dir, restore=True)]
-        for name, checkpoint in zip((BEST, LAST), checkpoints, strict=True):
-            _require_same(Config.from_dict(checkpoint.config), config, run_dir / name)
-        return checkpoints[-1]._replace(config=config.to_dict())
+        if _before_its_first_iteration(run_dir):
+            return None
+        checkpoint, best_score = _load_last(run_dir), -math.inf
+        _require_same(Config.from_dict(checkpoint.config), config, run_dir / LAST)
+        try:
+            best = load(run_dir / BEST)
+        except ValueError as error:
+            warnings.warn(f"{error}; the best parameters from here on take its place", stacklevel=4)
+        else:
+            _require_same(Config.from_dict(best.config), config, run_dir / BEST)
+            best_score = checkpoint.best_score
+        if not _readable(run_dir / LAST):
+            keep_copy(run_dir / PREVIOUS, run_dir / LAST)  # or the next save would keep the damaged one
+        return checkpoint._replace(config=config.to_dict(), best_score=best_score)
     _write_config(run_dir, config, _provenance())
     return None
+
+
+def _before_its_first_iteration(run_dir: Path) -> bool:
+    """Whether a run was stopped before it had anything to lose; its first parameters may be there, as the best."""
+    if any((run_dir / name).exists() for name in (METRICS, LAST, PREVIOUS)):
+        return False
+    return not (run_dir / BEST).exists() or load(run_dir / BEST).iteration == 0
+
+
+def _readable(path: Path) -> bool:
+    try:
+        load(path)
+    except ValueError:
+        return False
+    return True
 
 
 def update_config(run_dir: Path, config: Config) -> None:
@@ -106,11 +130,8 @@ def read_parameters(run_dir: Path, which: str) -> Checkpoint:
     return checkpoint
 
 
-def _load_last(run_dir: Path, *, restore: bool = False) -> Checkpoint:
-    """The last checkpoint, or with a warning the one before it, which then may take its place.
-
-    Raises ValueError if neither can be read.
-    """
+def _load_last(run_dir: Path) -> Checkpoint:
+    """The last checkpoint, or with a warning the one before it. Raises ValueError if neither can be read."""
     try:
         return load(run_dir / LAST)
     except ValueError as error:
@@ -119,8 +140,6 @@ def _load_last(run_dir: Path, *, restore: bool = False) -> Checkpoint:
         except ValueError:
             raise error from None
         warnings.warn(f"{error}; the one before it, of iteration {checkpoint.iteration}, is taken", stacklevel=2)
-        if restore:
-            keep_copy(run_dir / PREVIOUS, run_dir / LAST)  # or the next save would keep the damaged one
         return checkpoint
 
 

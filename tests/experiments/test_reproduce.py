@@ -55,7 +55,7 @@ def test_an_experiment_from_nothing_and_again(toy: list[tuple[str, ...]], tmp_pa
     done = run("reproduce", "toy")
     assert done.returncode == 0, done.stderr
     results = tmp_path / "experiments" / "results" / "toy"
-    kept = {"config.json", "metrics.csv", "evaluation.json", "checkpoint.pt", "best.pt"}
+    kept = {"config.json", "metrics.csv", "evaluation.json", "evaluation.csv", "checkpoint.pt", "best.pt"}
     assert {path.name for path in (results / ONE.name).iterdir()} == kept
     assert (results / "figure.png").is_file()
     methods = [row["method"] for row in csv.DictReader((results / "figure.csv").read_text().splitlines())]

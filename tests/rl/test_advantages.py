@@ -37,6 +37,7 @@ def rollouts(seed: int = 0) -> Episodes:
         diverged=torch.zeros(M, E),
         nonfinite_observation=torch.zeros(M, E),
         nonfinite_reward=torch.zeros(M, E),
+        nonfinite_action=torch.zeros(M, E),
     )
 
 

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 import envs
 from metarl.engine.params import stack
 from metarl.randomness import Purpose
+from metarl.rl.episodes import Episodes, masked_mean
 from metarl.rl.policies import gaussian_mlp
 from metarl.rl.sampler import rollout, rollout_timesteps
 from metarl.threads import torch_threads
@@ -174,10 +176,30 @@ def test_every_environment_gets_a_seed_of_its_own_keyed_by_its_task() -> None:
     assert env.seeds[3:] == alone.seeds
 
 
-def test_a_diverged_policy_is_named() -> None:
-    broken = {name: leaf * np.nan for name, leaf in THETA.items()}
-    with pytest.raises(ValueError, match="actions are not finite at timestep 0: its parameters have diverged"):
-        rollout(Countdown(2), POLICY, stack(broken, 1), np.ones((1, 1)), horizon=3, key=KEY)
+@pytest.mark.parametrize("gather", [rollout, rollout_timesteps])
+def test_a_diverged_policy_ends_its_episodes_and_its_loss_is_not_finite(gather: Callable[..., Episodes]) -> None:
+    params = {name: torch.stack([leaf, leaf * np.nan]) for name, leaf in THETA.items()}
+    episodes = gather(Countdown(4), POLICY, params, np.full((2, 1), 2.0), horizon=3, key=KEY)
+    np.testing.assert_array_equal(episodes.nonfinite_action.amax(1), [0, 1])
+    np.testing.assert_array_equal(episodes.num_steps.amax(1), [2, 0])
+    losses = [masked_mean(log_probs, mask) for log_probs, mask in zip(episodes.log_probs, episodes.mask, strict=True)]
+    assert torch.isfinite(losses[0]) and not torch.isfinite(losses[1])
+    assert torch.isfinite(episodes.observations).all()
+
+
+class Huge(Countdown):
+    """Environment 1 earns more than a single-precision number can be, in its second timestep."""
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        seen, rewards, *ends, info = super().step(actions)
+        self.steps = getattr(self, "steps", 0) + 1
+        return seen, np.where((np.arange(self.num_envs) == 1) & (self.steps == 2), 1e300, rewards), *ends, info
+
+
+def test_what_will_not_be_finite_counts_as_what_is_not() -> None:
+    episodes = rollout(Huge(2), POLICY, stack(THETA, 1), np.array([[5.0]]), horizon=8, key=KEY)
+    np.testing.assert_array_equal(episodes.nonfinite_reward, [[0, 1]])
+    np.testing.assert_array_equal(episodes.num_steps, [[5, 1]])
 
 
 class Fragile(Countdown):
