@@ -10,11 +10,13 @@ class Shard(NamedTuple):
     """Rank `rank` of `world` processes that share every meta-batch; alone it has all tasks.
 
     reduce(total) -> total    sums a float64 tensor over the ranks, on all of them; the identity alone
+    local_rank                number of the process on its machine
     """
 
     rank: int = 0
     world: int = 1
     reduce: Callable[[Tensor], Tensor] = lambda total: total
+    local_rank: int = 0
 
     def tasks(self, count: int) -> range:
         """Global indices of the local ones of `count` tasks: consecutive, as many as on other ranks, give or take one.

@@ -13,6 +13,7 @@ import metarl
 from experiments.assemble import evaluation_tasks, make_env, make_problem
 from metarl.rl.problem import MetaRL
 from metarl.training.evaluation import evaluate
+from metarl.training.run_directory import read_config
 
 PAPER = ROOT / "experiments" / "results" / "navigation-paper" / "maml-seed1"
 
@@ -42,6 +43,26 @@ def test_it_adapts_as_its_runs_evaluation_does(trained: Path) -> None:
     env = make_env(agent.config, agent.config.evaluation_episodes)
     adapted = agent.adapt(env, task[0], gradient_steps=agent.config.test_steps, seed=agent.config.seed)
     np.testing.assert_allclose(adapted.returns, expected, rtol=1e-6)
+
+
+def test_every_environment_plays_one_episode_whatever_the_run_counted() -> None:
+    agent = metarl.load_agent(PAPER)
+    assert read_config(PAPER).protocol["counting"] == "timesteps"
+    assert agent.config.protocol["counting"] == "episodes"
+    vector = gymnasium.make_vec("metarl/Navigation2D-v0", num_envs=5, horizon=100, reward="distance")
+    steps, step = [], vector.step
+    vector.step = lambda actions: steps.append(len(actions)) or step(actions)
+    adapted = agent.adapt(vector, [0.4, -0.3], gradient_steps=3)
+    assert len(adapted.returns) == 4
+    assert len(steps) <= 400
+
+
+def test_a_policy_that_diverges_is_named(trained: Path) -> None:
+    agent = metarl.load_agent(trained)
+    broken = agent._replace(theta={name: leaf * np.nan for name, leaf in agent.theta.items()})
+    env = make_env(agent.config, 2)
+    with pytest.raises(ValueError, match="the policy diverged, or every episode broke down at once"):
+        broken.adapt(env, [0.4, -0.3])
 
 
 def test_actions_are_means_or_samples(trained: Path) -> None:

@@ -148,7 +148,7 @@ def spread(count: int, delay: float, flags: Sequence[str], run_dir: Path | None 
         stack.enter_context(hosts(count, delay))
         train = ["--nproc-per-node", "1", "--master-addr", ADDRESS.format(1), TRAIN, *flags, "--run-dir", str(place)]
         _together([[*on(rank), *TORCHRUN, f"--nnodes={count}", f"--node-rank={rank}", *train] for rank in range(count)])
-        return _seconds(place), statistics.median(_collectives(row) for row in _metrics(place))
+        return _seconds(place), statistics.median(collectives(row) for row in _metrics(place))
 
 
 def on(host: int) -> list[str]:
@@ -233,7 +233,7 @@ def _seconds(run_dir: Path) -> float:
     return statistics.median(row["time/iteration"] for row in _metrics(run_dir))
 
 
-def _collectives(row: dict[str, float]) -> float:
-    """Of an iteration with TRPO: metrics, gradient, fingerprint, curvature products, and losses along the step."""
+def collectives(row: dict[str, float]) -> float:
+    """Of an iteration with TRPO and Gauss-Newton products: metrics, gradient, fingerprint, and these, and losses."""
     products, tries = row.get("outer/cg_iterations", 0.0), row.get("outer/backtracks", 0.0)
     return 3 + products + tries + row.get("outer/accepted", 0.0)

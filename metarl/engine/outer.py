@@ -74,7 +74,7 @@ def adam(
         square = beta2 * state["square"] + (1 - beta2) * g**2
         update = mean / (1 - beta1**t) / ((square / (1 - beta2**t)).sqrt() + epsilon)
         moved = add(theta, unravel(update, theta), scale=-learning_rate)
-        if broken := _nonfinite(parameters=ravel(moved).sum().item()):  # an overflow
+        if broken := _nonfinite(parameters=ravel(moved).abs().max().item()):  # an overflow
             return theta, state, info | broken
         return moved, {"step": t, "mean": mean, "square": square}, info
 

@@ -74,7 +74,7 @@ def rollout(
         observations[:, t] = torch.from_numpy(seen).reshape(num_tasks, episodes, -1)
         distributions.append(policy.apply_stacked(params, observations[:, t].to(like)))
         actions[:, t] = distributions[-1].sample(noise[:, t])
-        finite_actions, bad = _only_finite(actions[:, t].reshape(num_envs, -1).numpy())
+        finite_actions, bad = _only_finite(actions[:, t].reshape(num_envs, -1))
         bad_action |= running & bad
         seen, reward, terminated, truncated, info = env.step(finite_actions)
         achieved = np.where(running, info.get("achieved", np.nan), achieved)
@@ -160,11 +160,11 @@ def _bad(values: NDArray[np.floating], like: Tensor) -> NDArray[np.bool_]:
     return np.logical_not(np.logical_and.reduce(fine.reshape(len(values), -1), axis=1))
 
 
-def _only_finite(actions: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
+def _only_finite(actions: Tensor) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
     """Actions [n, A] with 0 where they are not finite, and which environments that are [n]."""
-    if np.isfinite(actions.sum()):  # the sum: faster, and nan or infinite if any of them is
-        return actions, np.zeros(len(actions), np.bool_)
-    return np.nan_to_num(actions, nan=0.0, posinf=0.0, neginf=0.0), np.logical_or.reduce(~np.isfinite(actions), axis=1)
+    if torch.isfinite(actions.sum()):  # the sum: faster, and nan or infinite if any of them is
+        return actions.numpy(), np.zeros(len(actions), np.bool_)
+    return actions.nan_to_num(0.0, 0.0, 0.0).numpy(), (~torch.isfinite(actions)).any(1).numpy()
 
 
 def _stop_time(lengths: Tensor, finished_at: Tensor, budget: int) -> Tensor:

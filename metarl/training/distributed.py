@@ -38,21 +38,22 @@ def connected(device: str) -> Iterator[Shard]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
         return
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     if device.startswith("cuda"):
-        _take_gpu(device)
+        _take_gpu(device, local_rank)
     backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
     try:
         store, rank, world = next(rendezvous("env://", timeout=MEETING))
         dist.init_process_group(backend, store=meet(store, rank, world), rank=rank, world_size=world)
     except (RuntimeError, ValueError) as error:  # a rendezvous that fails or times out
         raise ValueError(f"the ranks do not find each other: {error}; were they started by torchrun?") from error
-    yield Shard(rank, world, _sum)
+    yield Shard(rank, world, _sum, local_rank)
     dist.destroy_process_group()  # not after an error: it might wait for a rank that is lost
 
 
-def _take_gpu(device: str) -> None:
+def _take_gpu(device: str, number: int) -> None:
     """Have `cuda` mean the GPU of this rank's number on its machine. Raises ValueError if there is none."""
-    number, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    count = torch.cuda.device_count()
     if device != "cuda":
         raise ValueError(f"each rank takes a GPU of its own: --device must be cuda; got {device}")
     if number >= count:
@@ -63,11 +64,10 @@ def _take_gpu(device: str) -> None:
 @contextmanager
 def one_at_first(shard: Shard) -> Iterator[None]:
     """One rank of each machine runs the block before the others: it downloads and decodes what they then find."""
-    others = int(os.environ.get("LOCAL_RANK", "0")) > 0
-    if others:
+    if shard.local_rank > 0:
         shard.reduce(torch.zeros(1, dtype=torch.float64))  # until the first ones come by
     yield
-    if not others:
+    if shard.local_rank == 0:
         shard.reduce(torch.zeros(1, dtype=torch.float64))
 
 

@@ -46,6 +46,16 @@ def test_adam_equals_torchs() -> None:
         torch.testing.assert_close(theta[name], leaf.detach(), rtol=1e-9, atol=1e-12)
 
 
+def test_adam_refuses_what_overflows() -> None:
+    model = mlp((2, 4, 2), "tanh")
+    theta = parameters(model)
+    optimiser = adam(learning_rate=1e309)
+    state = optimiser.init(theta)
+    same, unchanged, info = optimiser.step(theta, state, regression_objective(model, theta))
+    assert same is theta and unchanged is state
+    assert (info["nonfinite"], info["nonfinite_parameters"]) == (1, 1)
+
+
 @pytest.mark.parametrize("curvature", sorted(CURVATURES))
 def test_trpo_improves_within_the_trust_region(policy: Model, curvature: str) -> None:
     theta = parameters(policy)

@@ -16,6 +16,7 @@ from experiments import benchmark
 from experiments.assemble import make_env, make_outer, make_problem
 from experiments.benchmarks import straightforward
 from experiments.benchmarks.iteration import EXACT
+from experiments.benchmarks.ranks import collectives
 from experiments.benchmarks.report import relative_cost
 from experiments.benchmarks.sampling import Loops
 from experiments.presets import RL_PRESETS
@@ -40,6 +41,7 @@ def test_every_figure_is_finite(document: dict[str, Any]) -> None:
         *document["growth"].values(),
         document["iteration"],
         document["supervised"],
+        *document["ranks"].values(),
     ]
     figures = [value for rows in tables for row in rows for value in row.values() if isinstance(value, float)]
     assert len(figures) > 100
@@ -51,6 +53,16 @@ def test_products_that_must_be_exact_are(document: dict[str, Any]) -> None:
     assert len(kinds) == 4
     assert all(row["gain"] == pytest.approx(1, abs=0.1) for row in kinds if row["activation"] == "tanh")
     assert all(row[f"error_{name}"] < 1e-4 for row in kinds for name in ("gradient", "step", "random"))
+
+
+def test_what_travels_is_a_gradient_products_and_a_few_numbers(document: dict[str, Any]) -> None:
+    """And as many all-reduces as the row of an iteration in metrics.csv tells."""
+    rows = {row["preset"]: row for row in document["ranks"]["traffic"]}
+    for name, products in (("navigation", 5), ("cheetah-dir", 5), ("cheetah-dir-paper", 11)):
+        vectors = 8 * (1 + products) * rows[name]["parameters"]
+        assert vectors < rows[name]["bytes"] < vectors + 200
+    told = {"outer/cg_iterations": 5.0, "outer/backtracks": 0.0, "outer/accepted": 1.0}
+    assert rows["navigation"]["collectives"] == rows["cheetah-dir"]["collectives"] == collectives(told)
 
 
 def test_rates_are_of_everything(document: dict[str, Any]) -> None:

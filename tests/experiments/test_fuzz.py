@@ -7,10 +7,13 @@ import typing
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scripts import TOY, refused, run
 
+from metarl.engine.params import ravel
+from metarl.training.checkpoint import load
 from metarl.training.config import Config, RLConfig, SupervisedConfig
 
 # What would only cost time or memory, names what lies elsewhere, or is somebody else's word.
@@ -22,7 +25,7 @@ NUMBERS = st.one_of(
     st.integers(-2, 4).map(str),
     st.sampled_from(["", "nan", "-inf", "1e400", "0x10", "1_0", "1,5", "one"]),
 )
-SIZES = st.one_of(st.integers(-2, 4).map(str), st.sampled_from(["2.5", "", "two", "-0", "1e1"]))
+SIZES = st.one_of(st.integers(-2, 4).map(str), st.sampled_from(["2.5", "", "two", "-0", "1e1", "9" * 12, "9" * 30]))
 
 
 def values(kind: Any) -> st.SearchStrategy[list[str]]:
@@ -61,7 +64,9 @@ def attempt(preset: str, words: list[str]) -> None:
     try:
         result = run("train", preset, *TINY[preset], *words, "--run-dir", place / "run")
         if result.returncode == 0:
-            assert (place / "run" / "checkpoint.pt").is_file()
+            checkpoint = load(place / "run" / "checkpoint.pt")
+            assert checkpoint.iteration == Config.from_dict(checkpoint.config).outer_steps
+            assert torch.isfinite(ravel(checkpoint.theta)).all()
         else:
             refused(result)
     finally:

@@ -40,15 +40,19 @@ def test_a_hundred_kills(tmp_path: Path) -> None:
     subprocess.run([*script, "--run-dir", str(whole)], check=True, capture_output=True, timeout=1000)
     print(f"unbroken: {time.monotonic() - start:.0f} s")
     command = [*script, "--resume", "--run-dir", str(killed)]
-    draw, kills, while_writing = random.Random(0), 0, 0
+    draw, kills, while_writing, start_up = random.Random(0), 0, 0, 3.0
     while kills < KILLS:
-        before = progress(killed)
+        before, started = progress(killed), time.monotonic()
         child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        if kills % 2:  # as soon as a temporary file is seen, some iterations later: a checkpoint is being written
+        if kills % 4 == 2:  # while it starts, and reads and rewrites what is there
+            time.sleep(draw.uniform(0.3, 1.2) * start_up)
+        elif kills % 2:  # as soon as a temporary file is seen, some iterations later: a checkpoint is being written
             wait_for_iteration(child, killed, before + draw.randint(1, 4))
             while child.poll() is None and not list(killed.glob(".*.tmp")):
                 pass
         else:
+            wait_for_iteration(child, killed, before + 1)
+            start_up = time.monotonic() - started
             wait_for_iteration(child, killed, before + draw.randint(0, 3))
             time.sleep(draw.random() * 0.1)
         if child.poll() is None:
@@ -62,6 +66,7 @@ def test_a_hundred_kills(tmp_path: Path) -> None:
             break
     print(f"{kills} kills, {while_writing} with a file half-written, at iteration {progress(killed)}")
     assert kills == KILLS
+    assert while_writing > 10
     subprocess.run(command, check=True, capture_output=True, timeout=1000)
     for name in ("checkpoint.pt", "checkpoint.previous.pt", "best.pt"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
@@ -70,6 +75,25 @@ def test_a_hundred_kills(tmp_path: Path) -> None:
     assert not list(killed.glob(".*.tmp"))
     events = EventAccumulator(str(killed), size_guidance={"scalars": 0}).Reload()
     assert [event.step for event in events.Scalars("outer/kl")] == list(range(ITERATIONS))
+
+
+def test_torchrun_is_asked_to_stop(tmp_path: Path) -> None:
+    """Both ranks finish the iteration, the first writes the checkpoint; one process goes on from there."""
+    flags = "navigation --tasks 4 --episodes 3 --horizon 10 --hidden-sizes 20 --checkpoint-every 1000 --resume"
+    train = [TRAIN, *flags.split(), "--run-dir", str(tmp_path), "--iterations"]
+    command = [*TORCHRUN, "--standalone", "--nproc-per-node", "2", *train, "100000"]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    while child.poll() is None and not (tmp_path / "metrics.csv").exists():
+        time.sleep(0.1)
+    time.sleep(3.0)
+    child.send_signal(signal.SIGTERM)
+    _, errors = child.communicate(timeout=60)
+    assert errors.count("stopped by SIGTERM after ") == 1
+    done = progress(tmp_path)
+    assert done > 0
+    assert f"stopped by SIGTERM after {done} iterations; go on with: torchrun --nproc-per-node=2 " in errors
+    subprocess.run([sys.executable, *train, str(done + 2)], check=True, capture_output=True, timeout=100)
+    assert [int(row["iteration"]) for row in timeless(tmp_path)] == list(range(done + 2))
 
 
 def progress(run_dir: Path) -> int:

@@ -25,7 +25,7 @@ from metarl.problem import Metrics
 from metarl.shard import ALONE, Shard
 from metarl.training.checkpoint import load
 from metarl.training.config import Config
-from metarl.training.distributed import agree, broadcast, meet
+from metarl.training.distributed import agree, broadcast, connected, meet, one_at_first
 from metarl.training.logger import read_metrics
 
 SMALL: dict[str, Any] = {"tasks": 7, "episodes": 4, "horizon": 20, "hidden_sizes": (8, 8), "cg_damping": 1.0}
@@ -142,6 +142,34 @@ def test_ranks_meet_where_nobody_has_been(tmp_path: Path) -> None:
         assert not any(part.check(["address"]) for part in parts)
         parts[attempt].set("address", str(attempt))
         assert [part.get("address") for part in parts] == [str(attempt).encode()] * 3
+
+
+def test_one_rank_of_a_machine_comes_first() -> None:
+    done: list[int] = []
+
+    def one(shard: Shard) -> list[int]:
+        with one_at_first(shard._replace(local_rank=shard.rank % 2)):
+            found = list(done)
+            done.append(shard.rank)
+        return found
+
+    found = in_ranks(4, one)
+    assert {0, 2} <= set(found[1]) and {0, 2} <= set(found[3])
+    assert sorted(done) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("device", "rank", "words"),
+    [("cuda", "2", "rank 2 of this machine has no GPU, of 1"), ("cuda:0", "0", "--device must be cuda; got cuda:0")],
+)
+def test_ranks_without_a_gpu_of_their_own_say_so(
+    device: str, rank: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("WORLD_SIZE", "3"), ("LOCAL_RANK", rank), ("RANK", rank)):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ValueError, match=words), connected(device):
+        pass
 
 
 def torchrun(*arguments: object, ranks: int = 2) -> subprocess.CompletedProcess[str]:

@@ -57,7 +57,7 @@ def test_files(tmp_path: Path) -> None:
         assert summary["average_return"]["mean"] == pytest.approx(result.scores["average_return"][step].mean())
     with np.load(tmp_path / "evaluation.npz", allow_pickle=False) as arrays:
         np.testing.assert_array_equal(arrays["tasks"], tasks)
-        assert arrays["observations"].shape == (3, 3, 6, 2, 2)
+        assert arrays["observations"].shape == (3, 3, 6, 1, 2)
 
 
 def test_a_failed_write_is_an_error(tmp_path: Path) -> None:

@@ -82,15 +82,37 @@ def test_a_resume_computes_only_what_is_missing(tmp_path: Path) -> None:
         assert collected == expected
 
 
-@pytest.mark.parametrize("missing", [["checkpoint.pt", "checkpoint.previous.pt"], ["best.pt"]])
-def test_a_run_that_lost_its_checkpoints_is_not_overwritten(tmp_path: Path, missing: list[str]) -> None:
+@pytest.mark.parametrize("more", [[], ["metrics.csv"]])
+def test_a_run_that_lost_its_checkpoints_is_not_overwritten(tmp_path: Path, more: list[str]) -> None:
     run(TOY, tmp_path / "a")
-    for name in missing:
+    (tmp_path / "a" / "best.pt").write_bytes((tmp_path / "a" / "checkpoint.pt").read_bytes())  # no initial ones
+    for name in ("checkpoint.pt", "checkpoint.previous.pt", *more):
         (tmp_path / "a" / name).unlink()
     before = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
-    with pytest.raises(ValueError, match=f"no checkpoint at .*{missing[0]}"):
+    with pytest.raises(ValueError, match=r"no checkpoint at .*checkpoint\.pt"):
         run(TOY, tmp_path / "a", resume=True)
     assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()} == before
+
+
+@pytest.mark.parametrize("content", [None, b"PK"])
+def test_a_run_that_lost_its_best_parameters_goes_on(tmp_path: Path, content: bytes | None) -> None:
+    run(TOY, tmp_path / "whole")
+    run(dataclasses.replace(TOY, iterations=2), tmp_path / "a")
+    best = tmp_path / "a" / "best.pt"
+    best.unlink() if content is None else best.write_bytes(content)
+    with pytest.warns(UserWarning, match=r"best\.pt.*; the best parameters from here on take its place"):
+        run(TOY, tmp_path / "a", resume=True)
+    a, whole = (load(tmp_path / name / "checkpoint.pt") for name in ("a", "whole"))
+    assert torch.equal(ravel(a.theta), ravel(whole.theta))
+    assert load(best).iteration >= 2
+
+
+def test_rows_that_metrics_lost_are_named(tmp_path: Path) -> None:
+    run(dataclasses.replace(TOY, iterations=3), tmp_path / "a")
+    metrics = tmp_path / "a" / "metrics.csv"
+    metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:2]))
+    with pytest.warns(UserWarning, match=r"metrics\.csv has lost what follows iteration 0: the run goes on from 3"):
+        run(TOY, tmp_path / "a", resume=True)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PK", "half"])
@@ -206,18 +228,19 @@ def test_one_process_writes_to_a_run(tmp_path: Path) -> None:
     assert second == [0, 1, 2, 3]
 
 
-def test_a_full_disk_stops_the_run_and_leaves_the_checkpoint_whole(tmp_path: Path, monkeypatch: Any) -> None:
+@pytest.mark.parametrize("file", ["checkpoint.pt", "metrics.csv"])
+def test_a_full_disk_stops_the_run_and_leaves_the_checkpoint_whole(tmp_path: Path, monkeypatch: Any, file: str) -> None:
     run(dataclasses.replace(TOY, iterations=2), tmp_path / "a")
     before = (tmp_path / "a" / "checkpoint.pt").read_bytes()
     sync = os.fsync
 
     def full(handle: int) -> None:
-        if "checkpoint" in str(Path(f"/proc/self/fd/{handle}").readlink()):
+        if file in str(Path(f"/proc/self/fd/{handle}").readlink()):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         sync(handle)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match=r"cannot write .*checkpoint\.pt \(No space left on device\)"):
+    with pytest.raises(OSError, match=rf"cannot write .*{file} \(No space left on device\)"):
         run(TOY, tmp_path / "a", resume=True)
     monkeypatch.undo()
     assert (tmp_path / "a" / "checkpoint.pt").read_bytes() == before
@@ -232,7 +255,7 @@ def test_a_line_that_was_never_ended_does_not_count(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     path.write_text("iteration,outer/kl\n0,0.5\n1,0.25\n1")
     assert read_metrics(path) == [{"iteration": 0, "outer/kl": 0.5}, {"iteration": 1, "outer/kl": 0.25}]
-    for damage in ("0,zero\n", "0,1,2,3\n"):
+    for damage in ("0,zero\n", "0,1,2,3\n", ",1\n"):
         path.write_text(f"iteration,outer/kl\n{damage}")
         with pytest.raises(ValueError, match=r"metrics\.csv is damaged"):
             read_metrics(path)
