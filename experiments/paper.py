@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 SEEDS = (1, 2, 3)
+MORE_SEEDS = (1, 2, 3, 4, 5, 6)
 METHODS = ("maml", "pretrained", "oracle", "random")
 
 
@@ -42,7 +43,12 @@ def _names(runs: tuple[Training, ...]) -> tuple[str, ...]:
 
 
 def _navigation() -> Experiment:
-    runs = tuple(run for method in METHODS for run in _seeds(method, "navigation-paper", f"--method {method}"))
+    """Baselines, which are quick and differ by their seeds, with more of these."""
+    runs = tuple(
+        run
+        for method in METHODS
+        for run in _seeds(method, "navigation-paper", f"--method {method}", SEEDS if method == "maml" else MORE_SEEDS)
+    )
     maml = _names(runs[: len(SEEDS)])
     protocols = {
         "as-published": "",

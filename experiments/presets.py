@@ -120,6 +120,7 @@ ANT_GOAL_PAPER = dataclasses.replace(  # there is no published run: the settings
 _POOLED = {"tasks": 10, "episodes": 10, "max_kl": 0.01, "evaluation_checkpoint": "best"}
 _CHEETAH, _ANT = _POOLED | {"iterations": 1000}, _POOLED | {"iterations": 2000}
 BASELINES: dict[tuple[str, str], dict[str, Any]] = {
+    ("navigation-paper", "pretrained"): {"evaluation_checkpoint": "best"},
     ("navigation-paper", "oracle"): {"tasks": 1, "episodes": 10, "evaluation_checkpoint": "best"},
     ("navigation-paper", "random"): {"activation": "tanh"},
     ("cheetah-vel-paper", "pretrained"): _CHEETAH | {"evaluation_step_sizes": (0.02, 0.01)},

@@ -93,7 +93,9 @@ def make_run(name: str, one: Training, arguments: Arguments, workers: "Workers",
     console.print(f"{name}/{one.name}: train.py {' '.join(flags)} -> {run_dir}, {log}")
     workers.script(log, "train", *flags, "--run-dir", run_dir, "--resume")
     evaluation = run_dir / "evaluation.json"
-    if not evaluation.is_file() or evaluation.stat().st_mtime < (run_dir / LAST).stat().st_mtime:
+    if not evaluation.is_file() or evaluation.stat().st_mtime < max(
+        (run_dir / name).stat().st_mtime for name in (LAST, CONFIG)
+    ):
         workers.script(log, "evaluate", run_dir)
     kept.mkdir(parents=True, exist_ok=True)
     for file in KEPT:

@@ -16,11 +16,7 @@ FOLDER = "evaluation"  # of a run directory: a second run for TensorBoard, whose
 
 def describe(writer: SummaryWriter, config: Config, step: int) -> None:
     """Configuration and command, hyperparameters beside final scores, the scores of all gradient steps on one chart."""
-    values = _flat(config)
-    rows = "\n".join(f"| {name} | {value} |" for name, value in values.items())
-    writer.add_text("configuration", f"| option | value |\n| --- | --- |\n{rows}", step)
     writer.add_text("command", f"```\n{command_line()}\n```", step)
-
     curves = {"meta-training": config.learning_curve}
     if config.evaluate_every:
         curves["validation tasks"] = f"evaluation/{config.learning_curve.split('/')[-1]}"
@@ -29,14 +25,13 @@ def describe(writer: SummaryWriter, config: Config, step: int) -> None:
     _add(writer, step, custom_scalars({"after each gradient step": charts, "where the time goes": times}))
 
     scores = [f"{curve}_step{step}" for curve in curves.values() for step in range(config.adaptation_steps + 1)]
-    unimportant = {*MAY_CHANGE, "problem", *(name for name in values if name.startswith("evaluation_"))}
-    hyperparameters = {name: value for name, value in values.items() if name not in unimportant}
-    _add(writer, step, *hparams(hyperparameters, dict.fromkeys(scores, 0.0)))  # the plugin looks up their last values
+    _add_configuration(writer, config, step, scores)
 
 
 def write_adaptation(run_dir: Path, config: Config, steps: Sequence[dict[str, Any]], figure: Figure) -> None:
     """Scores of an evaluation over gradient steps, and its figure, in place of those of an earlier one.
 
+    The last mean is the run's among the hyperparameters, by which all methods compare: a random policy trains nothing.
     Not in the run directory itself: TensorBoard follows only the newest events of a directory.
 
     Args:
@@ -45,16 +40,25 @@ def write_adaptation(run_dir: Path, config: Config, steps: Sequence[dict[str, An
         steps: the summaries that `write_evaluation` returns.
         figure: of this run alone.
     """
-    place = run_dir / FOLDER
+    place, tag = run_dir / FOLDER, f"held-out tasks/{config.score}"
     for earlier in place.glob("events.out.tfevents.*"):
         earlier.unlink()
     with SummaryWriter(str(place)) as writer:
         for summary in steps:
             for name in ("mean", "interquartile_mean", "median"):
-                writer.add_scalar(
-                    f"held-out tasks/{config.score}/{name}", summary[config.score][name], summary["gradient_steps"]
-                )
+                writer.add_scalar(f"{tag}/{name}", summary[config.score][name], summary["gradient_steps"])
         writer.add_figure("held-out tasks", figure, close=False)
+        _add_configuration(writer, config, 0, [f"{tag}/mean"])
+
+
+def _add_configuration(writer: SummaryWriter, config: Config, step: int, scores: Sequence[str]) -> None:
+    """The configuration as text, and as hyperparameters beside the last values of some scores."""
+    values = _flat(config)
+    rows = "\n".join(f"| {name} | {value} |" for name, value in values.items())
+    writer.add_text("configuration", f"| option | value |\n| --- | --- |\n{rows}", step)
+    unimportant = {*MAY_CHANGE, "problem", *(name for name in values if name.startswith("evaluation_"))}
+    hyperparameters = {name: value for name, value in values.items() if name not in unimportant}
+    _add(writer, step, *hparams(hyperparameters, dict.fromkeys(scores, 0.0)))  # the plugin looks up their last values
 
 
 def _add(writer: SummaryWriter, step: int, *summaries: Any) -> None:

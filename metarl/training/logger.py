@@ -40,7 +40,7 @@ class Logger:
         last = int(rows[-1]["iteration"]) if rows else -1
         if last < start - config.log_every:
             warnings.warn(
-                f"{self._csv} has lost what follows iteration {last}: the run goes on from {start}", stacklevel=3
+                f"{self._csv} has lost what follows iteration {last}: the run goes on from {start}", stacklevel=2
             )
         self._columns = list(dict.fromkeys(name for row in rows for name in row))
         self._rewrite(rows)

@@ -17,7 +17,7 @@ from metarl.training.distributed import agree, broadcast
 from metarl.training.evaluation import validation_pictures, validation_scores
 from metarl.training.interruption import StoppedError, wishes
 from metarl.training.records import Records, records, save_last
-from metarl.training.run_directory import BEST, claimed
+from metarl.training.run_directory import BEST, claimed, update_config
 
 
 def train(
@@ -44,8 +44,10 @@ def train(
     with ExitStack() as stack:
         state = _start(problem, outer, config, run_dir, stack, resume=resume, shard=shard)
         first = state.iteration
-        if first >= config.outer_steps:
-            return state  # nothing to do, and nothing to write
+        if first >= config.outer_steps:  # nothing to do; but the next evaluation may be another
+            if shard.rank == 0:
+                update_config(run_dir, config)
+            return state
         wish = stack.enter_context(wishes(console))
         book = stack.enter_context(records(run_dir, config, first, console, rank=shard.rank))
         tally = Tally(config)

@@ -73,7 +73,7 @@ def _claim(run_dir: Path, config: Config, *, resume: bool) -> Checkpoint | None:
         try:
             best = load(run_dir / BEST)
         except ValueError as error:
-            warnings.warn(f"{error}; the best parameters from here on take its place", stacklevel=4)
+            warnings.warn(f"{error}; the best parameters from here on take its place", stacklevel=2)
         else:
             _require_same(Config.from_dict(best.config), config, run_dir / BEST)
             best_score = checkpoint.best_score

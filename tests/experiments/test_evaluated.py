@@ -114,7 +114,7 @@ def test_what_tasks_command_is_scored_and_drawn(tmp_path: Path) -> None:
     longer = one.commands._replace(achieved=np.concatenate([one.commands.achieved] * 3))  # more steps than colours
     assert len(draw({"maml": [dataclasses.replace(one, commands=longer)]}).axes[-1].lines) == 4
     panel = draw({"maml": [one]}).axes[-1]
-    assert panel.get_xlabel() == "commanded: velocity [m/s]"
+    assert panel.get_xlabel() == "commanded velocity [m/s]"
     np.testing.assert_allclose(np.asarray(panel.lines[1].get_ydata()), one.commands.achieved[0])
 
 

@@ -55,6 +55,33 @@ def test_all_methods_in_one_figure(tmp_path: Path) -> None:
     assert [row["method"] for row in rows] == ["maml"] * 3 + ["pretrained"] * 3 + ["oracle"] + ["random"] * 3
 
 
+@pytest.mark.parametrize(
+    ("preset", "method", "sizes"),
+    [
+        ("navigation", "maml", (0.5, 0.25)),
+        ("navigation", "pretrained", (0.5, 0.25)),
+        ("navigation", "random", (0.5, 0.25)),
+        ("cheetah-vel", "maml", (0.1, 0.05)),
+        ("cheetah-vel", "pretrained", (0.02, 0.01)),
+        ("cheetah-vel", "random", (0.1, 0.05)),
+        ("cheetah-dir", "maml", (0.1, 0.05)),
+        ("cheetah-dir", "pretrained", (0.2, 0.1)),
+        ("cheetah-dir", "random", (0.5, 0.25)),
+        ("ant-vel", "maml", (0.1, 0.05)),
+        ("ant-vel", "pretrained", (0.2, 0.1)),
+        ("ant-vel", "random", (1.0, 0.5)),
+        ("ant-dir", "maml", (0.1, 0.001)),
+        ("ant-dir", "pretrained", (0.2, 0.1)),
+        ("ant-dir", "random", (1.0, 0.5)),
+    ],
+)
+def test_the_published_step_sizes(preset: str, method: str, sizes: tuple[float, float]) -> None:
+    config = presets_for(method)[f"{preset}-paper"][1]
+    assert config.test_step_sizes == sizes
+    assert config.evaluation_checkpoint == ("last" if method in ("maml", "random") else "best")
+    assert (getattr(config, "activation", "") == "tanh") == ((preset, method) == ("navigation", "random"))
+
+
 def test_the_published_settings_of_each_method() -> None:
     """As the paper's baselines were trained and evaluated, where it says so; flags come after them."""
     assert {preset for preset, _ in BASELINES} <= set(PRESETS)

@@ -54,7 +54,9 @@ def test_pages(served: str) -> None:
         "rollout/return_step0", "rollout/return_step1", "evaluation/return_step2", "outer/kl", "time/sample",
     } <= set(scalars["run"])  # fmt: skip
     assert "held-out tasks/average_return/mean" in scalars["run/evaluation"]
-    assert set(tags(served, "text", 1)["run"]) == {"configuration/text_summary", "command/text_summary"}
+    texts = tags(served, "text", 2)
+    assert set(texts["run"]) == {"configuration/text_summary", "command/text_summary"}
+    assert set(texts["run/evaluation"]) == {"configuration/text_summary"}
     images = tags(served, "images", 2)
     assert (set(images["run"]), set(images["run/evaluation"])) == ({"adaptation"}, {"held-out tasks"})
 
@@ -65,9 +67,12 @@ def test_pages(served: str) -> None:
 
     statuses = [f"STATUS_{name}" for name in ("UNKNOWN", "SUCCESS", "FAILURE", "RUNNING")]
     query = {"experimentName": "", "startIndex": 0, "sliceSize": 9, "colParams": [], "allowedStatuses": statuses}
-    (session,) = get(f"{served}data/plugin/hparams/session_groups", query)["sessionGroups"]
-    assert (session["hparams"]["method"], session["hparams"]["hidden_sizes"]) == ("maml", "8")
-    assert (session["hparams"]["reward"], session["hparams"]["tasks"]) == ("squared", 2.0)
-    values = {one["name"]["tag"]: one["value"] for one in session["metricValues"]}
-    last = get(f"{served}data/plugin/scalars/scalars?run=run&tag=rollout/return_step1")[-1][2]
-    assert values["rollout/return_step1"] == pytest.approx(last)
+    groups = get(f"{served}data/plugin/hparams/session_groups", query)["sessionGroups"]
+    values = {one["name"]["tag"]: one["value"] for session in groups for one in session["metricValues"]}
+    assert len(groups) == 2
+    for session in groups:
+        assert (session["hparams"]["method"], session["hparams"]["hidden_sizes"]) == ("maml", "8")
+        assert (session["hparams"]["reward"], session["hparams"]["tasks"]) == ("squared", 2.0)
+    for name, tag in (("run", "rollout/return_step1"), ("run/evaluation", "held-out tasks/average_return/mean")):
+        last = get(f"{served}data/plugin/scalars/scalars?run={name}&tag={tag.replace(' ', '%20')}")[-1][2]
+        assert values[tag] == pytest.approx(last)
