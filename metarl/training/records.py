@@ -11,7 +11,7 @@ from metarl.problem import Film, Metrics, Problem
 from metarl.training.checkpoint import Checkpoint, save
 from metarl.training.config import Config
 from metarl.training.logger import Logger
-from metarl.training.run_directory import BEST, LAST, PREVIOUS, update_config
+from metarl.training.run_directory import BEST, LAST, PREVIOUS, restore_last, update_config
 
 
 class Records:
@@ -66,5 +66,6 @@ def records(run_dir: Path, config: Config, start: int, console: Console, *, rank
         yield Records(run_dir, None)
         return
     with Logger(run_dir, config, start, console) as logger:
-        update_config(run_dir, config)  # now that all files of an earlier session could be read
+        restore_last(run_dir)  # now that all files of an earlier session could be read
+        update_config(run_dir, config)
         yield Records(run_dir, logger)

@@ -77,8 +77,6 @@ def _claim(run_dir: Path, config: Config, *, resume: bool) -> Checkpoint | None:
         else:
             _require_same(Config.from_dict(best.config), config, run_dir / BEST)
             best_score = checkpoint.best_score
-        if not _readable(run_dir / LAST):
-            keep_copy(run_dir / PREVIOUS, run_dir / LAST)  # or the next save would keep the damaged one
         return checkpoint._replace(config=config.to_dict(), best_score=best_score)
     _write_config(run_dir, config, _provenance())
     return None
@@ -91,12 +89,12 @@ def _before_its_first_iteration(run_dir: Path) -> bool:
     return not (run_dir / BEST).exists() or load(run_dir / BEST).iteration == 0
 
 
-def _readable(path: Path) -> bool:
+def restore_last(run_dir: Path) -> None:
+    """Put the checkpoint before the last in its place if that cannot be read, or the next save would keep it."""
     try:
-        load(path)
+        load(run_dir / LAST)
     except ValueError:
-        return False
-    return True
+        keep_copy(run_dir / PREVIOUS, run_dir / LAST)
 
 
 def update_config(run_dir: Path, config: Config) -> None:
