@@ -17,11 +17,12 @@ class Training(NamedTuple):
 
 
 class Protocol(NamedTuple):
-    """Another evaluation of some runs, which becomes rows of protocols.csv: further flags of evaluate.py."""
+    """Another evaluation of some runs, which becomes rows of a table: further flags of evaluate.py."""
 
     name: str
     runs: tuple[str, ...]
     flags: str = ""
+    table: str = "protocols"
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def _sinusoid() -> Experiment:
     """The paper's table (5 examples) and its figure 3 (10 and 20).
 
     The paper trains with 10 examples and step size 0.01 and tests with 5 too; its code has a step size of 0.001, which
-    is stable over ten steps. The step sizes of protocols.csv were chosen on validation tasks.
+    is stable over ten steps. The step sizes of protocols.csv were chosen on validation tasks, by step_sizes.csv.
     """
     five = (
         *_seeds("maml-5shot", "sinusoid", "--shots 5 --inner-step-size 0.001"),
@@ -114,13 +115,16 @@ def _sinusoid() -> Experiment:
         "0.01 0.005 0.001",
         "0.02 0.005 0.002",
     )
-    protocols = tuple(
-        Protocol(f"10 examples in training, 5 at test{words}", ("maml-10shot",), f"--shots 5 {flags}".strip())
-        for words, flags in (
-            ("", ""),
-            (", chosen", "--step-sizes 0.01 0.005"),
-            *((f", validation, {sizes}", f"--step-sizes {sizes} --validation --tasks 600") for sizes in candidates),
-        )
+    tested = {"": "", ", chosen": " --step-sizes 0.01 0.005"}
+    protocols = (
+        *(
+            Protocol(f"10 examples in training, 5 at test{words}", ("maml-10shot",), f"--shots 5{flags}")
+            for words, flags in tested.items()
+        ),
+        *(
+            Protocol(sizes, ("maml-10shot",), f"--shots 5 --step-sizes {sizes} --validation --tasks 600", "step_sizes")
+            for sizes in candidates
+        ),
     )
     figures = {"5shot": _names(five), "10shot": _names(ten), "20shot": _names(twenty)}
     return Experiment((*five, *ten, *twenty), figures, protocols)

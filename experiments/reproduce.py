@@ -115,20 +115,21 @@ def finish(experiment: Experiment, place: Place, workers: "Workers", console: Co
     for file, (name, flags) in experiment.films.items():
         workers.script(log, "render", place.runs / name, *flags.split(), "--output", place.results / file)
         console.print(f"film: {place.results / file}")
-    rows = []
+    tables: dict[str, list[dict[str, Any]]] = {}
     for protocol in experiment.protocols:
         summaries = []
         for name in protocol.runs:
             output = place.runs / "protocols" / protocol.name.replace(" ", "-").replace(",", "") / name
             workers.script(log, "evaluate", place.runs / name, *protocol.flags.split(), "--output", output)
             summaries.append(json.loads((output / "evaluation.json").read_text()))
-        rows += [{"protocol": protocol.name, "flags": protocol.flags} | row for row in protocol_rows(summaries)]
-    if rows:
-        with (place.results / "protocols.csv").open("w", newline="") as file:
+        identity = {"protocol": protocol.name, "flags": protocol.flags}
+        tables.setdefault(protocol.table, []).extend(identity | row for row in protocol_rows(summaries))
+    for table, rows in tables.items():
+        with (place.results / f"{table}.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
-        console.print(f"table: {place.results / 'protocols.csv'}")
+        console.print(f"table: {place.results / table}.csv")
 
 
 def protocol_rows(summaries: list[dict[str, Any]]) -> list[dict[str, Any]]:
