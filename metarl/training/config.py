@@ -213,6 +213,9 @@ class RLConfig(Config):
         for name in ("curvature_fraction", "curvature_tasks"):
             _require(0 < getattr(self, name) <= 1, name, getattr(self, name), "in (0, 1]")
         _require_all_positive(self, "hidden_sizes")
+        for name, episodes in (("tasks", "episodes"), ("evaluation_tasks", "evaluation_episodes")):
+            timesteps = getattr(self, name) * getattr(self, episodes) * self.horizon
+            _require(timesteps <= MOST, f"{name} x {episodes} x horizon", timesteps, f"at most {MOST:,}")
         _require(self.min_std <= self.initial_std, "initial_std", self.initial_std, f"at least min_std, {self.min_std}")
         if self.first_order and self.rule == "meta-sgd" and self.outer == "trpo":
             exact = "gauss_newton or exact with first_order and rule meta-sgd: differences miss the step sizes"
@@ -274,6 +277,8 @@ class SupervisedConfig(Config):
         for name in ("shots", "queries", "evaluation_queries", "filters"):
             _require_at_least(self, 1, name)
         _require_at_least(self, 2, "ways")
+        examples = self.tasks * self.ways * (self.shots + max(self.queries, self.evaluation_queries))
+        _require(examples <= MOST, "tasks x ways x (shots + queries)", examples, f"at most {MOST:,}")
         _require_at_least(self, 1, "evaluate_every")  # the best parameters are chosen on validation tasks
         _require_all_positive(self, "hidden_sizes")
         if self.gradient_clip is not None:
@@ -319,6 +324,8 @@ UNUSED = {  # dataset or network -> fields that must stay as they are
 }
 
 ADDED = {"curvature_tasks": 1.0}  # fields that earlier versions did not have -> what they did
+
+MOST = 10**8  # timesteps or examples at a time: a terabyte
 
 PROBLEMS: dict[str, type[Config]] = {"reinforcement": RLConfig, "supervised": SupervisedConfig}
 

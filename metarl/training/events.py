@@ -17,15 +17,11 @@ FOLDER = "evaluation"  # of a run directory: a second run for TensorBoard, whose
 def describe(writer: SummaryWriter, config: Config, step: int) -> None:
     """Configuration and command, hyperparameters beside final scores, the scores of all gradient steps on one chart."""
     writer.add_text("command", f"```\n{command_line()}\n```", step)
-    curves = {"meta-training": config.learning_curve}
-    if config.evaluate_every:
-        curves["validation tasks"] = f"evaluation/{config.learning_curve.split('/')[-1]}"
-    charts = {title: ["Multiline", [rf"{curve}_step\d+"]] for title, curve in curves.items()}
+    charts = {title: ["Multiline", [rf"{curve}_step\d+"]] for title, curve in _curves(config).items()}
     times = {"seconds": ["Multiline", ["time/(sample|adapt|outer|iteration)"]]}
     _add(writer, step, custom_scalars({"after each gradient step": charts, "where the time goes": times}))
 
-    scores = [f"{curve}_step{step}" for curve in curves.values() for step in range(config.adaptation_steps + 1)]
-    _add_configuration(writer, config, step, scores)
+    _add_configuration(writer, config, step)
 
 
 def write_adaptation(run_dir: Path, config: Config, steps: Sequence[dict[str, Any]], figure: Figure) -> None:
@@ -40,25 +36,39 @@ def write_adaptation(run_dir: Path, config: Config, steps: Sequence[dict[str, An
         steps: the summaries that `write_evaluation` returns.
         figure: of this run alone.
     """
-    place, tag = run_dir / FOLDER, f"held-out tasks/{config.score}"
+    place = run_dir / FOLDER
     for earlier in place.glob("events.out.tfevents.*"):
         earlier.unlink()
     with SummaryWriter(str(place)) as writer:
         for summary in steps:
             for name in ("mean", "interquartile_mean", "median"):
-                writer.add_scalar(f"{tag}/{name}", summary[config.score][name], summary["gradient_steps"])
+                writer.add_scalar(f"{_held_out(config)}/{name}", summary[config.score][name], summary["gradient_steps"])
         writer.add_figure("held-out tasks", figure, close=False)
-        _add_configuration(writer, config, 0, [f"{tag}/mean"])
+        _add_configuration(writer, config, 0)
 
 
-def _add_configuration(writer: SummaryWriter, config: Config, step: int, scores: Sequence[str]) -> None:
-    """The configuration as text, and as hyperparameters beside the last values of some scores."""
+def _curves(config: Config) -> dict[str, str]:
+    """Titles of the learning curves -> their metric, without the number of gradient steps."""
+    validation = {"validation tasks": f"evaluation/{config.learning_curve.split('/')[-1]}"}
+    return {"meta-training": config.learning_curve} | (validation if config.evaluate_every else {})
+
+
+def _held_out(config: Config) -> str:
+    return f"held-out tasks/{config.score}"
+
+
+def _add_configuration(writer: SummaryWriter, config: Config, step: int) -> None:
+    """The configuration as text, and as hyperparameters beside last values: TensorBoard takes one list of all runs."""
+    curves = _curves(config).values()
+    scores = [f"{curve}_step{step}" for curve in curves for step in range(config.adaptation_steps + 1)]
     values = _flat(config)
     rows = "\n".join(f"| {name} | {value} |" for name, value in values.items())
     writer.add_text("configuration", f"| option | value |\n| --- | --- |\n{rows}", step)
     unimportant = {*MAY_CHANGE, "problem", *(name for name in values if name.startswith("evaluation_"))}
     hyperparameters = {name: value for name, value in values.items() if name not in unimportant}
-    _add(writer, step, *hparams(hyperparameters, dict.fromkeys(scores, 0.0)))  # the plugin looks up their last values
+    _add(
+        writer, step, *hparams(hyperparameters, dict.fromkeys([f"{_held_out(config)}/mean", *scores], 0.0))
+    )  # the plugin looks up their last values
 
 
 def _add(writer: SummaryWriter, step: int, *summaries: Any) -> None:

@@ -87,7 +87,7 @@ def test_tasks_that_seeds_share_are_no_more_tasks_for_that() -> None:
 @pytest.mark.parametrize("between", [0.0, 3.0])
 def test_intervals_cover_about_as_often_as_they_say(between: float) -> None:
     """10 seeds of 20 tasks each, alike or not: about 95 of 100 intervals hold the truth, few seeds' fewer."""
-    rng, covered, times = np.random.default_rng(1), np.zeros(2), 200
+    rng, covered, times = np.random.default_rng(1), np.zeros(2), 100
     for _ in range(times):
         seeds = rng.normal(2.0, between, (10, 1))
         (summary,) = pooled(runs(rng.normal(seeds, 3.0, (10, 20)), published=False))

@@ -7,6 +7,7 @@ import typing
 from pathlib import Path
 from typing import Any, Literal
 
+import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,14 +19,29 @@ from metarl.training.config import Config, RLConfig, SupervisedConfig
 
 # What would only cost time or memory, names what lies elsewhere, or is somebody else's word.
 LEFT_OUT = {"preset", "problem", "environment", "environment_options", "dataset", "data_dir", "compile", "render_every"}
-TINY = {"navigation": TOY, "sinusoid": ["--no-compile", "--tasks", "2", "--iterations", "1", "--hidden-sizes", "8"]}
+TINY = {
+    "navigation": TOY,
+    "sinusoid": [
+        "--no-compile",
+        "--tasks",
+        "2",
+        "--iterations",
+        "1",
+        "--hidden-sizes",
+        "8",
+        "--validation-tasks",
+        "4",
+        "--evaluation-steps",
+        "2",
+    ],
+}
 NUMBERS = st.one_of(
     st.floats(allow_nan=True, allow_infinity=True).map(repr),
     st.floats(1e-6, 2.0).map(repr),
     st.integers(-2, 4).map(str),
     st.sampled_from(["", "nan", "-inf", "1e400", "0x10", "1_0", "1,5", "one"]),
 )
-SIZES = st.one_of(st.integers(-2, 4).map(str), st.sampled_from(["2.5", "", "two", "-0", "1e1", "9" * 12, "9" * 30]))
+SIZES = st.one_of(st.integers(-2, 4).map(str), st.sampled_from(["2.5", "", "two", "-0", "1e1"]))
 
 
 def values(kind: Any) -> st.SearchStrategy[list[str]]:
@@ -74,6 +90,20 @@ def attempt(preset: str, words: list[str]) -> None:
 
 
 SEARCH = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+
+
+@pytest.mark.parametrize("size", ["9" * 8, "9" * 12, "9" * 30])
+@pytest.mark.parametrize("flag", ["--tasks", "--episodes", "--horizon", "--evaluation-tasks", "--evaluation-episodes"])
+def test_what_no_machine_has_room_for(flag: str, size: str) -> None:
+    result = run("train", "navigation", *TOY, flag, size, "--run-dir", "no-such-place")
+    refused(result, "x horizon must be at most 100,000,000; got ")
+    assert not Path("no-such-place").exists()
+
+
+@pytest.mark.parametrize("flag", ["--tasks", "--shots", "--queries"])
+def test_what_no_machine_has_room_for_in_examples(flag: str) -> None:
+    result = run("train", "sinusoid", *TINY["sinusoid"], flag, "9" * 9, "--run-dir", "no-such-place")
+    refused(result, "tasks x ways x (shots + queries) must be at most 100,000,000; got ")
 
 
 @SEARCH
