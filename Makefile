@@ -5,7 +5,7 @@ BIN := .venv/bin
 MAML := runs/navigation-maml-seed1
 RANDOM := runs/navigation-random-seed1
 FIGURE := runs/navigation.png
-PARALLEL := -n auto --dist loadscope --no-loadscope-reorder
+PARALLEL := -n auto --dist loadscope
 
 .PHONY: train figure test test-no-render test-long check setup opengl lock
 .SUFFIXES:
