@@ -31,7 +31,7 @@ test-no-render: check
 	$(BIN)/pytest $(PARALLEL) -m "not render"
 	@echo "LEFT OUT: the tests that draw with OpenGL. \`make test\` runs them all."
 
-# Kills, damaged files, many ranks: half an hour, once for a change of what they are about.
+# Kills, damaged files, many ranks: an hour, once for a change of what they are about.
 test-long: setup
 	$(BIN)/pytest -p no:xdist tests/long
 

@@ -26,7 +26,7 @@ MARKERS = {"maml": "o", "maml, first order": "v", "maml, meta-sgd": "P", "pretra
 STEP_COLORS = ("#999999", "#5EC962", "#21918C", "#3B528B", "#440154")  # before adaptation, after each step: viridis
 PATH_DIRECTIONS = ((1, 1), (-1, 1), (1, -1))  # the paths' panels: the test goal farthest in each direction
 PANELS = 3  # tasks that are drawn
-SMOOTH = 50  # the thick learning curves are running means over an n-th of the iterations
+SMOOTH = 50  # the thick learning curves are running means over an n-th of the shortest one
 
 Traces = dict[str, NDArray[Any]]
 
@@ -45,7 +45,7 @@ def draw(methods: dict[str, list[Run]]) -> Figure:
         heights += [6.6 if len(navigation) > 1 else 2.6] * bool(navigation) + [3.0] * bool(commands)
         figure = Figure(figsize=(9.5, sum(heights)))
         figure.set_layout_engine("constrained", w_pad=0.1)
-        top, *below = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]  # in this order
+        top, *below = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
         learning, adaptation = top.subplots(1, 2)
         learning_curves(learning, methods)
         adaptation_curves(adaptation, methods)
@@ -60,25 +60,28 @@ def draw(methods: dict[str, list[Run]]) -> Figure:
 
 def learning_curves(axes: Axes, methods: dict[str, list[Run]]) -> None:
     """Scores over meta-iterations, before and after the inner steps: running mean over seeds, each seed thin."""
-    window = 1
+    curves_of: dict[tuple[str, int], list[NDArray[np.float64]]] = {}
     for label, runs in methods.items():
         config = runs[0].config
         supervised = isinstance(config, SupervisedConfig)  # scores on validation tasks: those of training are noisy
         curve = f"evaluation/{config.score}" if supervised else config.learning_curve
         last = config.adaptation_steps
-        color = _color(label)
-        for step, style in ((0, ":"), (last, "-"))[0 if last else 1 :]:
+        for step in sorted({0, last}):
             rows = [[row for row in one.metrics if f"{curve}_step{step}" in row] for one in runs]
-            curves = [np.array([(row["iteration"], row[f"{curve}_step{step}"]) for row in one]) for one in rows if one]
-            for one in curves:
-                axes.plot(*one.T, style, color=color, alpha=0.3, linewidth=0.8)
-            if curves:
-                length = min(len(one) for one in curves)
-                window = max(1, length // SMOOTH)
-                mean = np.mean([one[:length] for one in curves], axis=0)
-                mean = np.lib.stride_tricks.sliding_window_view(mean, window, axis=0).mean(-1)
-                words = f"{label}, {'before' if step == 0 else 'after'} adaptation" if last else label
-                axes.plot(*mean.T, style, color=color, label=words)
+            if curves := [
+                np.array([(row["iteration"], row[f"{curve}_step{step}"]) for row in one]) for one in rows if one
+            ]:
+                curves_of[label, step] = curves
+    window = max(1, min((len(one) for curves in curves_of.values() for one in curves), default=1) // SMOOTH)
+    for (label, step), curves in curves_of.items():
+        last = methods[label][0].config.adaptation_steps
+        color, style = _color(label), ":" if step < last else "-"
+        for one in curves:
+            axes.plot(*one.T, style, color=color, alpha=0.3, linewidth=0.8)
+        mean = np.mean([one[: min(map(len, curves))] for one in curves], axis=0)
+        mean = np.lib.stride_tricks.sliding_window_view(mean, window, axis=0).mean(-1)
+        words = f"{label}, {'before' if step == 0 else 'after'} adaptation" if last else label
+        axes.plot(*mean.T, style, color=color, label=words)
     config = next(iter(methods.values()))[0].config
     title = "validation tasks" if isinstance(config, SupervisedConfig) else "meta-training"
     title += f", running mean of {window}" * (window > 1)
