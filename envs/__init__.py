@@ -1,12 +1,12 @@
-"""Task-parameterised Gymnasium environments. `import envs` registers them all under `metarl/`."""
+"""Task-parameterised Gymnasium environments. `import metarl.envs` registers them all under `metarl/`."""
 
-import envs.ant
-import envs.half_cheetah  # registers, as envs.ant does
-from envs.batched import LoopVectorEnv, TaskVectorEnv
-from envs.family import TaskFamily, register
-from envs.locomotion import Locomotion
-from envs.navigation import Navigation2D
-from envs.single import TaskEnv
+import metarl.envs.ant
+import metarl.envs.half_cheetah  # registers, as metarl.envs.ant does
+from metarl.envs.batched import LoopVectorEnv, TaskVectorEnv
+from metarl.envs.family import TaskFamily, register
+from metarl.envs.locomotion import Locomotion
+from metarl.envs.navigation import Navigation2D
+from metarl.envs.single import TaskEnv
 
 __all__ = [
     "Locomotion",

@@ -45,10 +45,10 @@ import functools
 
 import numpy as np
 
-from envs.family import Array, Mask, register
-from envs.goals import Direction, Position, Velocity
-from envs.locomotion import VELOCITY_SCALE, Locomotion, Robot, control_cost, joints, straight
-from envs.mujoco_physics import MjModel, Physics
+from metarl.envs.family import Array, Mask, register
+from metarl.envs.goals import Direction, Position, Velocity
+from metarl.envs.locomotion import VELOCITY_SCALE, Locomotion, Robot, control_cost, joints, straight
+from metarl.envs.mujoco_physics import MjModel, Physics
 
 CONTROL, CONTACT, ALIVE = 0.005, 0.0005, 0.05  # weights of the reward's terms
 HEIGHTS = (0.2, 1.0)  # metres: outside, the ant has fallen or been thrown

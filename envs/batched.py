@@ -10,8 +10,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
-from envs.arguments import check_first, checked_actions, checked_mask, checked_options, checked_seeds
-from envs.family import Array, Mask, make_family
+from metarl.envs.arguments import check_first, checked_actions, checked_mask, checked_options, checked_seeds
+from metarl.envs.family import Array, Mask, make_family
 
 
 class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):

@@ -107,8 +107,8 @@ def register(environment_id: str, **fixed: object) -> Callable[[type[Family]], t
         FAMILIES[environment_id] = Registration(family, fixed)
         gymnasium.register(
             environment_id,
-            entry_point="envs.single:TaskEnv",
-            vector_entry_point="envs.batched:TaskVectorEnv",
+            entry_point="metarl.envs.single:TaskEnv",
+            vector_entry_point="metarl.envs.batched:TaskVectorEnv",
             kwargs={"family": environment_id},
         )
         return family

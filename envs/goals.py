@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from envs.family import Array, Mask
-from envs.mujoco_physics import MjModel
+from metarl.envs.family import Array, Mask
+from metarl.envs.mujoco_physics import MjModel
 
 
 class Motion(NamedTuple):

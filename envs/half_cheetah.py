@@ -30,10 +30,10 @@ import functools
 
 import numpy as np
 
-from envs.family import Array, Mask, register
-from envs.goals import Direction, Masses, Velocity
-from envs.locomotion import VELOCITY_SCALE, Locomotion, Robot, control_cost, joints, straight
-from envs.mujoco_physics import Physics
+from metarl.envs.family import Array, Mask, register
+from metarl.envs.goals import Direction, Masses, Velocity
+from metarl.envs.locomotion import VELOCITY_SCALE, Locomotion, Robot, control_cost, joints, straight
+from metarl.envs.mujoco_physics import Physics
 
 BODIES = ("torso", "bthigh", "bshin", "bfoot", "fthigh", "fshin", "ffoot")
 

@@ -12,9 +12,9 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from envs.family import Array, Mask, TaskFamily
-from envs.goals import Goal, Motion
-from envs.mujoco_physics import LIMIT, MjModel, Physics
+from metarl.envs.family import Array, Mask, TaskFamily
+from metarl.envs.goals import Goal, Motion
+from metarl.envs.mujoco_physics import LIMIT, MjModel, Physics
 
 VELOCITY_NOISE = 0.1  # standard deviation of the velocities at reset, under both kinds of dynamics
 VELOCITY_SCALE = (
@@ -189,7 +189,7 @@ class Locomotion(TaskFamily):
 
     def render(self, path: Array, task: Array) -> NDArray[np.uint8]:
         """The last state, seen from the side by the camera that follows the robot; 480 x 480 pixels."""
-        from envs.mujoco_rendering import picture  # here: loads OpenGL
+        from metarl.envs.mujoco_rendering import picture  # here: loads OpenGL
 
         return picture(self.physics.model, self.physics.of(path[-1:], "qpos")[0])
 

@@ -19,7 +19,7 @@ import numpy as np
 from mujoco.batch import Batch, SimulationError
 from numpy.typing import NDArray
 
-from envs.family import Array, Mask
+from metarl.envs.family import Array, Mask
 
 ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
 MjModel: TypeAlias = mujoco.MjModel

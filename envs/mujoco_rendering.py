@@ -14,8 +14,8 @@ import numpy as np
 from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
 from numpy.typing import NDArray
 
-from envs.family import Array
-from envs.mujoco_physics import MjModel
+from metarl.envs.family import Array
+from metarl.envs.mujoco_physics import MjModel
 
 SIZE = 480  # pixels of a picture's height and width
 HEADLESS = {"egl": "EGL", "osmesa": "OSMesa"}  # value of MUJOCO_GL -> its system library, in order of preference

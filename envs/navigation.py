@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from envs.family import Array, Mask, TaskFamily, register
+from metarl.envs.family import Array, Mask, TaskFamily, register
 
 STEP = 0.1  # metres per timestep and axis at action 1
 GOAL_BOX = 0.5  # goals are uniform in [-0.5, 0.5]^2 metres

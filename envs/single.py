@@ -6,8 +6,8 @@ import gymnasium
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from envs.batched import TaskVectorEnv
-from envs.family import Array
+from metarl.envs.batched import TaskVectorEnv
+from metarl.envs.family import Array
 
 
 class TaskEnv(gymnasium.Env[Array, Array]):

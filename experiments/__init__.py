@@ -1,4 +1,4 @@
-"""What users launch: the only place that brings `metarl` and `envs` together."""
+"""What users launch: the only place that brings the library and its environments together."""
 
 import importlib
 import os

@@ -14,13 +14,13 @@ import torch
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from envs.batched import LoopVectorEnv, TaskVectorEnv
-from envs.family import FAMILIES, TaskFamily, make_family
-from experiments.published import published_tasks
 from metarl import agent
 from metarl.engine.inner import RULES
 from metarl.engine.model import Model
 from metarl.engine.outer import OuterOptimizer, adam, trpo
+from metarl.envs.batched import LoopVectorEnv, TaskVectorEnv
+from metarl.envs.family import FAMILIES, TaskFamily, make_family
+from metarl.experiments.published import published_tasks
 from metarl.problem import Problem
 from metarl.rl.problem import MetaRL
 from metarl.shard import ALONE, Shard

@@ -12,13 +12,13 @@ from typing import Any, Literal, get_args
 import tyro
 from rich.console import Console
 
-from experiments.benchmarks.curvature import hvp, step
-from experiments.benchmarks.growth import growth
-from experiments.benchmarks.iteration import iteration
-from experiments.benchmarks.ranks import ranks
-from experiments.benchmarks.sampling import sampler
-from experiments.benchmarks.supervised import supervised
-from experiments.command_line import run
+from metarl.experiments.benchmarks.curvature import hvp, step
+from metarl.experiments.benchmarks.growth import growth
+from metarl.experiments.benchmarks.iteration import iteration
+from metarl.experiments.benchmarks.ranks import ranks
+from metarl.experiments.benchmarks.sampling import sampler
+from metarl.experiments.benchmarks.supervised import supervised
+from metarl.experiments.command_line import run
 from metarl.files import write_atomically
 
 Name = Literal["hvp", "step", "sampler", "iteration", "growth", "supervised", "ranks"]

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from experiments.assemble import evaluation_tasks, family_of, make_problem, with_values
-from experiments.command_line import run
-from experiments.evaluated import read_run
-from experiments.figures import draw
+from metarl.experiments.assemble import evaluation_tasks, family_of, make_problem, with_values
+from metarl.experiments.command_line import run
+from metarl.experiments.evaluated import read_run
+from metarl.experiments.figures import draw
 from metarl.training.config import Config
 from metarl.training.evaluation import evaluate, validation_tasks, write_evaluation
 from metarl.training.events import write_adaptation

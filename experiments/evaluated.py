@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.assemble import family_of
-from experiments.presets import presets_for
-from experiments.published import published_returns, published_scores
+from metarl.experiments.assemble import family_of
+from metarl.experiments.presets import presets_for
+from metarl.experiments.published import published_returns, published_scores
 from metarl.training.config import Config, RLConfig, SupervisedConfig
 from metarl.training.evaluation import summarize
 from metarl.training.logger import read_metrics

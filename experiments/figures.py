@@ -9,7 +9,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from experiments.evaluated import Commands, Run, pooled, published
+from metarl.experiments.evaluated import Commands, Run, pooled, published
 from metarl.supervised.pictures import draw_fits, draw_images
 from metarl.training.config import SupervisedConfig
 

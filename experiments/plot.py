@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from experiments.command_line import run
-from experiments.evaluated import Run, pooled, published, read_run, require_comparable
-from experiments.figures import draw
+from metarl.experiments.command_line import run
+from metarl.experiments.evaluated import Run, pooled, published, read_run, require_comparable
+from metarl.experiments.figures import draw
 from metarl.training.config import Config
 from metarl.training.run_directory import CONFIG
 

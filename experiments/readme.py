@@ -1,4 +1,4 @@
-"""Write the README's tables of results anew from experiments/results/, by `python experiments/readme.py`.
+"""Write the README's tables of results anew from metarl.experiments/results/, by `python experiments/readme.py`.
 
 A table stands between `<!-- scores FILE [STEP ...] -->` or `<!-- rows FILE COLUMN ... -->` and `<!-- end -->`.
 """
@@ -17,10 +17,10 @@ from typing import Any
 import tyro
 from rich.console import Console
 
-from experiments.command_line import run
+from metarl.experiments.command_line import run
 from metarl.files import write_atomically
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "experiments" / "results"
 BLOCK = re.compile(r"(<!-- (scores|rows) (\S+)([^>]*) -->\n).*?(<!-- end -->)", re.DOTALL)
 

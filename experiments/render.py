@@ -13,9 +13,9 @@ import imageio.v3 as iio
 import tyro
 from rich.console import Console
 
-from experiments.assemble import evaluation_tasks, make_problem, with_values
-from experiments.command_line import run
 from metarl.engine.inner import RULES
+from metarl.experiments.assemble import evaluation_tasks, make_problem, with_values
+from metarl.experiments.command_line import run
 from metarl.files import write_atomically
 from metarl.training.pictures import gif, side_by_side
 from metarl.training.run_directory import read_config, read_parameters

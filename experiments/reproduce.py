@@ -19,12 +19,12 @@ from typing import Any
 import tyro
 from rich.console import Console
 
-from experiments.command_line import run
-from experiments.paper import EXPERIMENTS, Experiment, Training
-from experiments.train import parse as parse_training
+from metarl.experiments.command_line import run
+from metarl.experiments.paper import EXPERIMENTS, Experiment, Training
+from metarl.experiments.train import parse as parse_training
 from metarl.training.run_directory import BEST, CONFIG, LAST, METRICS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 GOES_ON = "what was checkpointed is whole; the same command goes on"
 KEPT = (CONFIG, METRICS, "evaluation.json", "evaluation.csv", LAST, BEST)  # of a run, beside its experiment's figures
 

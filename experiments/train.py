@@ -11,9 +11,9 @@ import tyro
 from rich.console import Console
 from tyro.conf import OmitArgPrefixes
 
-from experiments.assemble import compiles, make_outer, make_problem
-from experiments.command_line import run
-from experiments.presets import presets_for
+from metarl.experiments.assemble import compiles, make_outer, make_problem
+from metarl.experiments.command_line import run
+from metarl.experiments.presets import presets_for
 from metarl.shard import Shard
 from metarl.training.config import Config, SupervisedConfig
 from metarl.training.distributed import connected, one_at_first

@@ -51,7 +51,7 @@ def run(script: str, *arguments: str | Path) -> Result:
         patch.setattr(sys, "stderr", err)
         code = 0
         try:
-            importlib.import_module(f"experiments.{script}").command([str(argument) for argument in arguments])
+            importlib.import_module(f"metarl.experiments.{script}").command([str(argument) for argument in arguments])
         except SystemExit as stop:
             code = int(stop.code or 0)
         return Result(code, out.getvalue(), err.getvalue())

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scripts import ROOT, run
 
-import envs
 import metarl
-from experiments.assemble import evaluation_tasks, make_env, make_problem
+from metarl import envs
+from metarl.experiments.assemble import evaluation_tasks, make_env, make_problem
 from metarl.rl.problem import MetaRL
 from metarl.training.evaluation import evaluate
 from metarl.training.run_directory import read_config

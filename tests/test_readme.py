@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.presets import PRESETS, RL_PRESETS
+from metarl.experiments.presets import PRESETS, RL_PRESETS
 from metarl.training.config import RLConfig, SupervisedConfig
 
 ROOT = Path(__file__).parent.parent

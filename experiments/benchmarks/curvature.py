@@ -11,12 +11,12 @@ from rich.console import Console
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from experiments.assemble import make_outer, meta_rl
-from experiments.benchmarks.report import relative_cost, seconds, table
-from experiments.presets import RL_PRESETS
 from metarl.engine.objective import MetaObjective
 from metarl.engine.params import Params, ravel
 from metarl.engine.trust_region import CURVATURES, FINITE_DIFFERENCES, Matvec, conjugate_gradient
+from metarl.experiments.assemble import make_outer, meta_rl
+from metarl.experiments.benchmarks.report import relative_cost, seconds, table
+from metarl.experiments.presets import RL_PRESETS
 from metarl.training.checkpoint import load
 from metarl.training.config import RLConfig
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from experiments.assemble import make_outer, meta_rl
-from experiments.benchmarks.report import table
-from experiments.benchmarks.sampling import environments
-from experiments.command_line import keep_freed_memory
-from experiments.presets import RL_PRESETS
+from metarl.experiments.assemble import make_outer, meta_rl
+from metarl.experiments.benchmarks.report import table
+from metarl.experiments.benchmarks.sampling import environments
+from metarl.experiments.command_line import keep_freed_memory
+from metarl.experiments.presets import RL_PRESETS
 from metarl.threads import torch_threads
 from metarl.training.config import RLConfig
 

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from experiments.assemble import make_env, make_outer, meta_rl
-from experiments.benchmarks import straightforward
-from experiments.benchmarks.report import table
-from experiments.benchmarks.sampling import EPISODES, Loops
-from experiments.presets import RL_PRESETS
 from metarl.engine.objective import MetaObjective
 from metarl.engine.params import Params
 from metarl.engine.trust_region import Matvec
+from metarl.experiments.assemble import make_env, make_outer, meta_rl
+from metarl.experiments.benchmarks import straightforward
+from metarl.experiments.benchmarks.report import table
+from metarl.experiments.benchmarks.sampling import EPISODES, Loops
+from metarl.experiments.presets import RL_PRESETS
 from metarl.randomness import Purpose
 from metarl.threads import torch_threads
 from metarl.training.config import RLConfig

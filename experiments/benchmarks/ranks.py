@@ -24,9 +24,9 @@ from typing import Any
 from rich.console import Console
 from torch import Tensor
 
-from experiments.assemble import make_outer, make_problem
-from experiments.benchmarks.report import table
-from experiments.presets import RL_PRESETS, SUPERVISED_PRESETS
+from metarl.experiments.assemble import make_outer, make_problem
+from metarl.experiments.benchmarks.report import table
+from metarl.experiments.presets import RL_PRESETS, SUPERVISED_PRESETS
 from metarl.shard import Shard
 from metarl.training.config import Config
 from metarl.training.distributed import agree

@@ -16,12 +16,12 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv, VectorWra
 from numpy.typing import NDArray
 from rich.console import Console
 
-from envs.batched import TaskVectorEnv
-from envs.locomotion import Locomotion
-from envs.mujoco_physics import compile_model
-from experiments.benchmarks.report import seconds, table
 from metarl.engine.model import Model
 from metarl.engine.params import Params, stack
+from metarl.envs.batched import TaskVectorEnv
+from metarl.envs.locomotion import Locomotion
+from metarl.envs.mujoco_physics import compile_model
+from metarl.experiments.benchmarks.report import seconds, table
 from metarl.randomness import Purpose
 from metarl.rl.episodes import Episodes
 from metarl.rl.policies import gaussian_mlp

@@ -11,12 +11,12 @@ from rich.console import Console
 from torch import Tensor
 from torch.nn import functional
 
-from experiments.benchmarks.report import seconds, table
 from metarl.engine.inner import SLOW, sgd
 from metarl.engine.model import Model
 from metarl.engine.objective import TaskGradients
 from metarl.engine.outer import adam
 from metarl.engine.params import Params
+from metarl.experiments.benchmarks.report import seconds, table
 from metarl.supervised.few_shot import ImageClasses, few_shot
 from metarl.supervised.models import EPSILON, convolutional_classifier, regressor
 from metarl.supervised.problem import ExampleSettings, MetaSupervised

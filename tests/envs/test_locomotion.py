@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from gymnasium.envs.mujoco.mujoco_env import MujocoEnv
 
-import envs
-from envs.family import FAMILIES, Array, make_family
-from envs.locomotion import Locomotion
-from envs.mujoco_physics import ASSETS, Physics, compile_model
+from metarl import envs
+from metarl.envs.family import FAMILIES, Array, make_family
+from metarl.envs.locomotion import Locomotion
+from metarl.envs.mujoco_physics import ASSETS, Physics, compile_model
 
 LOCOMOTION = sorted(name for name, (family, _) in FAMILIES.items() if family is Locomotion)
 SAME_PHYSICS = [name for name in LOCOMOTION if "Mass" not in name]  # as Gymnasium's own

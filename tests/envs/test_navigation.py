@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from envs import Navigation2D, TaskEnv, TaskVectorEnv
+from metarl.envs import Navigation2D, TaskEnv, TaskVectorEnv
 
 ID = "metarl/Navigation2D-v0"
 

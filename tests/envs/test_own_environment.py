@@ -10,8 +10,8 @@ from examples import line, pendulum
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode
 
-import envs
-from envs.batched import LoopVectorEnv
+from metarl import envs
+from metarl.envs.batched import LoopVectorEnv
 
 N = 3
 

@@ -10,8 +10,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
-import envs
-from envs.family import FAMILIES
+from metarl import envs
+from metarl.envs.family import FAMILIES
 
 N, STEPS = 5, 12
 

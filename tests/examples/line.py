@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from envs.family import Array, Mask, TaskFamily, register
+from metarl.envs.family import Array, Mask, TaskFamily, register
 
 
 @register("example/Line-v0")

@@ -12,15 +12,15 @@ import mujoco.rollout
 import numpy as np
 import pytest
 
-from experiments import benchmark
-from experiments.assemble import make_env, make_outer, make_problem
-from experiments.benchmarks import straightforward
-from experiments.benchmarks.iteration import EXACT
-from experiments.benchmarks.ranks import collectives
-from experiments.benchmarks.report import relative_cost
-from experiments.benchmarks.sampling import Loops
-from experiments.presets import RL_PRESETS
 from metarl.engine.params import ravel
+from metarl.experiments import benchmark
+from metarl.experiments.assemble import make_env, make_outer, make_problem
+from metarl.experiments.benchmarks import straightforward
+from metarl.experiments.benchmarks.iteration import EXACT
+from metarl.experiments.benchmarks.ranks import collectives
+from metarl.experiments.benchmarks.report import relative_cost
+from metarl.experiments.benchmarks.sampling import Loops
+from metarl.experiments.presets import RL_PRESETS
 from metarl.randomness import Purpose
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from scripts import ROOT, TOY, in_a_process, refused, run
 
-from experiments.presets import PRESETS
+from metarl.experiments.presets import PRESETS
 from metarl.training.config import Config
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scripts import ROOT, TOY, refused, run
 
-from experiments.evaluated import Run, pooled, published, read_run
-from experiments.figures import draw
-from experiments.presets import RL_PRESETS, presets_for
-from experiments.readme import filled, scores
+from metarl.experiments.evaluated import Run, pooled, published, read_run
+from metarl.experiments.figures import draw
+from metarl.experiments.presets import RL_PRESETS, presets_for
+from metarl.experiments.readme import filled, scores
 from metarl.training.config import RLConfig
 
 # PAPER: the authors' mean returns after 0, 1 .. gradient steps

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from scripts import TOY, run
 
-from experiments.presets import BASELINES, PRESETS, RL_PRESETS, presets_for
-from experiments.train import parse
+from metarl.experiments.presets import BASELINES, PRESETS, RL_PRESETS, presets_for
+from metarl.experiments.train import parse
 from metarl.training.checkpoint import load
 from metarl.training.config import RLConfig
 

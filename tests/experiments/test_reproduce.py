@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from scripts import TOY, in_a_process, refused, run
 
-from experiments import reproduce
-from experiments.paper import EXPERIMENTS, Experiment, Protocol, Training
-from experiments.train import parse
+from metarl.experiments import reproduce
+from metarl.experiments.paper import EXPERIMENTS, Experiment, Protocol, Training
+from metarl.experiments.train import parse
 
 FLAGS = " ".join(TOY)
 ONE, OTHER = (

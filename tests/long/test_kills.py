@@ -13,8 +13,8 @@ import torch
 from scripts import ROOT
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from experiments.benchmarks.ranks import ADDRESS, TORCHRUN, TRAIN, hosts, on
 from metarl.engine.params import ravel
+from metarl.experiments.benchmarks.ranks import ADDRESS, TORCHRUN, TRAIN, hosts, on
 from metarl.training.checkpoint import load
 
 KILLS = 100

@@ -8,8 +8,8 @@ import torch
 from scripts import in_a_process
 from torch import Tensor
 
-from experiments.benchmarks.ranks import TORCHRUN, TRAIN, spread
 from metarl.engine.params import ravel
+from metarl.experiments.benchmarks.ranks import TORCHRUN, TRAIN, spread
 from metarl.training.checkpoint import load
 
 RUNS = {

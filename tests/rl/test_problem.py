@@ -9,7 +9,7 @@ from oracles import loop_meta_gradient
 from torch.func import grad, vmap
 from torch.utils._pytree import tree_map
 
-import envs
+from metarl import envs
 from metarl.engine.inner import STEP_SIZE, InnerRule, meta_sgd, sgd
 from metarl.engine.maml import adapt
 from metarl.engine.outer import trpo

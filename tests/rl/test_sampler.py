@@ -8,7 +8,7 @@ from conftest import generator
 from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-import envs
+from metarl import envs
 from metarl.engine.params import stack
 from metarl.randomness import Purpose
 from metarl.rl.episodes import Episodes, masked_mean

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy import TOY
 
-from experiments.presets import PRESETS, RL_PRESETS
-from experiments.published import published_tasks
+from metarl.experiments.presets import PRESETS, RL_PRESETS
+from metarl.experiments.published import published_tasks
 from metarl.training.config import PROBLEMS, Config, RLConfig
 
 NAVIGATION = RL_PRESETS["navigation"][1]

@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 from torch.utils._pytree import tree_flatten
 
-from experiments.assemble import make_outer, make_problem
-from experiments.presets import RL_PRESETS, SUPERVISED_PRESETS
 from metarl.engine.objective import MetaObjective
 from metarl.engine.params import Params, ravel
+from metarl.experiments.assemble import make_outer, make_problem
+from metarl.experiments.presets import RL_PRESETS, SUPERVISED_PRESETS
 from metarl.problem import Metrics
 from metarl.shard import ALONE, Shard
 from metarl.training.checkpoint import load

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from toy import TOY
 
-from experiments.assemble import make_problem
-from experiments.published import published_returns, published_tasks
+from metarl.experiments.assemble import make_problem
+from metarl.experiments.published import published_returns, published_tasks
 from metarl.problem import Evaluation
 from metarl.training.evaluation import evaluate, held_out_tasks, summarize, write_evaluation
 

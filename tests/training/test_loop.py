@@ -14,9 +14,9 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toy import TOY
 
-from experiments.assemble import make_outer, make_problem
 from metarl.engine.objective import MetaObjective
 from metarl.engine.params import Params, ravel
+from metarl.experiments.assemble import make_outer, make_problem
 from metarl.rl.losses import mean_kl
 from metarl.training.checkpoint import Checkpoint, load
 from metarl.training.config import Config

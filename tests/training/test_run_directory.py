@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from toy import TOY
 
-from experiments.assemble import make_outer, make_problem
+from metarl.experiments.assemble import make_outer, make_problem
 from metarl.training.checkpoint import Checkpoint
 from metarl.training.config import Config
 from metarl.training.loop import train

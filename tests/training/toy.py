@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from experiments.presets import RL_PRESETS
+from metarl.experiments.presets import RL_PRESETS
 
 TOY = dataclasses.replace(
     RL_PRESETS["navigation"][1],
