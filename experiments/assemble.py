@@ -15,9 +15,10 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from metarl import agent
-from metarl.engine.inner import RULES
 from metarl.engine.model import Model
-from metarl.engine.outer import OuterOptimizer, adam, trpo
+from metarl.engine.outer import OuterOptimizer
+from metarl.engine.outer.adam import Adam
+from metarl.engine.outer.trpo import TRPO
 from metarl.envs.batched import LoopVectorEnv, TaskVectorEnv
 from metarl.envs.family import FAMILIES, TaskFamily, make_family
 from metarl.experiments.published import published_tasks
@@ -32,7 +33,9 @@ from metarl.supervised.sinusoid import sinusoid
 from metarl.supervised.tasks import TaskDistribution
 from metarl.training.config import Config, RLConfig, SupervisedConfig
 from metarl.training.evaluation import held_out_tasks
+from metarl.training.rules import training_rule
 
+DIFFERENCES = ("symmetric", "forward")  # curvatures that take an epsilon
 TRACED_TASKS = 3  # whose examples and outputs the figures draw
 TRACED = {"metarl/Navigation2D-v0": 1}  # episodes per task whose paths the figures draw
 
@@ -124,7 +127,7 @@ def meta_supervised(config: SupervisedConfig, shard: Shard = ALONE) -> MetaSuper
         distribution,
         model,
         "regression" if config.dataset == "sinusoid" else "classification",
-        RULES[config.rule]([config.inner_step_size]),
+        training_rule(config),
         inner_steps=config.adaptation_steps,
         settings=ExampleSettings(
             tasks=config.tasks,
@@ -135,7 +138,6 @@ def meta_supervised(config: SupervisedConfig, shard: Shard = ALONE) -> MetaSuper
             traced_tasks=TRACED_TASKS,
         ),
         seed=config.seed,
-        first_order=config.first_order,
         device=config.device,
         compiled=compiles(config),
         shard=shard,
@@ -163,18 +165,19 @@ def compiles(config: SupervisedConfig) -> bool:
 def make_outer(config: Config) -> OuterOptimizer:
     """The configured outer optimiser."""
     if isinstance(config, SupervisedConfig):
-        return adam(learning_rate=config.learning_rate, gradient_clip=config.gradient_clip)
+        return Adam(learning_rate=config.learning_rate, gradient_clip=config.gradient_clip).build()
     if not isinstance(config, RLConfig) or config.outer == "adam":
-        return adam(learning_rate=config.learning_rate)
-    return trpo(
+        return Adam(learning_rate=config.learning_rate).build()
+    return TRPO(
         max_kl=config.max_kl,
         cg_iterations=config.cg_iterations,
         cg_damping=config.cg_damping,
         curvature=config.curvature,
         curvature_fraction=config.curvature_fraction,
         curvature_tasks=config.curvature_tasks,
-        epsilon=config.finite_difference_epsilon,
-    )
+        # one field for all curvatures: most have no use for it
+        finite_difference_epsilon=config.finite_difference_epsilon if config.curvature in DIFFERENCES else None,
+    ).build()
 
 
 def evaluation_tasks(config: Config, problem: Problem) -> NDArray[np.float64]:

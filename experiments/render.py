@@ -13,11 +13,11 @@ import imageio.v3 as iio
 import tyro
 from rich.console import Console
 
-from metarl.engine.inner import RULES
 from metarl.experiments.assemble import evaluation_tasks, make_problem, with_values
 from metarl.experiments.command_line import run
 from metarl.files import write_atomically
 from metarl.training.pictures import gif, side_by_side
+from metarl.training.rules import evaluation_rule
 from metarl.training.run_directory import read_config, read_parameters
 
 
@@ -60,7 +60,7 @@ def main(arguments: Arguments) -> None:
     if not 0 <= arguments.task_index < len(tasks):
         raise ValueError(f"--task-index must be in 0 .. {len(tasks) - 1}; got {arguments.task_index}")
     theta = {name: leaf.to(config.device) for name, leaf in checkpoint.theta.items()}
-    rule = RULES[config.rule](config.test_step_sizes)
+    rule = evaluation_rule(config)
     films = problem.pictures(theta, rule, steps, tasks, arguments.task_index, config.seed)
     frames, rate = side_by_side(films, height=arguments.height), films[0].frames_per_second
     arguments.output.parent.mkdir(parents=True, exist_ok=True)

@@ -14,12 +14,12 @@ import torch
 from gymnasium.vector import VectorEnv
 from numpy.typing import ArrayLike, NDArray
 
-from metarl.engine.inner import RULES
 from metarl.engine.params import Params
 from metarl.rl.policies import gaussian_mlp
 from metarl.rl.problem import MetaRL, RolloutSettings
 from metarl.shard import ALONE, Shard
 from metarl.training.config import RLConfig
+from metarl.training.rules import evaluation_rule, training_rule
 from metarl.training.run_directory import read_config, read_parameters
 
 
@@ -50,7 +50,7 @@ class Agent(NamedTuple):
             raise ValueError(f"gradient_steps must not be negative; got {gradient_steps}")
         if gradient_steps and self.config.method == "oracle":
             raise ValueError(f"an oracle knows the task and takes no gradient steps; got {gradient_steps}")
-        rule, tasks = RULES[self.config.rule](self.config.test_step_sizes), np.asarray(task, np.float64)[None]
+        rule, tasks = evaluation_rule(self.config), np.asarray(task, np.float64)[None]
         steps = list(islice(self.problem.adaptation(env, self.theta, rule, tasks, seed), gradient_steps + 1))
         returns = tuple(episodes.average(episodes.returns).item() for _, episodes in steps)
         if not np.isfinite(returns).all():
@@ -84,7 +84,7 @@ def load_agent(run_dir: str | Path, checkpoint: str | None = None) -> Agent:
     config = read_config(Path(run_dir))
     if isinstance(config, RLConfig):
         theta = read_parameters(Path(run_dir), checkpoint or config.evaluation_checkpoint).theta
-        observation_size, action_size = theta["weight0"].shape[1], theta["log_std"].shape[0]
+        observation_size, action_size = next(iter(theta.values())).shape[1], theta["log_std"].shape[0]
         config = dataclasses.replace(config, evaluation_counting="episodes")
         return Agent(config, meta_rl(config, _no_env, observation_size, action_size), theta)
     raise ValueError(f"{run_dir} is a run of {config.preset}, which has no policy")
@@ -116,7 +116,7 @@ def meta_rl(
     return MetaRL(
         make_env,
         policy,
-        RULES[config.rule]([config.inner_step_size]),
+        training_rule(config),
         inner_steps=config.adaptation_steps,
         inner_loss=config.inner_loss,
         settings=RolloutSettings(
@@ -131,7 +131,6 @@ def meta_rl(
         ),
         seed=config.seed,
         task_per_episode=config.method in ("pretrained", "oracle"),
-        first_order=config.first_order,
         device=config.device,
         commanded=commanded,
         shard=shard,

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl.engine.inner import InnerRule
 from metarl.engine.objective import MetaObjective
 from metarl.engine.params import Params
+from metarl.engine.rules import InnerRule
 from metarl.randomness import Purpose
 
 Metrics = dict[str, float]

@@ -6,10 +6,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded: s
 
 import pytest
 import torch
+from metarl.engine.inner import RULES, sgd
 from scripts import TOY, run
 from torch import Tensor, nn
 
-from metarl.engine.inner import RULES, sgd
 from metarl.engine.model import Model, from_module, mlp
 from metarl.engine.objective import MetaObjective, TaskFunctions
 from metarl.engine.params import Params

@@ -16,7 +16,8 @@ EVERYTHING = [*SOURCES, *sorted((ROOT / "tests").rglob("*.py"))]
 
 # A layer may import itself, what stands below it, and metarl's root modules (randomness, problem).
 MAY_IMPORT = {
-    "metarl.engine": {"metarl.engine"},
+    "metarl.parts": {"metarl.parts"},
+    "metarl.engine": {"metarl.engine", "metarl.parts"},
     "metarl": {"metarl", "metarl.engine", "metarl.agent"},  # metarl/__init__.py offers it, when asked
     "metarl.agent": {"metarl", "metarl.engine", "metarl.rl", "metarl.training"},
     "metarl.rl": {"metarl.rl", "metarl.engine", "metarl"},
@@ -26,6 +27,7 @@ MAY_IMPORT = {
 }
 MAY_IMPORT["metarl.experiments"] = {*MAY_IMPORT, "metarl.experiments"}
 THIRD_PARTY = {
+    "metarl.parts": set(),
     "metarl.engine": {"torch"},
     "metarl": {"torch", "numpy"},
     "metarl.agent": {"torch", "numpy", "gymnasium"},
@@ -117,7 +119,7 @@ def test_only_the_engine_differentiates_and_only_maml_takes_an_inner_gradient(pa
     used = names_used(path) & (DIFFERENTIATION | {"backward"})
     if not module(path).startswith("metarl.engine."):
         assert not used, f"{module(path)} uses {used}"
-    elif module(path) not in ("metarl.engine.maml", "metarl.engine.trust_region"):
+    elif module(path) not in ("metarl.engine.maml", "metarl.engine.curvature"):
         assert not used, f"{module(path)} uses {used}: inner gradients belong to maml.py"
 
 

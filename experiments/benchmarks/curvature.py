@@ -11,9 +11,10 @@ from rich.console import Console
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+from metarl.engine.curvature import CURVATURES, FINITE_DIFFERENCES
 from metarl.engine.objective import MetaObjective
 from metarl.engine.params import Params, ravel
-from metarl.engine.trust_region import CURVATURES, FINITE_DIFFERENCES, Matvec, conjugate_gradient
+from metarl.engine.solvers import Matvec, conjugate_gradient
 from metarl.experiments.assemble import make_outer, meta_rl
 from metarl.experiments.benchmarks.report import relative_cost, seconds, table
 from metarl.experiments.presets import RL_PRESETS
@@ -79,7 +80,7 @@ def _objectives(config: RLConfig, *, iterations: int) -> tuple[MetaObjective, Me
 
     theta64: Params = double(theta)
     support, query = double(single.support), double(single.query)
-    return single, MetaObjective(theta64, single.rule, single.functions, support, query, num_tasks=single.num_tasks)
+    return single, MetaObjective(theta64, single.learner, single.functions, support, query)
 
 
 def _improvement(step: Tensor, gradient: Tensor, matvec: Matvec) -> float:

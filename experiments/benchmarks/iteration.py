@@ -11,7 +11,7 @@ from rich.console import Console
 
 from metarl.engine.objective import MetaObjective
 from metarl.engine.params import Params
-from metarl.engine.trust_region import Matvec
+from metarl.engine.solvers import Matvec
 from metarl.experiments.assemble import make_env, make_outer, meta_rl
 from metarl.experiments.benchmarks import straightforward
 from metarl.experiments.benchmarks.report import table

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from metarl.engine.model import Model
 from metarl.engine.params import Params
-from metarl.engine.trust_region import backtracking_line_search, conjugate_gradient
+from metarl.engine.solvers import backtracking_line_search, conjugate_gradient
 from metarl.randomness import Purpose
 from metarl.rl.advantages import policy_batch
 from metarl.rl.episodes import PolicyBatch

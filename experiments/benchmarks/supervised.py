@@ -11,11 +11,11 @@ from rich.console import Console
 from torch import Tensor
 from torch.nn import functional
 
-from metarl.engine.inner import SLOW, sgd
 from metarl.engine.model import Model
 from metarl.engine.objective import TaskGradients
-from metarl.engine.outer import adam
+from metarl.engine.outer.adam import Adam
 from metarl.engine.params import Params
+from metarl.engine.rules.sgd import SGD
 from metarl.experiments.benchmarks.report import seconds, table
 from metarl.supervised.few_shot import ImageClasses, few_shot
 from metarl.supervised.models import EPSILON, convolutional_classifier, regressor
@@ -95,7 +95,7 @@ def _problem(name: str, network: str, how: str, quick: bool) -> MetaSupervised:
         distribution,
         model,
         "regression" if name == "sinusoid" else "classification",
-        sgd([ALPHA[name]]),
+        SGD(inner_step_size=ALPHA[name]).build(),
         inner_steps=1,
         settings=ExampleSettings(tasks, shots, queries, queries, log_every=NEVER),
         seed=1,
@@ -113,10 +113,10 @@ def _torchs_layers(filters: int) -> Model:
     def apply(params: Params, inputs: Tensor) -> Tensor:
         hidden = inputs.movedim(-1, 1)
         for layer in range(4):
-            hidden = functional.conv2d(hidden, params[f"weight{layer}"], stride=2, padding=1)
-            shift = params[f"{SLOW}shift{layer}"]
+            hidden = functional.conv2d(hidden, params[f"body.{layer}.weight"], stride=2, padding=1)
+            shift = params[f"body.{layer}.shift"]
             hidden = torch.relu(functional.batch_norm(hidden, None, None, None, shift, training=True, eps=EPSILON))
-        return functional.linear(hidden.mean((2, 3)), params["weight"], params["bias"])
+        return functional.linear(hidden.mean((2, 3)), params["head.weight"], params["head.bias"])
 
     return Model(patches.init, apply)
 
@@ -128,11 +128,11 @@ def _loop(problem: MetaSupervised, alpha: float) -> TaskGradients:
         per_task, losses = [], []
         for i in range(len(query.targets)):
             leaves = {name: leaf.detach().requires_grad_() for name, leaf in theta.items()}
-            fast = [name for name in leaves if not name.startswith(SLOW)]
-            loss = problem.functions.inner_loss(leaves, Examples(*(field[i] for field in support[0])))
+            fast = [name for name in leaves if not name.endswith(".shift")]
+            loss = problem.learner.inner_loss(leaves, Examples(*(field[i] for field in support[0])))
             steps = torch.autograd.grad(loss, [leaves[name] for name in fast], create_graph=True)
             adapted = leaves | {name: leaves[name] - alpha * step for name, step in zip(fast, steps, strict=True)}
-            loss = problem.functions.inner_loss(adapted, Examples(*(field[i] for field in query)))
+            loss = problem.learner.inner_loss(adapted, Examples(*(field[i] for field in query)))
             per_task.append(torch.autograd.grad(loss, list(leaves.values())))
             losses.append(loss.detach())
         stacked = [torch.stack(leaf) for leaf in zip(*per_task, strict=True)]
@@ -143,7 +143,7 @@ def _loop(problem: MetaSupervised, alpha: float) -> TaskGradients:
 
 def _iteration(problem: MetaSupervised) -> Callable[[], object]:
     """Iteration 1 again and again: data, meta-gradient, Adam."""
-    optimiser, theta = adam(learning_rate=1e-3), problem.initial_parameters(0)
+    optimiser, theta = Adam(learning_rate=1e-3).build(), problem.initial_parameters(0)
     state = optimiser.init(theta)
     return lambda: optimiser.step(theta, state, problem.collect(theta, 1)[0])
 

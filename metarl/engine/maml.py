@@ -1,142 +1,139 @@
 """Algorithm 1 of Finn et al. 2017: adapt to each task by gradient steps, differentiate through the adaptation.
 
 The one place in metarl with an inner gradient. Sampling, outer loss, line search, evaluation, supervised and
-reinforcement learning all call `adapt`. Everything here is written for ONE task; `vmap` adds the task axis M.
+reinforcement learning all go through `Learner`. What is written for ONE task takes its data without the task axis M;
+`vmap` adds it.
 
 theta    meta-parameters                        support  K batches, one per inner step
 theta'   parameters adapted to a task           query    the batch that scores theta'
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.func import grad, grad_and_value, vmap
 
-from metarl.engine.inner import InnerRule
-from metarl.engine.params import Params, detach
+from metarl.engine.params import Params, stack
+from metarl.engine.rules import InnerRule
 
 Batch = Any  # a pytree of tensors that a problem defines and the engine only passes on
+Outputs = Any  # what a model says on a batch: a tensor, or a NamedTuple of tensors such as a policy's distribution
 Loss = Callable[[Params, Batch], Tensor]  # parameters and data of one task -> scalar
 
 
-def adapt(
-    meta: Params,
-    rule: InnerRule,
-    loss: Loss,
-    batches: Sequence[Batch],
-    *,
-    first_step: int = 0,
-    first_order: bool = False,
-) -> Params:
-    """Theta' = U_K(... U_1(theta)): one inner step per batch, K = len(batches); K = 0 returns theta.
+class AdaptedTask(NamedTuple):
+    """One task after adaptation: what an outer loss may depend on, and be differentiated through."""
+
+    theta: Params  # before adaptation, as the model is applied with them
+    adapted: Params  # theta', likewise
+    support: tuple[Batch, ...]
+    query: Batch
+    outputs: Outputs  # of the model under theta' on the query
+
+
+OuterLoss = Callable[[AdaptedTask], Tensor]  # -> scalar
+
+
+def _nothing(params: Params, batch: Batch) -> Outputs:
+    return None
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What learns a task: the model, the loss of its inner steps, and the rule that these follow.
 
     Args:
-        meta: parameters to start from: theta, or an already adapted theta' with `first_step` > 0.
-        rule: what a gradient does to the parameters (`inner.py`).
-        loss: the inner loss L(params, batch) -> scalar.
-        batches: the data of each step, in order.
-        first_step: index of the first of these steps in the whole adaptation (the rule's step size depends on it).
-        first_order: treat the inner gradient as a constant (first-order MAML, section 5.2).
-
-    Returns:
-        The adapted parameters, differentiable with respect to `meta`.
-    """
-    fast, slow = rule.split(meta)
-    for step, batch in enumerate(batches, start=first_step):
-        gradient = grad(lambda params, data: loss(rule.merge(params, slow), data))(fast, batch)
-        if first_order:
-            gradient = detach(gradient)
-        fast = rule.update(fast, gradient, slow, step)
-    return rule.merge(fast, slow)
-
-
-@torch.no_grad()
-def adapt_each(stacked: Params, rule: InnerRule, loss: Loss, batch: Batch, *, step: int) -> Params:
-    """Inner step number `step` of M tasks at once, each from its own parameters (leaves [M, ...]); a constant.
-
-    What sampling and evaluation use: they need the adapted parameters alone. batch: every leaf [M, ...].
+        rule: what a gradient does to a task's parameters (`rules`).
+        inner_loss: the loss of the inner steps, L(params, batch) -> scalar.
+        predict: the model, params, batch -> outputs; for outer losses that look at the outputs.
     """
 
-    def one_task(params: Params, batch_i: Batch) -> Params:
-        return adapt(params, rule, loss, [batch_i], first_step=step)
+    rule: InnerRule
+    inner_loss: Loss
+    predict: Callable[[Params, Batch], Outputs] = _nothing
 
-    return vmap(one_task)(stacked, batch)
+    def adapt(self, theta: Params, support: Sequence[Batch]) -> Params:
+        """Theta' = U_K(... U_1(theta)) of one task: an inner step per batch, in order; differentiable in theta."""
+        return self._steps(theta, support, lambda fast, batch: self._gradient(fast, theta, batch))
 
+    def adapted_task(self, theta: Params, support: Sequence[Batch], query: Batch) -> AdaptedTask:
+        """One task after adaptation on its support."""
+        adapted = self.adapt(theta, support)
+        before = self.rule.merge(self.rule.start(theta), theta)
+        return AdaptedTask(before, adapted, tuple(support), query, self.predict(adapted, query))
 
-def task_loss(
-    meta: Params,
-    rule: InnerRule,
-    inner_loss: Loss,
-    outer_loss: Loss,
-    support: Sequence[Batch],
-    query: Batch,
-    *,
-    first_order: bool = False,
-) -> Tensor:
-    """L_i(theta'_i): the outer loss of one task after adaptation, a scalar."""
-    return outer_loss(adapt(meta, rule, inner_loss, support, first_order=first_order), query)
+    def task_gradients(
+        self, outer_loss: OuterLoss, theta: Params, support: Sequence[Batch], query: Batch
+    ) -> tuple[Params, Tensor]:
+        """Of each of M tasks, the meta-gradient (leaves [M, ...]) and the outer loss after adaptation, [M].
 
+        The gradient of each task is taken inside vmap, and averaged by the caller (`MetaObjective`): the other order
+        is wrong for normalisation layers with an adapted scale in torch 2.13.
 
-def task_mean(per_task: Tensor) -> Tensor:
-    """Mean over the leading task axis, [M, ...] -> [...], summed in float64 and returned in the input's dtype."""
-    return per_task.mean(0, dtype=torch.float64).to(per_task.dtype)
+        Args:
+            outer_loss: of one adapted task, a scalar.
+            theta: meta-parameters, the same for all tasks.
+            support: K batches, every leaf [M, ...].
+            query: every leaf [M, ...].
+        """
 
+        def one_task(support_i: Sequence[Batch], query_i: Batch) -> tuple[Params, Tensor]:
+            return grad_and_value(lambda meta: outer_loss(self.adapted_task(meta, support_i, query_i)))(theta)
 
-def meta_loss(
-    meta: Params,
-    rule: InnerRule,
-    inner_loss: Loss,
-    outer_loss: Loss,
-    support: Sequence[Batch],
-    query: Batch,
-    *,
-    first_order: bool = False,
-) -> Tensor:
-    """Mean over tasks of L_i(theta'_i), a scalar; every leaf of `support` and `query` has a leading M."""
+        return vmap(one_task)(support, query)
 
-    def one_task(support_i: Sequence[Batch], query_i: Batch) -> Tensor:
-        return task_loss(meta, rule, inner_loss, outer_loss, support_i, query_i, first_order=first_order)
+    def inner_gradients(self, theta: Params, support: Sequence[Batch]) -> tuple[Params, ...]:
+        """The gradient of every inner step of one task's adaptation from theta."""
+        taken: list[Params] = []
 
-    return task_mean(vmap(one_task)(support, query))
+        def take(fast: Params, batch: Batch) -> Params:
+            taken.append(self._gradient(fast, theta, batch))
+            return taken[-1]
 
+        self._steps(theta, support, take)
+        return tuple(taken)
 
-def meta_gradient(
-    meta: Params,
-    rule: InnerRule,
-    inner_loss: Loss,
-    outer_loss: Loss,
-    support: Sequence[Batch],
-    query: Batch,
-    *,
-    first_order: bool = False,
-) -> tuple[Params, Tensor]:
-    """The gradient of `meta_loss` with respect to theta, and the loss itself."""
-    gradients, losses = task_gradients(meta, rule, inner_loss, outer_loss, support, query, first_order=first_order)
-    return {name: task_mean(leaf) for name, leaf in gradients.items()}, task_mean(losses)
+    def replay(self, theta: Params, gradients: Sequence[Params]) -> Params:
+        """Theta' of one task whose inner steps take the given gradients, whatever theta is."""
+        return self._steps(theta, gradients, lambda fast, gradient: gradient)
 
+    def start_each(self, theta: Params, tasks: int) -> Params:
+        """The fast parameters of M tasks before their first inner step, leaves [M, ...].
 
-def task_gradients(
-    meta: Params,
-    rule: InnerRule,
-    inner_loss: Loss,
-    outer_loss: Loss,
-    support: Sequence[Batch],
-    query: Batch,
-    *,
-    first_order: bool = False,
-) -> tuple[Params, Tensor]:
-    """Of each task, the gradient of `task_loss` with respect to theta (leaves [M, ...]) and the loss itself, [M].
+        With `step_each` and `merge_each` this is `adapt` one step at a time: what sampling and evaluation use, which
+        roll out or score in between, and need no derivative.
+        """
+        return stack(self.rule.start(theta), tasks)
 
-    The gradient of each task is taken inside vmap, and averaged by the caller: the other order is wrong for
-    normalisation layers with an adapted scale in torch 2.13.
-    """
+    @torch.no_grad()
+    def step_each(self, fast: Params, theta: Params, batch: Batch, *, step: int) -> Params:
+        """Inner step number `step`, counted from 0, of M tasks at once, each from its own fast parameters.
 
-    def one_task(support_i: Sequence[Batch], query_i: Batch) -> tuple[Params, Tensor]:
-        def loss(theta: Params) -> Tensor:
-            return task_loss(theta, rule, inner_loss, outer_loss, support_i, query_i, first_order=first_order)
+        Args:
+            fast: leaves [M, ...].
+            theta: meta-parameters, the same for all tasks.
+            batch: the data of this step, every leaf [M, ...].
+            step: the rule's step size may depend on it.
+        """
 
-        return grad_and_value(loss)(meta)
+        def one_task(fast_i: Params, batch_i: Batch) -> Params:
+            return self.rule.update(fast_i, self._gradient(fast_i, theta, batch_i), theta, step)
 
-    return vmap(one_task)(support, query)
+        return vmap(one_task)(fast, batch)
+
+    @torch.no_grad()
+    def merge_each(self, fast: Params, theta: Params) -> Params:
+        """The parameters that the model is applied with in each of M tasks, all leaves [M, ...]."""
+        return vmap(lambda fast_i: self.rule.merge(fast_i, theta))(fast)
+
+    def _steps(self, theta: Params, steps: Sequence[Any], gradient: Callable[[Params, Any], Params]) -> Params:
+        fast = self.rule.start(theta)
+        for step, data in enumerate(steps):
+            fast = self.rule.update(fast, gradient(fast, data), theta, step)
+        return self.rule.merge(fast, theta)
+
+    def _gradient(self, fast: Params, theta: Params, batch: Batch) -> Params:
+        return grad(lambda moved, data: self.inner_loss(self.rule.merge(moved, theta), data))(fast, batch)

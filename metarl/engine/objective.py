@@ -14,27 +14,21 @@ from torch import Tensor
 from torch.func import vmap
 from torch.utils._pytree import tree_leaves, tree_map
 
-from metarl.engine.inner import InnerRule
-from metarl.engine.maml import Batch, adapt, task_gradients
-from metarl.engine.params import Params, add, detach, unravel
-from metarl.engine.trust_region import CURVATURES, FINITE_DIFFERENCES, Matvec
-
-Outputs = Any  # what `predict` returns: a tensor, or a NamedTuple of tensors such as a policy's distribution
+from metarl.engine.curvature import CURVATURES, FINITE_DIFFERENCES
+from metarl.engine.maml import Batch, Learner, OuterLoss, Outputs
+from metarl.engine.params import Params, detach, unravel
+from metarl.engine.solvers import Matvec
 
 
 class TaskFunctions(NamedTuple):
-    """What a problem gives the engine: pure functions on the data of ONE task.
+    """How an adapted task is scored and compared: what a problem gives the engine beside its learner.
 
-    inner_loss(params, batch) -> scalar                   the loss of the inner steps
-    predict(params, batch) -> outputs                     the model on a batch
-    outer_loss(outputs, batch) -> scalar                  the loss of the adapted model on the query batch
+    outer_loss(task) -> scalar                            the loss of an `AdaptedTask`
     divergence(old_outputs, outputs, batch) -> scalar     what TRPO bounds; None where no trust region is wanted
     subset(batch, fraction) -> batch                      the part of a batch that serves cheaper curvature
     """
 
-    inner_loss: Callable[[Params, Batch], Tensor]
-    predict: Callable[[Params, Batch], Outputs]
-    outer_loss: Callable[[Outputs, Batch], Tensor]
+    outer_loss: OuterLoss
     divergence: Callable[[Outputs, Outputs, Batch], Tensor] | None = None
     subset: Callable[[Batch, float], Batch] | None = None
 
@@ -42,13 +36,11 @@ class TaskFunctions(NamedTuple):
 TaskGradients = Callable[[Params, tuple[Batch, ...], Batch], tuple[Params, Tensor]]
 
 
-def gradients_of(
-    rule: InnerRule, functions: TaskFunctions, *, first_order: bool = False, compiled: bool = False
-) -> TaskGradients:
-    """`maml.task_gradients` as a function of theta and data alone: what an objective needs of it.
+def gradients_of(learner: Learner, outer_loss: OuterLoss, *, compiled: bool = False) -> TaskGradients:
+    """`Learner.task_gradients` as a function of theta and data alone: what an objective needs of it.
 
     Args:
-        rule, functions, first_order: see `MetaObjective`.
+        learner, outer_loss: see `MetaObjective`.
         compiled: by torch.compile, at the first call and whenever the data's shapes change. That takes a C++ compiler
             and up to a minute, and pays where the network is small and the iterations are many.
 
@@ -56,22 +48,21 @@ def gradients_of(
         ValueError: (when called) torch.compile fails.
     """
 
-    def outer_loss(params: Params, batch: Batch) -> Tensor:
-        return functions.outer_loss(functions.predict(params, batch), batch)
-
     def gradients(theta: Params, support: tuple[Batch, ...], query: Batch) -> tuple[Params, Tensor]:
-        return task_gradients(theta, rule, functions.inner_loss, outer_loss, support, query, first_order=first_order)
+        return learner.task_gradients(outer_loss, theta, support, query)
 
     if not compiled:
         return gradients
-    from torch._dynamo.exc import TorchDynamoException  # takes a second to import
+    # takes a second to import
+    from torch._dynamo.exc import TorchDynamoException
 
     fast = torch.compile(gradients, dynamic=False)
 
     def compiled_gradients(theta: Params, support: tuple[Batch, ...], query: Batch) -> tuple[Params, Tensor]:
         try:
             return fast(theta, support, query)
-        except TorchDynamoException as error:  # what failed is the compilation
+        # what failed is the compilation
+        except TorchDynamoException as error:
             reason = next(iter(str(error).splitlines()), "")
             raise ValueError(f"torch.compile failed ({reason}): go on without it, --no-compile") from error
 
@@ -85,40 +76,52 @@ class MetaObjective:
 
     Args:
         theta_old: the parameters the meta-batch was collected with; the divergence is measured from there.
-        rule, functions: the inner rule and the problem's functions of one task.
+        learner: what adapts to a task.
+        functions: how an adapted task is scored and compared.
         support: K batches, every leaf [M, ...]; support[k] serves inner step k.
         query: the batch that scores the adapted parameters, every leaf [M, ...].
-        first_order: first-order MAML (section 5.2).
-        num_tasks: the global number of tasks, M on a single rank.
+        num_tasks: the global number of tasks; None: M, on a single rank.
         first_task: the global index of the first local task.
         reduce: sums a float64 tensor over ranks; the identity on one rank.
-        gradients: theta, support, query -> what `task_gradients` of this rule and these functions returns, and may have
-            been compiled before; None: it is made here.
+        gradients: what `gradients_of` this learner and outer loss made, where it has been compiled before; None: it is
+            made here.
     """
 
     def __init__(
         self,
         theta_old: Params,
-        rule: InnerRule,
+        learner: Learner,
         functions: TaskFunctions,
         support: Sequence[Batch],
         query: Batch,
         *,
-        num_tasks: int,
+        num_tasks: int | None = None,
         first_task: int = 0,
-        first_order: bool = False,
         reduce: Callable[[Tensor], Tensor] = lambda total: total,
         gradients: TaskGradients | None = None,
     ) -> None:
         self.theta_old = detach(theta_old)
-        self.rule, self.functions = rule, functions
+        self.learner, self.functions = learner, functions
         self.support, self.query = tuple(support), query
-        self.num_tasks, self.first_task = num_tasks, first_task
-        self.first_order, self.reduce = first_order, reduce
-        self._task_gradients = gradients or gradients_of(rule, functions, first_order=first_order)
+        self.num_tasks = num_tasks or len(tree_leaves(query)[0])
+        self.first_task, self.reduce = first_task, reduce
+        self._task_gradients = gradients or gradients_of(learner, functions.outer_loss)
+
+    def with_outer_loss(self, outer_loss: OuterLoss) -> "MetaObjective":
+        """The same meta-batch under another outer loss: that of an optimiser which has its own, such as a clipped one."""
+        return MetaObjective(
+            self.theta_old,
+            self.learner,
+            self.functions._replace(outer_loss=outer_loss),
+            self.support,
+            self.query,
+            num_tasks=self.num_tasks,
+            first_task=self.first_task,
+            reduce=self.reduce,
+        )
 
     def loss_and_gradient(self, theta: Params) -> tuple[float, Params]:
-        """The meta-loss and its gradient with respect to theta."""
+        """The meta-loss and its gradient with respect to theta: the meta-gradient."""
         gradients, losses = self._task_gradients(theta, self.support, self.query)
         loss, *leaves = self._means(losses, *gradients.values())
         gradient = {name: leaf.to(theta[name].dtype) for name, leaf in zip(gradients, leaves, strict=True)}
@@ -130,8 +133,8 @@ class MetaObjective:
         divergence = self._divergence
 
         def one_task(support: Sequence[Batch], query: Batch, old_outputs: Outputs) -> tuple[Tensor, Tensor]:
-            outputs = self.functions.predict(self.adapt(theta, support), query)
-            return self.functions.outer_loss(outputs, query), divergence(old_outputs, outputs, query)
+            task = self.learner.adapted_task(theta, support, query)
+            return self.functions.outer_loss(task), divergence(old_outputs, task.outputs, query)
 
         loss, mean_divergence = self._means(*vmap(one_task)(self.support, self.query, self._old_outputs))
         return loss.item(), mean_divergence.item()
@@ -145,8 +148,8 @@ class MetaObjective:
         exactly zero: what Gauss-Newton and forward differences need.
 
         Args:
-            theta: where, [P] parameters.
-            kind: a key of `trust_region.CURVATURES`.
+            theta: where, P parameters.
+            kind: a key of `curvature.CURVATURES`.
             fraction: share of the query that the divergence is averaged over, in (0, 1]. The support is used whole: the
                 inner gradient of a part of it moves otherwise with theta, and the steps made of that gain less.
             task_fraction: share of the tasks that it is averaged over, in (0, 1], evenly spread over the meta-batch, at
@@ -158,20 +161,21 @@ class MetaObjective:
         """
         if kind not in CURVATURES:
             raise ValueError(f"unknown curvature {kind!r}: choose one of {', '.join(CURVATURES)}")
-        divergence, data = self._divergence, (self.support, self._part_of_the_query(fraction))
-        adapt: Callable[[Params, Any], Params] = self.adapt
-        if self.first_order and CURVATURES[kind] in FINITE_DIFFERENCES:
-            # differences would see the inner gradient move, which first order holds: the whole update is held instead
-            # (with meta-learned step sizes, too, which then would not move anything: `RLConfig` refuses that)
-            adapt, data = add, (self._inner_updates(theta), data[1])
+        learner, predict, divergence = self.learner, self.learner.predict, self._divergence
+        adapt: Callable[[Params, Any], Params] = learner.adapt
+        steps: Any = self.support
+        if learner.rule.holds_gradient and CURVATURES[kind] in FINITE_DIFFERENCES:
+            # differences would see the inner gradients move with theta: those at theta are held instead
+            adapt, steps = learner.replay, self._inner_gradients(theta)
+        data = (steps, self._part_of_the_query(fraction))
         count, here = self._chosen(task_fraction)
         if not here:  # all of them are other ranks'
             return lambda vector: self._means(vector.new_zeros(1, len(vector)), num_tasks=count)[0]
         data = tree_map(lambda leaf: leaf[here], data) if task_fraction < 1.0 else data
 
         products = CURVATURES[kind](
-            lambda params, one: self.functions.predict(adapt(params, one[0]), one[1]),
-            lambda old_outputs, outputs, one: divergence(old_outputs, outputs, one[1]),
+            lambda params, task: predict(adapt(params, task[0]), task[1]),
+            lambda old_outputs, outputs, task: divergence(old_outputs, outputs, task[1]),
             theta,
             data,
             **options,
@@ -183,16 +187,13 @@ class MetaObjective:
 
         return matvec
 
-    def adapt(self, theta: Params, support: Sequence[Batch]) -> Params:
-        """theta' of one task, as every answer of this objective computes it."""
-        return adapt(theta, self.rule, self.functions.inner_loss, support, first_order=self.first_order)
-
     @torch.no_grad()
-    def _inner_updates(self, theta: Params) -> Params:
-        """Theta' - theta of every task, leaves [M, ...]."""
+    def _inner_gradients(self, theta: Params) -> tuple[Params, ...]:
+        """The inner gradient of every step of every task, leaves [M, ...]."""
 
-        def one_task(support: Sequence[Batch], _: Batch) -> Params:  # the query says how many tasks, where K = 0
-            return add(self.adapt(theta, support), theta, scale=-1.0)
+        # the query says how many tasks there are, where there are no steps
+        def one_task(support: Sequence[Batch], _: Batch) -> tuple[Params, ...]:
+            return self.learner.inner_gradients(theta, support)
 
         return vmap(one_task)(self.support, self.query)
 
@@ -214,7 +215,8 @@ class MetaObjective:
     def _old_outputs(self) -> Outputs:
         """The old model's outputs on the query, through the same code path as the new one's."""
         with torch.no_grad():
-            return vmap(lambda s, q: self.functions.predict(self.adapt(self.theta_old, s), q))(self.support, self.query)
+            old = vmap(lambda support, query: self.learner.adapted_task(self.theta_old, support, query).outputs)
+            return old(self.support, self.query)
 
     def _chosen(self, fraction: float) -> tuple[int, list[int]]:
         """How many tasks are every 1 / fraction-th of all, from the first on, and which of the local ones these are."""

@@ -58,11 +58,15 @@ def gaussian_mlp(
     def init(generator: torch.Generator) -> Params:
         return {**network.init(generator), "log_std": torch.full((action_size,), math.log(initial_std))}
 
+    def bounded(log_std: Tensor) -> Tensor:
+        return log_std.clamp(min=math.log(min_std))
+
     def apply(params: Params, observations: Tensor) -> DiagonalGaussian:
         mean = network.apply(params, observations)
-        log_std = params["log_std"].clamp(min=math.log(min_std))
-        if log_std.dim() == 2:  # stacked: one for each of M tasks
-            log_std = log_std[:, None]
-        return DiagonalGaussian(mean, log_std.expand_as(mean))
+        return DiagonalGaussian(mean, bounded(params["log_std"]).expand_as(mean))
 
-    return Model(init, apply, network.broadcasts)
+    def stacked(params: Params, observations: Tensor) -> DiagonalGaussian:
+        mean = network.apply_stacked(params, observations)
+        return DiagonalGaussian(mean, bounded(params["log_std"])[:, None].expand_as(mean))
+
+    return Model(init, apply, stacked)

@@ -1,5 +1,6 @@
 """Algorithm 3 of Finn et al. 2017 as a Problem: one meta-iteration of MAML-RL, and its evaluation on given tasks."""
 
+import dataclasses
 import itertools
 import time
 from collections.abc import Callable, Iterator
@@ -12,11 +13,11 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metarl.engine.inner import InnerRule
-from metarl.engine.maml import adapt_each
+from metarl.engine.maml import Learner
 from metarl.engine.model import Model
 from metarl.engine.objective import MetaObjective, TaskFunctions
-from metarl.engine.params import Params, stack
+from metarl.engine.params import Params
+from metarl.engine.rules import InnerRule
 from metarl.problem import Evaluation, Film, Metrics
 from metarl.randomness import Purpose, numpy_generator, torch_generator
 from metarl.rl.advantages import policy_batch
@@ -54,7 +55,6 @@ class MetaRL:
         seed: key of everything random.
         task_per_episode: meta-train on a fresh task for every episode, M groups of E, instead of E episodes of each of
             M tasks: what the paper's pretrained and oracle policies are trained on. It wants `inner_steps` 0.
-        first_order: first-order MAML.
         device: where parameters and batches live; environments stay on the CPU.
         commanded: tasks [N, k] -> the value of `achieved` that each of them asks for, [N]; None if they ask for none.
         shard: which tasks of a meta-batch are rolled out here.
@@ -74,7 +74,6 @@ class MetaRL:
         settings: RolloutSettings,
         seed: int,
         task_per_episode: bool = False,
-        first_order: bool = False,
         device: str = "cpu",
         commanded: Callable[[NDArray[np.float64]], NDArray[np.float64] | None] = lambda tasks: None,
         shard: Shard = ALONE,
@@ -87,16 +86,19 @@ class MetaRL:
             raise ValueError(
                 f"a task that lasts one episode cannot be adapted to: inner_steps must be 0; got {inner_steps}"
             )
-        self.policy, self.rule, self.inner_steps, self.settings = policy, rule, inner_steps, settings
-        self.seed, self.first_order, self.device = seed, first_order, torch.device(device)
+        self.policy, self.inner_steps, self.settings = policy, inner_steps, settings
+        self.seed, self.device = seed, torch.device(device)
         self._tasks_per_group = settings.episodes if task_per_episode else 1
         self._shard, self._local = shard, shard.tasks(settings.tasks)
         self._make_env, self._commanded = make_env, commanded
         loss = INNER_LOSSES[inner_loss]
-        self.functions = TaskFunctions(
+        self.learner = Learner(
+            rule,
             inner_loss=lambda params, batch: loss(policy.apply(params, batch.observations), batch),
             predict=lambda params, batch: policy.apply(params, batch.observations),
-            outer_loss=likelihood_ratio,
+        )
+        self.functions = TaskFunctions(
+            outer_loss=lambda task: likelihood_ratio(task.outputs, task.query),
             divergence=mean_kl,
             subset=timestep_subset,
         )
@@ -107,8 +109,9 @@ class MetaRL:
 
     def initial_parameters(self, seed: int) -> Params:
         """Fresh policy parameters, with what the inner rule meta-learns."""
-        params = self.rule.init(self.policy.init(torch_generator(seed, Purpose.PARAMETERS)))
-        return {name: leaf.to(self.device) for name, leaf in params.items()}
+        generator = torch_generator(seed, Purpose.PARAMETERS)
+        theta = self.learner.rule.init(self.policy.init(generator), generator)
+        return {name: leaf.to(self.device) for name, leaf in theta.items()}
 
     def sample_tasks(self, seed: int, purpose: Purpose, *key: int, count: int) -> NDArray[np.float64]:
         """`count` tasks [count, k] of the training distribution; task i depends on (seed, purpose, key, i) alone."""
@@ -123,8 +126,10 @@ class MetaRL:
         settings, clock, first = self.settings, _Clock(), self._local.start
         rows = range(first * self._tasks_per_group, self._local.stop * self._tasks_per_group)
         tasks = self._draw(self.seed, Purpose.TRAINING_TASKS, iteration, indices=rows)
-        adapted, rollouts, batches = [stack(theta, len(self._local))], [], []
+        fast = self.learner.start_each(theta, len(self._local))
+        adapted, rollouts, batches = [], [], []
         for step in range(self.inner_steps + 1):
+            adapted.append(self.learner.merge_each(fast, theta))
             key, horizon = (self.seed, Purpose.TRAINING_ROLLOUTS, iteration, step), settings.horizon
             rollouts.append(
                 rollout(self._env, self.policy, adapted[-1], tasks, horizon=horizon, key=key, first_task=first)
@@ -132,17 +137,16 @@ class MetaRL:
             clock.lap("sample")
             batches.append(self._process(rollouts[-1]))
             if step < self.inner_steps:
-                adapted.append(adapt_each(adapted[-1], self.rule, self.functions.inner_loss, batches[-1], step=step))
+                fast = self.learner.step_each(fast, theta, batches[-1], step=step)
             clock.lap("adapt")
         objective = MetaObjective(
             theta,
-            self.rule,
+            self.learner,
             self.functions,
             batches[:-1],
             batches[-1],
             num_tasks=settings.tasks,
             first_task=first,
-            first_order=self.first_order,
             reduce=self._shard.reduce,
         )
         metrics = self._metrics(rollouts, adapted)
@@ -235,12 +239,15 @@ class MetaRL:
             tasks: [N, k].
             seed: key of the rollouts, with `first_task`, the index of the first of these tasks.
         """
-        stacked, gather = stack(theta, len(tasks)), ROLLOUTS[self.settings.evaluation_counting]
+        gather = ROLLOUTS[self.settings.evaluation_counting]
+        learner = dataclasses.replace(self.learner, rule=rule)
+        fast = learner.start_each(theta, len(tasks))
         for step in itertools.count():
             key, horizon = (seed, Purpose.EVALUATION_ROLLOUTS, step), self.settings.horizon
+            stacked = learner.merge_each(fast, theta)
             episodes = gather(env, self.policy, stacked, tasks, horizon=horizon, key=key, first_task=first_task)
             yield stacked, episodes
-            stacked = adapt_each(stacked, rule, self.functions.inner_loss, self._process(episodes), step=step)
+            fast = learner.step_each(fast, theta, self._process(episodes), step=step)
 
     def _process(self, episodes: Episodes) -> PolicyBatch:
         return policy_batch(episodes, discount=self.settings.discount, gae_lambda=self.settings.gae_lambda)

@@ -1,7 +1,7 @@
 """The networks of Finn et al. 2017, sections 5.1 and 5.2, and of the authors' release.
 
 Batch norm uses the statistics of the batch that it is given, support and query apart, at test too: predictions are
-transductive. It has no scale, and a shift that is meta-learned but not adapted (`inner.SLOW`); epsilon 1e-3.
+transductive. It has no scale, and a shift that rules leave as it is (`rules.GradientRule.not_adapted`); epsilon 1e-3.
 
 Fully connected networks start as there. Convolutional ones start Xavier-uniform, as there but for the last layer of
 Omniglot's, which is normal there, with a standard deviation of 1: the first inner steps are smaller here.
@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, linear, max_pool2d, pad
 
-from metarl.engine.inner import SLOW
 from metarl.engine.model import Model, mlp, truncated_normal, xavier_uniform
 from metarl.engine.params import Params
 
@@ -35,16 +34,16 @@ def dense_classifier(shape: Sequence[int], hidden_sizes: Sequence[int], ways: in
     def init(generator: torch.Generator) -> Params:
         params: Params = {}
         for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
-            params[f"weight{layer}"] = truncated_normal((fan_out, fan_in), DENSE_STD, generator)
-            params[f"{SLOW}shift{layer}"] = torch.zeros(fan_out)
+            params[f"body.{layer}.weight"] = truncated_normal((fan_out, fan_in), DENSE_STD, generator)
+            params[f"body.{layer}.shift"] = torch.zeros(fan_out)
         return params | _head(truncated_normal((ways, sizes[-1]), DENSE_STD, generator))
 
     def apply(params: Params, inputs: Tensor) -> Tensor:
         hidden = inputs.flatten(1)
         for layer in range(len(hidden_sizes)):
-            hidden = linear(hidden, params[f"weight{layer}"])
-            hidden = torch.relu(_batch_norm(hidden, params[f"{SLOW}shift{layer}"]))
-        return linear(hidden, params["weight"], params["bias"])
+            hidden = linear(hidden, params[f"body.{layer}.weight"])
+            hidden = torch.relu(_batch_norm(hidden, params[f"body.{layer}.shift"]))
+        return linear(hidden, params["head.weight"], params["head.bias"])
 
     return Model(init, apply)
 
@@ -75,22 +74,22 @@ def convolutional_classifier(shape: Sequence[int], filters: int, ways: int, *, p
     def init(generator: torch.Generator) -> Params:
         params: Params = {}
         for layer in range(CONVOLUTIONS):
-            params[f"weight{layer}"] = xavier_uniform((filters, filters if layer else channels, 3, 3), generator)
-            params[f"{SLOW}shift{layer}"] = torch.zeros(filters)
+            params[f"body.{layer}.weight"] = xavier_uniform((filters, filters if layer else channels, 3, 3), generator)
+            params[f"body.{layer}.shift"] = torch.zeros(filters)
         return params | _head(xavier_uniform((ways, features), generator))
 
     def apply(params: Params, inputs: Tensor) -> Tensor:
         hidden = inputs
         for layer in range(CONVOLUTIONS):
-            hidden = convolve(hidden, params[f"weight{layer}"], params[f"{SLOW}shift{layer}"])
+            hidden = convolve(hidden, params[f"body.{layer}.weight"], params[f"body.{layer}.shift"])
         hidden = hidden.flatten(1) if pooled else hidden.mean((1, 2))
-        return linear(hidden, params["weight"], params["bias"])
+        return linear(hidden, params["head.weight"], params["head.bias"])
 
     return Model(init, apply)
 
 
 def _head(weight: Tensor) -> Params:
-    return {"weight": weight, "bias": torch.zeros(len(weight))}
+    return {"head.weight": weight, "head.bias": torch.zeros(len(weight))}
 
 
 def _convolve_every_second(images: Tensor, weight: Tensor, shift: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Algorithm 2 of Finn et al. 2017 as a Problem: one meta-iteration of supervised MAML, and its evaluation."""
 
+import dataclasses
 import time
 from typing import NamedTuple
 
@@ -9,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import vmap
 
-from metarl.engine.inner import InnerRule
-from metarl.engine.maml import adapt_each
+from metarl.engine.maml import Learner
 from metarl.engine.model import Model
 from metarl.engine.objective import MetaObjective, TaskFunctions, gradients_of
-from metarl.engine.params import Params, stack
+from metarl.engine.params import Params
+from metarl.engine.rules import InnerRule
 from metarl.problem import Evaluation, Film, Metrics
 from metarl.randomness import Purpose, numpy_generator, torch_generator
 from metarl.shard import ALONE, Shard
@@ -50,7 +51,6 @@ class MetaSupervised:
         inner_steps: K, all on the same support examples; 0 trains without adaptation.
         settings: sizes.
         seed: key of everything random.
-        first_order: first-order MAML.
         device: where parameters and examples live.
         compiled: see `objective.gradients_of`.
         shard: which tasks of a meta-batch are trained on here. Every rank draws the examples of all: that is cheap.
@@ -69,7 +69,6 @@ class MetaSupervised:
         inner_steps: int,
         settings: ExampleSettings,
         seed: int,
-        first_order: bool = False,
         device: str = "cpu",
         compiled: bool = False,
         shard: Shard = ALONE,
@@ -78,21 +77,23 @@ class MetaSupervised:
             raise ValueError(f"unknown kind of problem {kind!r}: choose one of {', '.join(KINDS)}")
         if inner_steps < 0:
             raise ValueError(f"inner_steps must not be negative; got {inner_steps}")
-        self.distribution, self.model, self.rule, self.inner_steps = distribution, model, rule, inner_steps
-        self.settings, self.seed, self.first_order, self.device = settings, seed, first_order, torch.device(device)
+        self.distribution, self.model, self.inner_steps = distribution, model, inner_steps
+        self.settings, self.seed, self.device = settings, seed, torch.device(device)
         self._shard, self._local = shard, shard.tasks(settings.tasks)
         loss, self._scores = KINDS[kind]
-        self.functions = TaskFunctions(
+        self.learner = Learner(
+            rule,
             inner_loss=lambda params, batch: loss(model.apply(params, batch.inputs), batch),
             predict=lambda params, batch: model.apply(params, batch.inputs),
-            outer_loss=loss,
         )
-        self.gradients = gradients_of(rule, self.functions, first_order=first_order, compiled=compiled)
+        self.functions = TaskFunctions(outer_loss=lambda task: loss(task.outputs, task.query))
+        self.gradients = gradients_of(self.learner, self.functions.outer_loss, compiled=compiled)
 
     def initial_parameters(self, seed: int) -> Params:
         """Fresh model parameters, with what the inner rule meta-learns."""
-        params = self.rule.init(self.model.init(torch_generator(seed, Purpose.PARAMETERS)))
-        return {name: leaf.to(self.device) for name, leaf in params.items()}
+        generator = torch_generator(seed, Purpose.PARAMETERS)
+        theta = self.learner.rule.init(self.model.init(generator), generator)
+        return {name: leaf.to(self.device) for name, leaf in theta.items()}
 
     def sample_tasks(self, seed: int, purpose: Purpose, *key: int, count: int) -> NDArray[np.float64]:
         """`count` tasks [count, k] of the purpose's split; task i depends on (seed, purpose, key, i) alone."""
@@ -112,20 +113,19 @@ class MetaSupervised:
         )
         objective = MetaObjective(
             theta,
-            self.rule,
+            self.learner,
             self.functions,
             [support] * self.inner_steps,
             query,
             num_tasks=settings.tasks,
             first_task=self._local.start,
-            first_order=self.first_order,
             reduce=self._shard.reduce,
             gradients=self.gradients,
         )
         if iteration % settings.log_every != 0:
             return objective, {}
         sampled = time.perf_counter()
-        steps = self._after_each_step(stack(theta, len(self._local)), self.rule, self.inner_steps, support, query)
+        steps = self._after_each_step(theta, self.learner, self.inner_steps, support, query)
         metrics = {
             f"train/{name}_step{k}": (self._shard.reduce(score.sum(dtype=torch.float64)) / settings.tasks).item()
             for k, (_, scores) in enumerate(steps)
@@ -154,7 +154,8 @@ class MetaSupervised:
     ) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float32]]]:
         """Scores [K + 1, n] of n tasks, and what figures draw of the first ones."""
         support, query = self._examples(tasks, rng, self.settings.evaluation_queries)
-        measured = self._after_each_step(stack(theta, len(tasks)), rule, steps, support, query)
+        learner = dataclasses.replace(self.learner, rule=rule)
+        measured = self._after_each_step(theta, learner, steps, support, query)
         scores = {
             name: torch.stack([one[name] for _, one in measured]).double().numpy(force=True) for name in self._scores
         }
@@ -193,16 +194,17 @@ class MetaSupervised:
         return None
 
     def _after_each_step(
-        self, stacked: Params, rule: InnerRule, steps: int, support: Examples, query: Examples
+        self, theta: Params, learner: Learner, steps: int, support: Examples, query: Examples
     ) -> list[tuple[Tensor, dict[str, Tensor]]]:
         """Outputs [M, N, O] on the query and scores [M] by name, after 0 .. `steps` inner steps on the support."""
-        results = []
+        fast, results = learner.start_each(theta, len(query.inputs)), []
         for step in range(steps + 1):
+            stacked = learner.merge_each(fast, theta)
             with torch.no_grad():
                 outputs = self.model.apply_stacked(stacked, query.inputs)
                 results.append((outputs, {name: vmap(score)(outputs, query) for name, score in self._scores.items()}))
             if step < steps:
-                stacked = adapt_each(stacked, rule, self.functions.inner_loss, support, step=step)
+                fast = learner.step_each(fast, theta, support, step=step)
         return results
 
     def _examples(

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from metarl.engine.params import Params
 from metarl.files import write_atomically
+from metarl.training.migration import format_2
 
-FORMAT = "metarl-checkpoint-1"
+FORMAT = "metarl-checkpoint-2"  # the format that is written
+MIGRATIONS = {"metarl-checkpoint-1": format_2}  # an earlier format -> what makes FORMAT's content of one of that
 DAMAGED = (  # what reading damaged bytes has been seen to raise: the archive, the unpickler, torch's rebuilding
     *(ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, MemoryError, OSError),
     *(RuntimeError, TypeError, ValueError, pickle.UnpicklingError, struct.error, zipfile.BadZipFile),
@@ -82,7 +84,7 @@ def decode(data: bytes, path: Path) -> Checkpoint:
         raise ValueError(
             f"{path} is not a readable checkpoint: truncated, damaged or foreign ({reason[:120]})"
         ) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") not in (FORMAT, *MIGRATIONS):
         raise ValueError(f"{path} is not a checkpoint of metarl (expected format {FORMAT!r})")
     if set(content) != {*Checkpoint._fields, "format", "checksum"} or not all(
         isinstance(content[group], dict) and all(isinstance(leaf, Tensor) for leaf in content[group].values())
@@ -95,8 +97,8 @@ def decode(data: bytes, path: Path) -> Checkpoint:
         whole = False
     if not whole:
         raise ValueError(f"{path} is damaged: its checksum does not match its content")
-    content.pop("format")
-    return Checkpoint(**content)
+    migrate = MIGRATIONS.get(content.pop("format"))
+    return Checkpoint(**(migrate(content) if migrate else content))
 
 
 def _checksum(content: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Suppress
 
-from metarl.engine.trust_region import EPSILON
+from metarl.engine.curvature import EPSILON
 from metarl.training.values import typed
 
 Method = Literal["maml", "pretrained", "oracle", "random"]

@@ -1,11 +1,11 @@
 import pytest
 import torch
 from conftest import TASKS, Regression, generator, parameters, regression
+from metarl.engine.inner import RULES, SLOW, STEP_SIZE, InnerRule, meta_sgd, sgd
 from oracles import loop_meta_gradient, task
 from torch import Tensor
 from torch.func import grad
 
-from metarl.engine.inner import RULES, SLOW, STEP_SIZE, InnerRule, meta_sgd, sgd
 from metarl.engine.maml import Loss, adapt, meta_gradient, meta_loss, task_loss
 from metarl.engine.model import Model
 from metarl.engine.params import Params, add, ravel, unravel

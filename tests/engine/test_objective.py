@@ -4,17 +4,17 @@ from typing import Any
 import pytest
 import torch
 from conftest import TASKS, Regression, generator, parameters, policy_objective, regression
+from metarl.engine.inner import RULES, SLOW, STEP_SIZE, sgd
+from metarl.engine.trust_region import CURVATURES, conjugate_gradient
 from oracles import dense_hessian, loop_meta_gradient, task
 from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 from torch.func import vmap
 
-from metarl.engine.inner import RULES, SLOW, STEP_SIZE, sgd
 from metarl.engine.maml import adapt
 from metarl.engine.model import Model, mlp
 from metarl.engine.objective import MetaObjective, TaskFunctions
 from metarl.engine.params import Params, add, ravel, unravel
-from metarl.engine.trust_region import CURVATURES, conjugate_gradient
 from metarl.rl.episodes import PolicyBatch, timestep_subset
 from metarl.rl.losses import likelihood_ratio
 from metarl.rl.policies import gaussian_mlp

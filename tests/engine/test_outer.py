@@ -4,14 +4,14 @@ from typing import cast
 import pytest
 import torch
 from conftest import TASKS, Regression, parameters, policy_objective, regression
+from metarl.engine.inner import sgd
+from metarl.engine.trust_region import CURVATURES, Matvec
 from oracles import dense_hessian
 
-from metarl.engine.inner import sgd
 from metarl.engine.model import Model, mlp
 from metarl.engine.objective import MetaObjective, TaskFunctions
 from metarl.engine.outer import adam, trpo
 from metarl.engine.params import Params, ravel
-from metarl.engine.trust_region import CURVATURES, Matvec
 from metarl.rl.losses import mean_kl
 from metarl.rl.policies import gaussian_mlp
 

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import generator
-from scipy.sparse.linalg import cg as scipy_cg
-
 from metarl.engine.trust_region import backtracking_line_search, conjugate_gradient
+from scipy.sparse.linalg import cg as scipy_cg
 
 
 def positive_definite(size: int, seed: int) -> torch.Tensor:

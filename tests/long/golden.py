@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,7 +37,6 @@ CHECKPOINT, THETA, METRICS, SCORES = "checkpoint.pt", "theta", "metrics.csv", "e
 TIMES = "time/"  # how the names of metrics begin that no two runs have alike
 IDENTITY = ("experiment", "method", "seed")  # columns of evaluation.csv that are no scores
 
-RENAMED: dict[str, str] = {}  # recorded name of a parameter -> its name now
 RENAMED_METRICS: dict[str, str] = {}  # recorded name of a metric, or of a column of evaluation.csv -> its name now
 
 ALWAYS = "--iterations 5"
@@ -149,12 +148,25 @@ def judge(recorded: Outcome | None, outcome: Outcome | str) -> tuple[list[str], 
     if isinstance(outcome, str) or recorded is None:
         return ["", "", ""], [f"failed: {outcome}" if isinstance(outcome, str) else "is not in the record"]
     cells, details = [], []
-    for part, renamed in (("theta", RENAMED), ("metrics", RENAMED_METRICS), ("scores", RENAMED_METRICS)):
+    for part, renamed in (
+        ("theta", renamed_parameters(recorded["theta"])),
+        ("metrics", RENAMED_METRICS),
+        ("scores", RENAMED_METRICS),
+    ):
         expected = {renamed.get(name, name): value for name, value in recorded[part].items()}
         differing = differences(expected, outcome[part])
         cells.append(f"{len(differing)} / {len(expected.keys() | outcome[part].keys())}" if expected else "")
         details += [f"{part}: {words}" for words in differing]
     return cells, details
+
+
+def renamed_parameters(recorded: Iterable[str]) -> dict[str, str]:
+    """The recorded name of each parameter of a run -> its name now."""
+    # what is on the path otherwise may be another checkout's
+    sys.path.insert(0, str(ROOT))
+    from metarl.training.migration import dotted_names
+
+    return dotted_names(recorded)
 
 
 def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:

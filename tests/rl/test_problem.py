@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import double
+from metarl.engine.inner import STEP_SIZE, InnerRule, meta_sgd, sgd
 from oracles import loop_meta_gradient
 from torch.func import grad, vmap
 from torch.utils._pytree import tree_map
 
 from metarl import envs
-from metarl.engine.inner import STEP_SIZE, InnerRule, meta_sgd, sgd
 from metarl.engine.maml import adapt
 from metarl.engine.outer import trpo
 from metarl.engine.params import Params, add, stack

@@ -3,11 +3,11 @@
 import pytest
 import torch
 from conftest import generator, parameters
+from metarl.engine.inner import SLOW, sgd
 from oracles import loop_meta_gradient
 from torch import Tensor, nn
 from torch.nn import functional
 
-from metarl.engine.inner import SLOW, sgd
 from metarl.engine.maml import Loss, adapt, meta_gradient, meta_loss
 from metarl.engine.model import Model, mlp
 from metarl.engine.objective import TaskFunctions, gradients_of

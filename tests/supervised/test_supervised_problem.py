@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import generator
+from metarl.engine.inner import sgd
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metarl.engine.inner import sgd
 from metarl.engine.model import Model, mlp
 from metarl.engine.objective import MetaObjective, TaskFunctions
 from metarl.engine.outer import adam

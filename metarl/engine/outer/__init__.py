@@ -1,0 +1,42 @@
+"""Outer optimisers: how the meta-parameters move, given what a `MetaObjective` answers. One a file, options beside it."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import Tensor
+
+from metarl.engine.objective import MetaObjective
+from metarl.engine.params import Params
+from metarl.parts import Part, Registry
+
+State = dict[str, Tensor]  # saved with every checkpoint
+Info = dict[str, float]  # the `outer/*` metrics of a step
+
+
+class OuterOptimizer(NamedTuple):
+    """Two pure functions: a fresh state, and one outer step.
+
+    A step may ask the objective as often as it likes: for the loss and its gradient at other parameters (several epochs
+    on one meta-batch), under another outer loss (`MetaObjective.with_outer_loss`), for divergence and curvature.
+    """
+
+    init: Callable[[Params], State]
+    step: Callable[[Params, State, MetaObjective], tuple[Params, State, Info]]
+
+
+class Outer(Part):
+    """Base of the outer optimisers' options."""
+
+    def build(self) -> OuterOptimizer:
+        """The optimiser."""
+        raise NotImplementedError
+
+
+OUTERS: Registry[Outer] = Registry("outer", "metarl.engine.outer")
+
+
+def nonfinite(**values: float) -> Info:
+    """`nonfinite` 1, and `nonfinite_NAME` 1 of each value that is not finite; nothing if all are."""
+    broken = {f"nonfinite_{name}": 1.0 for name, value in values.items() if not math.isfinite(value)}
+    return {"nonfinite": 1.0, **broken} if broken else {}

@@ -1,0 +1,57 @@
+"""Adam on the meta-gradient: what the paper's supervised problems are meta-trained with."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+
+from metarl.engine.objective import MetaObjective
+from metarl.engine.outer import OUTERS, Info, Outer, OuterOptimizer, State, nonfinite
+from metarl.engine.params import Params, add, ravel, unravel
+from metarl.parts import NOT_NEGATIVE, POSITIVE, below
+
+
+@OUTERS.register("adam")
+@dataclass(frozen=True, kw_only=True)
+class Adam(Outer):
+    """Adam on the meta-gradient (Kingma and Ba 2015, algorithm 1)."""
+
+    learning_rate: Annotated[float, POSITIVE] = 1e-3
+    """Step size."""
+    adam_beta1: Annotated[float, NOT_NEGATIVE, below(1)] = 0.9
+    """Decay of the gradient's running mean, per step."""
+    adam_beta2: Annotated[float, NOT_NEGATIVE, below(1)] = 0.999
+    """Decay of the squared gradient's running mean, per step."""
+    adam_epsilon: Annotated[float, POSITIVE] = 1e-8
+    """Added to the root of that mean, which divides the step."""
+    gradient_clip: Annotated[float | None, POSITIVE] = None
+    """Largest absolute value of any entry of the meta-gradient; None: no limit."""
+
+    def build(self) -> OuterOptimizer:
+        """The optimiser. A gradient or new parameters that are not finite leave theta and the state as they are."""
+
+        def init(theta: Params) -> State:
+            zeros = torch.zeros_like(ravel(theta))
+            return {"step": torch.zeros((), dtype=torch.float64), "mean": zeros, "square": zeros.clone()}
+
+        def step(theta: Params, state: State, objective: MetaObjective) -> tuple[Params, State, Info]:
+            loss, gradient = objective.loss_and_gradient(theta)
+            g = ravel(gradient)
+            info = {"loss": loss, "grad_norm": g.norm().item(), "nonfinite": 0.0}
+            if broken := nonfinite(loss=loss, gradient=info["grad_norm"]):
+                return theta, state, info | broken
+            if self.gradient_clip is not None:
+                g = g.clamp(-self.gradient_clip, self.gradient_clip)
+            t = state["step"] + 1
+            mean = self.adam_beta1 * state["mean"] + (1 - self.adam_beta1) * g
+            square = self.adam_beta2 * state["square"] + (1 - self.adam_beta2) * g**2
+            unbiased_mean = mean / (1 - self.adam_beta1**t)
+            unbiased_square = square / (1 - self.adam_beta2**t)
+            update = unbiased_mean / (unbiased_square.sqrt() + self.adam_epsilon)
+            moved = add(theta, unravel(update, theta), scale=-self.learning_rate)
+            # an overflow
+            if broken := nonfinite(parameters=ravel(moved).abs().max().item()):
+                return theta, state, info | broken
+            return moved, {"step": t, "mean": mean, "square": square}, info
+
+        return OuterOptimizer(init, step)

@@ -1,0 +1,106 @@
+"""Inner rules: what a task starts from, how one gradient step moves it, and which parameters the model then has.
+
+One rule a file, its options beside it. A rule chooses by name what adapts; networks know nothing of rules.
+An `InnerRule` says what `maml.Learner` does with the inner gradient; it never takes one itself.
+"""
+
+import fnmatch
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
+
+import torch
+
+from metarl.engine.params import Params, detach
+from metarl.parts import POSITIVE, Part, Registry
+
+
+class InnerRule(NamedTuple):
+    """Pure functions on the parameters of one task.
+
+    init(params, generator) -> meta        a model's fresh parameters, with what the rule itself meta-learns
+    start(meta) -> fast                    what the inner steps of a task change, before the first of them
+    update(fast, gradient, meta, step) -> fast      one inner step, `step` counted from 0; same names and shapes
+    merge(fast, meta) -> params            the parameters that the model is applied with
+
+    `fast` need not be a part of the meta-parameters. A context vector, for instance, can start at zero in every task
+    (`start`) and enter the model as what it adds to a layer's bias (`merge`): the same as concatenating it to the
+    layer's input, without a model that knows of it. `merge` keeps every name of `meta`, so that adapted parameters can
+    be adapted again. `conformance.check_rule` tests all this.
+    """
+
+    init: Callable[[Params, torch.Generator], Params]
+    start: Callable[[Params], Params]
+    update: Callable[[Params, Params, Params, int], Params]
+    merge: Callable[[Params, Params], Params]
+    holds_gradient: bool = False  # `update` takes the gradient as a constant: see `first_order`
+
+
+def first_order(rule: InnerRule) -> InnerRule:
+    """The same rule with the inner gradient as a constant under differentiation (Finn et al. 2017, section 5.2)."""
+
+    def update(fast: Params, gradient: Params, meta: Params, step: int) -> Params:
+        return rule.update(fast, detach(gradient), meta, step)
+
+    return rule._replace(update=update, holds_gradient=True)
+
+
+class Rule(Part):
+    """Base of the rules' options."""
+
+    def build(self, step_sizes: Sequence[float] = ()) -> InnerRule:
+        """The rule.
+
+        Args:
+            step_sizes: of each inner step, the last one repeating, in place of the rule's own option: those of the
+                evaluation (the paper halves alpha after the first step there). Empty: the rule's own.
+
+        Raises:
+            ValueError: step sizes that are not positive and finite, or that the rule has no use for.
+        """
+        raise NotImplementedError
+
+
+RULES: Registry[Rule] = Registry("rule", "metarl.engine.rules")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientRule(Rule):
+    """Base of the rules that move some of the model's own parameters along their gradient."""
+
+    inner_step_size: Annotated[float, POSITIVE] = 0.1
+    """Step size alpha of the inner gradient steps."""
+    not_adapted: tuple[str, ...] = ("*.shift",)
+    """Parameters that are meta-learned, but that no inner step changes: names, in which * stands for anything, such as
+    body.0.*; the default is the shift of batch norm, as in the paper."""
+
+    def sizes(self, step_sizes: Sequence[float]) -> tuple[float, ...]:
+        """Those given, or the rule's own. Raises ValueError for one that is not positive and finite."""
+        if not all(0 < size < math.inf for size in step_sizes):
+            raise ValueError(f"inner step sizes must be positive numbers; got {list(step_sizes)}")
+        return tuple(step_sizes) or (self.inner_step_size,)
+
+    def require_known(self, params: Params) -> None:
+        """Raise ValueError for a pattern, other than the default, that no parameter's name fits."""
+        for pattern in set(self.not_adapted) - set(GradientRule.not_adapted):
+            if not any(map(fits([pattern]), params)):
+                raise ValueError(f"not_adapted: no parameter is named {pattern!r}; there are {', '.join(params)}")
+
+
+def fits(patterns: Sequence[str]) -> Callable[[str], bool]:
+    """Whether a name fits one of the patterns, in which * stands for anything, as a function of the name."""
+    # compiled here, once: torch.compile traces the calls, and cannot trace what fnmatch itself does
+    expressions = [re.compile(fnmatch.translate(pattern)) for pattern in patterns]
+    return lambda name: any(expression.match(name) for expression in expressions)
+
+
+def step_size(sizes: Sequence[float], step: int) -> float:
+    """The size of a step, counted from 0; the last one repeats."""
+    return sizes[min(step, len(sizes) - 1)]
+
+
+def overwrite(fast: Params, meta: Params) -> Params:
+    """The meta-parameters, in their order, with the fast ones in place of those of the same names."""
+    return {**meta, **fast}

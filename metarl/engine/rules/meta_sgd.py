@@ -1,0 +1,48 @@
+"""Meta-SGD: gradient steps with a meta-learned step size for every parameter (Li et al. 2017)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from metarl.engine.params import Params
+from metarl.engine.rules import RULES, GradientRule, InnerRule, fits, overwrite, step_size
+
+STEP_SIZE = "step_size."  # before the name of the parameter that a meta-learned step size belongs to
+
+
+@RULES.register("meta-sgd")
+@dataclass(frozen=True, kw_only=True)
+class MetaSGD(GradientRule):
+    """Gradient steps with a meta-learned step size for every parameter, which starts from inner_step_size."""
+
+    def build(self, step_sizes: Sequence[float] = ()) -> InnerRule:
+        """The rule; see `Rule.build`.
+
+        Step k takes the learned step size times the ratio of the k-th of `step_sizes` to the first: [0.1] takes it as
+        it is at every step, [0.1, 0.05] half of it from the second on.
+
+        The rule's `start` raises ValueError where no parameter has a step size: where `not_adapted` leaves none, or
+        where another rule made the meta-parameters.
+        """
+        sizes, frozen = self.sizes(step_sizes), fits(self.not_adapted)
+
+        def init(params: Params, generator: torch.Generator) -> Params:
+            self.require_known(params)
+            return params | {
+                f"{STEP_SIZE}{name}": torch.full_like(leaf, self.inner_step_size)
+                for name, leaf in params.items()
+                if not frozen(name)
+            }
+
+        def start(meta: Params) -> Params:
+            fast = {name: leaf for name, leaf in meta.items() if f"{STEP_SIZE}{name}" in meta}
+            if not fast:
+                raise ValueError(f"no parameter has a step size {STEP_SIZE}NAME; there are {', '.join(meta)}")
+            return fast
+
+        def update(fast: Params, gradient: Params, meta: Params, step: int) -> Params:
+            ratio = step_size(sizes, step) / sizes[0]
+            return {name: leaf - ratio * meta[f"{STEP_SIZE}{name}"] * gradient[name] for name, leaf in fast.items()}
+
+        return InnerRule(init, start, update, overwrite)

@@ -1,0 +1,35 @@
+"""MAML's own rule: gradient steps of a fixed size (Finn et al. 2017, equation 1)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from metarl.engine.params import Params
+from metarl.engine.rules import RULES, GradientRule, InnerRule, fits, overwrite, step_size
+
+
+@RULES.register("sgd")
+@dataclass(frozen=True, kw_only=True)
+class SGD(GradientRule):
+    """MAML's gradient steps of a fixed size: theta' = theta - alpha grad L(theta)."""
+
+    def build(self, step_sizes: Sequence[float] = ()) -> InnerRule:
+        """The rule; see `Rule.build`. Its `start` raises ValueError where `not_adapted` leaves nothing to adapt."""
+        sizes, frozen = self.sizes(step_sizes), fits(self.not_adapted)
+
+        def init(params: Params, generator: torch.Generator) -> Params:
+            self.require_known(params)
+            return params
+
+        def start(meta: Params) -> Params:
+            fast = {name: leaf for name, leaf in meta.items() if not frozen(name)}
+            if not fast:
+                raise ValueError(f"not_adapted {self.not_adapted} leaves nothing to adapt of {', '.join(meta)}")
+            return fast
+
+        def update(fast: Params, gradient: Params, meta: Params, step: int) -> Params:
+            alpha = step_size(sizes, step)
+            return {name: leaf - alpha * gradient[name] for name, leaf in fast.items()}
+
+        return InnerRule(init, start, update, overwrite)
