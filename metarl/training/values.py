@@ -1,39 +1,31 @@
-"""Plain values, as JSON has them, for the fields of a dataclass: of the right types, or refused."""
+"""Plain values, as JSON has them, for the options of parts: of the right types, or refused."""
 
-import dataclasses
+import contextlib
 import types
 import typing
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 
-def typed(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with lists made tuples and whole numbers floats, where the fields of `kind` are that.
+def typed_value(name: str, hint: Any, value: Any) -> Any:
+    """The value with lists made tuples and whole numbers floats, where its type is that.
 
     Raises:
-        ValueError: an unknown or missing field, or a value of another type.
+        ValueError: a value of another type.
     """
-    hints = typing.get_type_hints(kind)
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    if unknown := sorted(set(values) - set(fields)):
-        raise ValueError(f"unknown configuration field {unknown[0]!r}")
-    required = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
-    if missing := sorted(required - set(values)):
-        raise ValueError(f"configuration field {missing[0]!r} is missing")
-    return {name: _value(name, hints[name], value) for name, value in values.items()}
-
-
-def _value(name: str, hint: Any, value: Any) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
-        return _value(name, arguments[0], value)
-    if origin is types.UnionType or origin is typing.Union:  # of one type with None, or of plain types
-        fitting = [kind for kind in arguments if _fits(kind, value)]
-        return _value(name, fitting[0], value) if fitting else _refuse(name, hint, value)
+        return typed_value(name, arguments[0], value)
+    if origin is types.UnionType or origin is typing.Union:
+        for kind in arguments:
+            with contextlib.suppress(ValueError):
+                return typed_value(name, kind, value)
+        return _refuse(name, hint, value)
+    if hint is Any:
+        return value
     if origin is tuple and isinstance(value, list | tuple):
-        return tuple(_value(name, arguments[0], item) for item in value)
+        return tuple(typed_value(name, arguments[0], item) for item in value)
     if origin is dict and isinstance(value, dict):
-        return {key: _value(name, arguments[1], item) for key, item in value.items()}
+        return {key: typed_value(name, arguments[1], item) for key, item in value.items()}
     if origin is Literal and value in arguments:
         return value
     if _fits(hint, value):

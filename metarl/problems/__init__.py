@@ -1,0 +1,57 @@
+"""The kinds of problem that a run can have, each one file: its options, and how it is built.
+
+A kind of problem is a part like any other. What it builds keeps the contract of `metarl.problem.Problem`, and with that
+the training loop, checkpoints, evaluation and figures serve it.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, NamedTuple
+
+from metarl.engine.rules import InnerRule
+from metarl.parts import Part, Registry
+from metarl.problem import Problem
+from metarl.shard import ALONE, Shard
+
+
+class Setting(NamedTuple):
+    """What a problem is told of the run that it is part of."""
+
+    preset: str
+    method: str
+    seed: int
+    device: str
+    tasks: int  # per meta-batch
+    rule: InnerRule  # of training
+    inner_steps: int  # that the method trains with
+    log_every: int
+    evaluate_every: int
+    evaluation_steps: int
+    evaluation_tasks: int
+    shard: Shard = ALONE
+
+
+class ProblemOptions(Part, ABC):
+    """Base of the problems' options.
+
+    score: the score of an evaluation that tables and figures show.
+    learning_curve: the training metric that shows learning, without its number of gradient steps.
+    """
+
+    score: ClassVar[str] | property
+    learning_curve: ClassVar[str] | property
+
+    @abstractmethod
+    def build(self, setting: Setting) -> Problem:
+        """One meta-iteration of this problem. Raises ValueError for what the parts refuse."""
+
+    @abstractmethod
+    def require_sensible(self, setting: Setting) -> None:
+        """Raise ValueError for options of the run that make no sense for this problem."""
+
+    @property
+    @abstractmethod
+    def protocol(self) -> dict[str, Any]:
+        """How an evaluation is made, beside the number of tasks and the step sizes: what compared scores must share."""
+
+
+PROBLEMS: Registry[ProblemOptions] = Registry("problem", "metarl.problems")

@@ -1,0 +1,151 @@
+"""The command line of a tree of parts: every option of the chosen parts is a flag of its own name.
+
+`--outer ppo` chooses a part, whose own options are flags beside it; `--help` shows those of the chosen parts, in groups.
+"""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple, TypeVar
+
+import tyro
+from tyro.conf import OmitArgPrefixes
+
+from metarl.parts import Option, Registry, options
+from metarl.training.tree import flat, is_hidden, leaves, registries, unknown_option, with_options
+
+FLAG = re.compile(r"--(?:no-)?([A-Za-z][\w-]*)(?:=(.*))?", re.DOTALL)
+Tree = TypeVar("Tree")
+Script = TypeVar("Script")
+
+
+class Parsed(NamedTuple):
+    """What a command line says."""
+
+    config: Any  # the tree, with what was given
+    script: Any  # the script's own arguments
+    given: set[str]  # names of the options that were given
+
+
+def parse(config: Tree, script: type[Script], argv: Sequence[str], *, program: str, description: str) -> Parsed:
+    """The tree with the options that the command line gives, and the script's own arguments.
+
+    Args:
+        config: the tree with its defaults.
+        script: a dataclass of arguments that are no part of a configuration, such as the run directory.
+        argv: words of the command line.
+        program, description: for `--help`.
+
+    Raises:
+        ValueError: an option that no chosen part has, a part that cannot be found, a value out of its bounds.
+        SystemExit: `--help` was asked for; what tyro refuses, such as a word for a number.
+    """
+    config = with_choices(config, argv)
+    own = {field.name for field in dataclasses.fields(script)}  # pyright: ignore[reportArgumentType]
+    flags = {leaf.option.name for leaf in leaves(config) if not is_hidden(leaf.option)}
+    given = names_given(argv)
+    for name in given:
+        if name not in flags | own | {"help"}:
+            raise ValueError(unknown_option(config, name))
+    groups = _groups(config)
+    fields = [("script", OmitArgPrefixes[script], dataclasses.field(default_factory=script))]
+    for number, group in enumerate(groups):
+        fields.append((f"group{number}", OmitArgPrefixes[group], dataclasses.field(default_factory=group)))
+    everything = dataclasses.make_dataclass("Arguments", fields, kw_only=True)
+    parsed = tyro.cli(OmitArgPrefixes[everything], prog=program, description=description, args=list(argv))
+    values: dict[str, Any] = {}
+    for number in range(len(groups)):
+        values |= vars(getattr(parsed, f"group{number}"))
+    now = flat(config)
+    changed = {name: value for name, value in values.items() if name in given and value != now[name]}
+    return Parsed(with_options(config, changed), parsed.script, given - own)
+
+
+def with_choices(config: Tree, argv: Sequence[str]) -> Tree:
+    """The tree with the parts that the command line chooses, before anything else of it is read.
+
+    A part of another name than the tree's own has its defaults. What is chosen may bring choices of its own.
+
+    Raises:
+        ValueError: a part that cannot be found.
+    """
+    done: set[str] = set()
+    while True:
+        open_choices = [name for name in registries(config) if name not in done]
+        if not open_choices:
+            return config
+        name = open_choices[0]
+        done.add(name)
+        if (choice := value_of(argv, name)) is not None:
+            config = with_options(config, {name: choice})
+
+
+def value_of(argv: Sequence[str], name: str) -> str | None:
+    """The word that follows a flag, the last time that it is given; None without."""
+    found = None
+    for word, following in zip(argv, [*argv[1:], None], strict=True):
+        match = FLAG.fullmatch(word)
+        if match and match[1].replace("-", "_") == name:
+            found = match[2] if match[2] is not None else following
+    return found
+
+
+def names_given(argv: Sequence[str]) -> set[str]:
+    """The names of all flags of a command line: `--no-compile` and `--compile` are both compile."""
+    return {match[1].replace("-", "_") for word in argv if (match := FLAG.fullmatch(word))}
+
+
+def _groups(config: Any) -> list[type]:
+    """A dataclass for tyro for each group of flags: what a class of the tree declares, what a chosen part has."""
+    groups: dict[str, list[tuple[Option, Any]]] = {}
+    words: dict[str, str] = {}
+    for leaf in leaves(config):
+        if is_hidden(leaf.option):
+            continue
+        kind = type(leaf.owner)
+        declares = kind if leaf.title else _declaring(kind, leaf.option.name)
+        title = leaf.title or _first_sentence(declares)
+        words[title] = _first_sentence(declares)
+        groups.setdefault(title, []).append((leaf.option, leaf.value))
+    return [_group(title, words[title], members) for title, members in groups.items()]
+
+
+def _declaring(kind: type, name: str) -> type:
+    """The base of a dataclass in which a field stands."""
+    return next(base for base in kind.__mro__ if name in vars(base).get("__annotations__", {}))
+
+
+def _group(title: str, words: str, members: list[tuple[Option, Any]]) -> type:
+    fields = []
+    for option, value in members:
+        hint, help_text, metavar = option.hint, option.words, None
+        if option.registry is not None:
+            hint, metavar = str, choices(option.registry)
+            help_text = f"{help_text} MODULE:NAME takes one of your own.".strip()
+        argument = tyro.conf.arg(help=help_text, metavar=metavar)
+        fields.append((option.name, Annotated[hint, argument], dataclasses.field(default=value)))
+    group = dataclasses.make_dataclass(re.sub(r"\W+", "_", title), fields, kw_only=True, frozen=True)
+    group.__doc__ = words if words == title else f"{title}: {words}"
+    return group
+
+
+def choices(registry: Registry[Any]) -> str:
+    """The names of a registry's parts, as `--help` shows them."""
+    return f"{{{','.join(registry.names)},MODULE:NAME}}"
+
+
+def _first_sentence(kind: type) -> str:
+    text = " ".join((kind.__doc__ or kind.__name__).split())
+    return re.split(r"(?<=[.:])\s", text)[0].removesuffix(".").removesuffix(":")
+
+
+def reference(kind: type) -> list[tuple[str, str, str, str]]:
+    """Flag, type, default and meaning of each option of a part, for reference pages."""
+    rows = []
+    for option in options(kind):
+        if is_hidden(option):
+            continue
+        kind_words = "a part" if option.registry else getattr(option.hint, "__name__", str(option.hint))
+        default = "required" if option.default is dataclasses.MISSING else str(option.default)
+        rows.append((f"--{option.name.replace('_', '-')}", kind_words, default, option.words))
+    return rows
