@@ -1,47 +1,89 @@
 """Meta-train: python experiments/train.py PRESET [flags]. PRESET --help shows every flag with its default."""
 
-import itertools
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-import tyro
 from rich.console import Console
-from tyro.conf import OmitArgPrefixes
+from rich.table import Table
 
-from metarl.experiments.assemble import compiles, make_outer, make_problem
 from metarl.experiments.command_line import run
-from metarl.experiments.presets import presets_for
+from metarl.experiments.presets import PRESETS, preset_config
 from metarl.shard import Shard
-from metarl.training.config import Config, SupervisedConfig
+from metarl.training import flags
+from metarl.training.config import Config
 from metarl.training.distributed import connected, one_at_first
 from metarl.training.loop import train
+from metarl.training.run_directory import read_config
+from metarl.training.tree import with_options
+
+PROGRAM = "experiments/train.py"
 
 
 @dataclass(frozen=True)
-class Arguments:
-    """What to train, and where the run goes."""
+class Script:
+    """Where the run goes, and whether it goes on."""
 
-    config: OmitArgPrefixes[Config]
     run_dir: Path | None = None
     """Directory of the run. Default: runs/PRESET-METHOD-seedN."""
     resume: bool = False
-    """Go on with the run in that directory, from its last checkpoint."""
+    """Go on with the run in that directory, from its last checkpoint, with its own configuration: flags that are given
+    too are compared with it."""
+
+
+class Arguments(NamedTuple):
+    """What to train, and where the run goes."""
+
+    config: Config
+    script: Script
 
 
 def parse(argv: Sequence[str]) -> Arguments:
-    """The command line, as one of the presets with its flags; a method may have other defaults than MAML."""
-    presets = presets_for(_method(argv))
-    choices = {name: (description, Arguments(config)) for name, (description, config) in presets.items()}
-    return tyro.extras.overridable_config_cli(choices, prog="experiments/train.py", description=__doc__, args=argv)
+    """The command line, as one of the presets with its flags, or as the run that it goes on with.
+
+    Raises:
+        ValueError: an unknown preset, part or option; none where one is needed.
+    """
+    preset = argv[0] if argv and not argv[0].startswith("-") else None
+    rest = argv[1:] if preset else argv
+    if preset is None and ("--help" in rest or "-h" in rest):
+        show_presets()
+        raise SystemExit(0)
+    method, run_dir = flags.value_of(rest, "method") or "maml", flags.value_of(rest, "run_dir")
+    stored = read_config(Path(run_dir)) if run_dir and _resumes(rest) and _holds_a_run(Path(run_dir)) else None
+    if preset is None and stored is None:
+        raise ValueError(f"name a preset first: {', '.join(PRESETS)}; or go on with a run: --resume --run-dir RUN")
+    if preset is not None and stored is not None and preset != stored.preset:
+        raise ValueError(f"{run_dir} is a run of {stored.preset}; got {preset}")
+
+    def make(choices: dict[str, str]) -> Config:
+        if stored is not None:
+            return with_options(stored, choices)
+        return preset_config(preset or "", method, choices)
+
+    parsed = flags.parse(make, Script, rest, program=f"{PROGRAM} {preset or ''}".strip(), description=__doc__ or "")
+    return Arguments(parsed.config, parsed.script)
 
 
-def _method(argv: Sequence[str]) -> str:
-    """What follows --method, wherever that is; whether it is one, tyro will say."""
-    words = [part for word in argv for part in (word.split("=", 1) if word.startswith("--") else [word])]
-    return next((value for flag, value in itertools.pairwise(words) if flag == "--method"), "maml")
+def _resumes(argv: Sequence[str]) -> bool:
+    return "resume" in flags.names_given(argv) and "--no-resume" not in argv
+
+
+def _holds_a_run(run_dir: Path) -> bool:
+    return (run_dir / "config.json").is_file()
+
+
+def show_presets() -> None:
+    """Print the presets, one a line."""
+    table = Table(box=None, show_header=False)
+    for name, preset in PRESETS.items():
+        table.add_row(name, preset.description)
+    console = Console()
+    console.print(f"{__doc__}\n\npresets:", highlight=False, markup=False)
+    console.print(table)
 
 
 def main(arguments: Arguments) -> None:
@@ -51,15 +93,15 @@ def main(arguments: Arguments) -> None:
 
 
 def _train(arguments: Arguments, shard: Shard) -> None:
-    config, console = arguments.config, Console(stderr=True, markup=False, quiet=shard.rank > 0)
-    run_dir = arguments.run_dir or Path("runs") / config.run_name
+    config, script = arguments
+    console = Console(stderr=True, markup=False, quiet=shard.rank > 0)
+    run_dir = script.run_dir or Path("runs") / config.run_name
     console.print(f"{config.preset}, method {config.method}, seed {config.seed} -> {run_dir}", highlight=False)
-    if isinstance(config, SupervisedConfig) and config.compile and config.outer_steps:
-        words = "the first iteration compiles, for a minute or two" if compiles(config) else "without torch.compile"
-        console.print(f"meta-gradient: {words}", highlight=False)
     with one_at_first(shard):
-        problem, outer = make_problem(config, shard), make_outer(config)
-    state = train(problem, outer, config, run_dir, console, resume=arguments.resume, shard=shard)
+        problem, outer = config.problem.build(config.setting(shard)), config.outer.build()
+    if config.outer_steps and (words := getattr(problem, "before_the_first_iteration", None)):
+        console.print(words, highlight=False)
+    state = train(problem, outer, config, run_dir, console, resume=script.resume, shard=shard)
     console.print(f"{state.iteration} iterations done; metrics and checkpoints are in {run_dir}", highlight=False)
     scripts = os.path.relpath(Path(sys.executable).parent)
     console.print(f"watch:    {scripts}/tensorboard --logdir {run_dir}", highlight=False, soft_wrap=True)

@@ -11,7 +11,7 @@ from metarl.parts import HIDDEN, MAY_CHANGE, POSITIVE, Part, at_least, below
 from metarl.problems import PROBLEMS, ProblemOptions, Setting
 from metarl.shard import ALONE, Shard
 from metarl.training import tree
-from metarl.training.migration import migrated
+from metarl.training.migration import from_flat_configuration, is_flat
 
 Method = Literal["maml", "pretrained", "oracle", "random"]
 
@@ -172,4 +172,4 @@ class Config(Watching, HeldOut, Adaptation, Training):
         Raises:
             ValueError: unknown or missing options, impossible values.
         """
-        return tree.from_dict(Config, migrated(dict(values)))
+        return from_flat_configuration(Config, values) if is_flat(values) else tree.from_dict(Config, values)

@@ -5,7 +5,7 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 import tyro
@@ -14,6 +14,7 @@ from tyro.conf import OmitArgPrefixes
 from metarl.parts import Option, Registry, options
 from metarl.training.tree import flat, is_hidden, leaves, registries, unknown_option, with_options
 
+FIRST_CHOICES = ("environment",)  # without which there may be no tree to look for others in
 FLAG = re.compile(r"--(?:no-)?([A-Za-z][\w-]*)(?:=(.*))?", re.DOTALL)
 Tree = TypeVar("Tree")
 Script = TypeVar("Script")
@@ -27,11 +28,13 @@ class Parsed(NamedTuple):
     given: set[str]  # names of the options that were given
 
 
-def parse(config: Tree, script: type[Script], argv: Sequence[str], *, program: str, description: str) -> Parsed:
+def parse(
+    make: Callable[[dict[str, str]], Tree], script: type[Script], argv: Sequence[str], *, program: str, description: str
+) -> Parsed:
     """The tree with the options that the command line gives, and the script's own arguments.
 
     Args:
-        config: the tree with its defaults.
+        make: choices by name -> the tree with its defaults and these choices.
         script: a dataclass of arguments that are no part of a configuration, such as the run directory.
         argv: words of the command line.
         program, description: for `--help`.
@@ -40,7 +43,7 @@ def parse(config: Tree, script: type[Script], argv: Sequence[str], *, program: s
         ValueError: an option that no chosen part has, a part that cannot be found, a value out of its bounds.
         SystemExit: `--help` was asked for; what tyro refuses, such as a word for a number.
     """
-    config = with_choices(config, argv)
+    config = with_choices(make, argv)
     own = {field.name for field in dataclasses.fields(script)}  # pyright: ignore[reportArgumentType]
     flags = {leaf.option.name for leaf in leaves(config) if not is_hidden(leaf.option)}
     given = names_given(argv)
@@ -49,35 +52,31 @@ def parse(config: Tree, script: type[Script], argv: Sequence[str], *, program: s
             raise ValueError(unknown_option(config, name))
     groups = _groups(config)
     fields = [("script", OmitArgPrefixes[script], dataclasses.field(default_factory=script))]
-    for number, group in enumerate(groups):
-        fields.append((f"group{number}", OmitArgPrefixes[group], dataclasses.field(default_factory=group)))
+    for group in groups:
+        fields.append((group.__name__, OmitArgPrefixes[group], dataclasses.field(default_factory=group)))
     everything = dataclasses.make_dataclass("Arguments", fields, kw_only=True)
     parsed = tyro.cli(OmitArgPrefixes[everything], prog=program, description=description, args=list(argv))
     values: dict[str, Any] = {}
-    for number in range(len(groups)):
-        values |= vars(getattr(parsed, f"group{number}"))
+    for group in groups:
+        values |= vars(getattr(parsed, group.__name__))
     now = flat(config)
     changed = {name: value for name, value in values.items() if name in given and value != now[name]}
     return Parsed(with_options(config, changed), parsed.script, given - own)
 
 
-def with_choices(config: Tree, argv: Sequence[str]) -> Tree:
+def with_choices(make: Callable[[dict[str, str]], Tree], argv: Sequence[str]) -> Tree:
     """The tree with the parts that the command line chooses, before anything else of it is read.
-
-    A part of another name than the tree's own has its defaults. What is chosen may bring choices of its own.
 
     Raises:
         ValueError: a part that cannot be found.
     """
-    done: set[str] = set()
+    chosen = {name: value for name in FIRST_CHOICES if (value := value_of(argv, name)) is not None}
     while True:
-        open_choices = [name for name in registries(config) if name not in done]
-        if not open_choices:
+        config = make(chosen)
+        more = {name: value for name in registries(config) if (value := value_of(argv, name)) is not None}
+        if set(more) <= set(chosen):
             return config
-        name = open_choices[0]
-        done.add(name)
-        if (choice := value_of(argv, name)) is not None:
-            config = with_options(config, {name: choice})
+        chosen |= more  # what is chosen may bring choices of its own
 
 
 def value_of(argv: Sequence[str], name: str) -> str | None:
@@ -124,7 +123,8 @@ def _group(title: str, words: str, members: list[tuple[Option, Any]]) -> type:
             help_text = f"{help_text} MODULE:NAME takes one of your own.".strip()
         argument = tyro.conf.arg(help=help_text, metavar=metavar)
         fields.append((option.name, Annotated[hint, argument], dataclasses.field(default=value)))
-    group = dataclasses.make_dataclass(re.sub(r"\W+", "_", title), fields, kw_only=True, frozen=True)
+    name = re.sub(r"\W+", "_", title)
+    group = dataclasses.make_dataclass(name, fields, kw_only=True, frozen=True)
     group.__doc__ = words if words == title else f"{title}: {words}"
     return group
 

@@ -9,7 +9,7 @@ chosen, `inner_step_size` an option of that part. In JSON a chosen part is an ob
 import dataclasses
 import difflib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from metarl.parts import HIDDEN, MAY_CHANGE, Option, Registry, check, options
@@ -173,6 +173,44 @@ def _read(option: Option, value: Any) -> Any:
         raise ValueError(f"configuration field {option.name!r} must be an object with a name; got {value!r}")
     own = {name: one for name, one in value.items() if name != NAME}
     return from_dict(option.registry.find(value[NAME]), own)
+
+
+def from_flat(kind: type[Tree], values: Mapping[str, Any], surplus: Container[str] = ()) -> Tree:
+    """A tree from values by the names of its options, a choice by the name of the part: how presets are written.
+
+    Args:
+        kind: the tree's class.
+        values: by the names of options.
+        surplus: names that may be there without an option of the tree.
+
+    Raises:
+        ValueError: an option that no chosen part has, a missing one, an unknown part, a value of another type or out
+            of its bounds.
+    """
+    part, used = _assembled(kind, values)
+    if foreign := [name for name in values if name not in used and name not in surplus]:
+        raise ValueError(unknown_option(part, foreign[0]))
+    return part
+
+
+def _assembled(kind: type[Any], values: Mapping[str, Any]) -> tuple[Any, set[str]]:
+    arguments: dict[str, Any] = {}
+    used: set[str] = set()
+    for option in options(kind):
+        if option.name in values:
+            used.add(option.name)
+        elif option.default is dataclasses.MISSING:
+            raise ValueError(f"--{option.name.replace('_', '-')} must be given for {kind.__name__}")
+        value = values.get(option.name, option.default)
+        if option.registry is None:
+            arguments[option.name] = typed_value(option.name, option.hint, value) if option.name in values else value
+            continue
+        if isinstance(value, str):
+            arguments[option.name], below = _assembled(option.registry.find(value), values)
+        else:  # the default, a part
+            arguments[option.name], below = _changed(value, values)
+        used |= below
+    return kind(**arguments), used
 
 
 def registries(part: Any) -> dict[str, Registry[Any]]:
