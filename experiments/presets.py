@@ -1,4 +1,4 @@
-"""The experiments of Finn et al. 2017 and of its authors' release, by name: each is a set of options, as flags name them.
+"""The experiments of Finn et al. 2017 and of its authors' release by name, each a set of options, as flags name them.
 
 A preset is what `train.py PRESET` starts from. What it leaves out has the default of its part.
 """
@@ -188,9 +188,7 @@ PRESETS: dict[str, Preset] = {
     "ant-vel": Preset("ant, goal velocity, Gymnasium's dynamics, compact observations", ANT_VEL),
     "ant-dir": Preset("ant, goal direction, Gymnasium's dynamics, compact observations", ANT_DIR),
     "ant-goal": Preset("ant, goal position, Gymnasium's dynamics, compact observations", ANT_GOAL),
-    "cheetah-vel-paper": Preset(
-        "half-cheetah, goal velocity, as the published run: 475 iterations", CHEETAH_VEL_PAPER
-    ),
+    "cheetah-vel-paper": Preset("half-cheetah, goal velocity, as the published run: 475 iterations", CHEETAH_VEL_PAPER),
     "cheetah-dir-paper": Preset(
         "half-cheetah, goal direction, as the published run: 100 iterations", CHEETAH_DIR_PAPER
     ),

@@ -17,7 +17,7 @@ from metarl.training import flags
 from metarl.training.config import Config
 from metarl.training.distributed import connected, one_at_first
 from metarl.training.loop import train
-from metarl.training.run_directory import read_config
+from metarl.training.run_directory import CONFIG, read_config
 from metarl.training.tree import with_options
 
 PROGRAM = "experiments/train.py"
@@ -52,12 +52,12 @@ def parse(argv: Sequence[str]) -> Arguments:
     if preset is None and ("--help" in rest or "-h" in rest):
         show_presets()
         raise SystemExit(0)
-    method, run_dir = flags.value_of(rest, "method") or "maml", flags.value_of(rest, "run_dir")
-    stored = read_config(Path(run_dir)) if run_dir and _resumes(rest) and _holds_a_run(Path(run_dir)) else None
+    method = flags.value_of(rest, "method") or "maml"
+    stored = _stored(preset, method, rest)
     if preset is None and stored is None:
         raise ValueError(f"name a preset first: {', '.join(PRESETS)}; or go on with a run: --resume --run-dir RUN")
     if preset is not None and stored is not None and preset != stored.preset:
-        raise ValueError(f"{run_dir} is a run of {stored.preset}; got {preset}")
+        raise ValueError(f"that run is one of {stored.preset}; got {preset}")
 
     def make(choices: dict[str, str]) -> Config:
         if stored is not None:
@@ -68,12 +68,19 @@ def parse(argv: Sequence[str]) -> Arguments:
     return Arguments(parsed.config, parsed.script)
 
 
-def _resumes(argv: Sequence[str]) -> bool:
-    return "resume" in flags.names_given(argv) and "--no-resume" not in argv
+def _stored(preset: str | None, method: str, argv: Sequence[str]) -> Config | None:
+    """The configuration of the run that the command line goes on with, if there is one."""
+    if flags.value_of(argv, "run_dir"):
+        run_dir = Path(flags.value_of(argv, "run_dir") or "")
+    else:
+        run_dir = default_run_dir(preset or "", method, flags.value_of(argv, "seed") or "1")
+    resumes = "resume" in flags.names_given(argv) and "--no-resume" not in argv
+    return read_config(run_dir) if resumes and (run_dir / CONFIG).is_file() else None
 
 
-def _holds_a_run(run_dir: Path) -> bool:
-    return (run_dir / "config.json").is_file()
+def default_run_dir(preset: str, method: str, seed: object) -> Path:
+    """Where a run goes that is given no other place."""
+    return Path("runs") / f"{preset}-{method}-seed{seed}"
 
 
 def show_presets() -> None:
@@ -95,7 +102,7 @@ def main(arguments: Arguments) -> None:
 def _train(arguments: Arguments, shard: Shard) -> None:
     config, script = arguments
     console = Console(stderr=True, markup=False, quiet=shard.rank > 0)
-    run_dir = script.run_dir or Path("runs") / config.run_name
+    run_dir = script.run_dir or default_run_dir(config.preset, config.method, config.seed)
     console.print(f"{config.preset}, method {config.method}, seed {config.seed} -> {run_dir}", highlight=False)
     with one_at_first(shard):
         problem, outer = config.problem.build(config.setting(shard)), config.outer.build()

@@ -85,7 +85,7 @@ class Config(Watching, HeldOut, Adaptation, Training):
 
     problem: Annotated[ProblemOptions, PROBLEMS, HIDDEN]
     """The kind of problem."""
-    rule: Annotated[Rule, RULES] = SGD()  # noqa: RUF009
+    rule: Annotated[Rule, RULES] = SGD()
     """Inner rule: what a gradient step does to the parameters of a task."""
     outer: Annotated[Outer, OUTERS]
     """Outer optimiser: how the meta-parameters move."""
@@ -98,11 +98,6 @@ class Config(Watching, HeldOut, Adaptation, Training):
     def experiment(self) -> str:
         """The preset without `-paper`: what curves are compared under."""
         return self.preset.removesuffix("-paper")
-
-    @property
-    def run_name(self) -> str:
-        """Name of the default run directory."""
-        return f"{self.preset}-{self.method}-seed{self.seed}"
 
     @property
     def outer_steps(self) -> int:

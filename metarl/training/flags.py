@@ -1,9 +1,10 @@
 """The command line of a tree of parts: every option of the chosen parts is a flag of its own name.
 
-`--outer ppo` chooses a part, whose own options are flags beside it; `--help` shows those of the chosen parts, in groups.
+`--outer ppo` chooses a part, whose own options are flags beside it. `--help` shows those of the chosen parts in groups.
 """
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, NamedTuple, TypeVar
@@ -52,8 +53,7 @@ def parse(
             raise ValueError(unknown_option(config, name))
     groups = _groups(config)
     fields = [("script", OmitArgPrefixes[script], dataclasses.field(default_factory=script))]
-    for group in groups:
-        fields.append((group.__name__, OmitArgPrefixes[group], dataclasses.field(default_factory=group)))
+    fields += [(group.__name__, OmitArgPrefixes[group], dataclasses.field(default_factory=group)) for group in groups]
     everything = dataclasses.make_dataclass("Arguments", fields, kw_only=True)
     parsed = tyro.cli(OmitArgPrefixes[everything], prog=program, description=description, args=list(argv))
     values: dict[str, Any] = {}
@@ -82,7 +82,7 @@ def with_choices(make: Callable[[dict[str, str]], Tree], argv: Sequence[str]) ->
 def value_of(argv: Sequence[str], name: str) -> str | None:
     """The word that follows a flag, the last time that it is given; None without."""
     found = None
-    for word, following in zip(argv, [*argv[1:], None], strict=True):
+    for word, following in itertools.zip_longest(argv, argv[1:]):
         match = FLAG.fullmatch(word)
         if match and match[1].replace("-", "_") == name:
             found = match[2] if match[2] is not None else following

@@ -16,22 +16,10 @@ from typing import Any
 from metarl.files import LOCK, keep_copy, owned, write_atomically
 from metarl.training.checkpoint import Checkpoint, load
 from metarl.training.config import Config
+from metarl.training.tree import differences
 
 CONFIG, METRICS, LAST, BEST = "config.json", "metrics.csv", "checkpoint.pt", "best.pt"
 PREVIOUS = "checkpoint.previous.pt"  # the last checkpoint but one
-MAY_CHANGE = {
-    "iterations",
-    "device",
-    "evaluate_every",
-    "render_every",
-    "validation_tasks",
-    "checkpoint_every",
-    "log_every",
-    "compile",
-    "published_tasks",
-    "data_dir",
-    "max_nonfinite",
-}  # on resume
 
 
 @contextmanager
@@ -142,13 +130,9 @@ def _load_last(run_dir: Path) -> Checkpoint:
 
 
 def _require_same(stored: Config, config: Config, where: Path) -> None:
-    ours, theirs = config.to_dict(), stored.to_dict()
-    for name in ours:
-        free = name in MAY_CHANGE or name.startswith("evaluation_")  # no part of the training's numbers
-        if not free and ours[name] != theirs[name]:
-            raise ValueError(
-                f"{where} belongs to another configuration: {name} is {theirs[name]} there and {ours[name]} here"
-            )
+    """Raise ValueError, naming all of them, where options differ that make other numbers."""
+    if different := differences(stored, config):
+        raise ValueError(f"{where} belongs to another configuration: {'; '.join(map(str, different))}")
 
 
 def command_line() -> str:

@@ -150,8 +150,7 @@ def from_dict(kind: type[Tree], values: Any) -> Tree:
     Raises:
         ValueError: an unknown or missing option, an unknown part, a value of another type or out of its bounds.
     """
-    if not isinstance(values, dict):
-        raise ValueError(f"the options of {kind.__name__} must be an object; got {values!r}")
+    _require(isinstance(values, dict), f"the options of {kind.__name__} must be an object; got {values!r}")
     known = {option.name: option for option in options(kind)}
     if unknown := sorted(map(str, set(values) - set(known))):
         raise ValueError(f"unknown configuration field {unknown[0]!r} of {kind.__name__}")
@@ -169,10 +168,15 @@ def from_dict(kind: type[Tree], values: Any) -> Tree:
 def _read(option: Option, value: Any) -> Any:
     if option.registry is None:
         return typed_value(option.name, option.hint, value)
-    if not isinstance(value, dict) or not isinstance(value.get(NAME), str):
-        raise ValueError(f"configuration field {option.name!r} must be an object with a name; got {value!r}")
+    named = isinstance(value, dict) and isinstance(value.get(NAME), str)
+    _require(named, f"configuration field {option.name!r} must be an object with a name; got {value!r}")
     own = {name: one for name, one in value.items() if name != NAME}
     return from_dict(option.registry.find(value[NAME]), own)
+
+
+def _require(condition: bool, words: str) -> None:
+    if not condition:
+        raise ValueError(words)
 
 
 def from_flat(kind: type[Tree], values: Mapping[str, Any], surplus: Container[str] = ()) -> Tree:
@@ -216,6 +220,11 @@ def _assembled(kind: type[Any], values: Mapping[str, Any]) -> tuple[Any, set[str
 def registries(part: Any) -> dict[str, Registry[Any]]:
     """The choices of a tree: name of the option -> what can be chosen."""
     return {leaf.option.name: leaf.option.registry for leaf in leaves(part) if leaf.option.registry is not None}
+
+
+def may_change(part: Any) -> set[str]:
+    """The names of the options that may change at a resume: no part of the training's numbers."""
+    return {leaf.option.name for leaf in leaves(part) if MAY_CHANGE in leaf.option.markers}
 
 
 def is_hidden(option: Option) -> bool:

@@ -1,0 +1,175 @@
+"""Parts: options with bounds, registries, and a user's own things from outside the tree."""
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+
+from metarl.parts import (
+    MAY_CHANGE,
+    NOT_EMPTY,
+    NOT_NEGATIVE,
+    POSITIVE,
+    PROBABILITY,
+    SHARE,
+    Part,
+    Registry,
+    at_least,
+    below,
+    options,
+    part_of_function,
+)
+
+TOOLS: Registry[Any] = Registry("tool", "metarl.engine")
+
+
+@TOOLS.register("hammer")
+@dataclass(frozen=True, kw_only=True)
+class Hammer(Part):
+    """Hits."""
+
+    weight: Annotated[float, POSITIVE, MAY_CHANGE] = 2.0
+    """In kilograms,
+    with its handle."""
+    sizes: Annotated[tuple[int, ...], at_least(1), NOT_EMPTY] = (1,)
+    name: str = "tom"
+
+    def build(self) -> float:
+        return self.weight
+
+
+@pytest.mark.parametrize(
+    ("bound", "right", "wrong"),
+    [
+        (at_least(2), (2, 3), (1, float("inf"), float("nan"))),
+        (below(3), (2,), (3,)),
+        (POSITIVE, (1e-9,), (0, -1, float("inf"), float("nan"))),
+        (NOT_NEGATIVE, (0,), (-1e-9, float("inf"), float("nan"))),
+        (PROBABILITY, (0, 0.5, 1), (-0.1, 1.1, float("nan"))),
+        (SHARE, (0.1, 1), (0, 1.1)),
+        (NOT_EMPTY, ((1,),), ((),)),
+    ],
+)
+def test_bounds(bound: Any, right: tuple[Any, ...], wrong: tuple[Any, ...]) -> None:
+    assert all(map(bound.admits, right))
+    assert not any(map(bound.admits, wrong))
+
+
+def test_options_know_type_default_words_bounds_and_markers() -> None:
+    weight, sizes, name = options(Hammer)
+    assert (weight.name, weight.hint, weight.default) == ("weight", float, 2.0)
+    assert weight.words == "In kilograms, with its handle."
+    assert weight.markers == (MAY_CHANGE,)
+    assert (sizes.default, name.words) == ((1,), "")
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"weight": 0.0}, "weight must be a positive number; got 0.0"),
+        ({"sizes": (2, 0)}, "sizes must be a list of values that are each at least 1; got (2, 0)"),
+        ({"sizes": ()}, "sizes must be a list with at least one value; got ()"),
+    ],
+)
+def test_a_value_out_of_its_bounds_is_refused_by_name(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError) as error:
+        Hammer(**values)
+    assert str(error.value) == words
+
+
+def test_registries_find_and_name_their_parts() -> None:
+    assert TOOLS.find("hammer") is Hammer
+    assert TOOLS.name_of(Hammer(weight=1.0)) == "hammer"
+    with pytest.raises(ValueError, match=r"unknown tool 'saw': choose one of hammer, or your own as MODULE:NAME"):
+        TOOLS.find("saw")
+    with pytest.raises(ValueError, match="no registered tool"):
+        TOOLS.name_of(3)
+    with pytest.raises(ValueError, match="tool 'hammer' is"):
+        TOOLS.register("hammer")(int)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A user's folder, with a file of parts; what the test imports is forgotten."""
+    (tmp_path / "my_tools.py").write_text(
+        "from dataclasses import dataclass\n"
+        "@dataclass(frozen=True)\n"
+        "class Saw:\n"
+        "    teeth: int = 5\n"
+        "    def build(self):\n"
+        "        return self.teeth\n"
+        "def drill(*, speed: float = 3.0, label: str = 'x'):\n"
+        "    '''Turns.'''\n"
+        "    return speed\n"
+        "def untyped(*, speed=3.0):\n"
+        "    return speed\n"
+        "number = 4\n"
+    )
+    (tmp_path / "broken_tools.py").write_text("import sys\n\nraise RuntimeError('my own mistake')\n")
+    (tmp_path / "needy_tools.py").write_text("import a_module_that_nobody_has\n")
+    monkeypatch.chdir(tmp_path)
+    path, before = list(sys.path), set(sys.modules)
+    yield tmp_path
+    sys.path[:] = path
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+    for name in [name for name in TOOLS.names if ":" in name]:
+        del TOOLS._parts[name]
+
+
+@pytest.mark.parametrize("place", ["my_tools", "my_tools.py", "./my_tools.py"])
+def test_a_users_dataclass_is_a_part(folder: Path, place: str) -> None:
+    part = TOOLS.find(f"{place}:Saw")
+    assert part(teeth=3).build() == 3
+    assert TOOLS.name_of(part()) == f"{place}:Saw"
+
+
+def test_a_users_function_is_a_part_with_its_keywords_as_options(folder: Path) -> None:
+    part = TOOLS.find("my_tools:drill")
+    assert [(option.name, option.hint, option.default) for option in options(part)] == [
+        ("speed", float, 3.0),
+        ("label", str, "x"),
+    ]
+    assert part(speed=7.0).build() == 7.0
+    assert part.__doc__ == "Turns."
+
+
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        (
+            "no_such_module:Saw",
+            "there is no module 'no_such_module'; is it in this folder, installed, or on P",
+        ),
+        ("no/such/file.py:Saw", "there is no file"),
+        ("my_tools:Axe", "my_tools has no Axe; it has dataclass, Saw, drill, untyped, number"),
+        ("my_tools:number", "number is int"),
+        ("my_tools:untyped", "option 'speed' of untyped needs a type"),
+        (".my_tools:Saw", "name the module in full"),
+    ],
+)
+def test_what_cannot_be_found_is_said(folder: Path, choice: str, words: str) -> None:
+    with pytest.raises(ValueError) as error:
+        TOOLS.find(choice)
+    assert words in str(error.value)
+
+
+def test_a_mistake_in_the_users_module_is_its_own_error(folder: Path) -> None:
+    for place in ("broken_tools", "broken_tools.py"):
+        with pytest.raises(RuntimeError, match="my own mistake"):
+            TOOLS.find(f"{place}:Saw")
+    with pytest.raises(ModuleNotFoundError, match="a_module_that_nobody_has"):
+        TOOLS.find("needy_tools:Saw")
+
+
+def test_arguments_of_build_reach_a_function() -> None:
+    def stretched(length: float, *, factor: float) -> float:
+        return length * factor
+
+    part = part_of_function(stretched)
+    assert part(factor=2.0).build(3.0) == 6.0
+    assert options(part)[0].default is dataclasses.MISSING

@@ -1,0 +1,80 @@
+"""The command line of a tree of parts."""
+
+from dataclasses import dataclass
+
+import pytest
+from tools import Drill, Hammer, Steel, Wood, Work
+
+from metarl.training import flags
+from metarl.training.tree import with_options
+
+
+@dataclass(frozen=True)
+class Script:
+    """Where it goes."""
+
+    place: str = "here"
+    """The folder."""
+
+
+def parse(*words: str, start: Work | None = None) -> flags.Parsed:
+    def make(choices: dict[str, str]) -> Work:
+        return with_options(start or Work(), choices)
+
+    return flags.parse(make, Script, words, program="work.py", description="Work.")
+
+
+def test_flags_are_the_options_of_the_chosen_parts() -> None:
+    assert parse().config == Work()
+    line = "--tool drill --speed 3 --bit=steel --hardness soft --seed 4 --quiet --place there"
+    parsed = parse(*line.split())
+    assert parsed.config == Work(seed=4, quiet=True, tool=Drill(speed=3.0, bit=Steel(hardness="soft")))
+    assert parsed.script == Script(place="there")
+    assert parsed.given == {"tool", "speed", "bit", "hardness", "seed", "quiet"}
+    assert parse("--sizes", "1", "2.5").config.sizes == (1.0, 2.5)
+    assert parse("--no-quiet", start=Work(quiet=True)).config == Work()
+    assert parse("--tool", "drill", start=Work(tool=Drill(speed=9.0))).config.tool.speed == 9.0
+    assert parse("--tool", "hammer", "--tool", "drill").config.tool == Drill(bit=Wood())
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("--speed 3", "--speed is an option of tool drill; tool is hammer here"),
+        ("--rouns 3", "there is no option --rouns; did you mean --rounds?"),
+        ("--tool saw", "unknown tool 'saw': choose one of hammer, drill, or your own as MODULE:NAME"),
+        ("--weight -1", "weight must be a positive number; got -1.0"),
+        ("--preset chair", "there is no option --preset"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(line: str, words: str) -> None:
+    with pytest.raises(ValueError) as error:
+        parse(*line.split())
+    assert words in str(error.value)
+
+
+def test_help_shows_the_chosen_parts_in_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse("--tool", "drill", "--help")
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for words in (
+        "--speed",
+        "Turns per second",
+        "--bit {wood,steel,MODULE:NAME}",
+        "--width",
+        "What is built",
+        "--place",
+    ):
+        assert words in shown
+    for words in ("--weight", "--hardness", "--preset"):
+        assert words not in shown
+
+
+def test_values_of_flags_before_they_are_parsed() -> None:
+    line = ["--a-b", "1", "--c=2", "--a_b", "3", "--no-d"]
+    assert (flags.value_of(line, "a_b"), flags.value_of(line, "c"), flags.value_of(line, "e")) == ("3", "2", None)
+    assert flags.names_given(line) == {"a_b", "c", "d"}
+
+
+def test_reference_rows() -> None:
+    assert flags.reference(Hammer) == [("--weight", "float", "2.0", "In kilograms.")]
