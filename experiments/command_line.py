@@ -2,16 +2,21 @@
 
 import contextlib
 import ctypes
+import functools
 import io
 import os
 import re
 import shlex
 import sys
+import sysconfig
 import threading
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
+import metarl
 from metarl.training.interruption import StoppedError
 
 Arguments = TypeVar("Arguments")
@@ -25,7 +30,8 @@ def run(
 ) -> None:
     """Parse the arguments, then run `main`; a user's mistake (ValueError, OSError) ends in one line and status 2.
 
-    So does what does not fit into memory. `interrupted` is what to say after Ctrl-C.
+    So does what does not fit into memory. An error from the user's own code shows its traceback instead: a line about a
+    value cannot say where in that code the mistake is. `interrupted` is what to say after Ctrl-C.
     """
     keep_freed_memory()
     threading.excepthook = _thread_failed
@@ -39,6 +45,8 @@ def run(
             print(f"{stopped}; go on with: {_resume_command(argv)}", file=sys.stderr)
         sys.exit(stopped.exit_status)
     except (ValueError, OSError) as error:
+        if from_code_of_ones_own(error):
+            raise
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except (MemoryError, OverflowError, RuntimeError) as error:
@@ -52,6 +60,29 @@ def run(
     except KeyboardInterrupt:
         print(f"interrupted: {interrupted}", file=sys.stderr)
         sys.exit(130)
+
+
+def from_code_of_ones_own(error: BaseException) -> bool:
+    """Whether an error came through a file that is neither metarl's nor Python's nor an installed package's."""
+    return any(not frame.filename.startswith(("<", *_places())) for frame in traceback.extract_tb(error.__traceback__))
+
+
+@functools.cache
+def _places() -> tuple[str, ...]:
+    """Folders of code that is not the user's."""
+    own = [Path(place) for place in metarl.__path__]
+    linked = [place / package for place in own for package in ("envs", "experiments")]
+    installed = [Path(place) for place in sysconfig.get_paths().values()]
+    folders = {str(place) for place in (*own, *linked, *installed)}
+    return tuple(f"{folder}{os.sep}" for folder in folders | {str(Path(folder).resolve()) for folder in folders})
+
+
+def command_of(script: str) -> str:
+    """How another script is started from here, as this one was: ready to be copied into a shell."""
+    if Path(sys.argv[0]).suffix != ".py":  # the console command
+        return f"{shlex.quote(Path(sys.argv[0]).name)} {script}"
+    python, file = os.path.relpath(sys.executable), os.path.relpath(Path(sys.argv[0]).with_name(f"{script}.py"))
+    return shlex.join([python, file])
 
 
 def _thread_failed(args: threading.ExceptHookArgs) -> None:

@@ -1,6 +1,7 @@
 """Meta-train: python experiments/train.py PRESET [flags]. PRESET --help shows every flag with its default."""
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from metarl.experiments.command_line import run
+from metarl.experiments.command_line import command_of, run
 from metarl.experiments.presets import PRESETS, preset_config
 from metarl.shard import Shard
 from metarl.training import flags
@@ -110,9 +111,9 @@ def _train(arguments: Arguments, shard: Shard) -> None:
         console.print(words, highlight=False)
     state = train(problem, outer, config, run_dir, console, resume=script.resume, shard=shard)
     console.print(f"{state.iteration} iterations done; metrics and checkpoints are in {run_dir}", highlight=False)
-    scripts = os.path.relpath(Path(sys.executable).parent)
-    console.print(f"watch:    {scripts}/tensorboard --logdir {run_dir}", highlight=False, soft_wrap=True)
-    console.print(f"evaluate: {scripts}/python experiments/evaluate.py {run_dir}", highlight=False, soft_wrap=True)
+    folder, tensorboard = shlex.quote(str(run_dir)), os.path.relpath(Path(sys.executable).with_name("tensorboard"))
+    console.print(f"watch:    {shlex.quote(tensorboard)} --logdir {folder}", highlight=False, soft_wrap=True)
+    console.print(f"evaluate: {command_of('evaluate')} {folder}", highlight=False, soft_wrap=True)
 
 
 def command(argv: Sequence[str]) -> None:

@@ -1,0 +1,41 @@
+"""The command `metarl`: train, evaluate, plot and the others by one name, in any folder."""
+
+import difflib
+import importlib
+import importlib.metadata
+import sys
+
+COMMANDS = {
+    "train": "meta-train",
+    "evaluate": "score a run on held-out tasks",
+    "plot": "draw runs",
+    "render": "film a run's adaptation",
+    "reproduce": "reproduce results",
+    "benchmark": "measure the system",
+}
+
+
+def usage() -> str:
+    """What there is, one command a line."""
+    rows = "\n".join(f"  {name:10} {words}" for name, words in COMMANDS.items())
+    return f"usage: metarl COMMAND ...\n\ncommands (each has --help):\n{rows}\n\n  --version  print the version"
+
+
+def main() -> None:
+    """Run the command that the first argument names. Ends with status 2 where there is none of that name."""
+    name, rest = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("--help", [])
+    if name in ("-h", "--help"):
+        print(usage())
+    elif name == "--version":
+        print(importlib.metadata.version("metarl"))
+    elif name in COMMANDS:
+        importlib.import_module(f"metarl.experiments.{name}").command(rest)
+    else:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        words = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(COMMANDS)}"
+        print(f"error: there is no command {name!r}: {words}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
