@@ -7,6 +7,8 @@ the training loop, checkpoints, evaluation and figures serve it.
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, NamedTuple
 
+import torch
+
 from metarl.engine.rules import InnerRule
 from metarl.parts import Part, Registry
 from metarl.problem import Problem
@@ -52,6 +54,16 @@ class ProblemOptions(Part, ABC):
     @abstractmethod
     def protocol(self) -> dict[str, Any]:
         """How an evaluation is made, beside the number of tasks and the step sizes: what compared scores must share."""
+
+
+MOST_AT_A_TIME = 10**8
+"""Timesteps or examples of one batch: a terabyte."""
+
+
+def require_device(device: str) -> None:
+    """Raise ValueError for a torch device that this machine does not have."""
+    if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
+        raise ValueError(f"device {device!r} is not available here: use cpu, or cuda on a machine with a GPU")
 
 
 PROBLEMS: Registry[ProblemOptions] = Registry("problem", "metarl.problems")

@@ -1,0 +1,110 @@
+"""Reinforcement learning as a problem: tasks of an environment, episodes, a policy (Finn et al. 2017, algorithm 3)."""
+
+import functools
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from metarl.parts import MAY_CHANGE, PROBABILITY, at_least
+from metarl.problems import MOST_AT_A_TIME, PROBLEMS, ProblemOptions, Setting, require_device
+from metarl.rl.baselines import BASELINES, Baseline
+from metarl.rl.baselines.linear_features import LinearFeatures
+from metarl.rl.environments import ENVIRONMENTS, Environment
+from metarl.rl.inner_losses import INNER_LOSSES, InnerLoss
+from metarl.rl.inner_losses.log_prob import LogProb
+from metarl.rl.maml_rl import MetaRL, RolloutSettings
+from metarl.rl.normalizers import NORMALIZERS, NormalizerOptions
+from metarl.rl.normalizers.none import Unscaled
+from metarl.rl.policies import POLICIES
+from metarl.rl.policies.gaussian_mlp import GaussianMLP
+from metarl.rl.policies.policy import Policy
+
+
+@PROBLEMS.register("reinforcement")
+@dataclass(frozen=True, kw_only=True)
+class Reinforcement(ProblemOptions):
+    """Reinforcement learning: episodes of an environment whose tasks differ."""
+
+    score = "average_return"
+    learning_curve = "rollout/return"
+
+    environment: Annotated[Environment, ENVIRONMENTS]
+    """A task-parameterised Gymnasium environment."""
+    horizon: Annotated[int, at_least(1)] = 100
+    """Timesteps per episode at most."""
+    episodes: Annotated[int, at_least(1)] = 20
+    """Episodes per task, before and after each inner step."""
+    discount: Annotated[float, PROBABILITY] = 0.99
+    """Discount of future rewards per timestep."""
+    gae_lambda: Annotated[float, PROBABILITY] = 1.0
+    """Lambda of generalised advantage estimation; 1 is the discounted return minus the baseline."""
+    max_broken: Annotated[float, PROBABILITY, MAY_CHANGE] = 0.5
+    """Stop where the environment breaks more than this share of an iteration's episodes."""
+    evaluation_episodes: Annotated[int, at_least(1), MAY_CHANGE] = 20
+    """Episodes per task and gradient step at evaluation."""
+    evaluation_counting: Annotated[Literal["episodes", "timesteps"], MAY_CHANGE] = "episodes"
+    """episodes: complete episodes, every one counts. timesteps: as the authors' release counts, episodes x horizon
+    timesteps with immediate restarts, which over-represents episodes that end early."""
+    published_tasks: Annotated[bool, MAY_CHANGE] = False
+    """Evaluate on the 40 test tasks of the published curves instead of tasks keyed by the seed."""
+
+    policy: Annotated[Policy, POLICIES] = GaussianMLP()
+    """What acts."""
+    normalizer: Annotated[NormalizerOptions, NORMALIZERS] = Unscaled()
+    """How observations are scaled on their way into the policy."""
+    inner_loss: Annotated[InnerLoss, INNER_LOSSES] = LogProb()
+    """What the inner gradient steps minimise."""
+    baseline: Annotated[Baseline, BASELINES] = LinearFeatures()
+    """The expected returns that advantages are measured from."""
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """Also how episodes are counted, and whose tasks."""
+        return {
+            "episodes": self.evaluation_episodes,
+            "counting": self.evaluation_counting,
+            "published_tasks": self.published_tasks,
+        }
+
+    def require_sensible(self, setting: Setting) -> None:
+        """Raise ValueError for more timesteps at a time than any machine has room for."""
+        sizes = (("tasks", setting.tasks, "episodes", self.episodes),)
+        sizes += (("evaluation_tasks", setting.evaluation_tasks, "evaluation_episodes", self.evaluation_episodes),)
+        for tasks_name, tasks, episodes_name, episodes in sizes:
+            timesteps = tasks * episodes * self.horizon
+            if timesteps > MOST_AT_A_TIME:
+                raise ValueError(
+                    f"{tasks_name} x {episodes_name} x horizon must be at most {MOST_AT_A_TIME:,}; got {timesteps}"
+                )
+
+    def build(self, setting: Setting) -> MetaRL:
+        """One meta-iteration of MAML-RL. Raises ValueError for what its parts refuse."""
+        require_device(setting.device)
+        knows_the_task = setting.method == "oracle"
+        observations, actions = self.environment.spaces(task_in_observation=knows_the_task)
+        normalizer = self.normalizer.build()
+        return MetaRL(
+            functools.partial(self.environment.build, horizon=self.horizon, task_in_observation=knows_the_task),
+            self.environment.tasks,
+            normalizer.around(self.policy.build(observations, actions), observations),
+            setting.rule,
+            inner_steps=setting.inner_steps,
+            inner_loss=self.inner_loss.build(),
+            baseline=self.baseline.build(),
+            normalizer=normalizer,
+            settings=RolloutSettings(
+                tasks=setting.tasks,
+                episodes=self.episodes,
+                horizon=self.horizon,
+                discount=self.discount,
+                gae_lambda=self.gae_lambda,
+                evaluation_episodes=self.evaluation_episodes,
+                evaluation_counting=self.evaluation_counting,
+                traced_episodes=self.environment.traced_episodes,
+                max_broken=self.max_broken,
+            ),
+            seed=setting.seed,
+            task_per_episode=setting.method in ("pretrained", "oracle"),
+            device=setting.device,
+            commanded=self.environment.commanded,
+            shard=setting.shard,
+        )
