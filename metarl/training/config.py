@@ -116,19 +116,20 @@ class Config(Watching, HeldOut, Adaptation, Training):
 
     @property
     def test_step_sizes(self) -> tuple[float, ...]:
-        """Of the gradient steps at evaluation."""
-        return self.evaluation_step_sizes or (self.rule.inner_step_size,)
+        """Of the gradient steps at evaluation; empty for a rule that has no step size, unless they are given."""
+        own = tree.flat(self.rule).get("inner_step_size")
+        return self.evaluation_step_sizes or (() if own is None else (own,))
 
     @property
     def training_rule(self) -> InnerRule:
-        """The inner rule with the step size of training."""
-        rule = self.rule.build((self.rule.inner_step_size,))
+        """The inner rule of the meta-gradient's inner steps."""
+        rule = self.rule.build()
         return first_order(rule) if self.first_order else rule
 
     @property
     def test_rule(self) -> InnerRule:
         """The inner rule with the step sizes of the evaluation."""
-        return self.rule.build(self.test_step_sizes)
+        return self.rule.build(self.evaluation_step_sizes)
 
     @property
     def protocol(self) -> dict[str, Any]:
