@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from metarl.experiments.assemble import evaluation_tasks, family_of, make_problem, with_values
 from metarl.experiments.command_line import run
 from metarl.experiments.evaluated import read_run
 from metarl.experiments.figures import draw
+from metarl.experiments.overrides import overridden
+from metarl.experiments.published import evaluation_tasks
 from metarl.training.config import Config
 from metarl.training.evaluation import evaluate, validation_tasks, write_evaluation
 from metarl.training.events import write_adaptation
@@ -56,26 +57,27 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Evaluate, print the table, and leave evaluation.csv, .json and .npz in the run directory."""
-    config = read_config(arguments.run_dir)
-    overrides = {
-        "evaluation_steps": arguments.gradient_steps,
-        "evaluation_step_sizes": arguments.step_sizes,
-        "validation_tasks" if arguments.validation else "evaluation_tasks": arguments.tasks,
-        "evaluation_episodes": arguments.episodes,
-        "evaluation_counting": arguments.counting,
-        "shots": arguments.shots,
-        "evaluation_queries": arguments.queries,
-        "evaluation_checkpoint": arguments.checkpoint,
-        "data_dir": arguments.data_dir,
-        "device": arguments.device,
-    }
-    config = with_values(config, {name: value for name, value in overrides.items() if value is not None})
-    if config.method == "oracle" and (arguments.gradient_steps or arguments.step_sizes):
+    stored = read_config(arguments.run_dir)
+    if stored.method == "oracle" and (arguments.gradient_steps or arguments.step_sizes):
         raise ValueError(f"{arguments.run_dir} is an oracle, which knows the task: it takes no gradient steps")
-    if config.rule != "sgd" and arguments.step_sizes:
-        raise ValueError(f"--step-sizes means nothing for rule {config.rule}, which learns its own")
+    config = overridden(
+        stored,
+        arguments,
+        {
+            "gradient_steps": "evaluation_steps",
+            "step_sizes": "evaluation_step_sizes",
+            "tasks": "validation_tasks" if arguments.validation else "evaluation_tasks",
+            "episodes": "evaluation_episodes",
+            "counting": "evaluation_counting",
+            "shots": "shots",
+            "queries": "evaluation_queries",
+            "checkpoint": "evaluation_checkpoint",
+            "data_dir": "data_dir",
+            "device": "device",
+        },
+    )
     checkpoint = read_parameters(arguments.run_dir, config.evaluation_checkpoint)
-    problem = make_problem(config)
+    problem = config.problem.build(config.setting())
     tasks = validation_tasks(problem, config) if arguments.validation else evaluation_tasks(config, problem)
     theta = {name: leaf.to(config.device) for name, leaf in checkpoint.theta.items()}
     result = evaluate(problem, theta, config, tasks)
@@ -96,14 +98,14 @@ def main(arguments: Arguments) -> None:
 def _table(title: str, steps: list[dict[str, Any]], config: Config, tasks: int) -> Table:
     """One row per gradient step: the score's mean with its 95 % interval and median, means of others, what diverged."""
     table = Table(title=title)
-    others = [name for name in steps[0] if name not in ("gradient_steps", config.score, "diverged")]
+    others = [name for name in steps[0] if name not in ("gradient_steps", config.problem.score, "diverged")]
     diverged = any(step["diverged"]["mean"] > 0 for step in steps)
-    median = config.score == "loss"  # of tasks that are fitted a few are much worse than the rest
-    heads = ["gradient steps", _words(config.score, config), "95 % interval", *["median"] * median]
+    median = config.problem.score == "loss"  # of tasks that are fitted a few are much worse than the rest
+    heads = ["gradient steps", _words(config.problem.score, config), "95 % interval", *["median"] * median]
     for name in (*heads, *(_words(name, config) for name in others), *["diverged"] * diverged):
         table.add_column(escape(name), justify="right", no_wrap=name in heads)
     for step in steps:
-        score = step[config.score]
+        score = step[config.problem.score]
         table.add_row(
             str(step["gradient_steps"]),
             f"{score['mean']:.4g}",
@@ -117,8 +119,8 @@ def _table(title: str, steps: list[dict[str, Any]], config: Config, tasks: int) 
 
 def _words(name: str, config: Config) -> str:
     """What a score is called: what was achieved has the environment's own word."""
-    if name == "achieved" and (family := family_of(config)):
-        return family.achieved_name
+    if name == "achieved":
+        return config.problem.achieved_name
     return {"adaptation_env_steps": "env steps", "average_return": "return", "error": "off the command"}.get(name, name)
 
 

@@ -10,16 +10,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl.experiments.assemble import family_of
-from metarl.experiments.presets import presets_for
+from metarl.experiments.presets import preset_config
 from metarl.experiments.published import published_returns, published_scores
-from metarl.training.config import Config, RLConfig, SupervisedConfig
+from metarl.parts import MAY_CHANGE
+from metarl.training.config import Config
 from metarl.training.evaluation import summarize
 from metarl.training.logger import read_metrics
-from metarl.training.run_directory import MAY_CHANGE, METRICS, read_config
+from metarl.training.run_directory import METRICS, read_config
+from metarl.training.tree import flat, leaves, may_change
 
-SAME = {"environment", "environment_options", "horizon", "dataset"}  # of all methods in one figure
-FREE = MAY_CHANGE | {"seed"}  # what seeds of one method may differ in
+TASKS = ("environment", "horizon", "dataset")  # options that make the tasks, with those of these parts
 
 
 class Commands(NamedTuple):
@@ -47,23 +47,32 @@ class Run:
 def pooled(runs: list[Run]) -> list[dict[str, float]]:
     """Per gradient step, `summarize` of a method's runs; only the published tasks are the same for all seeds."""
     steps, seed = min(len(one.scores) for one in runs), runs[0].config.seed
-    same = all(isinstance(one.config, RLConfig) and one.config.published_tasks for one in runs)
+    same = all(one.protocol.get("published_tasks", False) for one in runs)
     return [summarize(np.stack([one.scores[step] for one in runs]), seed, same_tasks=same) for step in range(steps)]
 
 
 def published(runs: list[Run]) -> dict[int, float]:
     """The authors' mean score by gradient step, where these runs are measured as they measured theirs."""
     config, protocol, label = runs[0].config, runs[0].protocol, runs[0].label
-    if isinstance(config, SupervisedConfig):
-        return published_scores(config.dataset, config.network, config.ways, protocol["shots"], label)
-    assert isinstance(config, RLConfig)
-    if not (config.published_tasks and config.preset.endswith("-paper") and label == config.method):
+    values = flat(config)
+    if "dataset" in values:
+        return published_scores(values["dataset"], values["network"], values.get("ways", 1), protocol["shots"], label)
+    if not (protocol.get("published_tasks") and config.preset.endswith("-paper") and label == config.method):
         return {}
-    preset = presets_for(config.method)[config.preset][1]
-    same_problem = all(getattr(config, name) == getattr(preset, name) for name in SAME - {"dataset"})
-    if not (same_problem and preset.protocol.items() <= protocol.items()):
+    preset = preset_config(config.preset, config.method)
+    if not (_tasks(preset) == _tasks(config) and preset.protocol.items() <= protocol.items()):
         return {}
     return {step: float(mean) for step, mean in enumerate(published_returns(config.experiment, config.method).mean(1))}
+
+
+def _tasks(config: Config) -> dict[str, Any]:
+    """The options that make the tasks."""
+    return {
+        leaf.option.name: leaf.value
+        for leaf in leaves(config)
+        if (leaf.option.name in TASKS or leaf.title.startswith(("environment ", "dataset ")))
+        and MAY_CHANGE not in leaf.option.markers
+    }
 
 
 def read_run(directory: Path) -> Run:
@@ -88,7 +97,7 @@ def read_run(directory: Path) -> Run:
         config,
         _label(config),
         protocol,
-        column(config.score),
+        column(config.problem.score),
         read_metrics(directory / METRICS),
         _commands(config, column, [name for name in rows[0] if name.startswith("task_")]),
     )
@@ -96,16 +105,17 @@ def read_run(directory: Path) -> Run:
 
 def _commands(config: Config, column: Callable[[str], NDArray[np.float64]], values: list[str]) -> Commands | None:
     """What the tasks command, where that is a value; `values` are the columns of the tasks."""
-    family = family_of(config)
-    wanted = family and family.commanded(np.stack([column(name)[0] for name in values], axis=1))
-    if family is None or wanted is None:
+    tasks = np.stack([column(name)[0] for name in values], axis=1)
+    wanted = config.problem.commanded(tasks)
+    if wanted is None:
         return None
-    return Commands(wanted, column("achieved"), family.task_names[0], family.achieved_name)
+    return Commands(wanted, column("achieved"), config.problem.task_names[0], config.problem.achieved_name)
 
 
 def _label(config: Config) -> str:
     """The method, with what makes it a variant."""
-    variants = ["first order"] * config.first_order + [config.rule] * (config.rule != "sgd")
+    rule = flat(config)["rule"]
+    variants = [*(["first order"] if config.first_order else []), *([] if rule == "sgd" else [rule])]
     return ", ".join([config.method, *(variants if config.method == "maml" else [])])
 
 
@@ -120,18 +130,22 @@ def require_comparable(runs: list[Run]) -> None:
             raise ValueError(f"{seen[identity]} and {one.directory} are both {identity[0]}, seed {identity[1]}")
         seen[identity] = one.directory
         first_alike = next(other for other in runs if other.label == one.label)
-        _require_same(first, one, SAME)
-        _require_same(first_alike, one, set(one.config.to_dict()) - FREE)
+        _require_equal_values(first, one, _tasks(first.config), _tasks(one.config))
+        ours, theirs = flat(first_alike.config), flat(one.config)
+        free = may_change(one.config) | {"seed"}  # what seeds of one method may differ in
+        _require_equal_values(
+            *(first_alike, one),
+            {name: value for name, value in ours.items() if name not in free},
+            {name: value for name, value in theirs.items() if name not in free},
+        )
         for name, value in one.protocol.items():
             other = first_alike if name in ("step_sizes", "checkpoint") else first  # each method has its own
             _require_equal(other, one, name, other.protocol[name], value)
 
 
-def _require_same(first: Run, one: Run, names: set[str]) -> None:
-    ours, theirs = first.config.to_dict(), one.config.to_dict()
-    for name in sorted(names & set(ours)):
-        if not name.startswith("evaluation_"):  # the protocol has those
-            _require_equal(first, one, name, ours[name], theirs[name])
+def _require_equal_values(first: Run, one: Run, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    for name in sorted({*ours, *theirs}):
+        _require_equal(first, one, name, ours.get(name), theirs.get(name))
 
 
 def _require_equal(first: Run, one: Run, name: str, ours: object, theirs: object) -> None:

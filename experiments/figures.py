@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from metarl.experiments.evaluated import Commands, Run, pooled, published
 from metarl.supervised.pictures import draw_fits, draw_images
-from metarl.training.config import SupervisedConfig
 
 COLORS = {  # Okabe and Ito's palette, safe for the colour-blind
     "maml": "#0072B2",
@@ -40,7 +39,7 @@ def draw(methods: dict[str, list[Run]]) -> Figure:
         commands = {label: ones for label, ones in commands.items() if ones}
         heights = [4.2 if len(methods) > 1 else 3.4]
         heights += [
-            1.8 if methods[label][0].config.score == "accuracy" else 3.0 for label in shown if label not in navigation
+            1.8 if methods[label][0].config.problem.score == "accuracy" else 3.0 for label in shown if label not in navigation
         ]
         heights += [6.6 if len(navigation) > 1 else 2.6] * bool(navigation) + [3.0] * bool(commands)
         figure = Figure(figsize=(9.5, sum(heights)))
@@ -63,8 +62,7 @@ def learning_curves(axes: Axes, methods: dict[str, list[Run]]) -> None:
     curves_of: dict[tuple[str, int], list[NDArray[np.float64]]] = {}
     for label, runs in methods.items():
         config = runs[0].config
-        supervised = isinstance(config, SupervisedConfig)  # scores on validation tasks: those of training are noisy
-        curve = f"evaluation/{config.score}" if supervised else config.learning_curve
+        curve, _ = config.problem.drawn_curve
         last = config.adaptation_steps
         for step in sorted({0, last}):
             rows = [[row for row in one.metrics if f"{curve}_step{step}" in row] for one in runs]
@@ -83,9 +81,10 @@ def learning_curves(axes: Axes, methods: dict[str, list[Run]]) -> None:
         words = f"{label}, {'before' if step == 0 else 'after'} adaptation" if last else label
         axes.plot(*mean.T, style, color=color, label=words)
     config = next(iter(methods.values()))[0].config
-    title = "validation tasks" if isinstance(config, SupervisedConfig) else "meta-training"
-    title += f", running mean of {window}" * (window > 1)
-    axes.set(xlabel="meta-iteration", ylabel=LABELS[config.score], title=title)
+    _, title = config.problem.drawn_curve
+    if window > 1:
+        title = f"{title}, running mean of {window}"
+    axes.set(xlabel="meta-iteration", ylabel=LABELS[config.problem.score], title=title)
     if axes.get_legend_handles_labels()[0]:
         _legend(axes)
 
@@ -111,9 +110,9 @@ def adaptation_curves(axes: Axes, methods: dict[str, list[Run]]) -> None:
             line.set(markerfacecolor="white", label=f"{label}, published")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     config = next(iter(methods.values()))[0].config
-    if config.score == "loss":  # what diverges leaves the picture
+    if config.problem.score == "loss":  # what diverges leaves the picture
         axes.set_ylim(0, 1.3 * max(summary[0]["mean"] for summary in summaries.values()))
-    axes.set(xlabel="gradient steps", ylabel=LABELS[config.score], title="adaptation to held-out tasks")
+    axes.set(xlabel="gradient steps", ylabel=LABELS[config.problem.score], title="adaptation to held-out tasks")
     _legend(axes)
 
 
@@ -141,12 +140,14 @@ def _after(step: int) -> str:
 
 def _traces(one: Run) -> Traces | None:
     """What MAML left of its evaluation to be drawn: navigation's positions, and supervised examples and outputs."""
-    drawable = isinstance(one.config, SupervisedConfig) or one.config.experiment == "navigation"
     path = one.directory / "evaluation.npz"
-    if not drawable or not path.is_file() or (isinstance(one.config, SupervisedConfig) and one.label != "maml"):
+    if not path.is_file():
         return None
     with np.load(path, allow_pickle=False) as arrays:
-        return dict(arrays)
+        traces = dict(arrays)
+    episodes = traces["mask"].shape[3] if "mask" in traces else 0
+    drawable = episodes > 0 or ("outputs" in traces and one.label == "maml")
+    return traces if drawable else None
 
 
 def _panels(figure: SubFigure, one: Run, traces: Traces) -> None:
@@ -156,7 +157,7 @@ def _panels(figure: SubFigure, one: Run, traces: Traces) -> None:
         {name: array[:, task] if name == "outputs" else array[task] for name, array in traces.items()}
         for task in range(min(PANELS, traces["outputs"].shape[1]))
     ]
-    if one.config.score == "loss":
+    if one.config.problem.score == "loss":
         panels = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
         for axes, task in zip(panels, tasks, strict=True):
             draw_fits(axes, task, sorted({0, min(1, last), last}))

@@ -75,7 +75,7 @@ def comparison(methods: dict[str, list[Run]]) -> list[dict[str, Any]]:
 
 def comparison_table(config: Config, rows: list[dict[str, Any]]) -> Table:
     """The rows of `comparison`, to be read."""
-    table = Table(title=f"{config.preset}: {config.score.replace('_', ' ')} on held-out tasks")
+    table = Table(title=f"{config.preset}: {config.problem.score.replace('_', ' ')} on held-out tasks")
     several, any_published = any(row["seeds"] > 1 for row in rows), any(row["published"] is not None for row in rows)
     middle = "interquartile mean [95 %, seeds too]" if several else "median"
     for name in ("method", "seeds", "steps", "mean [95 %]", middle, *["published"] * any_published):

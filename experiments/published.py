@@ -7,6 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from metarl.problem import Problem
+from metarl.training.config import Config
+from metarl.training.evaluation import held_out_tasks
+
 RETURNS = Path(__file__).parent / "published_returns.csv"
 
 # The authors' seed, and their draws from it; directions are backward in the lower half of the velocities.
@@ -29,6 +33,20 @@ def published_tasks(experiment: str) -> NDArray[np.float64]:
         raise ValueError(f"there are no published test tasks for {experiment!r}, only for {', '.join(TASKS)}")
     seed, draw = TASKS[experiment]
     return draw(np.random.RandomState(seed))
+
+
+def evaluation_tasks(config: Config, problem: Problem) -> NDArray[np.float64]:
+    """The tasks [N, k] that a run is evaluated on: the published ones, or its own held-out ones.
+
+    Raises:
+        ValueError: more tasks than were published.
+    """
+    if not config.problem.protocol.get("published_tasks"):
+        return held_out_tasks(problem, config)
+    tasks = published_tasks(config.experiment)
+    if config.evaluation_tasks > len(tasks):
+        raise ValueError(f"there are {len(tasks)} published test tasks; got --tasks {config.evaluation_tasks}")
+    return tasks[: config.evaluation_tasks]
 
 
 def published_returns(experiment: str, method: str) -> NDArray[np.float64]:

@@ -13,11 +13,11 @@ import imageio.v3 as iio
 import tyro
 from rich.console import Console
 
-from metarl.experiments.assemble import evaluation_tasks, make_problem, with_values
 from metarl.experiments.command_line import run
+from metarl.experiments.overrides import overridden
+from metarl.experiments.published import evaluation_tasks
 from metarl.files import write_atomically
 from metarl.training.pictures import gif, side_by_side
-from metarl.training.rules import evaluation_rule
 from metarl.training.run_directory import read_config, read_parameters
 
 
@@ -52,16 +52,14 @@ def main(arguments: Arguments) -> None:
     if steps < 0 or (steps > 0 and config.method == "oracle"):
         right = "0 for an oracle, which knows the task" if config.method == "oracle" else "at least 0"
         raise ValueError(f"--gradient-steps must be {right}; got {steps}")
-    overrides = {"data_dir": arguments.data_dir, "device": arguments.device}
-    config = with_values(config, {name: value for name, value in overrides.items() if value is not None})
+    config = overridden(config, arguments, {"data_dir": "data_dir", "device": "device"})
     checkpoint = read_parameters(arguments.run_dir, arguments.checkpoint or config.evaluation_checkpoint)
-    problem = make_problem(config)
+    problem = config.problem.build(config.setting())
     tasks = evaluation_tasks(config, problem)
     if not 0 <= arguments.task_index < len(tasks):
         raise ValueError(f"--task-index must be in 0 .. {len(tasks) - 1}; got {arguments.task_index}")
     theta = {name: leaf.to(config.device) for name, leaf in checkpoint.theta.items()}
-    rule = evaluation_rule(config)
-    films = problem.pictures(theta, rule, steps, tasks, arguments.task_index, config.seed)
+    films = problem.pictures(theta, config.test_rule, steps, tasks, arguments.task_index, config.seed)
     frames, rate = side_by_side(films, height=arguments.height), films[0].frames_per_second
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     if arguments.output.suffix == ".gif":

@@ -5,9 +5,11 @@ the training loop, checkpoints, evaluation and figures serve it.
 """
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from metarl.engine.rules import InnerRule
 from metarl.parts import Part, Registry
@@ -33,14 +35,28 @@ class Setting(NamedTuple):
 
 
 class ProblemOptions(Part, ABC):
-    """Base of the problems' options.
+    """Base of the problems' options."""
+    @property
+    @abstractmethod
+    def score(self) -> str:
+        """The score of an evaluation that tables and figures show."""
 
-    score: the score of an evaluation that tables and figures show.
-    learning_curve: the training metric that shows learning, without its number of gradient steps.
-    """
+    @property
+    @abstractmethod
+    def learning_curve(self) -> str:
+        """The training metric that shows learning, without its number of gradient steps."""
 
-    score: ClassVar[str] | property
-    learning_curve: ClassVar[str] | property
+    @property
+    @abstractmethod
+    def drawn_curve(self) -> tuple[str, str]:
+        """The metric that figures draw, without its number of gradient steps, and what it is of in words."""
+
+    achieved_name: str = "achieved"  # what an evaluation's score `achieved` measures, with its unit
+    task_names: tuple[str, ...] = ()  # what the numbers of a task are, with their units
+
+    def commanded(self, tasks: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        """The value of `achieved` that tasks [N, k] ask for, [N]; None where they ask for none."""
+        return None
 
     @abstractmethod
     def build(self, setting: Setting) -> Problem:

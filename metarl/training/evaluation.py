@@ -15,7 +15,6 @@ from metarl.files import write_atomically
 from metarl.problem import Evaluation, Film, Metrics, Problem
 from metarl.randomness import Purpose, numpy_generator
 from metarl.training.config import Config
-from metarl.training.rules import evaluation_rule
 
 RESAMPLES = 2000  # of what several runs have in common
 LOGGED = {"average_return": "return", "loss": "loss", "accuracy": "accuracy"}  # score -> what the metric is called
@@ -33,7 +32,7 @@ def validation_tasks(problem: Problem, config: Config) -> NDArray[np.float64]:
 
 def evaluate(problem: Problem, theta: Params, config: Config, tasks: NDArray[np.float64]) -> Evaluation:
     """Score theta after 0 .. evaluation_steps gradient steps with the test step sizes, on tasks [N, k]."""
-    return problem.evaluate(theta, evaluation_rule(config), config.test_steps, tasks, config.seed)
+    return problem.evaluate(theta, config.test_rule, config.test_steps, tasks, config.seed)
 
 
 def validation_scores(problem: Problem, theta: Params, config: Config) -> Metrics:
@@ -48,7 +47,7 @@ def validation_scores(problem: Problem, theta: Params, config: Config) -> Metric
 
 def validation_pictures(problem: Problem, theta: Params, config: Config) -> list[Film]:
     """The first validation task, before and after adaptation."""
-    rule, steps = evaluation_rule(config), min(max(1, config.inner_steps), config.test_steps)
+    rule, steps = config.test_rule, min(max(1, config.inner_steps), config.test_steps)
     return problem.pictures(theta, rule, steps, validation_tasks(problem, config), 0, config.seed)
 
 

@@ -42,7 +42,7 @@ def write_adaptation(run_dir: Path, config: Config, steps: Sequence[dict[str, An
     with SummaryWriter(str(place)) as writer:
         for summary in steps:
             for name in ("mean", "interquartile_mean", "median"):
-                writer.add_scalar(f"{_held_out(config)}/{name}", summary[config.score][name], summary["gradient_steps"])
+                writer.add_scalar(f"{_held_out(config)}/{name}", summary[config.problem.score][name], summary["gradient_steps"])
         writer.add_figure("held-out tasks", figure, close=False)
         _add_configuration(writer, config, 0)
 
@@ -54,7 +54,7 @@ def _curves(config: Config) -> dict[str, str]:
 
 
 def _held_out(config: Config) -> str:
-    return f"held-out tasks/{config.score}"
+    return f"held-out tasks/{config.problem.score}"
 
 
 def _add_configuration(writer: SummaryWriter, config: Config, step: int) -> None:
