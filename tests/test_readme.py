@@ -1,13 +1,13 @@
 """The README is checked against the project: its Python runs, its commands, flags, files and targets exist."""
 
-import dataclasses
 import re
 from pathlib import Path
 
 import pytest
 
-from metarl.experiments.presets import PRESETS, RL_PRESETS
-from metarl.training.config import RLConfig, SupervisedConfig
+from metarl.experiments.presets import PRESETS, preset_config
+from metarl.parts import options
+from metarl.training.tree import registries
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -35,8 +35,12 @@ def test_named_flags_exist() -> None:
         (ROOT / "experiments" / f"{name}.py").read_text()
         for name in ("train", "evaluate", "plot", "render", "reproduce", "benchmark", "readme")
     )
-    options = {key for _, config in RL_PRESETS.values() for key in config.environment_options}
-    known = {field.name for kind in (RLConfig, SupervisedConfig) for field in dataclasses.fields(kind)} | options
+    known: set[str] = set()
+    for preset in ("navigation", "sinusoid"):
+        config = preset_config(preset)
+        known |= {option.name for option in (*options(type(config)), *options(type(config.problem)))}
+        for registry in registries(config).values():
+            known |= {option.name for name in registry.names for option in options(registry.find(name))}
     # what goes before the script is torchrun's, or SLURM's
     ours = re.sub(r"(?s)(torchrun|#SBATCH).*?(?=experiments/train.py|\n#|\nsrun)", "", README)
     for flag in set(re.findall(r"(?<![\w-])--([a-z][a-z-]+)", ours)) - {"logdir", "help"}:

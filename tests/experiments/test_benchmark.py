@@ -20,7 +20,7 @@ from metarl.experiments.benchmarks.iteration import EXACT
 from metarl.experiments.benchmarks.ranks import collectives
 from metarl.experiments.benchmarks.report import relative_cost
 from metarl.experiments.benchmarks.sampling import Loops
-from metarl.experiments.presets import RL_PRESETS
+from metarl.experiments.presets import preset_config
 from metarl.randomness import Purpose
 
 
@@ -100,7 +100,7 @@ def test_relative_cost_is_a_ratio_of_calls() -> None:
 def test_the_straightforward_implementation_takes_the_same_step() -> None:
     """Else its time says nothing: the same rollouts, and TRPO with exact products on all data."""
     sizes = {"tasks": 3, "episodes": 4, "horizon": 10, "hidden_sizes": (8,), "activation": "tanh"}
-    config = dataclasses.replace(RL_PRESETS["navigation"][1], **sizes, **EXACT)
+    config = with_options(preset_config("navigation"), {**sizes, **EXACT})
     problem = make_problem(config)
     theta = problem.initial_parameters(1)
     ours, _, info = make_outer(config).step(theta, {}, problem.collect(theta, 7)[0])

@@ -9,9 +9,9 @@ from scripts import ROOT, TOY, refused, run
 
 from metarl.experiments.evaluated import Run, pooled, published, read_run
 from metarl.experiments.figures import draw
-from metarl.experiments.presets import RL_PRESETS, presets_for
+from metarl.experiments.presets import preset_config
 from metarl.experiments.readme import filled, scores
-from metarl.training.config import RLConfig
+from metarl.training.tree import with_options
 
 # PAPER: the authors' mean returns after 0, 1 .. gradient steps
 PUBLISHED: dict[str, dict[str, tuple[float, ...]]] = {
@@ -50,9 +50,9 @@ PUBLISHED: dict[str, dict[str, tuple[float, ...]]] = {
 
 def runs(scores: np.ndarray, *, published: bool) -> list[Run]:
     """One run per row of scores [S, N], of tasks that all share, or of their own."""
-    config = RL_PRESETS["navigation-paper" if published else "navigation"][1]
+    config = preset_config("navigation-paper" if published else "navigation")
     return [
-        Run(Path("run"), dataclasses.replace(config, seed=seed), "maml", {}, row[None], [])
+        Run(Path("run"), dataclasses.replace(config, seed=seed), "maml", config.protocol, row[None], [])
         for seed, row in enumerate(scores)
     ]
 
@@ -121,8 +121,7 @@ def test_what_tasks_command_is_scored_and_drawn(tmp_path: Path) -> None:
 @pytest.mark.parametrize("experiment", ["navigation", "cheetah-vel", "cheetah-dir", "ant-vel", "ant-dir"])
 @pytest.mark.parametrize("method", ["maml", "pretrained", "oracle", "random"])
 def test_published_means_stand_beside_what_was_measured_as_they_were(experiment: str, method: str) -> None:
-    config = dataclasses.replace(presets_for(method)[f"{experiment}-paper"][1], method=method)
-    assert isinstance(config, RLConfig)
+    config = preset_config(f"{experiment}-paper", method)
     protocol = config.protocol | {"checkpoint": config.evaluation_checkpoint}
     one = Run(Path("run"), config, method, protocol, np.zeros((1, 40)), [])
     theirs = published([one])
@@ -131,13 +130,13 @@ def test_published_means_stand_beside_what_was_measured_as_they_were(experiment:
     assert not published([dataclasses.replace(one, label="maml, first order")])
     for name, value in (("counting", "episodes"), ("tasks", 10), ("step_sizes", [1.0]), ("episodes", 7)):
         assert not published([dataclasses.replace(one, protocol=protocol | {name: value})])
-    assert not published([dataclasses.replace(one, config=dataclasses.replace(config, horizon=7))])
+    assert not published([dataclasses.replace(one, config=with_options(config, {"horizon": 7}))])
 
 
 def test_figures_draw_published_curves_dashed_bands_and_an_oracle_from_side_to_side() -> None:
     methods = {}
     for method, steps in (("maml", 3), ("oracle", 1)):
-        config = dataclasses.replace(presets_for(method)["cheetah-vel-paper"][1], method=method)
+        config = preset_config("cheetah-vel-paper", method)
         scores = np.random.default_rng(0).normal(0.0, 1.0, (steps, 40))
         protocol = config.protocol | {"checkpoint": config.evaluation_checkpoint}
         methods[method] = [Run(Path("run"), config, method, protocol, scores, [])]

@@ -1,6 +1,5 @@
 """Configuration values of all sorts, by hypothesis: accepted, and a step is trained, or refused in one line."""
 
-import dataclasses
 import shutil
 import tempfile
 import typing
@@ -15,10 +14,12 @@ from scripts import TOY, refused, run
 
 from metarl.engine.params import ravel
 from metarl.training.checkpoint import load
-from metarl.training.config import Config, RLConfig, SupervisedConfig
+from metarl.experiments.presets import preset_config
+from metarl.training.config import Config
+from metarl.training.tree import leaves
 
 # What would only cost time or memory, names what lies elsewhere, or is somebody else's word.
-LEFT_OUT = {"preset", "problem", "environment", "environment_options", "dataset", "data_dir", "compile", "render_every"}
+LEFT_OUT = {"preset", "problem", "environment", "dataset", "compile", "render_every"}
 TINY = {
     "navigation": TOY,
     "sinusoid": [
@@ -55,14 +56,17 @@ def values(kind: Any) -> st.SearchStrategy[list[str]]:
     return SIZES.map(lambda word: [word])
 
 
-def flags(config: type[Config]) -> st.SearchStrategy[list[str]]:
-    kinds = typing.get_type_hints(config)
-    names = [field.name for field in dataclasses.fields(config) if field.name not in LEFT_OUT]
+def flags(preset: str) -> st.SearchStrategy[list[str]]:
+    kinds = {
+        leaf.option.name: str if leaf.option.registry else leaf.option.hint
+        for leaf in leaves(preset_config(preset))
+        if leaf.option.name not in LEFT_OUT
+    }
 
     @st.composite
     def some(draw: st.DrawFn) -> list[str]:
         words: list[str] = []
-        for name in draw(st.lists(st.sampled_from(names), min_size=1, max_size=3, unique=True)):
+        for name in draw(st.lists(st.sampled_from(list(kinds)), min_size=1, max_size=3, unique=True)):
             flag = name.replace("_", "-")
             if kinds[name] is bool:
                 words.append(draw(st.sampled_from([f"--{flag}", f"--no-{flag}"])))
@@ -107,12 +111,12 @@ def test_what_no_machine_has_room_for_in_examples(flag: str) -> None:
 
 
 @SEARCH
-@given(flags(RLConfig))
+@given(flags("navigation"))
 def test_reinforcement_flags(words: list[str]) -> None:
     attempt("navigation", words)
 
 
 @SEARCH
-@given(flags(SupervisedConfig))
+@given(flags("sinusoid"))
 def test_supervised_flags(words: list[str]) -> None:
     attempt("sinusoid", words)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from scripts import TOY, run
 
-from metarl.experiments.presets import BASELINES, PRESETS, RL_PRESETS, presets_for
+from metarl.experiments.presets import BASELINES, PRESETS, preset_config
 from metarl.experiments.train import parse
 from metarl.training.checkpoint import load
-from metarl.training.config import RLConfig
+from metarl.training.tree import flat
 
 INPUTS = {"navigation": (2, 2), "cheetah-vel-paper": (20, 1), "ant-goal": (27, 2)}  # observation, task
 
@@ -76,26 +76,24 @@ def test_all_methods_in_one_figure(tmp_path: Path) -> None:
     ],
 )
 def test_the_published_step_sizes(preset: str, method: str, sizes: tuple[float, float]) -> None:
-    config = presets_for(method)[f"{preset}-paper"][1]
+    config = preset_config(f"{preset}-paper", method)
     assert config.test_step_sizes == sizes
     assert config.evaluation_checkpoint == ("last" if method in ("maml", "random") else "best")
-    assert (getattr(config, "activation", "") == "tanh") == ((preset, method) == ("navigation", "random"))
+    assert (flat(config)["activation"] == "tanh") == ((preset, method) == ("navigation", "random"))
 
 
 def test_the_published_settings_of_each_method() -> None:
     """As the paper's baselines were trained and evaluated, where it says so; flags come after them."""
     assert {preset for preset, _ in BASELINES} <= set(PRESETS)
-    oracle = presets_for("oracle")["navigation-paper"][1]
-    assert isinstance(oracle, RLConfig)
-    assert oracle.tasks * oracle.episodes * oracle.horizon == 1000
+    oracle = flat(preset_config("navigation-paper", "oracle"))
+    assert oracle["tasks"] * oracle["episodes"] * oracle["horizon"] == 1000
     for name in ("cheetah-vel-paper", "cheetah-dir-paper", "ant-vel-paper", "ant-dir-paper"):
         for method in ("pretrained", "oracle"):
-            config = presets_for(method)[name][1]
-            assert isinstance(config, RLConfig)
-            assert config.tasks * config.episodes * config.horizon == 20_000
-            assert (config.max_kl, config.iterations) == (0.01, 1000 if "cheetah" in name else 2000)
-    assert presets_for("pretrained")["cheetah-vel-paper"][1].evaluation_step_sizes == (0.02, 0.01)
-    assert presets_for("maml")["cheetah-vel-paper"][1] == RL_PRESETS["cheetah-vel-paper"][1]
+            values = flat(preset_config(name, method))
+            assert values["tasks"] * values["episodes"] * values["horizon"] == 20_000
+            assert (values["max_kl"], values["iterations"]) == (0.01, 1000 if "cheetah" in name else 2000)
+    assert preset_config("cheetah-vel-paper", "pretrained").evaluation_step_sizes == (0.02, 0.01)
+    assert preset_config("cheetah-vel-paper") == preset_config("cheetah-vel-paper", "maml")
 
 
 @pytest.mark.parametrize("method", [["--method", "oracle"], ["--method=oracle"]])

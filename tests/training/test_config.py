@@ -1,5 +1,5 @@
-import dataclasses
-import inspect
+"""Configurations: presets, what every option must have, files of all versions, values that are refused."""
+
 import json
 import typing
 from typing import Any
@@ -8,82 +8,64 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scripts import ROOT
 from toy import TOY
 
-from metarl.experiments.presets import PRESETS, RL_PRESETS
+from metarl.experiments.presets import PRESETS, preset_config
 from metarl.experiments.published import published_tasks
-from metarl.training.config import PROBLEMS, Config, RLConfig
+from metarl.parts import options
+from metarl.training.config import Config
+from metarl.training.run_directory import read_config
+from metarl.training.tree import flat, leaves, registries, with_options
 
-NAVIGATION = RL_PRESETS["navigation"][1]
+REINFORCEMENT = [name for name, preset in PRESETS.items() if preset.options["problem"] == "reinforcement"]
+ENVIRONMENT = {"custom": {"environment": "metarl/Navigation2D-v0"}}  # which is the user's to name
+
+
+def preset(name: str) -> Config:
+    return preset_config(name, choices=ENVIRONMENT.get(name))
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_presets_are_named_and_survive_json(name: str) -> None:
-    description, config = PRESETS[name]
+    config = preset(name)
     assert config.preset == name
-    assert description
-    if name == "custom":  # its environment is the user's to name
-        config = dataclasses.replace(config, environment="theirs/Env-v0")
+    assert PRESETS[name].description
     assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
-def test_every_field_explains_itself() -> None:
-    for kind in (Config, *PROBLEMS.values()):
-        source = inspect.getsource(kind).splitlines()
-        for name in inspect.get_annotations(kind):
-            line = next(i for i, text in enumerate(source) if text.startswith(f"    {name}:"))
-            assert source[line + 1].lstrip().startswith('"""'), name
+def every_tree() -> list[Config]:
+    """The presets, and with each part of each registry in the place of a preset's own."""
+    trees = [preset(name) for name in PRESETS]
+    for config in (preset("navigation"), preset("sinusoid"), preset("omniglot-5way-1shot")):
+        for name, registry in registries(config).items():
+            for other in registry.names:
+                if name != "problem" and ":" not in other:
+                    try:
+                        trees.append(with_options(config, {name: other}))
+                    except ValueError as error:  # such as images for a regression's network
+                        assert str(error)
+    return trees
+
+
+def test_every_option_explains_itself_and_no_two_share_a_flag() -> None:
+    seen = set()
+    for config in every_tree():
+        flat(config)  # raises where two share a name
+        for leaf in leaves(config):
+            seen.add(leaf.option.name)
+            assert leaf.option.words.endswith("."), f"{type(leaf.owner).__name__}.{leaf.option.name}"
+    assert len(seen) > 60
 
 
 def test_the_plain_presets_share_the_fast_outer_step() -> None:
-    for name, (_, config) in RL_PRESETS.items():
+    for name in REINFORCEMENT:
         if not name.endswith("-paper"):
-            assert (config.curvature, config.curvature_fraction, config.cg_iterations) == ("gauss_newton", 0.1, 5)
-
-
-def test_the_published_navigation_run() -> None:
-    paper = RL_PRESETS["navigation-paper"][1]
-    assert (paper.tasks, paper.episodes, paper.horizon, paper.iterations) == (20, 20, 100, 100)
-    assert (paper.inner_step_size, paper.inner_steps, paper.inner_loss) == (0.5, 1, "log_prob")
-    assert paper.environment_options == {"reward": "distance"}
-    assert (paper.hidden_sizes, paper.activation, paper.initial_std) == ((100, 100), "relu", 1.0)
-    assert (paper.max_kl, paper.cg_iterations, paper.cg_damping) == (0.01, 10, 1e-5)
-    assert (paper.curvature, paper.curvature_fraction) == ("symmetric", 1.0)
-    assert (paper.evaluation_steps, paper.evaluation_tasks, paper.evaluation_episodes) == (4, 40, 40)
-    assert paper.evaluation_step_sizes == (0.5, 0.25)
-    assert paper.published_tasks
-    assert (paper.experiment, paper.run_name) == ("navigation", "navigation-paper-maml-seed1")
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"tasks": 0}, "tasks must be at least 1; got 0"),
-        ({"horizon": 0}, "horizon must be at least 1; got 0"),
-        ({"iterations": -1}, "iterations must be at least 0; got -1"),
-        ({"seed": -1}, "seed must be at least 0; got -1"),
-        ({"inner_step_size": -0.1}, "inner_step_size must be a positive number; got -0.1"),
-        ({"max_kl": float("nan")}, "max_kl must be a positive number; got nan"),
-        ({"learning_rate": float("inf")}, "learning_rate must be a positive number; got inf"),
-        ({"discount": 1.5}, r"discount must be in \[0, 1\]; got 1.5"),
-        ({"curvature_fraction": 0.0}, r"curvature_fraction must be in \(0, 1\]; got 0.0"),
-        ({"hidden_sizes": (100, 0)}, "hidden_sizes must be a list of positive numbers"),
-        ({"evaluation_step_sizes": (0.0,)}, "evaluation_step_sizes must be a list of positive numbers"),
-        ({"cg_damping": float("inf")}, "cg_damping must be a finite number, at least 0; got inf"),
-        ({"initial_std": 1e-9}, "initial_std must be at least min_std"),
-    ],
-)
-def test_impossible_values_are_named(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        dataclasses.replace(NAVIGATION, **changes)
-
-
-def test_unknown_and_missing_fields_are_named() -> None:
-    with pytest.raises(ValueError, match="unknown configuration field 'warp'"):
-        Config.from_dict(NAVIGATION.to_dict() | {"warp": 9})
-    without = {name: value for name, value in NAVIGATION.to_dict().items() if name != "environment"}
-    with pytest.raises(ValueError, match="configuration field 'environment' is missing"):
-        Config.from_dict(without)
+            values = flat(preset(name))
+            assert (values["curvature"], values["curvature_fraction"], values["cg_iterations"]) == (
+                *("gauss_newton", 0.1),
+                5,
+            )
 
 
 PUBLISHED = {  # environment, tasks, episodes, iterations, max_kl, test step sizes, test episodes; PAPER.md, section 2
@@ -96,21 +78,99 @@ PUBLISHED = {  # environment, tasks, episodes, iterations, max_kl, test step siz
 }
 
 
-@pytest.mark.parametrize("name", sorted(name for name in RL_PRESETS if name.endswith("-paper")))
+@pytest.mark.parametrize("name", sorted(name for name in REINFORCEMENT if name.endswith("-paper")))
 def test_the_published_runs(name: str) -> None:
-    config = RL_PRESETS[name][1]
-    environment = config.environment.removeprefix("metarl/").removesuffix("-v0")
+    values = flat(preset(name))
+    environment = values["environment"].removeprefix("metarl/").rpartition("-v")[0]
     assert PUBLISHED[name] == (
-        environment, config.tasks, config.episodes, config.iterations, config.max_kl,
-        config.evaluation_step_sizes, config.evaluation_episodes,
+        environment, values["tasks"], values["episodes"], values["iterations"], values["max_kl"],
+        values["evaluation_step_sizes"], values["evaluation_episodes"],
     )  # fmt: skip
-    assert (config.hidden_sizes, config.activation, config.initial_std) == ((100, 100), "relu", 1.0)
-    assert (config.discount, config.gae_lambda, config.inner_steps) == (0.99, 1.0, 1)
-    assert (config.curvature, config.curvature_fraction, config.cg_iterations) == ("symmetric", 1.0, 10)
-    assert config.evaluation_counting == "timesteps"
-    if name != "navigation-paper":
-        assert config.environment_options == {"dynamics": "paper", "observation": "raw"}
-        assert (config.horizon, config.inner_step_size) == (200, 0.1)
+    assert (values["hidden_sizes"], values["activation"], values["initial_std"]) == ((100, 100), "relu", 1.0)
+    assert (values["discount"], values["gae_lambda"], values["inner_steps"]) == (0.99, 1.0, 1)
+    assert (values["rule"], values["inner_loss"], values["baseline"]) == ("sgd", "log_prob", "linear_features")
+    assert (values["curvature"], values["curvature_fraction"], values["cg_iterations"]) == ("symmetric", 1.0, 10)
+    assert (values["curvature_tasks"], values["cg_damping"], values["evaluation_tasks"]) == (1.0, 1e-5, 40)
+    assert values["evaluation_counting"] == "timesteps"
+    assert values["published_tasks"] is (name != "ant-goal-paper")
+    if name == "navigation-paper":
+        assert (values["horizon"], values["inner_step_size"], values["reward"]) == (100, 0.5, "distance")
+        assert values["evaluation_steps"] == 4
+    else:
+        assert (values["dynamics"], values["observation"]) == ("paper", "raw")
+        assert (values["horizon"], values["inner_step_size"]) == (200, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tasks": 0}, "tasks must be at least 1; got 0"),
+        ({"horizon": 0}, "horizon must be at least 1; got 0"),
+        ({"iterations": -1}, "iterations must be at least 0; got -1"),
+        ({"seed": -1}, "seed must be at least 0; got -1"),
+        ({"seed": 2**32}, r"seed must be below 2\^32; got 4294967296"),
+        ({"inner_step_size": -0.1}, "inner_step_size must be a positive number; got -0.1"),
+        ({"max_kl": float("nan")}, "max_kl must be a positive number; got nan"),
+        ({"outer": "adam", "learning_rate": float("inf")}, "learning_rate must be a positive number; got inf"),
+        ({"discount": 1.5}, r"discount must be in \[0, 1\]; got 1.5"),
+        ({"curvature_fraction": 0.0}, r"curvature_fraction must be in \(0, 1\]; got 0.0"),
+        ({"hidden_sizes": (100, 0)}, "hidden_sizes must be a list of values that are each at least 1"),
+        ({"evaluation_step_sizes": (0.0,)}, "evaluation_step_sizes must be a list of values that are each a positive"),
+        ({"cg_damping": float("inf")}, "cg_damping must be a finite number, at least 0; got inf"),
+        ({"initial_std": 1e-9}, "need 0 < min_std <= initial_std"),
+        ({"learning_rate": 0.1}, "--learning-rate is an option of outer adam; outer is trpo here"),
+        ({"warp": 9}, "there is no option --warp"),
+    ],
+)
+def test_impossible_values_are_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        with_options(preset("navigation"), changes)
+
+
+def test_unknown_and_missing_fields_are_named() -> None:
+    document = preset("navigation").to_dict()
+    with pytest.raises(ValueError, match="unknown configuration field 'warp'"):
+        Config.from_dict(document | {"warp": 9})
+    without = {name: value for name, value in document["problem"].items() if name != "environment"}
+    with pytest.raises(ValueError, match="configuration field 'environment' of Reinforcement is missing"):
+        Config.from_dict(document | {"problem": without})
+    with pytest.raises(ValueError, match="configuration field 'problem' of Config is missing"):
+        Config.from_dict({name: value for name, value in document.items() if name != "problem"} | {"problem": {}})
+
+
+FLAT = {  # as version 0.7 wrote it, of its preset cheetah-dir-paper with some changes
+    **{"preset": "cheetah-dir-paper", "method": "maml", "seed": 3, "iterations": 7, "device": "cpu", "tasks": 5},
+    **{"inner_steps": 2, "inner_step_size": 0.3, "rule": "meta-sgd", "first_order": True, "learning_rate": 0.001},
+    **{"evaluation_steps": 3, "evaluation_step_sizes": [0.1, 0.05], "evaluation_tasks": 40, "max_nonfinite": 10},
+    **{"evaluation_checkpoint": "last", "validation_tasks": 40, "evaluate_every": 0, "render_every": 0},
+    **{"checkpoint_every": 1, "log_every": 1, "problem": "reinforcement", "environment": "metarl/HalfCheetahDir-v0"},
+    **{"environment_options": {"dynamics": "paper", "observation": "raw"}, "horizon": 200, "episodes": 20},
+    **{"discount": 0.9, "gae_lambda": 1.0, "hidden_sizes": [8, 4], "activation": "tanh", "initial_std": 1.0},
+    **{"min_std": 1e-06, "inner_loss": "likelihood_ratio", "outer": "trpo", "max_kl": 0.02, "curvature": "forward"},
+    **{"curvature_fraction": 1.0, "finite_difference_epsilon": 0.002, "cg_iterations": 10, "cg_damping": 1e-05},
+    **{"evaluation_episodes": 20, "evaluation_counting": "timesteps", "published_tasks": True},
+}
+
+
+def test_flat_configurations_of_earlier_versions_are_read() -> None:
+    values = flat(Config.from_dict(FLAT))
+    expected = FLAT | FLAT["environment_options"] | {"curvature_tasks": 1.0}
+    for name in ("environment_options", "learning_rate"):  # the latter meant nothing under trpo
+        expected.pop(name)
+    for name, value in expected.items():
+        assert values[name] == (tuple(value) if isinstance(value, list) else value), name
+    adam = flat(Config.from_dict(FLAT | {"outer": "adam", "learning_rate": 0.5}))
+    assert (adam["outer"], adam["learning_rate"]) == ("adam", 0.5)
+    assert "max_kl" not in adam
+    with pytest.raises(ValueError, match="there is no option --warp"):
+        Config.from_dict(FLAT | {"warp": 1})
+
+
+def test_shipped_runs_are_read() -> None:
+    places = sorted(path.parent for path in (ROOT / "experiments" / "results").rglob("config.json"))
+    assert places
+    for place in places:
+        assert read_config(place).preset
 
 
 def test_published_test_tasks() -> None:
@@ -132,7 +192,7 @@ PLAIN = st.recursive(
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
-@given(st.sampled_from([field.name for field in dataclasses.fields(RLConfig)]), PLAIN)
+@given(st.sampled_from([option.name for option in options(Config)]), PLAIN)
 def test_values_of_a_configuration_file(name: str, value: Any) -> None:
     """Whatever JSON has in place of a value: a configuration of the right types, or a ValueError."""
     try:
@@ -140,6 +200,16 @@ def test_values_of_a_configuration_file(name: str, value: Any) -> None:
     except ValueError as error:
         assert str(error)
         return
-    for field, kind in typing.get_type_hints(RLConfig).items():
+    for field, kind in typing.get_type_hints(Config).items():
         if kind in (int, str):
             assert type(getattr(config, field)) is kind, f"{field}: {value!r} was taken"
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.sampled_from(["horizon", "environment", "policy", "discount", "published_tasks"]), PLAIN)
+def test_values_of_a_problem_in_a_configuration_file(name: str, value: Any) -> None:
+    document = TOY.to_dict()
+    try:
+        Config.from_dict(document | {"problem": document["problem"] | {name: value}})
+    except ValueError as error:
+        assert str(error)

@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_flatten
 from metarl.engine.objective import MetaObjective
 from metarl.engine.params import Params, ravel
 from metarl.experiments.assemble import make_outer, make_problem
-from metarl.experiments.presets import RL_PRESETS, SUPERVISED_PRESETS
+from metarl.experiments.presets import preset_config
 from metarl.problem import Metrics
 from metarl.shard import ALONE, Shard
 from metarl.training.checkpoint import load
@@ -30,11 +30,11 @@ from metarl.training.logger import read_metrics
 
 SMALL: dict[str, Any] = {"tasks": 7, "episodes": 4, "horizon": 20, "hidden_sizes": (8, 8), "cg_damping": 1.0}
 CONFIGS: dict[str, Config] = {
-    "navigation": dataclasses.replace(RL_PRESETS["navigation"][1], **SMALL),
-    "authors": dataclasses.replace(RL_PRESETS["navigation-paper"][1], **SMALL),
-    "half-cheetah": dataclasses.replace(RL_PRESETS["cheetah-dir"][1], **SMALL),
-    "oracle": dataclasses.replace(RL_PRESETS["cheetah-vel"][1], **SMALL, method="oracle"),
-    "sinusoid": dataclasses.replace(SUPERVISED_PRESETS["sinusoid"][1], tasks=7, compile=False),
+    "navigation": with_options(preset_config("navigation"), SMALL),
+    "authors": with_options(preset_config("navigation-paper"), SMALL),
+    "half-cheetah": with_options(preset_config("cheetah-dir"), SMALL),
+    "oracle": with_options(preset_config("cheetah-vel", "oracle"), SMALL),
+    "sinusoid": with_options(preset_config("sinusoid"), {"tasks": 7, "compile": False}),
 }
 
 
