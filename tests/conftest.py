@@ -1,18 +1,21 @@
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded: see experiments/__init__.py
 
 import pytest
 import torch
-from metarl.engine.inner import RULES, sgd
 from scripts import TOY, run
 from torch import Tensor, nn
 
-from metarl.engine.model import Model, from_module, mlp
+from metarl.engine.maml import Learner
+from metarl.engine.model import Model, mlp
+from metarl.engine.module import from_module
 from metarl.engine.objective import MetaObjective, TaskFunctions
 from metarl.engine.params import Params
+from metarl.engine.rules import RULES, InnerRule, Rule, first_order
+from metarl.engine.rules.sgd import SGD
 from metarl.rl.episodes import PolicyBatch, timestep_subset
 from metarl.rl.losses import likelihood_ratio, mean_kl, policy_gradient
 from metarl.rl.policies import gaussian_mlp
@@ -36,6 +39,16 @@ def parameters(model: Model, seed: int = 1) -> Params:
     return {
         name: leaf + 0.1 * torch.randn(leaf.shape, generator=g, dtype=torch.float64) for name, leaf in theta.items()
     }
+
+
+def sgd(*sizes: float) -> InnerRule:
+    """MAML's rule with a size for each step, the last one repeating."""
+    return SGD().build(sizes)
+
+
+def rule_part(name: str, **options: Any) -> Rule:
+    """A registered rule with some of its own options."""
+    return cast(Any, RULES.find(name))(**options)
 
 
 def generator(seed: int) -> torch.Generator:
@@ -91,7 +104,7 @@ def model(request: pytest.FixtureRequest) -> Model:
     return MODELS[request.param]()
 
 
-@pytest.fixture(params=sorted(RULES))
+@pytest.fixture(params=RULES.names)
 def rule_name(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -106,15 +119,18 @@ def policy_objective(
     theta: Params,
     *,
     inner_steps: int = 1,
-    first_order: bool = False,
+    held: bool = False,
     repeat: int = 1,
     dtype: torch.dtype = torch.float64,
 ) -> MetaObjective:
-    """MAML-RL's objective on random data; `repeat` writes every timestep so many times."""
+    """MAML-RL's objective on random data; `held`: of first order; `repeat` writes every timestep so many times."""
+    learner = Learner(
+        first_order(sgd(0.1)) if held else sgd(0.1),
+        lambda params, batch: policy_gradient(policy.apply(params, batch.observations), batch),
+        lambda params, batch: policy.apply(params, batch.observations),
+    )
     functions = TaskFunctions(
-        inner_loss=lambda params, batch: policy_gradient(policy.apply(params, batch.observations), batch),
-        predict=lambda params, batch: policy.apply(params, batch.observations),
-        outer_loss=likelihood_ratio,
+        outer_loss=lambda adapted: likelihood_ratio(adapted.outputs, adapted.query),
         divergence=mean_kl,
         subset=timestep_subset,
     )
@@ -123,7 +139,7 @@ def policy_objective(
         return PolicyBatch(*(field.repeat_interleave(repeat, dim=1).to(dtype) for field in policy_data(seed)))
 
     support = [data(seed) for seed in range(inner_steps)]
-    return MetaObjective(theta, sgd([0.1]), functions, support, data(9), num_tasks=TASKS, first_order=first_order)
+    return MetaObjective(theta, learner, functions, support, data(9))
 
 
 @pytest.fixture(scope="module")

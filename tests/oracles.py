@@ -35,13 +35,13 @@ def loop_meta_loss(
         adapted = dict(theta)
         for step, batch in enumerate(support):
             loss = inner_loss(adapted, task(batch, i))
-            names = [name for name in adapted if not name.startswith("slow/")]
+            names = [name for name in adapted if not name.startswith("step_size.") and not name.endswith(".shift")]
             gradients = torch.autograd.grad(
                 loss, [adapted[n] for n in names], create_graph=not first_order, allow_unused=True
             )
             alpha = step_sizes[min(step, len(step_sizes) - 1)]
             for n, g in zip(names, gradients, strict=True):
-                learned = theta.get(f"slow/step_size/{n}")
+                learned = theta.get(f"step_size.{n}")
                 size = alpha if learned is None else learned * alpha / step_sizes[0]
                 adapted[n] = adapted[n] if g is None else adapted[n] - size * g
         total = total + outer_loss(adapted, task(query, i))
@@ -61,10 +61,10 @@ def loop_meta_gradient(theta: Params, *arguments: Any, **options: Any) -> tuple[
 
 def dense_hessian(objective: MetaObjective, theta: Params) -> Tensor:
     """Hessian of the mean KL at the adapted policies, by double backward through a Python loop, [P, P]."""
-    functions = objective.functions
+    learner = objective.learner
 
     def divergence(params: Params, batch: PolicyBatch) -> Tensor:
-        new = functions.predict(params, batch)
+        new = learner.predict(params, batch)
         return mean_kl(type(new)(*(field.detach() for field in new)), new, batch)
 
     def kl(vector: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ def dense_hessian(objective: MetaObjective, theta: Params) -> Tensor:
         return loop_meta_loss(
             params,
             (0.1,),
-            functions.inner_loss,
+            learner.inner_loss,
             divergence,
             objective.support,
             objective.query,

@@ -1,17 +1,18 @@
 import pytest
 import torch
-from conftest import TASKS, Regression, generator, parameters, regression
-from metarl.engine.inner import RULES, SLOW, STEP_SIZE, InnerRule, meta_sgd, sgd
+from conftest import TASKS, Regression, generator, parameters, regression, sgd
 from oracles import loop_meta_gradient, task
 from torch import Tensor
 from torch.func import grad
 
-from metarl.engine.maml import Loss, adapt, meta_gradient, meta_loss, task_loss
+from metarl.engine.maml import AdaptedTask, Learner, Loss, OuterLoss
 from metarl.engine.model import Model
+from metarl.engine.objective import MetaObjective, TaskFunctions
 from metarl.engine.params import Params, add, ravel, unravel
+from metarl.engine.rules import RULES, InnerRule, first_order
+from metarl.engine.rules.meta_sgd import STEP_SIZE
 
 STEP_SIZES = (0.3, 0.1)
-STEP = f"{STEP_SIZE}x"
 
 
 def mean_squared_error(model: Model) -> Loss:
@@ -21,13 +22,29 @@ def mean_squared_error(model: Model) -> Loss:
     return loss
 
 
+def built(name: str, held: bool = False) -> InnerRule:
+    rule = RULES.find(name)().build(STEP_SIZES)
+    return first_order(rule) if held else rule
+
+
 def meta_parameters(model: Model, rule: InnerRule) -> Params:
     """What the rule meta-learns is different for every parameter."""
-    theta, g = rule.init(parameters(model)), generator(5)
+    g = generator(5)
     return {
-        name: leaf * (0.5 + torch.rand(leaf.shape, generator=g)) if name.startswith(SLOW) else leaf
-        for name, leaf in theta.items()
+        name: leaf * (0.5 + torch.rand(leaf.shape, generator=g)) if name.startswith(STEP_SIZE) else leaf
+        for name, leaf in rule.init(parameters(model), g).items()
     }
+
+
+def at_the_adapted(loss: Loss) -> OuterLoss:
+    """The same loss of the adapted parameters on the query."""
+    return lambda adapted: loss(adapted.adapted, adapted.query)
+
+
+def objective(
+    theta: Params, rule: InnerRule, loss: Loss, support: tuple | list, query: Regression | Tensor
+) -> MetaObjective:
+    return MetaObjective(theta, Learner(rule, loss), TaskFunctions(at_the_adapted(loss)), support, query)
 
 
 @pytest.fixture(params=[0, 1, 2])
@@ -35,29 +52,30 @@ def support(request: pytest.FixtureRequest) -> tuple[Regression, ...]:
     return tuple(regression(seed) for seed in range(request.param))
 
 
-@pytest.mark.parametrize("first_order", [False, True])
-def test_meta_gradient_equals_a_loop_over_tasks(
-    model: Model, rule_name: str, support: tuple[Regression, ...], first_order: bool
+@pytest.mark.parametrize("held", [False, True])
+def test_the_meta_gradient_equals_a_loop_over_tasks(
+    model: Model, rule_name: str, support: tuple[Regression, ...], held: bool
 ) -> None:
-    rule = RULES[rule_name](STEP_SIZES)
+    rule = built(rule_name, held)
     theta, loss, query = meta_parameters(model, rule), mean_squared_error(model), regression(9)
-    expected_loss, expected = loop_meta_gradient(
-        theta, STEP_SIZES, loss, loss, support, query, TASKS, first_order=first_order
-    )
-    gradient, value = meta_gradient(theta, rule, loss, loss, support, query, first_order=first_order)
-    torch.testing.assert_close(value, expected_loss, rtol=1e-12, atol=1e-14)
+    expected_loss, expected = loop_meta_gradient(theta, STEP_SIZES, loss, loss, support, query, TASKS, first_order=held)
+    value, gradient = objective(theta, rule, loss, support, query).loss_and_gradient(theta)
+    assert value == pytest.approx(expected_loss.item(), rel=1e-12)
     torch.testing.assert_close(gradient, expected, rtol=1e-10, atol=1e-13)
 
 
-def test_meta_gradient_equals_finite_differences(model: Model, rule_name: str, support: tuple[Regression, ...]) -> None:
-    rule = RULES[rule_name](STEP_SIZES)
+def test_the_meta_gradient_equals_finite_differences(
+    model: Model, rule_name: str, support: tuple[Regression, ...]
+) -> None:
+    rule = built(rule_name)
     theta, loss, query = meta_parameters(model, rule), mean_squared_error(model), regression(9)
-    gradient, _ = meta_gradient(theta, rule, loss, loss, support, query)
+    whole = objective(theta, rule, loss, support, query)
+    _, gradient = whole.loss_and_gradient(theta)
     for seed in range(5):
         direction = torch.randn(ravel(theta).shape, generator=generator(seed), dtype=torch.float64)
-        step = unravel(direction, theta)
-        plus, minus = (meta_loss(add(theta, step, h), rule, loss, loss, support, query) for h in (1e-6, -1e-6))
-        torch.testing.assert_close((plus - minus) / 2e-6, ravel(gradient).dot(direction), rtol=1e-6, atol=1e-8)
+        plus, minus = (whole.loss_and_gradient(add(theta, unravel(direction, theta), h))[0] for h in (1e-6, -1e-6))
+        expected = ravel(gradient).dot(direction).item()
+        assert (plus - minus) / 2e-6 == pytest.approx(expected, rel=1e-6, abs=1e-8)
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 5])
@@ -69,88 +87,86 @@ def test_quadratic_family_has_the_closed_form(steps: int) -> None:
     def loss(params: Params, centre: Tensor) -> Tensor:
         return 0.5 * ((params["x"] - centre) ** 2).sum()
 
-    shrink = (1 - alpha) ** steps
-    gradient, value = meta_gradient(theta, sgd([alpha]), loss, loss, [centres] * steps, centres)
-    distance = theta["x"] - centres
-    torch.testing.assert_close(value, 0.5 * shrink**2 * (distance**2).sum(1).mean())
+    shrink, distance = (1 - alpha) ** steps, theta["x"] - centres
+    value, gradient = objective(theta, sgd(alpha), loss, [centres] * steps, centres).loss_and_gradient(theta)
+    assert value == pytest.approx((0.5 * shrink**2 * (distance**2).sum(1).mean()).item())
     torch.testing.assert_close(gradient["x"], shrink**2 * distance.mean(0))
-    first_order, _ = meta_gradient(theta, sgd([alpha]), loss, loss, [centres] * steps, centres, first_order=True)
-    torch.testing.assert_close(first_order["x"], shrink * distance.mean(0))
+    held = objective(theta, first_order(sgd(alpha)), loss, [centres] * steps, centres)
+    torch.testing.assert_close(held.loss_and_gradient(theta)[1]["x"], shrink * distance.mean(0))
 
 
 def test_first_order_is_the_gradient_at_the_adapted_parameters(model: Model) -> None:
     theta, loss = parameters(model), mean_squared_error(model)
-    support, query = task(regression(0), 0), task(regression(9), 0)
-    adapted = adapt(theta, sgd(STEP_SIZES), loss, [support, support])
-    expected = grad(loss)(adapted, query)
-    actual = grad(lambda p: task_loss(p, sgd(STEP_SIZES), loss, loss, [support, support], query, first_order=True))(
-        theta
-    )
+    support, query = [task(regression(0), 0)] * 2, task(regression(9), 0)
+    expected = grad(loss)(Learner(sgd(*STEP_SIZES), loss).adapt(theta, support), query)
+    held = Learner(first_order(sgd(*STEP_SIZES)), loss)
+    actual = grad(lambda params: loss(held.adapt(params, support), query))(theta)
     torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-14)
 
 
 def test_each_task_takes_a_full_step_whatever_the_number_of_tasks(model: Model) -> None:
     """No inner step is divided by the size of the meta-batch."""
-    theta, loss = parameters(model), mean_squared_error(model)
-    support, query = regression(0), regression(9)
-    together = meta_loss(theta, sgd(STEP_SIZES), loss, loss, [support], query)
-    alone = [task_loss(theta, sgd(STEP_SIZES), loss, loss, [task(support, i)], task(query, i)) for i in range(TASKS)]
-    torch.testing.assert_close(together, torch.stack(alone).mean(), rtol=1e-13, atol=0)
+    theta, loss, support, query = parameters(model), mean_squared_error(model), regression(0), regression(9)
+    together, _ = objective(theta, sgd(*STEP_SIZES), loss, [support], query).loss_and_gradient(theta)
+    learner = Learner(sgd(*STEP_SIZES), loss)
+    alone = [loss(learner.adapt(theta, [task(support, i)]), task(query, i)) for i in range(TASKS)]
+    assert together == pytest.approx(torch.stack(alone).mean().item(), rel=1e-13)
 
 
-def test_steps_one_at_a_time_equal_all_at_once(model: Model) -> None:
-    theta, loss, rule = parameters(model), mean_squared_error(model), sgd((0.3, 0.1, 0.05))
-    batches = [task(regression(seed), 0) for seed in range(4)]
-    at_once = adapt(theta, rule, loss, batches)
-    stepwise = theta
-    for step, batch in enumerate(batches):
-        stepwise = adapt(stepwise, rule, loss, [batch], first_step=step)
-    torch.testing.assert_close(stepwise, at_once, rtol=0, atol=0)
-
-
-@pytest.mark.parametrize("sizes", [(), (0.0,), (0.1, -0.1), (float("nan"),), (0.1, float("inf"))])
-def test_step_sizes_must_be_positive(sizes: tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match="step sizes must be positive"):
-        sgd(sizes)
-
-
-def test_every_rule_gives_back_what_it_was_given(model: Model, rule_name: str) -> None:
-    rule = RULES[rule_name](STEP_SIZES)
+def test_steps_one_at_a_time_equal_all_at_once(model: Model, rule_name: str) -> None:
+    """Step k continues from theta'_k, whatever the rule keeps beside it, with the size of step k."""
+    rule = RULES.find(rule_name)().build((0.3, 0.1, 0.05))
     theta = meta_parameters(model, rule)
-    fast, slow = rule.split(theta)
-    assert set(fast) == set(parameters(model))
-    assert rule.merge(fast, slow) == {**fast, **slow}
-    assert rule.split(rule.merge(fast, slow)) == (fast, slow)
+    learner, batches = Learner(rule, mean_squared_error(model)), [regression(seed) for seed in range(4)]
+    fast = learner.start_each(theta, TASKS)
+    for step in range(5):
+        merged = learner.merge_each(fast, theta)
+        for i in range(TASKS):
+            expected = learner.adapt(theta, [task(batch, i) for batch in batches[:step]])
+            torch.testing.assert_close(task(merged, i), expected, rtol=1e-12, atol=1e-14)
+        if step < 4:
+            fast = learner.step_each(fast, theta, batches[step], step=step)
+    assert not any(leaf.requires_grad for leaf in merged.values())
 
 
-def test_slow_parameters_are_meta_learned_but_no_inner_step_changes_them() -> None:
-    """L(x) = (x + s)^2 / 2 with s slow: theta' = x - a (x + s), the outer loss sees s twice."""
-    theta = {"x": torch.tensor(2.0), f"{SLOW}s": torch.tensor(1.0)}
-
-    def loss(params: Params, batch: Tensor) -> Tensor:
-        return 0.5 * (params["x"] + params[f"{SLOW}s"]) ** 2 + 0 * batch
-
-    data = torch.zeros(1)
-    adapted = adapt(theta, sgd([0.25]), loss, [data[0]])
-    assert adapted == {"x": torch.tensor(1.25), f"{SLOW}s": torch.tensor(1.0)}
-    gradient, value = meta_gradient(theta, sgd([0.25]), loss, loss, [data], data)
-    assert value == pytest.approx(0.5 * 2.25**2)  # 0.75 (x + s)
-    assert gradient == {"x": pytest.approx(0.75 * 2.25), f"{SLOW}s": pytest.approx(0.75 * 2.25)}
+def test_replayed_gradients_give_the_same_adaptation(model: Model, rule_name: str) -> None:
+    rule = built(rule_name)
+    theta, learner = meta_parameters(model, rule), Learner(rule, mean_squared_error(model))
+    support = [task(regression(seed), 0) for seed in range(3)]
+    gradients = learner.inner_gradients(theta, support)
+    assert len(gradients) == 3
+    torch.testing.assert_close(learner.replay(theta, gradients), learner.adapt(theta, support), rtol=0, atol=0)
+    moved = learner.replay(add(theta, theta, 0.1), gradients)
+    assert not torch.equal(ravel(moved), ravel(learner.adapt(add(theta, theta, 0.1), support)))
 
 
-def test_meta_sgd_starts_as_sgd_and_learns_a_step_size_for_every_parameter() -> None:
-    """L(x) = |h * x|^2 / 2, h a constant: the best alpha of parameter i is 1 / h_i^2."""
-    h, data = torch.tensor([1.0, 2.0], dtype=torch.float64), torch.zeros(1)
+def test_an_outer_loss_sees_all_of_an_adapted_task_and_is_differentiated_through_it(model: Model) -> None:
+    """Theta, theta', support, query and outputs, as ProMP's and E-MAML's terms need them: against a loop."""
+    theta, loss, query = parameters(model), mean_squared_error(model), regression(9)
+    support = [regression(0), regression(1)]
 
-    def loss(params: Params, batch: Tensor) -> Tensor:
-        return 0.5 * ((h * params["x"]) ** 2).sum() + 0 * batch
+    def predict(params: Params, batch: Regression) -> Tensor:
+        return model.apply(params, batch.inputs)
 
-    rule = meta_sgd([0.2, 0.1])
-    theta = rule.init({"x": torch.tensor([1.0, -1.0], dtype=torch.float64)})
-    for steps in (1, 2, 3):
-        one, other = (adapt(theta, r, loss, [data[0]] * steps) for r in (rule, sgd([0.2, 0.1])))
-        torch.testing.assert_close(one["x"], other["x"])
-    for _ in range(1000):
-        gradient, _ = meta_gradient(theta, rule, loss, loss, [data], data)
-        theta = {"x": theta["x"], STEP: theta[STEP] - 0.02 * gradient[STEP]}
-    torch.testing.assert_close(theta[STEP], 1 / h**2, rtol=1e-3, atol=0)
+    def outer_loss(one: AdaptedTask) -> Tensor:
+        moved = torch.stack([(one.adapted[name] - leaf).square().sum() for name, leaf in one.theta.items()]).sum()
+        surprise = (predict(one.theta, one.support[1]) - one.support[1].targets).abs().mean()
+        return (one.outputs - one.query.targets).square().mean() + 0.3 * moved + 0.7 * surprise
+
+    learner = Learner(sgd(*STEP_SIZES), loss, predict)
+    value, gradient = MetaObjective(theta, learner, TaskFunctions(outer_loss), support, query).loss_and_gradient(theta)
+    leaves = {name: leaf.clone().requires_grad_() for name, leaf in theta.items()}
+    total = torch.zeros((), dtype=torch.float64)
+    for i in range(TASKS):
+        adapted = dict(leaves)
+        for alpha, batch in zip(STEP_SIZES, support, strict=True):
+            steps = torch.autograd.grad(loss(adapted, task(batch, i)), list(adapted.values()), create_graph=True)
+            adapted = {name: leaf - alpha * s for (name, leaf), s in zip(adapted.items(), steps, strict=True)}
+        total = total + loss(adapted, task(query, i))
+        total = total + 0.3 * (ravel(adapted) - ravel(leaves)).square().sum()
+        first = task(support[1], i)
+        total = total + 0.7 * (model.apply(leaves, first.inputs) - first.targets).abs().mean()
+    expected = torch.autograd.grad(total / TASKS, list(leaves.values()))
+    assert value == pytest.approx(total.item() / TASKS, rel=1e-12)
+    for (name, leaf), other in zip(gradient.items(), expected, strict=True):
+        torch.testing.assert_close(leaf, other, rtol=1e-9, atol=1e-12, msg=name)

@@ -1,0 +1,242 @@
+"""Rules: what they choose by name, and what users can write in one file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+import torch
+from conftest import TASKS, Regression, generator, parameters, regression, rule_part, sgd
+from torch import Tensor
+
+from metarl.engine.conformance import check_rule
+from metarl.engine.maml import Learner
+from metarl.engine.model import mlp, xavier_uniform
+from metarl.engine.objective import MetaObjective, TaskFunctions
+from metarl.engine.params import Params, add
+from metarl.engine.rules import RULES, InnerRule, Rule, first_order, fits, overwrite, step_size
+from metarl.engine.rules.meta_sgd import STEP_SIZE, MetaSGD
+from metarl.engine.rules.sgd import SGD
+
+STEP = f"{STEP_SIZE}x"
+PARAMS = {
+    "body.0.weight": torch.ones(2, 2),
+    "body.0.shift": torch.ones(2),
+    "head.weight": torch.ones(1, 2),
+    "log_std": torch.ones(1),
+}
+
+
+def test_every_registered_rule_conforms(rule_name: str) -> None:
+    check_rule(rule_part(rule_name))
+
+
+def test_the_registered_rules() -> None:
+    assert set(RULES.names) >= {"sgd", "meta-sgd"}
+    assert RULES.name_of(MetaSGD()) == "meta-sgd"
+
+
+@pytest.mark.parametrize("sizes", [(0.0,), (0.1, -0.1), (float("nan"),), (0.1, float("inf"))])
+def test_step_sizes_must_be_positive(sizes: tuple[float, ...], rule_name: str) -> None:
+    with pytest.raises(ValueError, match="inner step sizes must be positive"):
+        rule_part(rule_name).build(sizes)
+
+
+@pytest.mark.parametrize("size", [0.0, -0.1, float("nan"), float("inf")])
+def test_the_step_size_must_be_positive(size: float, rule_name: str) -> None:
+    with pytest.raises(ValueError, match="inner_step_size must be a positive number"):
+        rule_part(rule_name, inner_step_size=size)
+
+
+def update_of_ones(rule: InnerRule, step: int) -> float:
+    """How far step number `step` moves a parameter along a gradient of 1."""
+    theta = rule.init({"x": torch.tensor(0.0, dtype=torch.float64)}, generator(0))
+    fast = rule.start(theta)
+    return -rule.update(fast, {"x": torch.tensor(1.0, dtype=torch.float64)}, theta, step)["x"].item()
+
+
+def test_step_sizes_are_the_rules_own_or_those_given(rule_name: str) -> None:
+    part = rule_part(rule_name, inner_step_size=0.4)
+    assert [update_of_ones(part.build(), step) for step in range(3)] == [0.4] * 3
+    given = [update_of_ones(part.build((0.4, 0.1)), step) for step in range(4)]
+    assert given == pytest.approx([0.4, 0.1, 0.1, 0.1])
+
+
+@pytest.mark.parametrize(
+    ("patterns", "expected"),
+    [
+        (("*.shift",), {"body.0.weight", "head.weight", "log_std"}),
+        ((), set(PARAMS)),
+        (("body.*",), {"head.weight", "log_std"}),
+        (("body.0.weight", "log_std"), {"body.0.shift", "head.weight"}),
+    ],
+)
+def test_what_adapts_is_chosen_by_name(patterns: tuple[str, ...], expected: set[str], rule_name: str) -> None:
+    rule = rule_part(rule_name, not_adapted=patterns).build()
+    theta = rule.init(PARAMS, generator(0))
+    assert set(rule.start(theta)) == expected
+    assert list(theta)[: len(PARAMS)] == list(PARAMS)
+    merged = rule.merge({name: leaf + 1 for name, leaf in rule.start(theta).items()}, theta)
+    assert list(merged) == list(theta)
+    for name in PARAMS:
+        assert torch.equal(merged[name], PARAMS[name] + (name in expected)), name
+
+
+def test_meta_sgd_has_step_sizes_for_what_adapts_alone() -> None:
+    theta = MetaSGD(inner_step_size=0.3).build().init(PARAMS, generator(0))
+    sizes = {name.removeprefix(STEP_SIZE): leaf for name, leaf in theta.items() if name.startswith(STEP_SIZE)}
+    assert set(sizes) == set(PARAMS) - {"body.0.shift"}
+    for name, leaf in sizes.items():
+        assert torch.equal(leaf, torch.full_like(PARAMS[name], 0.3))
+
+
+def test_nothing_to_adapt_is_refused() -> None:
+    everything = SGD(not_adapted=("body.*", "head.*", "log_std")).build()
+    with pytest.raises(ValueError, match=r"leaves nothing to adapt of body.0.weight, body.0.shift"):
+        everything.start(PARAMS)
+    nothing = MetaSGD(not_adapted=("*",)).build()
+    with pytest.raises(ValueError, match="no parameter has a step size"):
+        nothing.start(nothing.init(PARAMS, generator(0)))
+
+
+def test_a_pattern_that_no_name_fits_is_refused(rule_name: str) -> None:
+    rule = rule_part(rule_name, not_adapted=("tail.*",)).build()
+    with pytest.raises(ValueError, match=r"no parameter is named 'tail.\*'; there are body.0.weight, "):
+        rule.init(PARAMS, generator(0))
+
+
+def test_parameters_that_are_not_adapted_are_meta_learned_all_the_same() -> None:
+    """L(x) = (x + s)^2 / 2 with s not adapted: theta' = x - a (x + s), the outer loss sees s twice."""
+    theta = {"x": torch.tensor(2.0), "layer.shift": torch.tensor(1.0)}
+
+    def loss(params: Params, batch: Tensor) -> Tensor:
+        return 0.5 * (params["x"] + params["layer.shift"]) ** 2 + 0 * batch
+
+    data = torch.zeros(1)
+    learner = Learner(sgd(0.25), loss)
+    assert learner.adapt(theta, [data[0]]) == {"x": torch.tensor(1.25), "layer.shift": torch.tensor(1.0)}
+    functions = TaskFunctions(lambda task: loss(task.adapted, task.query))
+    value, gradient = MetaObjective(theta, learner, functions, [data], data).loss_and_gradient(theta)
+    assert value == pytest.approx(0.5 * 2.25**2)  # 0.75 (x + s)
+    assert gradient == {"x": pytest.approx(0.75 * 2.25), "layer.shift": pytest.approx(0.75 * 2.25)}
+
+
+def test_meta_sgd_starts_as_sgd_and_learns_a_step_size_for_every_parameter() -> None:
+    """L(x) = |h * x|^2 / 2, h a constant: the best alpha of parameter i is 1 / h_i^2."""
+    h, data = torch.tensor([1.0, 2.0], dtype=torch.float64), torch.zeros(1)
+
+    def loss(params: Params, batch: Tensor) -> Tensor:
+        return 0.5 * ((h * params["x"]) ** 2).sum() + 0 * batch
+
+    learner = Learner(MetaSGD(inner_step_size=0.2).build((0.2, 0.1)), loss)
+    theta = learner.rule.init({"x": torch.tensor([1.0, -1.0], dtype=torch.float64)}, generator(0))
+    for steps in (1, 2, 3):
+        one, other = (each.adapt(theta, [data[0]] * steps) for each in (learner, Learner(sgd(0.2, 0.1), loss)))
+        torch.testing.assert_close(one["x"], other["x"])
+    functions = TaskFunctions(lambda task: loss(task.adapted, task.query))
+    for _ in range(1000):
+        _, gradient = MetaObjective(theta, learner, functions, [data], data).loss_and_gradient(theta)
+        theta = {"x": theta["x"], STEP: theta[STEP] - 0.02 * gradient[STEP]}
+    torch.testing.assert_close(theta[STEP], 1 / h**2, rtol=1e-3, atol=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadOnly(Rule):
+    """ANIL as a user would write it (Raghu et al. 2020): the last layer and the standard deviation alone."""
+
+    inner_step_size: float = 0.1
+    adapted: tuple[str, ...] = ("head.*", "log_std")
+
+    def build(self, step_sizes: Sequence[float] = ()) -> InnerRule:
+        chosen = fits(self.adapted)
+
+        def start(meta: Params) -> Params:
+            return {name: leaf for name, leaf in meta.items() if chosen(name)}
+
+        return SGD(inner_step_size=self.inner_step_size).build(step_sizes)._replace(start=start)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context(Rule):
+    """CAVIA as a user would write it (Zintgraf et al. 2019): a context vector joins the first layer's input.
+
+    W [x, c] + b = W_x x + (W_c c + b): the context is what a layer's bias gains, and no network knows of it.
+    """
+
+    inner_step_size: float = 0.1
+    size: int = 3
+    layer: str = "body.0"
+
+    def build(self, step_sizes: Sequence[float] = ()) -> InnerRule:
+        sizes, bias, weight = tuple(step_sizes) or (self.inner_step_size,), f"{self.layer}.bias", "context.weight"
+
+        def init(params: Params, rng: torch.Generator) -> Params:
+            units = len(params[bias])
+            return params | {weight: xavier_uniform((units, self.size), rng).to(params[bias])}
+
+        def start(meta: Params) -> Params:
+            return {"context": meta[weight].new_zeros(self.size)}
+
+        def update(fast: Params, gradient: Params, meta: Params, step: int) -> Params:
+            return add(fast, gradient, -step_size(sizes, step))
+
+        def merge(fast: Params, meta: Params) -> Params:
+            return overwrite({bias: meta[bias] + meta[weight] @ fast["context"]}, meta)
+
+        return InnerRule(init, start, update, merge)
+
+
+@pytest.mark.parametrize("rule", [HeadOnly(), Context()], ids=["anil", "cavia"])
+def test_rules_of_users_conform(rule: Rule) -> None:
+    check_rule(rule)
+
+
+def regression_learner(rule: InnerRule) -> tuple[Learner, TaskFunctions]:
+    model = mlp((2, 4, 2), "tanh")
+
+    def predict(params: Params, batch: Regression) -> Tensor:
+        return model.apply(params, batch.inputs)
+
+    def loss(params: Params, batch: Regression) -> Tensor:
+        return (predict(params, batch) - batch.targets).square().mean()
+
+    functions = TaskFunctions(lambda task: (task.outputs - task.query.targets).square().mean())
+    return Learner(rule, loss, predict), functions
+
+
+def test_a_rule_of_users_adapts_the_head_alone() -> None:
+    learner, _ = regression_learner(HeadOnly(inner_step_size=0.5).build())
+    theta = parameters(mlp((2, 4, 2), "tanh"))
+    fast = learner.start_each(theta, TASKS)
+    merged = learner.merge_each(learner.step_each(fast, theta, regression(0), step=0), theta)
+    for name, leaf in theta.items():
+        assert torch.equal(merged[name], leaf.expand_as(merged[name])) == name.startswith("body."), name
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_context_is_an_input_of_the_model_that_adapts_alone(held: bool) -> None:
+    """Against a network whose inputs really are extended, and a loop with double backward."""
+    rule = Context(inner_step_size=0.5).build()
+    learner, functions = regression_learner(first_order(rule) if held else rule)
+    theta = learner.rule.init(parameters(mlp((2, 4, 2), "tanh")), generator(3))
+    support, query, extended = regression(0), regression(1), mlp((5, 4, 2), "tanh")
+    objective = MetaObjective(theta, learner, functions, [support, support], query)
+    value, gradient = objective.loss_and_gradient(theta)
+
+    leaves = {name: leaf.detach().clone().requires_grad_() for name, leaf in theta.items()}
+    wide = torch.cat([leaves["body.0.weight"], leaves["context.weight"]], 1)
+
+    def loss(context: Tensor, batch: Regression, i: int) -> Tensor:
+        inputs = torch.cat([batch.inputs[i], context.expand(len(batch.inputs[i]), -1)], 1)
+        return (extended.apply(leaves | {"body.0.weight": wide}, inputs) - batch.targets[i]).square().mean()
+
+    total = torch.zeros((), dtype=torch.float64)
+    for i in range(TASKS):
+        context = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+        for _ in range(2):
+            (step,) = torch.autograd.grad(loss(context, support, i), context, create_graph=not held)
+            context = context - 0.5 * step
+        total = total + loss(context, query, i)
+    expected = torch.autograd.grad(total / TASKS, list(leaves.values()))
+    assert value == pytest.approx(total.item() / TASKS, rel=1e-12)
+    for (name, leaf), other in zip(gradient.items(), expected, strict=True):
+        torch.testing.assert_close(leaf, other, rtol=1e-9, atol=1e-12, msg=name)
