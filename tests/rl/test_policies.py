@@ -3,41 +3,9 @@ import math
 import pytest
 import torch
 from conftest import double, gaussian_mlp, generator
-from torch.distributions import Independent, Normal, kl_divergence
-from torch.func import grad, vmap
+from torch.func import vmap
 
 from metarl.engine.params import stack
-from metarl.rl.distributions import DiagonalGaussian
-
-
-def gaussian(seed: int) -> DiagonalGaussian:
-    g = generator(seed)
-    return DiagonalGaussian(*(torch.randn(5, 3, generator=g, dtype=torch.float64) for _ in range(2)))
-
-
-def reference(ours: DiagonalGaussian) -> Independent:
-    return Independent(Normal(ours.mean, ours.log_std.exp()), 1)
-
-
-def test_log_prob_and_kl_equal_torch_distributions() -> None:
-    one, other = gaussian(0), gaussian(1)
-    actions = torch.randn(5, 3, generator=generator(2), dtype=torch.float64)
-    torch.testing.assert_close(one.log_prob(actions), reference(one).log_prob(actions), rtol=1e-12, atol=1e-12)
-    expected = kl_divergence(reference(one), reference(other))
-    torch.testing.assert_close(one.kl(other), expected, rtol=1e-12, atol=1e-12)
-    assert one.log_prob(actions).shape == one.kl(other).shape == (5,)  # summed over actions, not averaged
-
-
-def test_kl_and_its_gradient_are_exactly_zero_at_the_same_distribution() -> None:
-    old = DiagonalGaussian(*(field.float() for field in gaussian(0)))
-    gradient = grad(lambda new: old.kl(new).sum())(old)
-    assert torch.equal(old.kl(old), torch.zeros(5))
-    assert all(torch.equal(field, torch.zeros_like(field)) for field in gradient)
-
-
-def test_sample_is_mean_plus_scaled_noise() -> None:
-    one, noise = gaussian(0), torch.ones(5, 3, dtype=torch.float64)
-    torch.testing.assert_close(one.sample(noise), one.mean + one.log_std.exp())
 
 
 def test_initialisation_is_the_papers() -> None:
