@@ -87,22 +87,27 @@ def main(arguments: Arguments) -> None:
     steps = write_evaluation(directory, config, result, tasks, iteration=checkpoint.iteration, split=split)
     which = f"{config.evaluation_checkpoint} checkpoint, iteration {checkpoint.iteration}"
     kind = "validation tasks" if arguments.validation else "tasks"
-    Console().print(
-        _table(f"{escape(str(arguments.run_dir))}: {which}, {len(tasks)} {kind}", steps, config, len(tasks))
-    )
+    Console().print(_table(f"{escape(str(arguments.run_dir))}: {which}, {len(tasks)} {kind}", steps, config))
     if directory == arguments.run_dir and not arguments.validation:
         one = read_run(directory)
         write_adaptation(directory, config, steps, draw({one.label: [one]}))
 
 
-def _table(title: str, steps: list[dict[str, Any]], config: Config, tasks: int) -> Table:
-    """One row per gradient step: the score's mean with its 95 % interval and median, means of others, what diverged."""
+def _table(title: str, steps: list[dict[str, Any]], config: Config) -> Table:
+    """One row per gradient step: the score's mean with its 95 % interval and median, means of others, what broke.
+
+    Terms of the reward are left to the files.
+    """
     table = Table(title=title)
-    others = [name for name in steps[0] if name not in ("gradient_steps", config.problem.score, "diverged")]
-    diverged = any(step["diverged"]["mean"] > 0 for step in steps)
+    failures = {
+        name: any(step[name]["mean"] > 0 for step in steps) for name in ("broken", "diverged") if name in steps[0]
+    }
+    silent = {"gradient_steps", config.problem.score, *failures, *(name for name in steps[0] if name.startswith("reward/"))}
+    others = [name for name in steps[0] if name not in silent]
+    shown = [name for name, occurred in failures.items() if occurred]
     median = config.problem.score == "loss"  # of tasks that are fitted a few are much worse than the rest
     heads = ["gradient steps", _words(config.problem.score, config), "95 % interval", *["median"] * median]
-    for name in (*heads, *(_words(name, config) for name in others), *["diverged"] * diverged):
+    for name in (*heads, *(_words(name, config) for name in others), *shown):
         table.add_column(escape(name), justify="right", no_wrap=name in heads)
     for step in steps:
         score = step[config.problem.score]
@@ -112,7 +117,7 @@ def _table(title: str, steps: list[dict[str, Any]], config: Config, tasks: int) 
             f"{score['low']:.4g} .. {score['high']:.4g}",
             *[f"{score['median']:.4g}"] * median,
             *(f"{step[name]['mean']:.4g}" for name in others),
-            *[f"{step['diverged']['mean'] * tasks:.0f}"] * diverged,
+            *(f"{step[name]['mean']:.1%}" for name in shown),
         )
     return table
 

@@ -11,11 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from gymnasium.spaces import Box
 from gymnasium.vector import VectorEnv
 from numpy.typing import ArrayLike, NDArray
 
 from metarl.engine.params import Params
-from metarl.rl.policies import gaussian_mlp
+from metarl.rl.baselines.linear_features import LinearFeatures
+from metarl.rl.inner_losses import INNER_LOSSES
+from metarl.rl.policies.gaussian_mlp import GaussianMLP
 from metarl.rl.problem import MetaRL, RolloutSettings
 from metarl.shard import ALONE, Shard
 from metarl.training.config import RLConfig
@@ -63,7 +66,7 @@ class Agent(NamedTuple):
         seen = torch.as_tensor(np.asarray(observation), dtype=like.dtype, device=like.device)
         with torch.no_grad():
             actions = self.problem.policy.apply(self.theta, seen)
-        chosen = actions.mean
+        chosen = actions.mode
         if rng is not None:
             chosen = actions.sample(torch.as_tensor(rng.standard_normal(chosen.shape)).to(chosen))
         return chosen.numpy(force=True).astype(np.float64).clip(-1, 1)
@@ -105,9 +108,7 @@ def meta_rl(
     Raises:
         ValueError: whatever of the configuration its parts refuse.
     """
-    policy = gaussian_mlp(
-        observation_size,
-        action_size,
+    policy = GaussianMLP(
         hidden_sizes=config.hidden_sizes,
         activation=config.activation,
         initial_std=config.initial_std,
@@ -115,10 +116,11 @@ def meta_rl(
     )
     return MetaRL(
         make_env,
-        policy,
+        policy.build(Box(-np.inf, np.inf, (observation_size,)), Box(-1.0, 1.0, (action_size,))),
         training_rule(config),
         inner_steps=config.adaptation_steps,
-        inner_loss=config.inner_loss,
+        inner_loss=INNER_LOSSES.find(config.inner_loss)().build(),
+        baseline=LinearFeatures().build(),
         settings=RolloutSettings(
             tasks=config.tasks,
             episodes=config.episodes,

@@ -158,6 +158,7 @@ def _words(kind: type) -> dict[str, str]:
 
 
 P = TypeVar("P")
+Kind = TypeVar("Kind", bound=type)  # a part's own class: what decorates it leaves it as it is, for type checkers too
 
 
 class Registry(Generic[P]):
@@ -176,14 +177,14 @@ class Registry(Generic[P]):
         self._finders: list[Callable[[str], type[P] | None]] = []
         self._complete = False
 
-    def register(self, name: str) -> Callable[[type[P]], type[P]]:
+    def register(self, name: str) -> Callable[[Kind], Kind]:
         """Class decorator: offer a part under a name. Raises ValueError if the name is taken by another part."""
 
-        def decorate(part: type[P]) -> type[P]:
+        def decorate(part: Kind) -> Kind:
             before = self._parts.get(name, part)
             if (before.__module__, before.__qualname__) != (part.__module__, part.__qualname__):
                 raise ValueError(f"{self.kind} {name!r} is {before.__module__}.{before.__qualname__} already")
-            self._parts[name] = part
+            self._parts[name] = typing.cast(type[P], part)
             return part
 
         return decorate

@@ -6,6 +6,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded: s
 
 import pytest
 import torch
+from gymnasium.spaces import Box
 from scripts import TOY, run
 from torch import Tensor, nn
 
@@ -18,7 +19,7 @@ from metarl.engine.rules import RULES, InnerRule, Rule, first_order
 from metarl.engine.rules.sgd import SGD
 from metarl.rl.episodes import PolicyBatch, timestep_subset
 from metarl.rl.losses import likelihood_ratio, mean_kl, policy_gradient
-from metarl.rl.policies import gaussian_mlp
+from metarl.rl.policies.gaussian_mlp import GaussianMLP
 
 TASKS = 3
 
@@ -58,6 +59,11 @@ def generator(seed: int) -> torch.Generator:
 def regression(seed: int, tasks: int = TASKS, points: int = 6) -> Regression:
     g = generator(seed)
     return Regression(*(torch.randn(tasks, points, 2, generator=g, dtype=torch.float64) for _ in range(2)))
+
+
+def gaussian_mlp(observation_size: int, action_size: int, **options: Any) -> Model:
+    """The Gaussian policy for vectors of these sizes."""
+    return GaussianMLP(**options).build(Box(-1, 1, (observation_size,)), Box(-1, 1, (action_size,)))
 
 
 def policy_data(seed: int, tasks: int = TASKS, horizon: int = 5, episodes: int = 4) -> PolicyBatch:

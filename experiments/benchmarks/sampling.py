@@ -26,7 +26,7 @@ from metarl.envs.physics.mujoco_threads import MujocoThreads
 from metarl.experiments.benchmarks.report import seconds, table
 from metarl.randomness import Purpose
 from metarl.rl.episodes import Episodes
-from metarl.rl.policies import gaussian_mlp
+from metarl.rl.policies.gaussian_mlp import GaussianMLP
 from metarl.rl.sampler import rollout
 
 ROBOTS = {"half-cheetah": "HalfCheetah", "ant": "Ant"}  # as their ids begin, ours and Gymnasium's
@@ -147,8 +147,7 @@ def _timed_rollout(
 
 def _policy(env: TaskVectorEnv, tasks: int) -> tuple[Model, Params, NDArray[np.float64]]:
     """The paper's policy for an environment, its parameters for every task, and the tasks."""
-    sizes = [cast(tuple[int], space.shape)[0] for space in (env.single_observation_space, env.single_action_space)]
-    policy = gaussian_mlp(*sizes)
+    policy = GaussianMLP().build(env.single_observation_space, env.single_action_space)
     rows = env.sample_tasks(np.random.default_rng(0), tasks)
     return policy, stack(policy.init(torch.Generator().manual_seed(0)), tasks), rows
 

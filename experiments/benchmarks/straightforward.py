@@ -17,9 +17,10 @@ from metarl.engine.params import Params
 from metarl.engine.solvers import backtracking_line_search, conjugate_gradient
 from metarl.randomness import Purpose
 from metarl.rl.advantages import policy_batch
+from metarl.rl.baselines.linear_features import LinearFeatures
 from metarl.rl.episodes import PolicyBatch
 from metarl.rl.losses import likelihood_ratio, mean_kl, policy_gradient
-from metarl.rl.policies import DiagonalGaussian
+from metarl.rl.distributions import DiagonalGaussian
 from metarl.rl.sampler import rollout
 from metarl.training.config import RLConfig
 
@@ -46,7 +47,7 @@ def _collect(
         stacked = {name: leaf.detach()[None] for name, leaf in params.items()}
         keys = (config.seed, Purpose.TRAINING_ROLLOUTS, key[0], step)
         episodes = rollout(env, policy, stacked, row, horizon=config.horizon, key=keys, first_task=key[1])
-        batch = policy_batch(episodes, discount=config.discount, gae_lambda=config.gae_lambda)
+        batch = policy_batch(episodes, LinearFeatures().build(), discount=config.discount, gae_lambda=config.gae_lambda)
         return PolicyBatch(*(field[0] for field in batch))
 
     support = sample(theta, 0)

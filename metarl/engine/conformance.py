@@ -150,8 +150,6 @@ def _require_like(found: Params, expected: Params, words: str) -> None:
 
 def _require_equal(found: Params, expected: Params, words: str, *, tolerance: float = 0.0) -> None:
     names: Iterable[str] = [name for name in expected if name not in found] or [
-        name
-        for name, leaf in expected.items()
-        if not torch.allclose(found[name], leaf, rtol=tolerance, atol=tolerance)
+        name for name, leaf in expected.items() if not torch.allclose(found[name], leaf, rtol=tolerance, atol=tolerance)
     ]
     _require(not names, f"{words}; different: {', '.join(names)}")

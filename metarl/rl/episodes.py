@@ -8,6 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+BREAKS = ("simulation", "observation", "reward", "action")
+"""Why an episode breaks: its simulation broke down, or one of the others was not finite. Of the actions: the parameters
+of the policy have diverged."""
+
 
 class Episodes(NamedTuple):
     """Raw rollouts: E complete episodes of each of M tasks. After an episode's end rewards and mask are 0."""
@@ -18,10 +22,9 @@ class Episodes(NamedTuple):
     rewards: Tensor  # [M, T, E] environment units
     mask: Tensor  # [M, T, E] 1.0 where the timestep belongs to the episode
     achieved: Tensor  # [M, E] what the task commands, as reached at the end (distance, velocity); nan if not reported
-    diverged: Tensor  # [M, E] 1.0 where the simulation broke down and the episode ended there, or because of the next:
-    nonfinite_observation: Tensor  # [M, E] 1.0 where an observation was not finite
-    nonfinite_reward: Tensor  # [M, E] 1.0 where a reward was not
-    nonfinite_action: Tensor  # [M, E] 1.0 where an action was not: the task's parameters have diverged
+    success: Tensor  # [M, E] the greatest success reported on the way, 1.0 or 0.0; nan if not reported
+    reward_terms: dict[str, Tensor]  # name -> [M, E] sum over the episode, environment units
+    breaks: dict[str, Tensor]  # each of BREAKS -> [M, E] 1.0 where the episode broke for this reason
 
     @property
     def returns(self) -> Tensor:
@@ -30,12 +33,22 @@ class Episodes(NamedTuple):
 
     @property
     def num_steps(self) -> Tensor:
-        """Valid timesteps of each episode [M, E]; 0 marks an episode that does not count."""
+        """Valid timesteps of each episode [M, E]."""
         return self.mask.sum(1)
 
+    @property
+    def broken(self) -> Tensor:
+        """1.0 where the episode broke, for whatever reason, [M, E]."""
+        return torch.stack(list(self.breaks.values())).amax(0)
+
+    @property
+    def counted(self) -> Tensor:
+        """1.0 where the episode counts in scores and losses, [M, E]: it did not break, and has timesteps."""
+        return (self.num_steps > 0) * (1 - self.broken)
+
     def average(self, values: Tensor) -> Tensor:
-        """Mean over the episodes that count: [M, E] -> [M]."""
-        counts = self.num_steps > 0
+        """Mean over the episodes that count: [M, E] -> [M]; nan where none of a task's does."""
+        counts = self.counted > 0
         return torch.where(counts, values, 0.0).sum(1) / counts.sum(1)
 
 
@@ -50,8 +63,11 @@ class PolicyBatch(NamedTuple):
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the valid timesteps of one task: [T, E] -> scalar. Equal weight per timestep, not per episode."""
-    return (values * mask).sum() / mask.sum()
+    """Mean over the valid timesteps of one task: [T, E] -> scalar, 0 if there are none.
+
+    Every timestep has the same weight, whatever episode it is in.
+    """
+    return (values * mask).sum() / mask.sum().clamp(min=1)
 
 
 def timestep_subset(batch: PolicyBatch, fraction: float) -> PolicyBatch:

@@ -1,14 +1,12 @@
 """Per-task losses of a policy: pure functions of its distribution on a batch [T, E, ...] of one task."""
 
-from collections.abc import Callable
-
 from torch import Tensor
 
+from metarl.rl.distributions import Distribution
 from metarl.rl.episodes import PolicyBatch, masked_mean
-from metarl.rl.policies import DiagonalGaussian
 
 
-def policy_gradient(policy: DiagonalGaussian, batch: PolicyBatch) -> Tensor:
+def policy_gradient(policy: Distribution, batch: PolicyBatch) -> Tensor:
     """- mean of log pi(a|s) A: the paper's inner loss (Finn et al. 2017, eq. 4).
 
     Right gradient at the behaviour policy; its Hessian lacks the score's outer product.
@@ -16,7 +14,7 @@ def policy_gradient(policy: DiagonalGaussian, batch: PolicyBatch) -> Tensor:
     return -masked_mean(policy.log_prob(batch.actions) * batch.advantages, batch.mask)
 
 
-def likelihood_ratio(policy: DiagonalGaussian, batch: PolicyBatch) -> Tensor:
+def likelihood_ratio(policy: Distribution, batch: PolicyBatch) -> Tensor:
     """- mean of pi(a|s) / pi_behaviour(a|s) A: TRPO's surrogate (Schulman et al. 2015, eq. 14).
 
     The outer loss, and an inner loss with the same gradient as `policy_gradient` and the right Hessian.
@@ -26,12 +24,6 @@ def likelihood_ratio(policy: DiagonalGaussian, batch: PolicyBatch) -> Tensor:
     return -masked_mean(ratio * batch.advantages, batch.mask)
 
 
-def mean_kl(old: DiagonalGaussian, new: DiagonalGaussian, batch: PolicyBatch) -> Tensor:
+def mean_kl(old: Distribution, new: Distribution, batch: PolicyBatch) -> Tensor:
     """Mean over valid states of KL(old || new), in nats: the trust region at the adapted policies."""
     return masked_mean(old.kl(new), batch.mask)
-
-
-INNER_LOSSES: dict[str, Callable[[DiagonalGaussian, PolicyBatch], Tensor]] = {
-    "log_prob": policy_gradient,
-    "likelihood_ratio": likelihood_ratio,
-}

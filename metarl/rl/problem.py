@@ -21,11 +21,20 @@ from metarl.engine.rules import InnerRule
 from metarl.problem import Evaluation, Film, Metrics
 from metarl.randomness import Purpose, numpy_generator, torch_generator
 from metarl.rl.advantages import policy_batch
-from metarl.rl.episodes import Episodes, PolicyBatch, timestep_subset
+from metarl.rl.baselines import Values
+from metarl.rl.episodes import BREAKS, Episodes, PolicyBatch, timestep_subset
 from metarl.rl.films import film
-from metarl.rl.losses import INNER_LOSSES, likelihood_ratio, mean_kl
+from metarl.rl.inner_losses import PolicyLoss
+from metarl.rl.losses import likelihood_ratio, mean_kl
+from metarl.rl.normalizers import Normalizer
+from metarl.rl.normalizers.none import Unscaled
 from metarl.rl.sampler import ROLLOUTS, rollout
 from metarl.shard import ALONE, Shard
+
+SCORES = {"rollout/return": "average_return", "rollout/achieved": "achieved", "rollout/success": "success"}
+"""What an evaluation calls the metrics of episodes."""
+
+UNSCALED = Unscaled().build()
 
 
 class RolloutSettings(NamedTuple):
@@ -39,6 +48,7 @@ class RolloutSettings(NamedTuple):
     evaluation_episodes: int  # E in `evaluate`
     evaluation_counting: str  # a key of `sampler.ROLLOUTS`
     traced_episodes: int = 0  # whose observations `evaluate` keeps for figures, per task and gradient step
+    max_broken: float = 0.5  # share of an iteration's episodes: training stops where the environment breaks more
 
 
 class MetaRL:
@@ -47,20 +57,22 @@ class MetaRL:
     Args:
         make_env: number of environments -> a vector environment with `sample_tasks`, without auto-reset; for pictures
             also called with render_mode="rgb_array".
-        policy: observations -> DiagonalGaussian.
+        policy: flattened observations -> a distribution over actions, with `normalizer` around it.
         rule: the inner rule.
         inner_steps: K; 0 trains without adaptation.
-        inner_loss: a key of `losses.INNER_LOSSES`.
+        inner_loss: the loss of the inner steps.
+        baseline: the expected returns that advantages are measured from.
         settings: sizes of the rollouts.
         seed: key of everything random.
         task_per_episode: meta-train on a fresh task for every episode, M groups of E, instead of E episodes of each of
             M tasks: what the paper's pretrained and oracle policies are trained on. It wants `inner_steps` 0.
         device: where parameters and batches live; environments stay on the CPU.
         commanded: tasks [N, k] -> the value of `achieved` that each of them asks for, [N]; None if they ask for none.
+        normalizer: what scales the policy's observations, and keeps their statistics up to date.
         shard: which tasks of a meta-batch are rolled out here.
 
     Raises:
-        ValueError: an unknown inner loss, a negative number of inner steps, more ranks than tasks.
+        ValueError: a negative number of inner steps, more ranks than tasks.
     """
 
     def __init__(
@@ -70,16 +82,16 @@ class MetaRL:
         rule: InnerRule,
         *,
         inner_steps: int,
-        inner_loss: str,
+        inner_loss: PolicyLoss,
+        baseline: Values,
         settings: RolloutSettings,
         seed: int,
         task_per_episode: bool = False,
         device: str = "cpu",
         commanded: Callable[[NDArray[np.float64]], NDArray[np.float64] | None] = lambda tasks: None,
+        normalizer: Normalizer = UNSCALED,
         shard: Shard = ALONE,
     ) -> None:
-        if inner_loss not in INNER_LOSSES:
-            raise ValueError(f"unknown inner loss {inner_loss!r}: choose one of {', '.join(INNER_LOSSES)}")
         if inner_steps < 0:
             raise ValueError(f"inner_steps must not be negative; got {inner_steps}")
         if task_per_episode and inner_steps:
@@ -91,10 +103,10 @@ class MetaRL:
         self._tasks_per_group = settings.episodes if task_per_episode else 1
         self._shard, self._local = shard, shard.tasks(settings.tasks)
         self._make_env, self._commanded = make_env, commanded
-        loss = INNER_LOSSES[inner_loss]
+        self._baseline, self._normalizer = baseline, normalizer
         self.learner = Learner(
             rule,
-            inner_loss=lambda params, batch: loss(policy.apply(params, batch.observations), batch),
+            inner_loss=lambda params, batch: inner_loss(policy.apply(params, batch.observations), batch),
             predict=lambda params, batch: policy.apply(params, batch.observations),
         )
         self.functions = TaskFunctions(
@@ -122,7 +134,11 @@ class MetaRL:
         return np.concatenate([draw(numpy_generator(seed, purpose, *key, i), 1) for i in indices])
 
     def collect(self, theta: Params, iteration: int) -> tuple[MetaObjective, Metrics]:
-        """Sample tasks and rollouts, adapt, sample again with the adapted policies; build the outer objective."""
+        """Sample tasks and rollouts, adapt, sample again with the adapted policies; build the outer objective.
+
+        Raises:
+            ValueError: the environment broke more than `max_broken` of the episodes.
+        """
         settings, clock, first = self.settings, _Clock(), self._local.start
         rows = range(first * self._tasks_per_group, self._local.stop * self._tasks_per_group)
         tasks = self._draw(self.seed, Purpose.TRAINING_TASKS, iteration, indices=rows)
@@ -150,32 +166,57 @@ class MetaRL:
             reduce=self._shard.reduce,
         )
         metrics = self._metrics(rollouts, adapted)
-        metrics["policy/std"] = self.policy.apply(theta, batches[-1].observations[0, 0]).log_std.exp().mean().item()
+        spread = self.policy.apply(theta, batches[-1].observations[0, 0]).spread()
+        metrics |= {f"policy/{name}": values.mean().item() for name, values in spread.items()}
+        self._require_whole(metrics, iteration)
         return objective, metrics | clock.metrics(metrics["env_steps"])
 
+    def refresh(self, theta: Params, objective: MetaObjective) -> Params:
+        """Theta after an outer step, with the observations' statistics brought up to date from the objective's data."""
+        return self._normalizer.refresh(theta, [*objective.support, objective.query], self._shard.reduce)
+
     def _metrics(self, rollouts: list[Episodes], adapted: list[Params]) -> Metrics:
-        """Of the whole meta-batch: sums over the local tasks, reduced."""
-        totals = {f"rollout/return_step{k}": one.returns.double().sum() for k, one in enumerate(rollouts)} | {
-            "rollout/diverged": sum(one.diverged.sum() for one in rollouts),
-            "rollout/nonfinite_observations": sum(one.nonfinite_observation.sum() for one in rollouts),
-            "rollout/nonfinite_rewards": sum(one.nonfinite_reward.sum() for one in rollouts),
-            "rollout/nonfinite_actions": sum(one.nonfinite_action.sum() for one in rollouts),
-            "inner/update_norm": _distances(adapted[0], adapted[-1]).double().sum(),
-            "env_steps": sum(one.num_steps.sum() for one in rollouts),
+        """Of the whole meta-batch: sums over the local tasks, and how many values they have, reduced."""
+        broken = {"": [one.broken for one in rollouts]} | {
+            f"_{reason}": [one.breaks[reason] for one in rollouts] for reason in BREAKS
         }
-        sums = self._shard.reduce(torch.tensor([float(total) for total in totals.values()], dtype=torch.float64))
-        metrics = dict(zip(totals, sums.tolist(), strict=True))
-        for name in metrics:
-            if name.startswith("rollout/return"):
-                metrics[name] /= self.settings.tasks * self.settings.episodes
-        metrics["inner/update_norm"] /= self.settings.tasks
-        return {name: value for name, value in metrics.items() if value or "nonfinite" not in name}  # where there were
+        means = {
+            f"{name}_step{k}": _sum_and_count(values, one.counted)
+            for k, one in enumerate(rollouts)
+            for name, values in _reported(one).items()
+        } | {f"rollout/broken{which}": _sum_and_count(torch.stack(where)) for which, where in broken.items()}
+        means["inner/update_norm"] = _sum_and_count(_distances(adapted[0], adapted[-1]))
+        env_steps = sum(one.num_steps.sum() for one in rollouts)
+        flat = [*itertools.chain(*means.values()), env_steps]
+        *pairs, env_steps = self._shard.reduce(
+            torch.tensor([float(total) for total in flat], dtype=torch.float64)
+        ).tolist()
+        metrics = {
+            name: total / count
+            for name, total, count in zip(means, pairs[::2], pairs[1::2], strict=True)
+            if count and (total or not name.startswith("rollout/broken_"))  # reasons: only where there were any
+        }
+        return metrics | {"env_steps": env_steps}
+
+    def _require_whole(self, metrics: Metrics, iteration: int) -> None:
+        """Raise ValueError where the environment, not the policy's own parameters, broke too many episodes."""
+        reasons = {reason: metrics.get(f"rollout/broken_{reason}", 0.0) for reason in BREAKS if reason != "action"}
+        if (share := sum(reasons.values())) > self.settings.max_broken:
+            words = {"simulation": "the simulation diverged", "observation": "an observation was not finite",
+                     "reward": "a reward was not finite"}  # fmt: skip
+            why = ", ".join(f"{value:.0%} because {words[reason]}" for reason, value in reasons.items() if value)
+            raise ValueError(
+                f"stopped in iteration {iteration}: {share:.0%} of the episodes broke ({why}), more than max_broken, "
+                f"{self.settings.max_broken:.0%}. What is left says little of the task: look at what the environment "
+                "does under large actions, or start with a smaller standard deviation"
+            )
 
     def evaluate(self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], seed: int) -> Evaluation:
         """Score theta after 0 .. `steps` gradient steps on each of the given tasks [N, k].
 
         Step k is scored on fresh rollouts of the policy of step k, which then serve step k + 1. Scores are means over
-        the episodes of a task; `error` is that of the distance between what was achieved and what was commanded.
+        the episodes of a task that did not break; `error` is that of the distance between what was achieved and what
+        was commanded, `broken` the share of the episodes that did.
         """
         settings, per_step, traces, spent = self.settings, [], [], np.zeros(len(tasks))
         wanted = self._commanded(tasks)
@@ -183,11 +224,10 @@ class MetaRL:
         for _, episodes in itertools.islice(self.adaptation(env, theta, rule, tasks, seed), steps + 1):
             per_step.append(
                 {
-                    "average_return": episodes.average(episodes.returns).numpy(force=True),
-                    "achieved": episodes.average(episodes.achieved).numpy(force=True),
-                    "adaptation_env_steps": spent.copy(),
-                    "diverged": episodes.diverged.sum(1).numpy(force=True),
+                    SCORES.get(name, name): episodes.average(values).numpy(force=True)
+                    for name, values in _reported(episodes).items()
                 }
+                | {"adaptation_env_steps": spent.copy(), "broken": episodes.broken.mean(1).numpy(force=True)}
             )
             if wanted is not None:
                 error = (episodes.achieved - torch.as_tensor(wanted).to(episodes.achieved)[:, None]).abs()
@@ -196,8 +236,9 @@ class MetaRL:
             traces.append(_traces(episodes, min(settings.traced_episodes, settings.evaluation_episodes)))
         env.close()
         scores = {name: np.stack([scores[name] for scores in per_step]) for name in per_step[0]}
-        if np.isnan(scores["achieved"]).all():
-            del scores["achieved"]  # the environment does not report it
+        for name in ("achieved", "success"):
+            if np.isnan(scores[name]).all():
+                del scores[name]  # the environment does not report it
         return Evaluation(
             scores=scores,
             traces={"tasks": tasks, **{name: np.stack([trace[name] for trace in traces]) for name in traces[0]}},
@@ -223,7 +264,7 @@ class MetaRL:
 
     def score(self, metrics: Metrics) -> float | None:
         """The training return after adaptation, as in the paper; none if a policy diverged, whose episodes are cut."""
-        if "rollout/nonfinite_actions" in metrics:
+        if "rollout/broken_action" in metrics:
             return None
         return metrics.get(f"rollout/return_step{self.inner_steps}")
 
@@ -250,7 +291,25 @@ class MetaRL:
             fast = learner.step_each(fast, theta, self._process(episodes), step=step)
 
     def _process(self, episodes: Episodes) -> PolicyBatch:
-        return policy_batch(episodes, discount=self.settings.discount, gae_lambda=self.settings.gae_lambda)
+        return policy_batch(
+            episodes, self._baseline, discount=self.settings.discount, gae_lambda=self.settings.gae_lambda
+        )
+
+
+def _reported(episodes: Episodes) -> dict[str, Tensor]:
+    """What is measured of each episode, by the name of the metric, [M, E]; nan where it is not reported."""
+    return {
+        "rollout/return": episodes.returns,
+        "rollout/achieved": episodes.achieved,
+        "rollout/success": episodes.success,
+        **{f"reward/{name}": values for name, values in episodes.reward_terms.items()},
+    }
+
+
+def _sum_and_count(values: Tensor, counted: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The float64 sum of the values that count and are not nan, and their number."""
+    valid = ~values.isnan() if counted is None else ~values.isnan() & (counted > 0)
+    return torch.where(valid, values, 0.0).double().sum(), valid.sum()
 
 
 def _traces(episodes: Episodes, count: int) -> dict[str, NDArray[np.float32]]:

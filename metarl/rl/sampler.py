@@ -1,19 +1,21 @@
 """Rollouts: a vector environment x the stacked parameters of M tasks -> Episodes, one policy call per timestep."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import Space
 from gymnasium.vector import AutoresetMode, VectorEnv
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from metarl.engine.model import Model
 from metarl.engine.params import Params
 from metarl.randomness import Purpose, seed_sequence
 from metarl.rl.episodes import Episodes
-from metarl.rl.policies import DiagonalGaussian
+from metarl.rl.progress import Progress
+from metarl.rl.spaces import action_size, environment_actions, flat_observations, observation_size
 from metarl.threads import torch_threads
 
 Key = tuple[int, Purpose, *tuple[int, ...]]  # (seed, purpose, iteration, inner step): see randomness.py
@@ -33,12 +35,13 @@ def rollout(
 ) -> Episodes:
     """E complete episodes of each task, every task under its own parameters.
 
-    What is not finite, or too large for the parameters' dtype, ends its episode, and the timestep does not count.
+    What is not finite, or too large for the parameters' dtype, breaks its episode, and the timestep does not count.
     Actions that are not stay as they are: the losses of their task then are not finite either.
 
     Args:
-        env: M * E environments without auto-reset; environment m * E + e runs episode e of task m.
-        policy: observations [..., O] -> DiagonalGaussian.
+        env: M * E environments without auto-reset; environment m * E + e runs episode e of task m. `Progress.record`
+            says what its `info` may tell beside `diverged` [n], whether the simulation has broken down.
+        policy: flattened observations [..., O] -> a distribution over actions [..., A].
         params: stacked parameters, every leaf [M, ...].
         tasks: one row for each task [M, k], or one for each environment [M * E, k].
         horizon: timesteps T to record at most.
@@ -49,57 +52,43 @@ def rollout(
         Episodes on the parameters' device, in their dtype.
 
     Raises:
-        ValueError: a number of environments that is not a multiple of M, auto-reset, observations or actions that
-            are not vectors.
+        ValueError: a number of environments that is not a multiple of M, auto-reset, spaces of observations or actions
+            that `spaces` cannot make vectors of.
     """
     like = next(iter(params.values()))
     num_tasks, num_envs, episodes = len(like), env.num_envs, _episodes_per_task(env, len(like))
     rows = tasks if len(tasks) == num_envs else np.repeat(tasks, episodes, axis=0)
-    observation_size, action_size = map(_vector_size, (env.single_observation_space, env.single_action_space))
-    noise, seeds = _randomness(num_tasks, (horizon, episodes, action_size), key, first_task, like)
+    flat = flat_observations(env.single_observation_space)
+    for_environment = environment_actions(env.single_action_space)
+    sizes = observation_size(env.single_observation_space), action_size(env.single_action_space)
+    noise, seeds = _randomness(num_tasks, (horizon, episodes, sizes[1]), key, first_task, like)
+    observations, actions = (torch.zeros(num_tasks, horizon, episodes, size, dtype=like.dtype) for size in sizes)
+    distributions: list[Any] = []
 
-    shape = (num_tasks, horizon, episodes)
-    observations, actions = (torch.zeros(*shape, size, dtype=like.dtype) for size in (observation_size, action_size))
-    rewards, mask = (torch.zeros(shape, dtype=like.dtype) for _ in range(2))
-    distributions: list[DiagonalGaussian] = []
-
-    seen, info = env.reset(seed=seeds, options={"tasks": rows})  # pyright: ignore[reportArgumentType]  # one seed each
-    bad_observation = _bad(seen, like)
-    running = ~bad_observation
-    diverged, bad_reward, bad_action = (np.zeros(num_envs, np.bool_) for _ in range(3))
-    achieved = np.full(num_envs, np.nan)
+    progress = Progress(num_envs, horizon)
+    seen, _ = env.reset(seed=seeds, options={"tasks": rows})  # pyright: ignore[reportArgumentType]  # one seed each
+    seen = flat(seen)
+    progress.break_where("observation", _bad(seen, like))
     for t in range(horizon):
-        if not running.all():
-            seen = np.where(running[:, None], seen, 0.0)  # whatever an ended environment shows, even nan, stays out
+        if not progress.running.all():
+            # whatever an ended environment shows, even nan, stays out
+            seen = np.where(progress.running[:, None], seen, 0.0)
         observations[:, t] = torch.from_numpy(seen).reshape(num_tasks, episodes, -1)
         distributions.append(policy.apply_stacked(params, observations[:, t].to(like)))
         actions[:, t] = distributions[-1].sample(noise[:, t])
         finite_actions, bad = _only_finite(actions[:, t].reshape(num_envs, -1))
-        bad_action |= running & bad
-        seen, reward, terminated, truncated, info = env.step(finite_actions)
-        achieved = np.where(running, info.get("achieved", np.nan), achieved)
-        diverged |= running & np.asarray(info.get("diverged", False), np.bool_)
-        bad_reward |= running & ~diverged & _bad(reward, like)
-        counts = running & ~(bad_action | diverged | bad_reward)  # a broken timestep is none
-        bad_observation |= counts & ~(terminated | truncated) & _bad(seen, like)
-        mask[:, t] = torch.from_numpy(counts).reshape(num_tasks, episodes)
-        rewards[:, t] = torch.from_numpy(np.where(counts, reward, 0.0)).reshape(num_tasks, episodes)
-        running = counts & ~bad_observation & ~(terminated | truncated)
-        if not running.any():
-            break
+        progress.break_where("action", bad)
 
-    return Episodes(
-        observations=observations.to(like),
-        actions=actions.to(like),
-        log_probs=_log_probs(distributions, actions.to(like)),
-        rewards=rewards.to(like),
-        mask=mask.to(like),
-        achieved=_per_episode(achieved, num_tasks, episodes).to(like),
-        diverged=_per_episode(diverged | bad_observation | bad_reward | bad_action, num_tasks, episodes).to(like),
-        nonfinite_observation=_per_episode(bad_observation, num_tasks, episodes).to(like),
-        nonfinite_reward=_per_episode(bad_reward, num_tasks, episodes).to(like),
-        nonfinite_action=_per_episode(bad_action, num_tasks, episodes).to(like),
-    )
+        seen, reward, terminated, truncated, info = env.step(for_environment(finite_actions))
+        seen = flat(seen)
+        progress.break_where("simulation", np.asarray(info.get("diverged", False), np.bool_))
+        progress.break_where("reward", _bad(reward, like))
+        progress.record(t, reward, info)
+        progress.end_where(terminated | truncated)
+        progress.break_where("observation", _bad(seen, like))
+        if not progress.running.any():
+            break
+    return _episodes(progress, observations.to(like), actions.to(like), distributions)
 
 
 def rollout_timesteps(
@@ -128,19 +117,45 @@ def rollout_timesteps(
         finished_at = lengths.clamp(min=1).cumsum(-1)  # when an environment completes its episodes, in timesteps
         budget = lengths.shape[1] * horizon
         stop = torch.stack([_stop_time(*task, budget) for task in zip(lengths, finished_at, strict=True)])  # [M]
-        broken = lengths[..., -1].sum(1) == 0  # every episode, in its first timestep
-        if ((finished_at[..., -1] >= stop[:, None]).all(1) | broken).all():
+        without_timesteps = lengths[..., -1].sum(1) == 0  # every episode broke in its first timestep
+        if ((finished_at[..., -1] >= stop[:, None]).all(1) | without_timesteps).all():
             break
     counted = (finished_at <= stop[:, None, None]).to(lengths).movedim(-1, 1).flatten(1)  # [M, rounds * E]
-    whole = Episodes(*(torch.cat(fields, 1 if fields[0].dim() == 2 else 2) for fields in zip(*rounds, strict=True)))
-    of_timesteps = {name: getattr(whole, name) * counted[:, None] for name in ("mask", "rewards")}
-    of_episodes = ("diverged", "nonfinite_observation", "nonfinite_reward", "nonfinite_action")
-    return whole._replace(**of_timesteps, **{name: getattr(whole, name) * counted for name in of_episodes})
+    whole: Episodes = tree_map(lambda *each: torch.cat(each, 1 if each[0].dim() == 2 else 2), *rounds)
+    return whole._replace(
+        mask=whole.mask * counted[:, None],
+        rewards=whole.rewards * counted[:, None],
+        breaks={reason: broken * counted for reason, broken in whole.breaks.items()},
+    )
 
 
-def _log_probs(distributions: list[DiagonalGaussian], actions: Tensor) -> Tensor:
+def _episodes(progress: Progress, observations: Tensor, actions: Tensor, distributions: list[Any]) -> Episodes:
+    """What a rollout leaves: observations [M, T, E, O], actions [M, T, E, A], the rest [n] or [T, n]."""
+    num_tasks, horizon, episodes = observations.shape[:3]
+
+    def of_timesteps(values: NDArray[Any]) -> Tensor:
+        by_time = torch.from_numpy(values).reshape(horizon, num_tasks, episodes)
+        return by_time.movedim(0, 1).contiguous().to(observations)
+
+    def of_episodes(values: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(values).reshape(num_tasks, episodes).to(observations)
+
+    return Episodes(
+        observations=observations,
+        actions=actions,
+        log_probs=_log_probs(distributions, actions),
+        rewards=of_timesteps(progress.rewards),
+        mask=of_timesteps(progress.mask),
+        achieved=of_episodes(progress.achieved),
+        success=of_episodes(progress.success),
+        reward_terms={name: of_episodes(values) for name, values in progress.reward_terms.items()},
+        breaks={reason: of_episodes(values) for reason, values in progress.breaks.items()},
+    )
+
+
+def _log_probs(distributions: list[Any], actions: Tensor) -> Tensor:
     """Of the actions [M, T, E, A] under the policies of the first timesteps, all at once: faster; then 0; [M, T, E]."""
-    behaviour = DiagonalGaussian(*(torch.stack(fields, 1) for fields in zip(*distributions, strict=True)))
+    behaviour = type(distributions[0])(*(torch.stack(fields, 1) for fields in zip(*distributions, strict=True)))
     log_probs = actions.new_zeros(actions.shape[:-1])
     log_probs[:, : len(distributions)] = behaviour.log_prob(actions[:, : len(distributions)])
     return log_probs
@@ -154,10 +169,12 @@ def _episodes_per_task(env: VectorEnv, num_tasks: int) -> int:
     return env.num_envs // num_tasks
 
 
-def _bad(values: NDArray[np.floating], like: Tensor) -> NDArray[np.bool_]:
+def _bad(values: NDArray[Any], like: Tensor) -> NDArray[np.bool_]:
     """Which environments have a value among theirs that is not finite in the tensor's dtype; [n] or [n, k] -> [n]."""
-    fine = np.less_equal(np.abs(values), torch.finfo(like.dtype).max)  # nan is not
-    return np.logical_not(np.logical_and.reduce(fine.reshape(len(values), -1), axis=1))
+    sizes, limit = np.abs(values), torch.finfo(like.dtype).max
+    if sizes.max(initial=0.0) <= limit:  # of all of them: faster, and nan if any of them is
+        return np.zeros(len(values), np.bool_)
+    return np.logical_not(np.logical_and.reduce(sizes.reshape(len(values), -1) <= limit, axis=1))
 
 
 def _only_finite(actions: Tensor) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
@@ -172,18 +189,6 @@ def _stop_time(lengths: Tensor, finished_at: Tensor, budget: int) -> Tensor:
     times, order = finished_at.flatten().sort()
     enough = lengths.flatten()[order].cumsum(0) >= budget
     return times[enough.nonzero()[0, 0]] if enough.any() else torch.full_like(times[0], torch.inf)
-
-
-def _per_episode(values: ArrayLike, num_tasks: int, episodes: int) -> Tensor:
-    """What the environments last reported, one value each or one for all, as [M, E]."""
-    each = np.broadcast_to(np.asarray(values, dtype=np.float64), num_tasks * episodes)
-    return torch.from_numpy(each.copy()).reshape(num_tasks, episodes)
-
-
-def _vector_size(space: Space) -> int:
-    if space.shape is None or len(space.shape) != 1:
-        raise ValueError(f"observations and actions must be vectors; got {space}")
-    return space.shape[0]
 
 
 def _randomness(

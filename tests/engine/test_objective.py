@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TASKS, Regression, generator, parameters, policy_objective, regression
+from conftest import TASKS, Regression, gaussian_mlp, generator, parameters, policy_objective, regression
 from metarl.engine.inner import RULES, SLOW, STEP_SIZE, sgd
 from metarl.engine.trust_region import CURVATURES, conjugate_gradient
 from oracles import dense_hessian, loop_meta_gradient, task
@@ -17,7 +17,6 @@ from metarl.engine.objective import MetaObjective, TaskFunctions
 from metarl.engine.params import Params, add, ravel, unravel
 from metarl.rl.episodes import PolicyBatch, timestep_subset
 from metarl.rl.losses import likelihood_ratio
-from metarl.rl.policies import gaussian_mlp
 
 
 def squared(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -3,7 +3,7 @@ from typing import cast
 
 import pytest
 import torch
-from conftest import TASKS, Regression, parameters, policy_objective, regression
+from conftest import TASKS, Regression, gaussian_mlp, parameters, policy_objective, regression
 from metarl.engine.inner import sgd
 from metarl.engine.trust_region import CURVATURES, Matvec
 from oracles import dense_hessian
@@ -13,7 +13,6 @@ from metarl.engine.objective import MetaObjective, TaskFunctions
 from metarl.engine.outer import adam, trpo
 from metarl.engine.params import Params, ravel
 from metarl.rl.losses import mean_kl
-from metarl.rl.policies import gaussian_mlp
 
 
 def regression_objective(model: Model, theta: Params, scale: float = 1.0) -> MetaObjective:

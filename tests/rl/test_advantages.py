@@ -1,24 +1,17 @@
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
 from conftest import generator
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
-from metarl.rl.advantages import (
-    RIDGE,
-    baseline_features,
-    discounted_sums,
-    fit_baseline,
-    generalized_advantages,
-    normalize,
-    policy_batch,
-)
-from metarl.rl.episodes import Episodes
+from metarl.rl.advantages import discounted_sums, generalized_advantages, normalize, policy_batch
+from metarl.rl.baselines.linear_features import LinearFeatures, features
+from metarl.rl.episodes import BREAKS, Episodes
 
 M, T, E = 3, 6, 4
+BASELINE = LinearFeatures().build()
+GAE = {"discount": 0.99, "gae_lambda": 1.0}
 
 
 def rollouts(seed: int = 0) -> Episodes:
@@ -34,10 +27,9 @@ def rollouts(seed: int = 0) -> Episodes:
         rewards=randn[..., 5] * mask,
         mask=mask,
         achieved=torch.zeros(M, E),
-        diverged=torch.zeros(M, E),
-        nonfinite_observation=torch.zeros(M, E),
-        nonfinite_reward=torch.zeros(M, E),
-        nonfinite_action=torch.zeros(M, E),
+        success=torch.zeros(M, E),
+        reward_terms={},
+        breaks={reason: torch.zeros(M, E) for reason in BREAKS},
     )
 
 
@@ -71,42 +63,6 @@ def test_discounted_sums_equal_a_double_loop() -> None:
     torch.testing.assert_close(discounted_sums(values, 0.9), expected)
 
 
-def test_features_are_duans() -> None:
-    observations = torch.tensor([3.0, -20.0]).expand(1, 2, 1, 2)
-    expected = [3.0, -10.0, 9.0, 100.0, 0.01, 0.01**2, 0.01**3, 1.0]
-    assert baseline_features(observations)[0, 1, 0].tolist() == pytest.approx(expected)
-
-
-def test_baseline_equals_ridge_regression_on_the_valid_timesteps_of_each_task() -> None:
-    episodes = rollouts()
-    returns = discounted_sums(episodes.rewards, 0.99)
-    values = fit_baseline(episodes.observations, returns, episodes.mask)
-    features = baseline_features(episodes.observations)
-    for i in range(M):
-        valid = episodes.mask[i].bool()
-        x, y = features[i][valid].numpy(), returns[i][valid].numpy()
-        augmented = np.vstack([x, np.sqrt(RIDGE) * np.eye(x.shape[1])])
-        weights, *_ = np.linalg.lstsq(augmented, np.concatenate([y, np.zeros(x.shape[1])]), rcond=None)
-        np.testing.assert_allclose(values[i][valid].numpy(), x @ weights, rtol=1e-5, atol=1e-6)
-        assert (values[i][~valid] == 0).all()
-
-
-def test_baseline_of_many_features_on_two_threads() -> None:
-    """An ant's 254 features: there torch's batched solve hangs, or fails, on more than one thread."""
-    program = """
-import torch
-from metarl.rl.advantages import fit_baseline
-
-torch.set_num_threads(2)
-observations = torch.randn(2, 40, 10, 125, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-returns = 3.0 * observations[..., 0] + 1.0
-values = fit_baseline(observations, returns, torch.ones(2, 40, 10, dtype=torch.float64))
-assert torch.get_num_threads() == 2
-torch.testing.assert_close(values, returns, rtol=0, atol=1e-4)
-"""
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)  # in a process: one that hangs can be ended
-
-
 def test_normalisation_is_per_task_over_valid_timesteps() -> None:
     episodes = rollouts()
     raw = 5 + 3 * torch.randn(M, T, E, generator=generator(1), dtype=torch.float64)
@@ -121,17 +77,17 @@ def test_normalisation_is_per_task_over_valid_timesteps() -> None:
 def test_the_whole_way_from_rewards_to_advantages_equals_a_loop() -> None:
     """Discounted returns, ridge regression, GAE and normalisation, task by task in NumPy."""
     discount, gae_lambda, episodes = 0.9, 0.7, rollouts()
-    actual = policy_batch(episodes, discount=discount, gae_lambda=gae_lambda)
+    actual = policy_batch(episodes, BASELINE, discount=discount, gae_lambda=gae_lambda)
     for i in range(M):
         rewards, mask = episodes.rewards[i].numpy(), episodes.mask[i].numpy() > 0
         returns = np.zeros((T + 1, E))
         for t in reversed(range(T)):
             returns[t] = rewards[t] + discount * returns[t + 1]
-        features = baseline_features(episodes.observations)[i].numpy()
-        x, y = features[mask], returns[:T][mask]
-        augmented = np.vstack([x, np.sqrt(RIDGE) * np.eye(x.shape[1])])
+        inputs = features(episodes.observations)[i].numpy()
+        x, y = inputs[mask], returns[:T][mask]
+        augmented = np.vstack([x, np.sqrt(1e-5) * np.eye(x.shape[1])])
         weights = np.linalg.lstsq(augmented, np.concatenate([y, np.zeros(x.shape[1])]), rcond=None)[0]
-        values = np.vstack([features @ weights * mask, np.zeros(E)])
+        values = np.vstack([inputs @ weights * mask, np.zeros(E)])
         advantages = np.zeros((T + 1, E))
         for t in reversed(range(T)):
             delta = rewards[t] + discount * values[t + 1] - values[t]
@@ -145,7 +101,7 @@ def test_masked_timesteps_have_no_influence_on_the_batch() -> None:
     episodes = rollouts()
     ended = episodes.mask == 0
     soiled = episodes._replace(observations=episodes.observations.masked_fill(ended[..., None], 9.0))
-    clean, other = (policy_batch(one, discount=0.99, gae_lambda=1.0) for one in (episodes, soiled))
+    clean, other = (policy_batch(one, BASELINE, discount=0.99, gae_lambda=1.0) for one in (episodes, soiled))
     torch.testing.assert_close(other.advantages, clean.advantages, rtol=1e-10, atol=1e-12)
 
 
@@ -153,16 +109,44 @@ def test_a_task_without_spread_has_zero_advantages() -> None:
     """Equal rewards everywhere: nothing to learn, and no division by zero."""
     episodes = rollouts()
     flat = episodes._replace(rewards=torch.zeros_like(episodes.rewards))
-    batch = policy_batch(flat, discount=0.99, gae_lambda=1.0)
+    batch = policy_batch(flat, BASELINE, discount=0.99, gae_lambda=1.0)
     assert torch.equal(batch.advantages, torch.zeros_like(batch.advantages))
 
 
 def test_float32_rollouts_are_processed_in_float64() -> None:
     episodes = rollouts()
-    single = Episodes(*(field.float() for field in episodes))
-    batch = policy_batch(single, discount=0.99, gae_lambda=1.0)
+    single = tree_map(Tensor.float, episodes)
+    batch = policy_batch(single, BASELINE, discount=0.99, gae_lambda=1.0)
     reference: Tensor = policy_batch(
-        Episodes(*(field.double() for field in single)), discount=0.99, gae_lambda=1.0
+        tree_map(Tensor.double, single), BASELINE, discount=0.99, gae_lambda=1.0
     ).advantages
     assert batch.advantages.dtype == torch.float32
     torch.testing.assert_close(batch.advantages, reference.float(), rtol=1e-6, atol=1e-7)
+
+
+def test_broken_episodes_stay_out_of_everything() -> None:
+    """Their rewards, their states and their ends: the batch is that of the other episodes, bitwise."""
+    episodes = rollouts()
+    broken = torch.zeros(M, E)
+    broken[1, 2] = broken[2, 0] = 1
+    whole = policy_batch(episodes._replace(breaks=episodes.breaks | {"simulation": broken}), BASELINE, **GAE)
+    for i in range(M):
+        kept = [e for e in range(E) if not broken[i, e]]
+        part = policy_batch(tree_map(lambda leaf, i=i, kept=kept: chosen(leaf, i, kept), episodes), BASELINE, **GAE)
+        torch.testing.assert_close(whole.advantages[i][:, kept], part.advantages[0], rtol=1e-9, atol=1e-9)
+        assert torch.equal(whole.mask[i][:, kept], part.mask[0])
+    assert whole.mask[1, :, 2].sum() == whole.mask[2, :, 0].sum() == 0
+    assert whole.advantages[1, :, 2].abs().sum() == 0
+
+
+def chosen(leaf: Tensor, task: int, episodes: list[int]) -> Tensor:
+    """Some episodes of one task out of [M, E] or [M, T, E, ...]."""
+    return leaf[task : task + 1, episodes] if leaf.dim() == 2 else leaf[task : task + 1, :, episodes]
+
+
+def test_a_task_whose_episodes_all_broke_weighs_nothing() -> None:
+    episodes = rollouts()
+    broken = torch.zeros(M, E).index_fill(0, torch.tensor([1]), 1.0)
+    batch = policy_batch(episodes._replace(breaks=episodes.breaks | {"reward": broken}), BASELINE, **GAE)
+    assert batch.mask[1].sum() == batch.advantages[1].abs().sum() == 0
+    assert torch.isfinite(batch.advantages).all()

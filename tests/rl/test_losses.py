@@ -2,15 +2,16 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from conftest import parameters, policy_data
+from conftest import gaussian_mlp, parameters, policy_data
 from oracles import task
 from torch.func import grad, hessian
 
 from metarl.engine.model import Model
 from metarl.engine.params import Params, ravel, unravel
+from metarl.rl.distributions import DiagonalGaussian
 from metarl.rl.episodes import masked_mean, timestep_subset
-from metarl.rl.losses import INNER_LOSSES, likelihood_ratio, mean_kl, policy_gradient
-from metarl.rl.policies import DiagonalGaussian, gaussian_mlp
+from metarl.rl.inner_losses import INNER_LOSSES
+from metarl.rl.losses import likelihood_ratio, mean_kl, policy_gradient
 
 
 def test_losses_equal_a_loop_over_valid_timesteps(policy: Model) -> None:
@@ -44,7 +45,8 @@ def test_inner_losses_share_the_gradient_at_the_behaviour_policy_but_not_the_hes
     batch = task(policy_data(0), 0)
     batch = batch._replace(log_probs=policy.apply(theta, batch.observations).log_prob(batch.actions).detach())
     gradients, hessians = {}, {}
-    for name, loss in INNER_LOSSES.items():
+    for name in ("log_prob", "likelihood_ratio"):
+        loss = INNER_LOSSES.find(name)().build()
 
         def objective(vector: torch.Tensor, loss: Callable = loss) -> torch.Tensor:
             params: Params = unravel(vector, theta)

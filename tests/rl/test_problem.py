@@ -4,24 +4,26 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import double
-from metarl.engine.inner import STEP_SIZE, InnerRule, meta_sgd, sgd
+from conftest import double, gaussian_mlp, sgd
 from oracles import loop_meta_gradient
 from torch.func import grad, vmap
 from torch.utils._pytree import tree_map
 
 from metarl import envs
-from metarl.engine.maml import adapt
-from metarl.engine.outer import trpo
+from metarl.engine.outer.trpo import TRPO
 from metarl.engine.params import Params, add, stack
+from metarl.engine.rules import InnerRule, first_order
+from metarl.engine.rules.meta_sgd import STEP_SIZE, MetaSGD
 from metarl.randomness import Purpose
 from metarl.rl.advantages import policy_batch
+from metarl.rl.baselines.linear_features import LinearFeatures
 from metarl.rl.episodes import PolicyBatch
-from metarl.rl.losses import INNER_LOSSES
-from metarl.rl.policies import gaussian_mlp
+from metarl.rl.inner_losses import INNER_LOSSES
+from metarl.rl.losses import policy_gradient
 from metarl.rl.problem import MetaRL, RolloutSettings
 from metarl.rl.sampler import rollout
 
+BASELINE = LinearFeatures().build()
 SETTINGS = RolloutSettings(
     tasks=3, episodes=4, horizon=8, discount=0.99, gae_lambda=1.0, evaluation_episodes=5, evaluation_counting="episodes"
 )
@@ -34,20 +36,19 @@ def problem(
     initial_std: float = 1.0,
     seed: int = 1,
     settings: RolloutSettings = SETTINGS,
-    first_order: bool = False,
     rule: InnerRule | None = None,
     task_per_episode: bool = False,
 ) -> MetaRL:
     return MetaRL(
         lambda n: envs.TaskVectorEnv(envs.Navigation2D(), n, horizon=8),
         gaussian_mlp(2, 2, hidden_sizes=(8,), initial_std=initial_std),
-        rule or sgd([0.1]),
+        rule or sgd(0.1),
         inner_steps=inner_steps,
-        inner_loss=inner_loss,
+        inner_loss=INNER_LOSSES.find(inner_loss)().build(),
+        baseline=BASELINE,
         settings=settings,
         seed=seed,
         task_per_episode=task_per_episode,
-        first_order=first_order,
     )
 
 
@@ -77,7 +78,7 @@ def test_each_inner_step_is_sampled_with_the_policy_adapted_so_far() -> None:
     for i in range(SETTINGS.tasks):
         per_task = [type(batch)(*(field[i] for field in batch)) for batch in batches]
         for k, batch in enumerate(per_task):
-            params = adapt(theta, maml.rule, maml.functions.inner_loss, per_task[:k])
+            params = maml.learner.adapt(theta, per_task[:k])
             expected = maml.policy.apply(params, batch.observations).log_prob(batch.actions)
             torch.testing.assert_close(batch.log_probs * batch.mask, expected * batch.mask, rtol=1e-4, atol=1e-4)
 
@@ -114,22 +115,22 @@ def test_evaluation_scores_every_step_on_rollouts_of_that_step() -> None:
     maml = problem()
     theta = maml.initial_parameters(0)
     tasks = np.array([[0.5, 0.5], [-0.2, 0.1]])
-    result = maml.evaluate(theta, sgd([0.1]), 2, tasks, seed=1)
-    assert {name: scores.shape for name, scores in result.scores.items()} == {
-        "average_return": (3, 2), "achieved": (3, 2), "diverged": (3, 2), "adaptation_env_steps": (3, 2),
-    }  # fmt: skip
+    result = maml.evaluate(theta, sgd(0.1), 2, tasks, seed=1)
+    assert {name: scores.shape for name, scores in result.scores.items()} == dict.fromkeys(
+        ("average_return", "achieved", "reward/distance", "adaptation_env_steps", "broken"), (3, 2)
+    )
     np.testing.assert_array_equal(result.scores["adaptation_env_steps"][0], 0)
     assert (result.scores["adaptation_env_steps"][2] > result.scores["adaptation_env_steps"][1]).all()
-    shorter = maml.evaluate(theta, sgd([0.1]), 1, tasks, seed=1)
+    shorter = maml.evaluate(theta, sgd(0.1), 1, tasks, seed=1)
     np.testing.assert_array_equal(shorter.scores["average_return"], result.scores["average_return"][:2])
     assert result.traces["observations"].shape[:3] == (3, 2, 8)
 
 
-@pytest.mark.parametrize("inner_loss", sorted(INNER_LOSSES))
-@pytest.mark.parametrize("first_order", [False, True])
-def test_the_objective_is_that_of_a_loop_over_tasks_on_the_same_rollouts(inner_loss: str, first_order: bool) -> None:
-    maml = problem(inner_loss=inner_loss, first_order=first_order)
-    maml.rule = sgd([0.7])  # large enough to tell second from first order, and one inner loss from the other
+@pytest.mark.parametrize("inner_loss", INNER_LOSSES.names)
+@pytest.mark.parametrize("held", [False, True])
+def test_the_objective_is_that_of_a_loop_over_tasks_on_the_same_rollouts(inner_loss: str, held: bool) -> None:
+    rule = sgd(0.7)  # large enough to tell second from first order, and one inner loss from the other
+    maml = problem(inner_loss=inner_loss, rule=first_order(rule) if held else rule)
     theta = maml.initial_parameters(0)
     objective, _ = maml.collect(theta, iteration=0)
     support, query = tree_map(torch.Tensor.double, (objective.support, objective.query))
@@ -144,7 +145,7 @@ def test_the_objective_is_that_of_a_loop_over_tasks_on_the_same_rollouts(inner_l
         return -(ratio * batch.advantages * batch.mask).sum() / batch.mask.sum()
 
     _, expected = loop_meta_gradient(
-        double(theta), (0.7,), inner, outer, support, query, SETTINGS.tasks, first_order=first_order
+        double(theta), (0.7,), inner, outer, support, query, SETTINGS.tasks, first_order=held
     )
     _, gradient = objective.loss_and_gradient(theta)
     for name, leaf in expected.items():
@@ -159,9 +160,9 @@ def test_discount_and_lambda_reach_the_advantages() -> None:
     tasks = maml.sample_tasks(1, Purpose.TRAINING_TASKS, 0, count=3)
     key = (1, Purpose.TRAINING_ROLLOUTS, 0, 0)
     episodes = rollout(env, maml.policy, stack(maml.initial_parameters(0), 3), tasks, horizon=8, key=key)
-    expected = policy_batch(episodes, discount=0.5, gae_lambda=0.9)
+    expected = policy_batch(episodes, BASELINE, discount=0.5, gae_lambda=0.9)
     assert torch.equal(objective.support[0].advantages, expected.advantages)
-    other = policy_batch(episodes, discount=0.9, gae_lambda=0.5)
+    other = policy_batch(episodes, BASELINE, discount=0.9, gae_lambda=0.5)
     assert not torch.allclose(objective.support[0].advantages, other.advantages, atol=1e-3)
 
 
@@ -175,10 +176,10 @@ def test_each_evaluation_step_has_its_own_size() -> None:
         key = (1, Purpose.EVALUATION_ROLLOUTS, step)
         episodes = rollout(env, maml.policy, stacked, tasks, horizon=8, key=key)
         expected.append(episodes.returns.mean(1).numpy())
-        batch = policy_batch(episodes, discount=0.99, gae_lambda=1.0)
-        gradient = vmap(grad(maml.functions.inner_loss))(stacked, batch)
+        batch = policy_batch(episodes, BASELINE, discount=0.99, gae_lambda=1.0)
+        gradient = vmap(grad(maml.learner.inner_loss))(stacked, batch)
         stacked = add(stacked, gradient, -size)
-    actual = maml.evaluate(theta, sgd(sizes), 2, tasks, seed=1).scores["average_return"]
+    actual = maml.evaluate(theta, sgd(*sizes), 2, tasks, seed=1).scores["average_return"]
     np.testing.assert_allclose(actual, expected, rtol=1e-4)
 
 
@@ -188,7 +189,7 @@ def test_evaluation_counts_episodes_as_it_is_told() -> None:
     for counting in ("episodes", "timesteps"):
         settings = SETTINGS._replace(evaluation_counting=counting, evaluation_episodes=40)
         maml = problem(settings=settings, initial_std=0.2)
-        result = maml.evaluate(maml.initial_parameters(0), sgd([0.1]), 1, np.array([[0.02, 0.02]]), seed=1)
+        result = maml.evaluate(maml.initial_parameters(0), sgd(0.1), 1, np.array([[0.02, 0.02]]), seed=1)
         spent[counting] = result.scores["adaptation_env_steps"][1, 0]
     assert spent["episodes"] < 40 * 8 <= spent["timesteps"]
 
@@ -199,7 +200,7 @@ def test_zero_steps_of_a_still_policy_score_the_distance_to_the_goal() -> None:
     theta = {name: torch.zeros_like(leaf) for name, leaf in maml.initial_parameters(0).items()}
     theta["log_std"] = torch.full((2,), -13.0)
     tasks = np.array([[0.3, 0.4]])
-    result = maml.evaluate(theta, sgd([0.1]), 0, tasks, seed=1)
+    result = maml.evaluate(theta, sgd(0.1), 0, tasks, seed=1)
     assert result.scores["average_return"][0, 0] == pytest.approx(-8 * 0.25, rel=1e-4)
     assert result.scores["achieved"][0, 0] == pytest.approx(0.5, rel=1e-4)
 
@@ -209,20 +210,21 @@ def test_learning_shortens_the_way_to_the_goal() -> None:
     maml = MetaRL(
         lambda n: envs.TaskVectorEnv(envs.Navigation2D(reward="distance"), n, horizon=20),
         gaussian_mlp(2, 2, hidden_sizes=(32,), activation="tanh", initial_std=0.5),
-        sgd([0.5]),
+        sgd(0.5),
         inner_steps=1,
-        inner_loss="log_prob",
+        inner_loss=policy_gradient,
+        baseline=BASELINE,
         settings=SETTINGS._replace(tasks=10, episodes=20, horizon=20, evaluation_episodes=20),
         seed=1,
     )
     theta = maml.initial_parameters(1)
-    optimiser = trpo(max_kl=0.02, curvature="gauss_newton")
+    optimiser = TRPO(max_kl=0.02, cg_iterations=10, curvature_fraction=1.0, curvature_tasks=1.0).build()
     tasks = maml.sample_tasks(1, Purpose.EVALUATION_TASKS, count=20)
-    before = maml.evaluate(theta, sgd([0.5]), 1, tasks, seed=1).scores["average_return"].mean(1)
+    before = maml.evaluate(theta, sgd(0.5), 1, tasks, seed=1).scores["average_return"].mean(1)
     for iteration in range(15):
         objective, _ = maml.collect(theta, iteration)
         theta, _, _ = optimiser.step(theta, {}, objective)
-    after = maml.evaluate(theta, sgd([0.5]), 1, tasks, seed=1).scores["average_return"].mean(1)
+    after = maml.evaluate(theta, sgd(0.5), 1, tasks, seed=1).scores["average_return"].mean(1)
     # measured with seeds 1 to 4: before -10.0 to -13.6 after the step; after -3.7 to -3.8, and -7.8 to -8.3 without it
     assert after[1] > before[1] + 4.0
     assert after[1] > after[0] + 3.0
@@ -231,7 +233,7 @@ def test_learning_shortens_the_way_to_the_goal() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"inner_loss": "ppo"}, "unknown inner loss 'ppo': choose one of log_prob"),
+        ({"inner_loss": "ppo"}, "unknown inner_loss 'ppo': choose one of likelihood_ratio, log_prob"),
         ({"inner_steps": -1}, "got -1"),
         ({"inner_steps": 1, "task_per_episode": True}, "inner_steps must be 0; got 1"),
     ],
@@ -242,13 +244,15 @@ def test_impossible_problems_are_refused(options: dict, message: str) -> None:
 
 
 def test_meta_sgd_learns_step_sizes_under_trpo() -> None:
-    maml = problem(rule=meta_sgd([0.1]))
+    maml = problem(rule=MetaSGD().build([0.1]))
     theta = maml.initial_parameters(0)
     sizes = [name for name in theta if name.startswith(STEP_SIZE)]
     assert len(sizes) == len(theta) / 2
     objective, _ = maml.collect(theta, 0)
-    new, _, info = trpo(max_kl=0.01, curvature_fraction=0.5, cg_iterations=3).step(theta, {}, objective)
+    new, _, info = TRPO(curvature_fraction=0.5, cg_iterations=3).build().step(theta, {}, objective)
     assert info["accepted"] == 1
     assert all(not torch.equal(new[name], theta[name]) for name in sizes)
-    scores = maml.evaluate(new, meta_sgd([0.1, 0.05]), 2, maml.sample_tasks(1, Purpose.EVALUATION_TASKS, count=2), 1)
+    scores = maml.evaluate(
+        new, MetaSGD().build([0.1, 0.05]), 2, maml.sample_tasks(1, Purpose.EVALUATION_TASKS, count=2), 1
+    )
     assert np.isfinite(scores.scores["average_return"]).all()

@@ -4,15 +4,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import generator
-from gymnasium.spaces import Box
+from conftest import gaussian_mlp, generator
+from gymnasium.spaces import Box, Text
 from gymnasium.vector import AutoresetMode, VectorEnv
+from torch.utils._pytree import tree_leaves
 
 from metarl import envs
 from metarl.engine.params import stack
 from metarl.randomness import Purpose
 from metarl.rl.episodes import Episodes, masked_mean
-from metarl.rl.policies import gaussian_mlp
 from metarl.rl.sampler import rollout, rollout_timesteps
 from metarl.threads import torch_threads
 
@@ -94,10 +94,12 @@ def test_rollouts_depend_on_the_global_task_index_alone() -> None:
     tasks = np.array([[0.1, 0.2], [0.3, -0.4], [-0.5, 0.5]])
     together = rollout(navigation(6), POLICY, stack(THETA, 3), tasks, horizon=10, key=KEY)
     alone = rollout(navigation(2), POLICY, stack(THETA, 1), tasks[1:2], horizon=10, key=KEY, first_task=1)
-    for whole, part in zip(together, alone, strict=True):
-        torch.testing.assert_close(part[0], whole[1], rtol=1e-5, atol=1e-6)  # batch size changes the last bits
+    for whole, part in zip(tree_leaves(together), tree_leaves(alone), strict=True):
+        # batch size changes the last bits
+        torch.testing.assert_close(part[0], whole[1], rtol=1e-5, atol=1e-6, equal_nan=True)
     again = rollout(navigation(6), POLICY, stack(THETA, 3), tasks, horizon=10, key=KEY)
-    assert all(torch.equal(one, two) for one, two in zip(together, again, strict=True))
+    for one, two in zip(tree_leaves(together), tree_leaves(again), strict=True):
+        torch.testing.assert_close(one, two, rtol=0, atol=0, equal_nan=True)
     other = rollout(navigation(6), POLICY, stack(THETA, 3), tasks, horizon=10, key=(1, Purpose.TRAINING_ROLLOUTS, 3, 5))
     assert not torch.equal(other.actions, together.actions)
 
@@ -134,7 +136,7 @@ class Broken(Countdown):
 
 def test_what_an_ended_environment_shows_stays_out() -> None:
     episodes = rollout(Broken(6), POLICY, stack(THETA, 2), np.array([[2.0], [5.0]]), horizon=8, key=KEY)
-    assert all(torch.isfinite(field).all() for field in episodes)
+    assert all(torch.isfinite(leaf).all() for leaf in tree_leaves(episodes._replace(success=torch.zeros(1))))
     assert episodes.returns.tolist() == [[2, 2, 2], [5, 5, 5]]
 
 
@@ -151,15 +153,19 @@ def test_an_episode_that_has_ended_stays_ended() -> None:
     assert episodes.num_steps.tolist() == episodes.returns.tolist() == [[2, 2], [5, 5]]
 
 
-def test_environments_that_reset_by_themselves_or_show_no_vectors_are_refused() -> None:
+def test_environments_that_reset_by_themselves_or_whose_spaces_are_no_vectors_are_refused() -> None:
     env = Countdown(2)
     env.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
     with pytest.raises(ValueError, match="resets by itself: rollouts need autoreset_mode DISABLED"):
         rollout(env, POLICY, stack(THETA, 1), np.ones((1, 1)), horizon=3, key=KEY)
-    pixels = Countdown(2)
-    pixels.single_observation_space = Box(0, 1, (8, 8), np.float64)
-    with pytest.raises(ValueError, match="observations and actions must be vectors"):
-        rollout(pixels, POLICY, stack(THETA, 1), np.ones((1, 1)), horizon=3, key=KEY)
+    env = Countdown(2)
+    env.single_observation_space = Text(5)
+    with pytest.raises(ValueError, match="observations must be of a space that can be made a vector"):
+        rollout(env, POLICY, stack(THETA, 1), np.ones((1, 1)), horizon=3, key=KEY)
+    env = Countdown(2)
+    env.single_action_space = Box(0, 1, (8, 8), np.float64)
+    with pytest.raises(ValueError, match="actions must be vectors"):
+        rollout(env, POLICY, stack(THETA, 1), np.ones((1, 1)), horizon=3, key=KEY)
 
 
 class SeedEcho(Countdown):
@@ -180,7 +186,7 @@ def test_every_environment_gets_a_seed_of_its_own_keyed_by_its_task() -> None:
 def test_a_diverged_policy_ends_its_episodes_and_its_loss_is_not_finite(gather: Callable[..., Episodes]) -> None:
     params = {name: torch.stack([leaf, leaf * np.nan]) for name, leaf in THETA.items()}
     episodes = gather(Countdown(4), POLICY, params, np.full((2, 1), 2.0), horizon=3, key=KEY)
-    np.testing.assert_array_equal(episodes.nonfinite_action.amax(1), [0, 1])
+    np.testing.assert_array_equal(episodes.breaks["action"].amax(1), [0, 1])
     np.testing.assert_array_equal(episodes.num_steps.amax(1), [2, 0])
     losses = [masked_mean(log_probs, mask) for log_probs, mask in zip(episodes.log_probs, episodes.mask, strict=True)]
     assert torch.isfinite(losses[0]) and not torch.isfinite(losses[1])
@@ -198,7 +204,7 @@ class Huge(Countdown):
 
 def test_what_will_not_be_finite_counts_as_what_is_not() -> None:
     episodes = rollout(Huge(2), POLICY, stack(THETA, 1), np.array([[5.0]]), horizon=8, key=KEY)
-    np.testing.assert_array_equal(episodes.nonfinite_reward, [[0, 1]])
+    np.testing.assert_array_equal(episodes.breaks["reward"], [[0, 1]])
     np.testing.assert_array_equal(episodes.num_steps, [[5, 1]])
 
 
@@ -232,14 +238,14 @@ class Poisoned(Countdown):
 def test_what_is_not_finite_ends_its_episode_and_is_told_apart() -> None:
     episodes = rollout(Poisoned(4), POLICY, stack(THETA, 1), np.array([[5.0]]), horizon=8, key=KEY)
     np.testing.assert_array_equal(episodes.num_steps, [[5, 2, 2, 0]])
-    np.testing.assert_array_equal(episodes.nonfinite_observation, [[0, 1, 0, 1]])
-    np.testing.assert_array_equal(episodes.nonfinite_reward, [[0, 0, 1, 0]])
-    np.testing.assert_array_equal(episodes.diverged, [[0, 1, 1, 1]])
+    np.testing.assert_array_equal(episodes.breaks["observation"], [[0, 1, 0, 1]])
+    np.testing.assert_array_equal(episodes.breaks["reward"], [[0, 0, 1, 0]])
+    np.testing.assert_array_equal(episodes.broken, [[0, 1, 1, 1]])
     assert all(torch.isfinite(field).all() for field in (episodes.observations, episodes.log_probs, episodes.rewards))
 
 
 def test_a_broken_timestep_is_masked_and_its_episode_counted() -> None:
     episodes = rollout(Fragile(2), POLICY, stack(THETA, 1), np.array([[5.0]]), horizon=8, key=KEY)
     np.testing.assert_array_equal(episodes.num_steps, [[5, 1]])
-    np.testing.assert_array_equal(episodes.diverged, [[0, 1]])
+    np.testing.assert_array_equal(episodes.broken, [[0, 1]])
     assert torch.isfinite(episodes.returns).all()

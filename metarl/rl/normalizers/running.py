@@ -1,0 +1,102 @@
+"""Running mean and standard deviation of the observations."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor
+
+from metarl.engine.model import Model
+from metarl.engine.params import Params
+from metarl.parts import POSITIVE, at_least
+from metarl.rl.episodes import PolicyBatch
+from metarl.rl.normalizers import NORMALIZATIONS, Normalization, Normalizer
+
+MEAN, STD, ITERATIONS = "observation.mean", "observation.std", "observation.iterations"  # parameters, [O], [O], [1]
+LEAST_STD = 1e-4  # of an observation that hardly changes: what deviates by less is not blown up
+
+
+@NORMALIZATIONS.register("running")
+@dataclass(frozen=True, kw_only=True)
+class Running(Normalization):
+    """Observations minus their mean over past iterations, divided by their standard deviation.
+
+    The first iteration sees them as they are.
+    """
+
+    clip: Annotated[float, POSITIVE] = 10.0
+    """Largest absolute value of a normalised observation, in standard deviations."""
+    memory: Annotated[int, at_least(1)] = 100
+    """Iterations whose observations the statistics average over: all at first, then older ones fade."""
+
+    def build(self) -> Normalizer:
+        """Make the normaliser."""
+
+        def wrap(policy: Model, size: int) -> Model:
+            return normalized(policy, size, clip=self.clip)
+
+        def refresh(theta: Params, batches: Sequence[PolicyBatch], reduce: Callable[[Tensor], Tensor]) -> Params:
+            return refreshed(theta, batches, reduce, memory=self.memory)
+
+        return Normalizer(wrap, refresh)
+
+
+def normalized(policy: Model, size: int, *, clip: float) -> Model:
+    """A policy on normalised observations [..., O], with their statistics among its parameters.
+
+    Args:
+        policy: on observations that are normalised.
+        size: O.
+        clip: largest absolute value that it sees.
+    """
+
+    def init(generator: torch.Generator) -> Params:
+        statistics = {MEAN: torch.zeros(size), STD: torch.ones(size), ITERATIONS: torch.zeros(1)}
+        return {**policy.init(generator), **statistics}
+
+    def scaled(observations: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        return ((observations - mean.detach()) / std.detach()).clamp(-clip, clip)
+
+    def apply(params: Params, observations: Tensor) -> Any:
+        return policy.apply(params, scaled(observations, params[MEAN], params[STD]))
+
+    def stacked(params: Params, observations: Tensor) -> Any:
+        mean, std = params[MEAN][:, None], params[STD][:, None]
+        return policy.apply_stacked(params, scaled(observations, mean, std))
+
+    return Model(init, apply, stacked)
+
+
+def refreshed(
+    theta: Params, batches: Sequence[PolicyBatch], reduce: Callable[[Tensor], Tensor], *, memory: int
+) -> Params:
+    """Theta with the statistics moved towards those of one iteration's valid timesteps, in float64.
+
+    The n-th iteration weighs 1 / min(n, memory): the mean over all iterations until there are `memory`, then an
+    exponential one.
+
+    Args:
+        theta: meta-parameters, with statistics.
+        batches: of the iteration, fields [M, T, E, ...].
+        reduce: sums a float64 tensor over ranks.
+        memory: see `Running.memory`.
+    """
+    sums = sum(_sums(batch) for batch in batches)
+    count, total, squares = reduce(torch.as_tensor(sums)).split([1, len(theta[MEAN]), len(theta[MEAN])])
+    if count == 0:  # every episode broke
+        return theta
+    before, deviation = theta[MEAN].double(), theta[STD].double()
+    iterations = theta[ITERATIONS] + 1
+    weight = 1 / iterations.double().clamp(max=memory)
+    mean = torch.lerp(before, total / count, weight)
+    square = torch.lerp(before**2 + deviation**2, squares / count, weight)
+    std = (square - mean**2).clamp(min=LEAST_STD**2).sqrt()
+    return theta | {MEAN: mean.to(theta[MEAN]), STD: std.to(theta[STD]), ITERATIONS: iterations}
+
+
+def _sums(batch: PolicyBatch) -> Tensor:
+    """Of the valid timesteps of a batch: their number, the sums of observations and of their squares, [1 + 2 O]."""
+    observations = batch.observations.double() * batch.mask[..., None]
+    sums = (observations.sum((0, 1, 2)), (observations**2).sum((0, 1, 2)))
+    return torch.cat([batch.mask.double().sum().reshape(1), *sums])

@@ -1,0 +1,78 @@
+"""How the episodes of a rollout stand, from timestep to timestep: which run, which broke and why, what they reported.
+
+Axes: n environments, one episode each; T time.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metarl.rl.episodes import BREAKS
+
+Mask = NDArray[np.bool_]
+TERM = "reward/"  # how names of reward terms begin in an environment's `info`
+
+
+class Progress:
+    """The state of n episodes that were started together.
+
+    An episode runs until it ends (`end_where`), as its environment says, or breaks (`break_where`). Only while it runs
+    do its timesteps count (`record`). In one timestep the transitions are, in this order:
+
+        break_where("action", ...)          the policy's action is not finite
+        break_where("simulation", ...)      the environment says that its simulation has broken down
+        break_where("reward", ...)          the reward is not finite
+        record(t, rewards, info)            the timestep of what still runs counts
+        end_where(...)                      the environment says that the episode has ended
+        break_where("observation", ...)     there is no finite observation to go on from
+
+    Args:
+        num_envs: n.
+        horizon: T.
+    """
+
+    def __init__(self, num_envs: int, horizon: int) -> None:
+        self.running: Mask = np.ones(num_envs, np.bool_)
+        self.breaks: dict[str, Mask] = {reason: np.zeros(num_envs, np.bool_) for reason in BREAKS}
+        self.mask: Mask = np.zeros((horizon, num_envs), np.bool_)
+        self.rewards = np.zeros((horizon, num_envs))
+        self.achieved = np.full(num_envs, np.nan)
+        self.success = np.full(num_envs, np.nan)
+        self.reward_terms: dict[str, NDArray[np.float64]] = {}
+
+    def break_where(self, reason: str, condition: Mask) -> None:
+        """Break the running episodes that meet a condition [n], for one of `episodes.BREAKS`."""
+        if condition.any():
+            broken = self.running & condition
+            self.breaks[reason] |= broken
+            self.running = self.running & ~broken
+
+    def end_where(self, ended: Mask) -> None:
+        """End the running episodes that their environments say have ended, [n]."""
+        self.running = self.running & ~ended
+
+    def record(self, t: int, rewards: NDArray[np.floating], info: Mapping[str, Any]) -> None:
+        """Count timestep t of the running episodes.
+
+        Args:
+            t: the timestep, from 0.
+            rewards: [n], finite where an episode runs.
+            info: of the environment's step, with the same names at every timestep. Values are [n]: `achieved` and
+                `success`, of which the last and the greatest are kept, and `reward/<term>`, of which the sums are.
+        """
+        self.mask[t] = self.running
+        self.rewards[t] = self._of_running(rewards)
+        if "achieved" in info:
+            self.achieved = np.where(self.running, info["achieved"], self.achieved)
+        if "success" in info:
+            self.success = np.where(self.running, np.fmax(info["success"], self.success), self.success)
+        if t == 0:
+            terms = [name.removeprefix(TERM) for name in info if name.startswith(TERM)]
+            self.reward_terms = {name: np.zeros(len(self.running)) for name in terms}
+        for name, total in self.reward_terms.items():
+            total += self._of_running(info[TERM + name])
+
+    def _of_running(self, values: NDArray[np.floating]) -> NDArray[np.floating]:
+        return values if self.running.all() else np.where(self.running, values, 0.0)
