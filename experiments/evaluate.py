@@ -102,7 +102,12 @@ def _table(title: str, steps: list[dict[str, Any]], config: Config) -> Table:
     failures = {
         name: any(step[name]["mean"] > 0 for step in steps) for name in ("broken", "diverged") if name in steps[0]
     }
-    silent = {"gradient_steps", config.problem.score, *failures, *(name for name in steps[0] if name.startswith("reward/"))}
+    silent = {
+        "gradient_steps",
+        config.problem.score,
+        *failures,
+        *(name for name in steps[0] if name.startswith("reward/")),
+    }
     others = [name for name in steps[0] if name not in silent]
     shown = [name for name, occurred in failures.items() if occurred]
     median = config.problem.score == "loss"  # of tasks that are fitted a few are much worse than the rest

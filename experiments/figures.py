@@ -39,7 +39,9 @@ def draw(methods: dict[str, list[Run]]) -> Figure:
         commands = {label: ones for label, ones in commands.items() if ones}
         heights = [4.2 if len(methods) > 1 else 3.4]
         heights += [
-            1.8 if methods[label][0].config.problem.score == "accuracy" else 3.0 for label in shown if label not in navigation
+            1.8 if methods[label][0].config.problem.score == "accuracy" else 3.0
+            for label in shown
+            if label not in navigation
         ]
         heights += [6.6 if len(navigation) > 1 else 2.6] * bool(navigation) + [3.0] * bool(commands)
         figure = Figure(figsize=(9.5, sum(heights)))

@@ -6,11 +6,11 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
+from metarl.experiments.assemble import evaluation_tasks, make_env, make_problem
 from scripts import ROOT, run
 
 import metarl
 from metarl import envs
-from metarl.experiments.assemble import evaluation_tasks, make_env, make_problem
 from metarl.rl.problem import MetaRL
 from metarl.training.evaluation import evaluate
 from metarl.training.run_directory import read_config

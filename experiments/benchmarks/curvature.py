@@ -1,6 +1,5 @@
 """Hessian-vector products: how right they are, what they cost, and what the outer steps made of them gain."""
 
-import dataclasses
 import statistics
 import time
 from pathlib import Path
@@ -15,11 +14,12 @@ from metarl.engine.curvature import CURVATURES, FINITE_DIFFERENCES
 from metarl.engine.objective import MetaObjective
 from metarl.engine.params import Params, ravel
 from metarl.engine.solvers import Matvec, conjugate_gradient
-from metarl.experiments.assemble import make_outer, meta_rl
+from metarl.experiments.benchmarks.configured import built
 from metarl.experiments.benchmarks.report import relative_cost, seconds, table
-from metarl.experiments.presets import RL_PRESETS
+from metarl.experiments.presets import preset_config
 from metarl.training.checkpoint import load
-from metarl.training.config import RLConfig
+from metarl.training.config import Config
+from metarl.training.tree import flat, with_options
 
 EPSILONS = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 ITERATE = Path(__file__).parents[1] / "results" / "cheetah-dir-paper" / "gauss-newton-seed1" / "checkpoint.pt"
@@ -34,13 +34,14 @@ def hvp(console: Console, *, quick: bool) -> list[dict[str, Any]]:
     """
     rows = []
     for activation in ("tanh", "relu"):
-        config = dataclasses.replace(RL_PRESETS["navigation-paper"][1], tasks=10, activation=activation)
+        config = with_options(preset_config("navigation-paper"), {"tasks": 10, "activation": activation})
         if quick:
-            config = dataclasses.replace(config, tasks=2, episodes=3, horizon=10, hidden_sizes=(8, 8))
+            config = with_options(config, {"tasks": 2, "episodes": 3, "horizon": 10, "hidden_sizes": (8, 8)})
+        damping = flat(config)["cg_damping"]
         single, exact = _objectives(config, iterations=1 if quick else 6)
         gradient = ravel(exact.loss_and_gradient(exact.theta_old)[1])
         reference = exact.curvature(exact.theta_old, "exact")
-        best = conjugate_gradient(reference, gradient, damping=config.cg_damping).x
+        best = conjugate_gradient(reference, gradient, damping=damping).x
         noise = torch.randn(len(best), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
         directions = {"gradient": gradient, "step": best, "random": noise}
         products = {name: reference(v) for name, v in directions.items()}
@@ -53,7 +54,7 @@ def hvp(console: Console, *, quick: bool) -> list[dict[str, Any]]:
                     f"error_{name}": ((matvec(v) - products[name]).norm() / products[name].norm()).item()
                     for name, v in directions.items()
                 }
-                step = conjugate_gradient(matvec, gradient, damping=config.cg_damping).x
+                step = conjugate_gradient(matvec, gradient, damping=damping).x
                 gain = _improvement(step, gradient, reference) / _improvement(best, gradient, reference)
                 cost = relative_cost(
                     lambda matvec=matvec, v=noise: matvec(v),
@@ -66,11 +67,10 @@ def hvp(console: Console, *, quick: bool) -> list[dict[str, Any]]:
     return rows
 
 
-def _objectives(config: RLConfig, *, iterations: int) -> tuple[MetaObjective, MetaObjective]:
+def _objectives(config: Config, *, iterations: int) -> tuple[MetaObjective, MetaObjective]:
     """The objective after some meta-iterations, in float32 and, with the very same data, in float64."""
-    problem = meta_rl(config)
-    outer = make_outer(dataclasses.replace(config, curvature="gauss_newton"))
-    theta = problem.initial_parameters(config.seed)
+    _, options, problem, outer = built(with_options(config, {"curvature": "gauss_newton"}))
+    theta = problem.initial_parameters(options.seed)
     for iteration in range(iterations):
         theta, _, _ = outer.step(theta, {}, problem.collect(theta, iteration)[0])
     single, _ = problem.collect(theta, iterations)
@@ -96,9 +96,9 @@ def step(console: Console, *, quick: bool) -> list[dict[str, Any]]:
     other four, with `fresh_error` the standard error over steps (they share batches: a lower bound). `rejected`: line
     searches that found no step, which count as a gain of 0. `cost`: seconds, in those of a meta-gradient.
     """
-    config = RL_PRESETS["cheetah-dir-paper"][1]
-    config = dataclasses.replace(config, tasks=2, episodes=2, horizon=10) if quick else config
-    problem, theta = meta_rl(config), load(ITERATE).theta
+    config = preset_config("cheetah-dir-paper")
+    config = with_options(config, {"tasks": 2, "episodes": 2, "horizon": 10}) if quick else config
+    problem, theta = built(config).problem, load(ITERATE).theta
     batches = [problem.collect(theta, 1000 + batch)[0] for batch in range(2 if quick else 5)]
     before = [batch.loss_and_divergence(theta)[0] for batch in batches]
     rows = []
@@ -120,7 +120,7 @@ def step(console: Console, *, quick: bool) -> list[dict[str, Any]]:
             "curvature_tasks": of_tasks,
             "cg_iterations": iterations,
         }
-        outer = make_outer(dataclasses.replace(config, **changes))
+        outer = with_options(config, changes).outer.build()
         same, fresh, cost, rejected = [], [], [], 0
         for made_of, objective in enumerate(batches):
             gradient_seconds = seconds(lambda objective=objective: objective.loss_and_gradient(theta))

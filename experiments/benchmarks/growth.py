@@ -1,6 +1,5 @@
 """What a meta-iteration costs as its sizes grow: seconds, fitted exponents, peak memory."""
 
-import dataclasses
 import math
 import multiprocessing
 import os
@@ -13,15 +12,16 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from metarl.experiments.assemble import make_outer, meta_rl
+from metarl.experiments.benchmarks.configured import built
 from metarl.experiments.benchmarks.report import table
 from metarl.experiments.benchmarks.sampling import environments
 from metarl.experiments.command_line import keep_freed_memory
-from metarl.experiments.presets import RL_PRESETS
+from metarl.experiments.presets import preset_config
 from metarl.threads import torch_threads
-from metarl.training.config import RLConfig
+from metarl.training.config import Config
+from metarl.training.tree import with_options
 
-BASE = dataclasses.replace(RL_PRESETS["cheetah-dir"][1], tasks=20, episodes=10, horizon=50)
+BASE = with_options(preset_config("cheetah-dir"), {"tasks": 20, "episodes": 10, "horizon": 50})
 AXES: dict[str, tuple[int, ...]] = {
     "tasks": (5, 20, 80, 320),
     "episodes": (5, 20, 80),
@@ -30,7 +30,7 @@ AXES: dict[str, tuple[int, ...]] = {
     "inner_steps": (1, 2, 4),
     "threads": (1, 2, 4, 8, 16),  # up to the cores there are
 }
-LARGEST = RL_PRESETS["ant-dir-paper"][1]  # 40 tasks x 40 episodes x 200 timesteps, all of it for the curvature
+LARGEST = preset_config("ant-dir-paper")  # 40 tasks x 40 episodes x 200 timesteps, all of it for the curvature
 SECONDS = ("sample", "outer")
 
 
@@ -59,31 +59,28 @@ def growth(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]:
     return {"environments": environments(console, quick=quick), "iteration": rows, "exponents": exponents}
 
 
-def _resized(axis: str, value: int) -> RLConfig:
-    if axis == "hidden_size":
-        return dataclasses.replace(BASE, hidden_sizes=(value, value))
-    if axis == "threads":
-        return dataclasses.replace(BASE, environment_options={**BASE.environment_options, "threads": value})
-    return dataclasses.replace(BASE, **{axis: value})
+def _resized(axis: str, value: int) -> Config:
+    return with_options(BASE, {"hidden_sizes": (value, value)} if axis == "hidden_size" else {axis: value})
 
 
-def _measured(config: RLConfig, quick: bool) -> dict[str, float]:
+def _measured(config: Config, quick: bool) -> dict[str, float]:
     """In a process of its own, whose memory is this meta-iteration's; in a quick run, one process has to do."""
     repeats = 1 if quick or config.preset == LARGEST.preset else 3
     if quick:
-        config = dataclasses.replace(config, tasks=2, episodes=2, horizon=5)
+        config = with_options(config, {"tasks": 2, "episodes": 2, "horizon": 5})
         if config.preset != LARGEST.preset:
             return _measure(config, repeats)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_measure, config, repeats).result()
 
 
-def _measure(config: RLConfig, repeats: int) -> dict[str, float]:
+def _measure(config: Config, repeats: int) -> dict[str, float]:
     """Seconds of the stages, after a meta-iteration that also allocates where there are several; MiB at most."""
     keep_freed_memory()
-    problem, outer, laps = meta_rl(config), make_outer(config), []
+    ready, laps = built(config), []
+    problem, outer = ready.problem, ready.outer
     theta = problem.initial_parameters(config.seed)
-    with torch_threads(int(config.environment_options.get("threads", 0)) or len(os.sched_getaffinity(0))):
+    with torch_threads(ready.options.threads or len(os.sched_getaffinity(0))):
         for index in range(repeats + (repeats > 1)):
             objective, metrics = problem.collect(theta, index)
             start = time.perf_counter()

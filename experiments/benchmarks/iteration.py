@@ -1,6 +1,5 @@
 """A whole meta-iteration: where its seconds go, beside open-loop physics or a straightforward implementation."""
 
-import dataclasses
 import statistics
 import time
 from collections.abc import Callable
@@ -12,14 +11,13 @@ from rich.console import Console
 from metarl.engine.objective import MetaObjective
 from metarl.engine.params import Params
 from metarl.engine.solvers import Matvec
-from metarl.experiments.assemble import make_env, make_outer, meta_rl
 from metarl.experiments.benchmarks import straightforward
+from metarl.experiments.benchmarks.configured import Configured, built, configured
 from metarl.experiments.benchmarks.report import table
 from metarl.experiments.benchmarks.sampling import EPISODES, Loops
-from metarl.experiments.presets import RL_PRESETS
 from metarl.randomness import Purpose
 from metarl.threads import torch_threads
-from metarl.training.config import RLConfig
+from metarl.training.tree import with_options
 
 SETTINGS = {"horizon": 100, "hidden_sizes": (64, 64), "activation": "tanh"}
 # What the straightforward implementation computes, in every row.
@@ -42,10 +40,10 @@ def iteration(console: Console, *, quick: bool) -> list[dict[str, Any]]:
         ("navigation", 20, {}, _straightforward),
         ("navigation", 20, EXACT, _straightforward),
     ):
-        config = dataclasses.replace(RL_PRESETS[preset][1], tasks=tasks, episodes=EPISODES, **SETTINGS, **changes)
-        config = dataclasses.replace(config, tasks=2, horizon=5) if quick else config
-        problem, outer, reference = meta_rl(config), make_outer(config), make_reference(config)
-        theta, laps, others = problem.initial_parameters(config.seed), [], []
+        sizes = {"tasks": tasks, "episodes": EPISODES, **SETTINGS, **changes}
+        ready = configured(preset, sizes | ({"tasks": 2, "horizon": 5} if quick else {}))
+        problem, outer, reference = ready.problem, ready.outer, make_reference(ready)
+        theta, laps, others = problem.initial_parameters(ready.options.seed), [], []
         for index in range(2 if quick else 6):
             others.append(reference(theta, index))
             start = time.perf_counter()
@@ -61,10 +59,10 @@ def iteration(console: Console, *, quick: bool) -> list[dict[str, Any]]:
         beside = {f"reference_{name}": statistics.median(one[name] for one in others) for name in others[0]}
         ratio = statistics.median(lap["total"] / one["wall"] for lap, one in zip(laps, others, strict=True))
         curvature = {
-            "kind": config.curvature,
-            "fraction": config.curvature_fraction,
-            "of_tasks": config.curvature_tasks,
-            "cg": config.cg_iterations,
+            "kind": ready.options.curvature,
+            "fraction": ready.options.curvature_fraction,
+            "of_tasks": ready.options.curvature_tasks,
+            "cg": ready.options.cg_iterations,
         }
         rows.append({"preset": preset, **curvature, **medians, **beside, "ratio": ratio})
     for row in rows:
@@ -99,25 +97,25 @@ class _Timed(MetaObjective):
         return result
 
 
-def _open_loop(config: RLConfig) -> Reference:
+def _open_loop(ready: Configured) -> Reference:
     """Physics alone, for the environment steps before and after adaptation."""
-    loops = Loops(config.environment, "gymnasium", config.tasks, config.horizon)
+    options = ready.options
+    loops = Loops(options.environment, "gymnasium", options.tasks, options.horizon)
     loops.closed(0)  # where its episodes and actions come from
-    steps = 2 * config.tasks * config.episodes * config.horizon
+    steps = 2 * options.tasks * options.episodes * options.horizon
     return lambda theta, index: {"wall": steps / loops.opened()}
 
 
-def _straightforward(config: RLConfig) -> Reference:
-    config = dataclasses.replace(config, **EXACT)
-    problem = meta_rl(config)
-    env = make_env(config, config.episodes)
+def _straightforward(ready: Configured) -> Reference:
+    exact = built(with_options(ready.config, EXACT))
+    options, policy, env = exact.options, exact.problem.policy, exact.environments(exact.options.episodes)
 
     @torch_threads(1)  # its tensors are those of one task: a second thread makes it slower
     def run(theta: Params, index: int) -> dict[str, float]:
         wall, cpu = time.perf_counter(), time.process_time()
-        rows = problem.sample_tasks(config.seed, Purpose.TRAINING_TASKS, index, count=config.tasks)
-        tasks = straightforward.collect(config, env, problem.policy, theta, np.asarray(rows), index)
-        straightforward.outer_step(config, problem.policy, theta, tasks)
+        rows = exact.problem.sample_tasks(options.seed, Purpose.TRAINING_TASKS, index, count=options.tasks)
+        tasks = straightforward.collect(options, env, policy, theta, np.asarray(rows), index)
+        straightforward.outer_step(options, policy, theta, tasks)
         return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
 
     return run

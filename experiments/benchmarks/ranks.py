@@ -3,7 +3,6 @@
 The hosts of the last are network namespaces of this machine with tunnels between them: that needs root.
 """
 
-import dataclasses
 import fcntl
 import os
 import select
@@ -24,14 +23,14 @@ from typing import Any
 from rich.console import Console
 from torch import Tensor
 
-from metarl.experiments.assemble import make_outer, make_problem
 from metarl.experiments.benchmarks.report import table
-from metarl.experiments.presets import RL_PRESETS, SUPERVISED_PRESETS
+from metarl.experiments.presets import preset_config
 from metarl.shard import Shard
 from metarl.training.config import Config
 from metarl.training.distributed import agree
 from metarl.training.logger import read_metrics
 from metarl.training.run_directory import METRICS
+from metarl.training.tree import with_options
 
 TRAIN = str(Path(__file__).parents[1] / "train.py")
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
@@ -65,10 +64,9 @@ def _traffic() -> list[dict[str, Any]]:
     rows = []
     sizes = {"tasks": 2, "episodes": 2, "horizon": 10}  # what travels does not depend on them
     configs: dict[str, Config] = {
-        name: dataclasses.replace(RL_PRESETS[name][1], **sizes)
-        for name in ("navigation", "cheetah-dir", "cheetah-dir-paper")
+        name: with_options(preset_config(name), sizes) for name in ("navigation", "cheetah-dir", "cheetah-dir-paper")
     }
-    configs["sinusoid"] = dataclasses.replace(SUPERVISED_PRESETS["sinusoid"][1], compile=False)
+    configs["sinusoid"] = with_options(preset_config("sinusoid"), {"compile": False})
     for name, config in configs.items():
         sent: list[int] = []
 
@@ -77,7 +75,7 @@ def _traffic() -> list[dict[str, Any]]:
             return total
 
         shard = Shard(reduce=count)
-        problem, outer = make_problem(config, shard), make_outer(config)
+        problem, outer = config.problem.build(config.setting(shard)), config.outer.build()
         theta = problem.initial_parameters(config.seed)
         objective, _ = problem.collect(theta, 1)
         theta, _, info = outer.step(theta, outer.init(theta), objective)

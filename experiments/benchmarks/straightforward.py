@@ -1,10 +1,11 @@
 """MAML with TRPO as one writes it first: a Python loop over tasks, double backward, products from a kept graph.
 
 The reference of the `iteration` benchmark. It takes sampler, advantages, losses and conjugate gradient from metarl,
-one task at a time, and makes adaptation, gradient, products and line search anew with torch.autograd.
+one task at a time, and makes adaptation, gradient, products and line search anew with torch.autograd. `options` has the
+options of a configuration as attributes.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,11 +19,10 @@ from metarl.engine.solvers import backtracking_line_search, conjugate_gradient
 from metarl.randomness import Purpose
 from metarl.rl.advantages import policy_batch
 from metarl.rl.baselines.linear_features import LinearFeatures
+from metarl.rl.distributions import DiagonalGaussian
 from metarl.rl.episodes import PolicyBatch
 from metarl.rl.losses import likelihood_ratio, mean_kl, policy_gradient
-from metarl.rl.distributions import DiagonalGaussian
 from metarl.rl.sampler import rollout
-from metarl.training.config import RLConfig
 
 
 class Task(NamedTuple):
@@ -34,36 +34,38 @@ class Task(NamedTuple):
 
 
 def collect(
-    config: RLConfig, env: VectorEnv, policy: Model, theta: Params, rows: NDArray[np.float64], key: int
+    options: Any, env: VectorEnv, policy: Model, theta: Params, rows: NDArray[np.float64], key: int
 ) -> list[Task]:
     """Every task in turn: roll out, adapt, roll out. `env` has one task's episodes."""
-    return [_collect(config, env, policy, theta, rows[i : i + 1], (key, i)) for i in range(len(rows))]
+    return [_collect(options, env, policy, theta, rows[i : i + 1], (key, i)) for i in range(len(rows))]
 
 
 def _collect(
-    config: RLConfig, env: VectorEnv, policy: Model, theta: Params, row: NDArray[np.float64], key: tuple[int, int]
+    options: Any, env: VectorEnv, policy: Model, theta: Params, row: NDArray[np.float64], key: tuple[int, int]
 ) -> Task:
     def sample(params: Params, step: int) -> PolicyBatch:
         stacked = {name: leaf.detach()[None] for name, leaf in params.items()}
-        keys = (config.seed, Purpose.TRAINING_ROLLOUTS, key[0], step)
-        episodes = rollout(env, policy, stacked, row, horizon=config.horizon, key=keys, first_task=key[1])
-        batch = policy_batch(episodes, LinearFeatures().build(), discount=config.discount, gae_lambda=config.gae_lambda)
+        keys = (options.seed, Purpose.TRAINING_ROLLOUTS, key[0], step)
+        episodes = rollout(env, policy, stacked, row, horizon=options.horizon, key=keys, first_task=key[1])
+        batch = policy_batch(
+            episodes, LinearFeatures().build(), discount=options.discount, gae_lambda=options.gae_lambda
+        )
         return PolicyBatch(*(field[0] for field in batch))
 
     support = sample(theta, 0)
-    adapted = _adapt(config, policy, _leaves(theta), support)
+    adapted = _adapt(options, policy, _leaves(theta), support)
     query = sample(adapted, 1)
     old = policy.apply(adapted, query.observations)
     return Task(support, query, DiagonalGaussian(*(field.detach() for field in old)))
 
 
-def outer_step(config: RLConfig, policy: Model, theta: Params, tasks: list[Task]) -> Params:
+def outer_step(options: Any, policy: Model, theta: Params, tasks: list[Task]) -> Params:
     """One step of TRPO on the mean over tasks."""
 
     def loss_and_kl(params: Params, create_graph: bool) -> tuple[Tensor, Tensor]:
         losses, divergences = [], []
         for task in tasks:
-            adapted = _adapt(config, policy, params, task.support, create_graph=create_graph)
+            adapted = _adapt(options, policy, params, task.support, create_graph=create_graph)
             new = policy.apply(adapted, task.query.observations)
             losses.append(likelihood_ratio(new, task.query))
             divergences.append(mean_kl(task.old, new, task.query))
@@ -77,8 +79,8 @@ def outer_step(config: RLConfig, policy: Model, theta: Params, tasks: list[Task]
     def product(v: Tensor) -> Tensor:
         return _flat(torch.autograd.grad(kl_gradient.dot(v), list(leaves.values()), retain_graph=True))
 
-    step = conjugate_gradient(product, gradient, iterations=config.cg_iterations, damping=config.cg_damping).x
-    length = (2 * config.max_kl / step.dot(product(step))).sqrt()
+    step = conjugate_gradient(product, gradient, iterations=options.cg_iterations, damping=options.cg_damping).x
+    length = (2 * options.max_kl / step.dot(product(step))).sqrt()
 
     def moved(scale: float) -> Params:
         result, start = {}, 0
@@ -91,15 +93,13 @@ def outer_step(config: RLConfig, policy: Model, theta: Params, tasks: list[Task]
         new_loss, new_kl = loss_and_kl(_leaves(moved(scale)), create_graph=False)
         return new_loss.item(), new_kl.item()
 
-    return moved(backtracking_line_search(evaluate, loss.item(), max_divergence=config.max_kl).scale)
+    return moved(backtracking_line_search(evaluate, loss.item(), max_divergence=options.max_kl).scale)
 
 
-def _adapt(
-    config: RLConfig, policy: Model, params: Params, batch: PolicyBatch, *, create_graph: bool = False
-) -> Params:
+def _adapt(options: Any, policy: Model, params: Params, batch: PolicyBatch, *, create_graph: bool = False) -> Params:
     loss = policy_gradient(policy.apply(params, batch.observations), batch)
     gradients = torch.autograd.grad(loss, list(params.values()), create_graph=create_graph)
-    return {n: leaf - config.inner_step_size * g for (n, leaf), g in zip(params.items(), gradients, strict=True)}
+    return {n: leaf - options.inner_step_size * g for (n, leaf), g in zip(params.items(), gradients, strict=True)}
 
 
 def _leaves(params: Params) -> Params:

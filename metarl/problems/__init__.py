@@ -36,6 +36,7 @@ class Setting(NamedTuple):
 
 class ProblemOptions(Part, ABC):
     """Base of the problems' options."""
+
     @property
     @abstractmethod
     def score(self) -> str:

@@ -1,8 +1,12 @@
 """Reinforcement learning as a problem: tasks of an environment, episodes, a policy (Finn et al. 2017, algorithm 3)."""
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from metarl.parts import MAY_CHANGE, PROBABILITY, at_least
 from metarl.problems import MOST_AT_A_TIME, PROBLEMS, ProblemOptions, Setting, require_device
@@ -11,21 +15,19 @@ from metarl.rl.baselines.linear_features import LinearFeatures
 from metarl.rl.environments import ENVIRONMENTS, Environment
 from metarl.rl.inner_losses import INNER_LOSSES, InnerLoss
 from metarl.rl.inner_losses.log_prob import LogProb
-from metarl.rl.maml_rl import MetaRL, RolloutSettings
-from metarl.rl.normalizers import NORMALIZERS, NormalizerOptions
+from metarl.rl.normalizers import NORMALIZATIONS, Normalization
 from metarl.rl.normalizers.none import Unscaled
 from metarl.rl.policies import POLICIES
 from metarl.rl.policies.gaussian_mlp import GaussianMLP
-from metarl.rl.policies.policy import Policy
+from metarl.rl.policies.policy import Policy, default_policy
+from metarl.rl.problem import MetaRL, RolloutSettings
+from metarl.rl.spaces import observation_size
 
 
 @PROBLEMS.register("reinforcement")
 @dataclass(frozen=True, kw_only=True)
 class Reinforcement(ProblemOptions):
     """Reinforcement learning: episodes of an environment whose tasks differ."""
-
-    score = "average_return"
-    learning_curve = "rollout/return"
 
     environment: Annotated[Environment, ENVIRONMENTS]
     """A task-parameterised Gymnasium environment."""
@@ -49,12 +51,41 @@ class Reinforcement(ProblemOptions):
 
     policy: Annotated[Policy, POLICIES] = GaussianMLP()
     """What acts."""
-    normalizer: Annotated[NormalizerOptions, NORMALIZERS] = Unscaled()
+    normalization: Annotated[Normalization, NORMALIZATIONS] = Unscaled()
     """How observations are scaled on their way into the policy."""
     inner_loss: Annotated[InnerLoss, INNER_LOSSES] = LogProb()
     """What the inner gradient steps minimise."""
     baseline: Annotated[Baseline, BASELINES] = LinearFeatures()
     """The expected returns that advantages are measured from."""
+
+    @property
+    def score(self) -> str:
+        """The average return."""
+        return "average_return"
+
+    @property
+    def learning_curve(self) -> str:
+        """Returns over the meta-batch."""
+        return "rollout/return"
+
+    @property
+    def drawn_curve(self) -> tuple[str, str]:
+        """The same."""
+        return self.learning_curve, "meta-training"
+
+    @property
+    def achieved_name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The environment's."""
+        return self.environment.achieved_name
+
+    @property
+    def task_names(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The environment's."""
+        return self.environment.tasks.names
+
+    def commanded(self, tasks: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        """What the environment's tasks [N, k] ask for, [N]."""
+        return self.environment.commanded(tasks)
 
     @property
     def protocol(self) -> dict[str, Any]:
@@ -76,16 +107,21 @@ class Reinforcement(ProblemOptions):
                     f"{tasks_name} x {episodes_name} x horizon must be at most {MOST_AT_A_TIME:,}; got {timesteps}"
                 )
 
+    def fitting(self) -> "Reinforcement":
+        """The same with the policy that fits the environment's actions."""
+        _, actions = self.environment.spaces()
+        kind = POLICIES.find(default_policy(actions))
+        return self if isinstance(self.policy, kind) else dataclasses.replace(self, policy=kind())
+
     def build(self, setting: Setting) -> MetaRL:
         """One meta-iteration of MAML-RL. Raises ValueError for what its parts refuse."""
         require_device(setting.device)
         knows_the_task = setting.method == "oracle"
         observations, actions = self.environment.spaces(task_in_observation=knows_the_task)
-        normalizer = self.normalizer.build()
+        normalizer, policy = self.normalization.build(), self.policy.build(observations, actions)
         return MetaRL(
             functools.partial(self.environment.build, horizon=self.horizon, task_in_observation=knows_the_task),
-            self.environment.tasks,
-            normalizer.around(self.policy.build(observations, actions), observations),
+            normalizer.wrap(policy, observation_size(observations)),
             setting.rule,
             inner_steps=setting.inner_steps,
             inner_loss=self.inner_loss.build(),

@@ -42,7 +42,9 @@ def write_adaptation(run_dir: Path, config: Config, steps: Sequence[dict[str, An
     with SummaryWriter(str(place)) as writer:
         for summary in steps:
             for name in ("mean", "interquartile_mean", "median"):
-                writer.add_scalar(f"{_held_out(config)}/{name}", summary[config.problem.score][name], summary["gradient_steps"])
+                writer.add_scalar(
+                    f"{_held_out(config)}/{name}", summary[config.problem.score][name], summary["gradient_steps"]
+                )
         writer.add_figure("held-out tasks", figure, close=False)
         _add_configuration(writer, config, 0)
 

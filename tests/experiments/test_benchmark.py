@@ -2,7 +2,6 @@
 # mujoco's bindings come without types:
 # pyright: reportAttributeAccessIssue=false
 
-import dataclasses
 import json
 import math
 from typing import Any
@@ -11,10 +10,10 @@ import mujoco
 import mujoco.rollout
 import numpy as np
 import pytest
+from metarl.experiments.assemble import make_env, make_outer, make_problem
 
 from metarl.engine.params import ravel
 from metarl.experiments import benchmark
-from metarl.experiments.assemble import make_env, make_outer, make_problem
 from metarl.experiments.benchmarks import straightforward
 from metarl.experiments.benchmarks.iteration import EXACT
 from metarl.experiments.benchmarks.ranks import collectives

@@ -1,6 +1,5 @@
 """Ranks that share a meta-batch: most with threads for ranks, whose sums meet at a barrier; then torchrun itself."""
 
-import dataclasses
 import os
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from metarl.experiments.assemble import make_outer, make_problem
 from scripts import ROOT, TOY, refused, run
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
@@ -19,7 +19,6 @@ from torch.utils._pytree import tree_flatten
 
 from metarl.engine.objective import MetaObjective
 from metarl.engine.params import Params, ravel
-from metarl.experiments.assemble import make_outer, make_problem
 from metarl.experiments.presets import preset_config
 from metarl.problem import Metrics
 from metarl.shard import ALONE, Shard

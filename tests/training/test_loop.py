@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from metarl.experiments.assemble import make_outer, make_problem
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toy import TOY
 
 from metarl.engine.objective import MetaObjective
 from metarl.engine.params import Params, ravel
-from metarl.experiments.assemble import make_outer, make_problem
 from metarl.rl.losses import mean_kl
 from metarl.training.checkpoint import Checkpoint, load
 from metarl.training.config import Config

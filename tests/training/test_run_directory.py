@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from metarl.experiments.assemble import make_outer, make_problem
 from rich.console import Console
 from toy import TOY
 
-from metarl.experiments.assemble import make_outer, make_problem
 from metarl.training.checkpoint import Checkpoint
 from metarl.training.config import Config
 from metarl.training.loop import train
