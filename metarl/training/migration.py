@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from metarl.parts import options
+from metarl.rl.environments import ENVIRONMENTS
 from metarl.training.tree import from_flat
 
 BEFORE_0_4 = {"problem": "reinforcement"}  # fields that came later, with what was done before
@@ -33,12 +35,15 @@ def from_flat_configuration(kind: type[Any], values: Mapping[str, Any]) -> Any:
     flat = BEFORE_0_4 | dict(values)
     if flat["problem"] not in NEVER_WRITTEN:
         raise ValueError(f"unknown problem {flat['problem']!r}: choose one of {', '.join(NEVER_WRITTEN)}")
-    flat |= flat.pop("environment_options", {})
+    given = flat.pop("environment_options", {})
+    if "environment" in flat:
+        own = {option.name for option in options(ENVIRONMENTS.find(flat["environment"]))}
+        flat |= {"environment_options": given} if "environment_options" in own else given
     return from_flat(kind, NEVER_WRITTEN[flat["problem"]] | flat, surplus=WITHOUT_EFFECT)
 
 
-# Format 1 called a parameter weight0, bias0 and so on, or weight and bias where it belonged to the last layer of a network
-# for images. `slow/` stood before what no inner step changed, `slow/step_size/` before Meta-SGD's step sizes.
+# Format 1 called a parameter weight0, bias0 and so on, or weight and bias where it belonged to the last layer of a
+# network for images. `slow/` stood before what no inner step changed, `slow/step_size/` before Meta-SGD's step sizes.
 NAME_1 = re.compile(r"(?:slow/)?(?P<step>step_size/)?(?P<kind>weight|bias|shift)(?P<layer>\d*)")
 
 

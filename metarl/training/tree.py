@@ -86,7 +86,9 @@ def _changed(part: Any, values: Mapping[str, Any]) -> tuple[Any, set[str]]:
 
 def _chosen(option: Option, own: Any, value: Any) -> Any:
     """The value of an option; of a choice by name the part: as it is if it is the same, else with its defaults."""
-    if option.registry is None or not isinstance(value, str):
+    if option.registry is None:
+        return typed_value(option.name, option.hint, value)
+    if not isinstance(value, str):
         return value
     return own if option.registry.name_of(own) == value else option.registry.find(value)()
 
