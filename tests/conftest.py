@@ -148,6 +148,25 @@ def policy_objective(
     return MetaObjective(theta, learner, functions, support, data(9))
 
 
+def squared(outputs: Tensor, targets: Tensor) -> Tensor:
+    return ((outputs - targets) ** 2).mean()
+
+
+def learner_of(model: Model, rule: InnerRule) -> Learner:
+    """Mean squared errors in the inner steps."""
+    return Learner(
+        rule,
+        lambda params, batch: squared(model.apply(params, batch.inputs), batch.targets),
+        lambda params, batch: model.apply(params, batch.inputs),
+    )
+
+
+REGRESSION = TaskFunctions(
+    outer_loss=lambda adapted: squared(adapted.outputs, adapted.query.targets),
+    divergence=lambda old, new, batch: squared(new, old),
+)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_dir = tmp_path_factory.mktemp("runs") / "maml"

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import generator
-from metarl.engine.trust_region import backtracking_line_search, conjugate_gradient
 from scipy.sparse.linalg import cg as scipy_cg
+
+from metarl.engine.solvers import backtracking_line_search, conjugate_gradient
 
 
 def positive_definite(size: int, seed: int) -> torch.Tensor:
