@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-# Format 1 called a parameter weight0, bias0 and so on, or weight and bias where it belonged to the last layer of a network
-# for images. `slow/` stood before what no inner step changed, `slow/step_size/` before Meta-SGD's step sizes.
+# Format 1 called a parameter weight0, bias0 and so on, or weight and bias where it belonged to the last layer of a
+# network for images. `slow/` stood before what no inner step changed, `slow/step_size/` before Meta-SGD's step sizes.
 NAME_1 = re.compile(r"(?:slow/)?(?P<step>step_size/)?(?P<kind>weight|bias|shift)(?P<layer>\d*)")
 
 

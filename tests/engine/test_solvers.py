@@ -47,6 +47,17 @@ def test_stops_when_the_squared_residual_is_small() -> None:
     torch.testing.assert_close(solution.x, torch.full((5,), 0.5, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-6, 1e-12])
+def test_stops_at_the_first_residual_below_the_tolerance(tolerance: float) -> None:
+    """And not before: the residual one step earlier is above it."""
+    matrix, b = positive_definite(30, 0), torch.randn(30, generator=generator(1), dtype=torch.float64)
+    found = conjugate_gradient(lambda v: matrix @ v, b, iterations=100, tolerance=tolerance)
+    before = conjugate_gradient(lambda v: matrix @ v, b, iterations=found.iterations - 1, tolerance=0.0)
+    assert found.residual < tolerance <= before.residual
+    assert found.residual == pytest.approx((b - matrix @ found.x).square().sum().item(), rel=1e-3)
+    assert 1 < found.iterations < 30
+
+
 def test_stops_on_non_positive_curvature_and_keeps_what_it_has() -> None:
     matrix = torch.diag(torch.tensor([1.0, -1.0], dtype=torch.float64))
     solution = conjugate_gradient(lambda v: matrix @ v, torch.tensor([1.0, 0.5], dtype=torch.float64), iterations=10)

@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 import torch
-from conftest import generator
-from metarl.engine.inner import sgd
+from conftest import generator, sgd
 from numpy.typing import NDArray
 from torch import Tensor
 
+from metarl.engine.maml import Learner
 from metarl.engine.model import Model, mlp
 from metarl.engine.objective import MetaObjective, TaskFunctions
-from metarl.engine.outer import adam
+from metarl.engine.outer.adam import Adam
 from metarl.engine.params import Params
 from metarl.randomness import Purpose
 from metarl.rl.episodes import PolicyBatch
@@ -32,7 +32,7 @@ def problem(
         distribution or sinusoid(),
         model or mlp((1, 40, 40, 1), "relu", std=0.01),
         "regression",
-        sgd([alpha]),
+        sgd(alpha),
         inner_steps=inner_steps,
         settings=settings,
         seed=seed,
@@ -74,10 +74,10 @@ def test_the_whole_path_on_a_quadratic_family_has_the_closed_form(steps: int) ->
     torch.testing.assert_close(gradient["point"], shrink**2 * distance.mean(0))
     assert metrics[f"train/loss_step{steps}"] == pytest.approx(loss)
     held_out = maml.sample_tasks(1, Purpose.EVALUATION_TASKS, count=9)
-    scores = maml.evaluate(theta, sgd([0.3]), 3, held_out, 1).scores["loss"]
+    scores = maml.evaluate(theta, sgd(0.3), 3, held_out, 1).scores["loss"]
     away = ((theta["point"].numpy() - held_out) ** 2).sum(1)
     np.testing.assert_allclose(scores, [0.5 * 0.49**k * away for k in range(4)])
-    optimiser = adam(learning_rate=0.05)
+    optimiser = Adam(learning_rate=0.05).build()
     state = optimiser.init(theta)
     for iteration in range(200):
         theta, state, _ = optimiser.step(theta, state, maml.collect(theta, iteration)[0])
@@ -97,8 +97,9 @@ def test_supervised_and_reinforcement_data_go_through_one_engine() -> None:
         def loss(outputs: Tensor, one: Examples | PolicyBatch) -> Tensor:
             return (outputs - getattr(one, pair[1])).square().mean()
 
-        functions = TaskFunctions(lambda params, one: loss(predict(params, one), one), predict, loss)
-        return MetaObjective(theta, sgd([0.1]), functions, [batch], batch, num_tasks=3).loss_and_gradient(theta)
+        functions = TaskFunctions(lambda task: loss(task.outputs, task.query))
+        learner = Learner(sgd(0.1), lambda params, one: loss(predict(params, one), one), predict)
+        return MetaObjective(theta, learner, functions, [batch], batch).loss_and_gradient(theta)
 
     nothing = torch.zeros(3, 4, 2, dtype=torch.float64)
     one = gradient(Examples(inputs, targets), ("inputs", "targets"))
@@ -135,14 +136,14 @@ def test_evaluation_does_not_depend_on_how_many_tasks_are_scored_at_once() -> No
     maml, larger = problem(), problem(settings=SETTINGS._replace(tasks=100))
     theta = maml.initial_parameters(0)
     tasks = maml.sample_tasks(1, Purpose.EVALUATION_TASKS, count=11)
-    some, all_ = (one.evaluate(theta, sgd([0.01]), 2, tasks, 1) for one in (maml, larger))
+    some, all_ = (one.evaluate(theta, sgd(0.01), 2, tasks, 1) for one in (maml, larger))
     for name, scores in some.scores.items():
         assert scores.shape == (3, 11)
         np.testing.assert_allclose(scores, all_.scores[name], rtol=1e-5)
     for name in some.traces:
         np.testing.assert_allclose(some.traces[name], all_.traces[name], rtol=1e-4, atol=1e-6)
     assert some.traces["outputs"].shape == (3, 2, 7, 1)
-    few = maml.evaluate(theta, sgd([0.01]), 2, tasks[:3], 1)
+    few = maml.evaluate(theta, sgd(0.01), 2, tasks[:3], 1)
     np.testing.assert_allclose(few.scores["loss"], some.scores["loss"][:, :3], rtol=1e-5)
 
 
@@ -150,9 +151,9 @@ def test_diverged_tasks_are_counted() -> None:
     maml = problem(distribution=centres(), model=point())
     tasks = maml.sample_tasks(1, Purpose.EVALUATION_TASKS, count=5)
     for alpha, expected in ((0.5, [0, 0, 0]), (3.0, [0, 0, 5]), (1e200, [0, 5, 5])):  # 3: twice the distance a step
-        scores = maml.evaluate(maml.initial_parameters(0), sgd([alpha]), 2, tasks, 1).scores
+        scores = maml.evaluate(maml.initial_parameters(0), sgd(alpha), 2, tasks, 1).scores
         assert scores["diverged"].sum(1).tolist() == expected
-    scores = maml.evaluate({"point": torch.full((2,), 1e200, dtype=torch.float64)}, sgd([0.5]), 1, tasks, 1).scores
+    scores = maml.evaluate({"point": torch.full((2,), 1e200, dtype=torch.float64)}, sgd(0.5), 1, tasks, 1).scores
     assert scores["diverged"].sum(1).tolist() == [5, 5]
 
 
@@ -166,13 +167,13 @@ def test_scores_choose_by_validation_after_the_steps_of_training() -> None:
 def test_sinusoid_is_learned_in_seconds() -> None:
     """400 iterations: one step of adaptation halves a loss that a network without adaptation cannot lower much."""
     maml = problem(settings=SETTINGS._replace(tasks=25, shots=10, queries=10, log_every=1000))
-    theta, optimiser = maml.initial_parameters(1), adam(learning_rate=1e-2)
+    theta, optimiser = maml.initial_parameters(1), Adam(learning_rate=1e-2).build()
     state = optimiser.init(theta)
     for iteration in range(400):
         theta, state, info = optimiser.step(theta, state, maml.collect(theta, iteration)[0])
         assert info["nonfinite"] == 0
     tasks = maml.sample_tasks(1, Purpose.EVALUATION_TASKS, count=100)
-    loss = maml.evaluate(theta, sgd([0.01]), 1, tasks, 1).scores["loss"].mean(1)
+    loss = maml.evaluate(theta, sgd(0.01), 1, tasks, 1).scores["loss"].mean(1)
     assert loss[1] < 0.5 * loss[0]
     assert loss[1] < 1.6
 
@@ -181,7 +182,7 @@ def test_pictures_show_one_task_before_and_after() -> None:
     maml = problem()
     theta = maml.initial_parameters(0)
     tasks = maml.sample_tasks(1, Purpose.VALIDATION_TASKS, count=2)
-    films = maml.pictures(theta, sgd([0.01]), 2, tasks, 1, 1)
+    films = maml.pictures(theta, sgd(0.01), 2, tasks, 1, 1)
     assert len(films) == 3
     assert all(film.frames.shape[0] == 1 and film.frames.shape[3] == 3 for film in films)
     assert films[0].captions[0].startswith("loss ")
@@ -192,7 +193,7 @@ def test_impossible_settings_are_named() -> None:
     with pytest.raises(ValueError, match="inner_steps must not be negative; got -1"):
         problem(inner_steps=-1)
     with pytest.raises(ValueError, match="unknown kind of problem 'ranking': choose one of regression, classification"):
-        MetaSupervised(sinusoid(), point(), "ranking", sgd([0.1]), inner_steps=1, settings=SETTINGS, seed=1)
+        MetaSupervised(sinusoid(), point(), "ranking", sgd(0.1), inner_steps=1, settings=SETTINGS, seed=1)
 
 
 def test_each_purpose_draws_from_its_split() -> None:

@@ -1,4 +1,7 @@
-"""Outer optimisers: how the meta-parameters move, given what a `MetaObjective` answers. One a file, options beside it."""
+"""Outer optimisers: how the meta-parameters move, given what a `MetaObjective` answers.
+
+One optimiser a file, its options beside it.
+"""
 
 import math
 from collections.abc import Callable
