@@ -14,8 +14,6 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from metarl.engine.model import Model
 from metarl.engine.params import Params
 
-RECURRENT = (nn.GRU, nn.RNN, nn.LSTMCell, nn.GRUCell, nn.RNNCell)  # nn.LSTM works
-
 
 def from_module(module: nn.Module) -> Model:
     """Any `torch.nn.Module` as a Model: its present parameters are the initial ones, its buffers stay as they are.
@@ -63,8 +61,9 @@ def _refusal(layer: nn.Module) -> str | None:
     rate = layer.p if isinstance(layer, nn.modules.dropout._DropoutNd) else getattr(layer, "dropout", 0.0)
     if layer.training and isinstance(rate, float) and rate > 0:
         return "drops out at random, unlike in every inner step: build it with dropout 0, or call eval() on the module"
-    if isinstance(layer, RECURRENT):
-        return "has a kernel that vmap cannot batch: take nn.LSTM, or write the recurrence with nn.Linear"
+    # nn.LSTM works in float32, on processors for which torch has another kernel
+    if isinstance(layer, nn.RNNBase | nn.RNNCellBase):
+        return "has a kernel that vmap cannot batch: write the recurrence with nn.Linear"
     if layer.training and _normalises_by_power_iteration(layer):
         return "has a spectral norm that changes its buffers in training: call eval() on the module"
     return None

@@ -93,7 +93,8 @@ class Recorder:
     """Stands in for an objective: answers a quadratic, and remembers how its curvature was asked for."""
 
     def __init__(self, factor: float = 1.0) -> None:
-        self.factor, self.asked = factor, ()
+        self.factor = factor
+        self.asked: tuple[Any, ...] = ()
 
     def loss_and_gradient(self, theta: Params) -> tuple[float, Params]:
         return 1.0, {"x": torch.ones_like(theta["x"])}
