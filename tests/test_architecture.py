@@ -19,10 +19,10 @@ MAY_IMPORT = {
     "metarl.parts": {"metarl.parts"},
     "metarl.engine": {"metarl.engine", "metarl.parts"},
     "metarl": {"metarl", "metarl.engine", "metarl.agent"},  # metarl/__init__.py offers it, when asked
-    "metarl.agent": {"metarl", "metarl.engine", "metarl.rl", "metarl.training"},
-    "metarl.rl": {"metarl.rl", "metarl.engine", "metarl"},
-    "metarl.supervised": {"metarl.supervised", "metarl.engine", "metarl"},
-    "metarl.training": {"metarl.training", "metarl.engine", "metarl"},
+    "metarl.agent": {"metarl", "metarl.engine", "metarl.parts", "metarl.rl", "metarl.training"},
+    "metarl.rl": {"metarl.rl", "metarl.engine", "metarl", "metarl.parts"},
+    "metarl.supervised": {"metarl.supervised", "metarl.engine", "metarl", "metarl.parts"},
+    "metarl.training": {"metarl.training", "metarl.engine", "metarl", "metarl.parts"},
     "metarl.envs": {"metarl.envs"},
 }
 MAY_IMPORT["metarl.experiments"] = {*MAY_IMPORT, "metarl.experiments"}

@@ -3,9 +3,9 @@ from typing import Any
 import pytest
 import torch
 from conftest import (
-    gaussian_mlp,
     REGRESSION,
     TASKS,
+    gaussian_mlp,
     generator,
     learner_of,
     parameters,

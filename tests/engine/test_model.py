@@ -1,6 +1,6 @@
 import pytest
 import torch
-from conftest import gaussian_mlp, MODELS, generator, parameters
+from conftest import MODELS, gaussian_mlp, generator, parameters
 from torch import nn
 
 from metarl.engine.model import Model, mlp

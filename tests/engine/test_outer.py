@@ -4,7 +4,7 @@ from typing import Any, cast
 
 import pytest
 import torch
-from conftest import gaussian_mlp, Regression, learner_of, parameters, policy_objective, regression, sgd
+from conftest import Regression, gaussian_mlp, learner_of, parameters, policy_objective, regression, sgd
 from oracles import dense_hessian
 
 from metarl.engine.curvature import CURVATURES, EPSILON, FINITE_DIFFERENCES
