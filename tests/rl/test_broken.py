@@ -19,7 +19,7 @@ from metarl.rl.problem import MetaRL, RolloutSettings
 TASKS, EPISODES, HORIZON = 4, 20, 5
 
 
-def problem(env: type[VectorEnv] = Fragile, *, max_broken: float = 0.9) -> MetaRL:
+def problem(env: type[VectorEnv] = Fragile, *, max_broken: float = 0.9, counting: str = "episodes") -> MetaRL:
     return MetaRL(
         functools.partial(env, horizon=HORIZON),
         gaussian_mlp(2, 1, hidden_sizes=(8,), activation="tanh", initial_std=0.5),
@@ -34,7 +34,7 @@ def problem(env: type[VectorEnv] = Fragile, *, max_broken: float = 0.9) -> MetaR
             discount=0.99,
             gae_lambda=1.0,
             evaluation_episodes=30,
-            evaluation_counting="episodes",
+            evaluation_counting=counting,
             max_broken=max_broken,
         ),
         seed=1,
@@ -76,8 +76,9 @@ def test_shares_and_reasons_are_metrics() -> None:
     assert "rollout/broken_simulation" not in whole
 
 
-def test_evaluation_scores_whole_episodes_and_tells_the_share_of_the_others() -> None:
-    maml = problem()
+@pytest.mark.parametrize("counting", ["episodes", "timesteps"])
+def test_evaluation_scores_whole_episodes_and_tells_the_share_of_the_others(counting: str) -> None:
+    maml = problem(counting=counting)
     result = maml.evaluate(bold(maml, 0.2), sgd(0.1), 1, np.array([[0.5], [-0.5]]), seed=1)
     np.testing.assert_array_equal(result.scores["average_return"], np.full((2, 2), -HORIZON))
     assert ((result.scores["broken"] > 0.1) & (result.scores["broken"] < 0.6)).all()
