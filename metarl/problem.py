@@ -44,6 +44,10 @@ class Problem(Protocol):
         """Sample tasks and data, adapt, and build the objective of this iteration's outer step."""
         ...
 
+    def refresh(self, theta: Params, objective: MetaObjective) -> Params:
+        """Theta after the outer step on an objective of `collect`, with what no gradient moves brought up to date."""
+        ...
+
     def evaluate(self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], seed: int) -> Evaluation:
         """Score theta on tasks [N, k] after 0 .. `steps` gradient steps of `rule`."""
         ...

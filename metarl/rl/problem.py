@@ -22,17 +22,15 @@ from metarl.problem import Evaluation, Film, Metrics
 from metarl.randomness import Purpose, numpy_generator, torch_generator
 from metarl.rl.advantages import policy_batch
 from metarl.rl.baselines import Values
-from metarl.rl.episodes import BREAKS, Episodes, PolicyBatch, timestep_subset
+from metarl.rl.episodes import Episodes, PolicyBatch, timestep_subset
 from metarl.rl.films import film
 from metarl.rl.inner_losses import PolicyLoss
 from metarl.rl.losses import likelihood_ratio, mean_kl
+from metarl.rl.measuring import means_of, require_whole, scores_of, totals_of_episodes
 from metarl.rl.normalizers import Normalizer
 from metarl.rl.normalizers.none import Unscaled
 from metarl.rl.sampler import ROLLOUTS, rollout
 from metarl.shard import ALONE, Shard
-
-SCORES = {"rollout/return": "average_return", "rollout/achieved": "achieved", "rollout/success": "success"}
-"""What an evaluation calls the metrics of episodes."""
 
 UNSCALED = Unscaled().build()
 
@@ -168,7 +166,7 @@ class MetaRL:
         metrics = self._metrics(rollouts, adapted)
         spread = self.policy.apply(theta, batches[-1].observations[0, 0]).spread()
         metrics |= {f"policy/{name}": values.mean().item() for name, values in spread.items()}
-        self._require_whole(metrics, iteration)
+        require_whole(metrics, iteration, max_broken=settings.max_broken)
         return objective, metrics | clock.metrics(metrics["env_steps"])
 
     def refresh(self, theta: Params, objective: MetaObjective) -> Params:
@@ -177,39 +175,13 @@ class MetaRL:
 
     def _metrics(self, rollouts: list[Episodes], adapted: list[Params]) -> Metrics:
         """Of the whole meta-batch: sums over the local tasks, and how many values they have, reduced."""
-        broken = {"": [one.broken for one in rollouts]} | {
-            f"_{reason}": [one.breaks[reason] for one in rollouts] for reason in BREAKS
-        }
-        means = {
-            f"{name}_step{k}": _sum_and_count(values, one.counted)
-            for k, one in enumerate(rollouts)
-            for name, values in _reported(one).items()
-        } | {f"rollout/broken{which}": _sum_and_count(torch.stack(where)) for which, where in broken.items()}
-        means["inner/update_norm"] = _sum_and_count(_distances(adapted[0], adapted[-1]))
+        moved = _distances(adapted[0], adapted[-1]).double()
+        totals = totals_of_episodes(rollouts) | {"inner/update_norm": (moved.sum(), len(moved))}
         env_steps = sum(one.num_steps.sum() for one in rollouts)
-        flat = [*itertools.chain(*means.values()), env_steps]
-        *pairs, env_steps = self._shard.reduce(
-            torch.tensor([float(total) for total in flat], dtype=torch.float64)
-        ).tolist()
-        metrics = {
-            name: total / count
-            for name, total, count in zip(means, pairs[::2], pairs[1::2], strict=True)
-            if count and (total or not name.startswith("rollout/broken_"))  # reasons: only where there were any
-        }
-        return metrics | {"env_steps": env_steps}
-
-    def _require_whole(self, metrics: Metrics, iteration: int) -> None:
-        """Raise ValueError where the environment, not the policy's own parameters, broke too many episodes."""
-        reasons = {reason: metrics.get(f"rollout/broken_{reason}", 0.0) for reason in BREAKS if reason != "action"}
-        if (share := sum(reasons.values())) > self.settings.max_broken:
-            words = {"simulation": "the simulation diverged", "observation": "an observation was not finite",
-                     "reward": "a reward was not finite"}  # fmt: skip
-            why = ", ".join(f"{value:.0%} because {words[reason]}" for reason, value in reasons.items() if value)
-            raise ValueError(
-                f"stopped in iteration {iteration}: {share:.0%} of the episodes broke ({why}), more than max_broken, "
-                f"{self.settings.max_broken:.0%}. What is left says little of the task: look at what the environment "
-                "does under large actions, or start with a smaller standard deviation"
-            )
+        numbers = [float(number) for number in (*itertools.chain(*totals.values()), env_steps)]
+        *sums, env_steps = self._shard.reduce(torch.tensor(numbers, dtype=torch.float64)).tolist()
+        means = means_of(dict(zip(totals, zip(sums[::2], sums[1::2], strict=True), strict=True)))
+        return means | {"env_steps": env_steps}
 
     def evaluate(self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], seed: int) -> Evaluation:
         """Score theta after 0 .. `steps` gradient steps on each of the given tasks [N, k].
@@ -222,16 +194,7 @@ class MetaRL:
         wanted = self._commanded(tasks)
         env = self._make_env(len(tasks) * self.settings.evaluation_episodes)
         for _, episodes in itertools.islice(self.adaptation(env, theta, rule, tasks, seed), steps + 1):
-            per_step.append(
-                {
-                    SCORES.get(name, name): episodes.average(values).numpy(force=True)
-                    for name, values in _reported(episodes).items()
-                }
-                | {"adaptation_env_steps": spent.copy(), "broken": episodes.broken.mean(1).numpy(force=True)}
-            )
-            if wanted is not None:
-                error = (episodes.achieved - torch.as_tensor(wanted).to(episodes.achieved)[:, None]).abs()
-                per_step[-1]["error"] = episodes.average(error).numpy(force=True)
+            per_step.append(scores_of(episodes, wanted) | {"adaptation_env_steps": spent.copy()})
             spent += episodes.num_steps.sum(1).numpy(force=True)
             traces.append(_traces(episodes, min(settings.traced_episodes, settings.evaluation_episodes)))
         env.close()
@@ -294,22 +257,6 @@ class MetaRL:
         return policy_batch(
             episodes, self._baseline, discount=self.settings.discount, gae_lambda=self.settings.gae_lambda
         )
-
-
-def _reported(episodes: Episodes) -> dict[str, Tensor]:
-    """What is measured of each episode, by the name of the metric, [M, E]; nan where it is not reported."""
-    return {
-        "rollout/return": episodes.returns,
-        "rollout/achieved": episodes.achieved,
-        "rollout/success": episodes.success,
-        **{f"reward/{name}": values for name, values in episodes.reward_terms.items()},
-    }
-
-
-def _sum_and_count(values: Tensor, counted: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The float64 sum of the values that count and are not nan, and their number."""
-    valid = ~values.isnan() if counted is None else ~values.isnan() & (counted > 0)
-    return torch.where(valid, values, 0.0).double().sum(), valid.sum()
 
 
 def _traces(episodes: Episodes, count: int) -> dict[str, NDArray[np.float32]]:

@@ -134,6 +134,10 @@ class MetaSupervised:
         metrics["time/sample"], metrics["time/adapt"] = sampled - start, time.perf_counter() - sampled
         return objective, metrics
 
+    def refresh(self, theta: Params, objective: MetaObjective) -> Params:
+        """Theta as it is: everything in it moves by gradients."""
+        return theta
+
     def evaluate(self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], seed: int) -> Evaluation:
         """Score theta after 0 .. `steps` gradient steps on each of the given tasks [N, k], on fresh query examples.
 

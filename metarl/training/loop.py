@@ -70,6 +70,7 @@ def _iterate(
     objective, metrics = problem.collect(state.theta, iteration)
     collected = time.perf_counter()
     theta, outer_state, info = outer.step(state.theta, state.outer_state, objective)
+    theta = problem.refresh(theta, objective)
     refused = tally.count(info)
     if metrics or refused:
         metrics |= {f"outer/{name}": value for name, value in info.items()}
@@ -152,9 +153,10 @@ class Tally:
             )
 
     def status(self, metrics: Metrics) -> str:
-        """The score after each gradient step, as last measured, and how many outer steps were refused."""
+        """The score after each gradient step, as last measured, how many outer steps were refused, what broke."""
         curve = f"{self._config.learning_curve}_step"
         if scores := [f"{value:.4g}" for name, value in metrics.items() if name.startswith(curve)]:
             self._words = f"{self._config.learning_curve.split('/')[-1]} {' -> '.join(scores)}"
         refused = f"{self._refused} of {self._steps} steps rejected" if self._refused else ""
-        return "; ".join(filter(None, (self._words, refused)))
+        broken = f"{share:.1%} of episodes broken" if (share := metrics.get("rollout/broken")) else ""
+        return "; ".join(filter(None, (self._words, refused, broken)))
