@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from metarl.engine.objective import MetaObjective
 from metarl.engine.params import Params
 from metarl.engine.rules import InnerRule
+from metarl.metrics import MetricTable
 from metarl.randomness import Purpose
 
 Metrics = dict[str, float]
@@ -32,6 +33,11 @@ class Film(NamedTuple):
 class Problem(Protocol):
     """A distribution over tasks, a model and its losses. Keeps no state between calls but its settings."""
 
+    @property
+    def measures(self) -> MetricTable:
+        """Declarations of the metrics of `collect`, and of those that are made of the scores of `evaluate`."""
+        ...
+
     def initial_parameters(self, seed: int) -> Params:
         """Fresh meta-parameters."""
         ...
@@ -42,6 +48,10 @@ class Problem(Protocol):
 
     def collect(self, theta: Params, iteration: int) -> tuple[MetaObjective, Metrics]:
         """Sample tasks and data, adapt, and build the objective of this iteration's outer step."""
+        ...
+
+    def refresh(self, theta: Params, objective: MetaObjective) -> Params:
+        """Theta after the outer step on this objective, with what the problem itself learns from the iteration's data."""
         ...
 
     def evaluate(self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], seed: int) -> Evaluation:

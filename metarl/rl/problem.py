@@ -18,6 +18,7 @@ from metarl.engine.model import Model
 from metarl.engine.objective import MetaObjective, TaskFunctions
 from metarl.engine.params import Params
 from metarl.engine.rules import InnerRule
+from metarl.metrics import over_ranks
 from metarl.problem import Evaluation, Film, Metrics
 from metarl.randomness import Purpose, numpy_generator, torch_generator
 from metarl.rl.advantages import policy_batch
@@ -26,6 +27,7 @@ from metarl.rl.episodes import BREAKS, Episodes, PolicyBatch, timestep_subset
 from metarl.rl.films import film
 from metarl.rl.inner_losses import PolicyLoss
 from metarl.rl.losses import likelihood_ratio, mean_kl
+from metarl.rl.metrics import MEASURES
 from metarl.rl.normalizers import Normalizer
 from metarl.rl.normalizers.none import Unscaled
 from metarl.rl.sampler import ROLLOUTS, rollout
@@ -115,6 +117,8 @@ class MetaRL:
             subset=timestep_subset,
         )
 
+    measures = MEASURES
+
     @cached_property
     def _env(self) -> VectorEnv:
         return self._make_env(len(self._local) * self.settings.episodes)
@@ -180,23 +184,14 @@ class MetaRL:
         broken = {"": [one.broken for one in rollouts]} | {
             f"_{reason}": [one.breaks[reason] for one in rollouts] for reason in BREAKS
         }
-        means = {
+        totals = {
             f"{name}_step{k}": _sum_and_count(values, one.counted)
             for k, one in enumerate(rollouts)
             for name, values in _reported(one).items()
         } | {f"rollout/broken{which}": _sum_and_count(torch.stack(where)) for which, where in broken.items()}
-        means["inner/update_norm"] = _sum_and_count(_distances(adapted[0], adapted[-1]))
-        env_steps = sum(one.num_steps.sum() for one in rollouts)
-        flat = [*itertools.chain(*means.values()), env_steps]
-        *pairs, env_steps = self._shard.reduce(
-            torch.tensor([float(total) for total in flat], dtype=torch.float64)
-        ).tolist()
-        metrics = {
-            name: total / count
-            for name, total, count in zip(means, pairs[::2], pairs[1::2], strict=True)
-            if count and (total or not name.startswith("rollout/broken_"))  # reasons: only where there were any
-        }
-        return metrics | {"env_steps": env_steps}
+        totals["inner/update_norm"] = _sum_and_count(_distances(adapted[0], adapted[-1]))
+        totals["env_steps"] = _sum_and_count(torch.stack([one.num_steps for one in rollouts]))
+        return over_ranks(totals, MEASURES, self._shard.reduce)
 
     def _require_whole(self, metrics: Metrics, iteration: int) -> None:
         """Raise ValueError where the environment, not the policy's own parameters, broke too many episodes."""

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 import torch
 
-from metarl.training.checkpoint import FORMAT, Checkpoint, load, save
+from metarl.training.checkpoint import FORMAT, load, save
+from metarl.training.state import TrainState
 
-STATE = Checkpoint(
+STATE = TrainState(
     config={"preset": "navigation", "sizes": [1, 2]},
     iteration=7,
     theta={"weight": torch.randn(3, 2, generator=torch.Generator().manual_seed(0)), "bias": torch.zeros(3)},

@@ -1,22 +1,20 @@
 import dataclasses
-import io
 import json
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from toy import TOY
 
 from metarl.experiments.assemble import make_outer, make_problem
-from metarl.training.checkpoint import Checkpoint
 from metarl.training.config import Config
-from metarl.training.loop import train
-from metarl.training.run_directory import claimed, read_config
+from metarl.training.run_directory import claimed, identity_of, read_config
+from metarl.training.runs import train
+from metarl.training.state import TrainState
 
 
-def claim(run_dir: Path, config: Config, *, resume: bool) -> Checkpoint | None:
-    with claimed(run_dir, config, resume=resume) as checkpoint:
-        return checkpoint
+def claim(run_dir: Path, config: Config, *, resume: bool) -> TrainState | None:
+    with claimed(run_dir, identity_of(config), resume=resume) as state:
+        return state
 
 
 def test_a_fresh_directory_gets_the_whole_configuration(tmp_path: Path) -> None:
@@ -56,10 +54,16 @@ def test_what_is_no_part_of_the_numbers_may_change(tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_says_how_long_it_is_now(tmp_path: Path) -> None:
-    train(make_problem(TOY), make_outer(TOY), TOY, tmp_path, Console(file=io.StringIO()))
+    def train_as(config: Config, *, resume: bool = False) -> TrainState:
+        problem, outer, identity = make_problem(config), make_outer(config), identity_of(config)
+        return train(
+            problem, outer, run_dir=tmp_path, iterations=config.iterations, sinks=[], resume=resume, config=identity
+        )
+
+    train_as(TOY)
     before = json.loads((tmp_path / "config.json").read_text())
     longer = dataclasses.replace(TOY, iterations=5)
-    state = train(make_problem(longer), make_outer(longer), longer, tmp_path, Console(file=io.StringIO()), resume=True)
+    state = train_as(longer, resume=True)
     after = json.loads((tmp_path / "config.json").read_text())
     assert (state.config["iterations"], after["config"]["iterations"]) == (5, 5)
     assert after | {"config": before["config"]} == before
