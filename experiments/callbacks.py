@@ -16,12 +16,12 @@ from metarl.training.evaluation import evaluate, validation_pictures, validation
 from metarl.training.events import Option
 from metarl.training.run_directory import METRICS
 
-FIRST = ("method", "preset", "seed", "inner_step_size")  # columns of TensorBoard's table of hyperparameters
+TELLING = ("method", "preset", "seed", "inner_step_size")  # options by which runs are told apart
 
 
 def callbacks(config: Config, problem: Problem, run_dir: Path, console: Console) -> list[Callback]:
     """Those of a configuration, but for the checkpoints."""
-    tensorboard = TensorBoard(run_dir, options(config))
+    tensorboard = TensorBoard(run_dir, options(config), TELLING)
     found: list[Callback] = []
     if config.evaluate_every:
         tasks = validation_tasks(problem, config)
@@ -35,11 +35,10 @@ def callbacks(config: Config, problem: Problem, run_dir: Path, console: Console)
 
 
 def options(config: Config) -> dict[str, Option]:
-    """Every option as one word or number, those of the environment under their own names, the most telling first."""
+    """Every option as one word or number, those of the environment under their own names."""
     values = config.to_dict()
     values |= values.pop("environment_options", {})
-    words = {
+    return {
         name: value if isinstance(value, str | int | float) else "none" if value is None else " ".join(map(str, value))
         for name, value in values.items()
     }
-    return {name: words[name] for name in FIRST} | words

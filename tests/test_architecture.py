@@ -16,24 +16,29 @@ EVERYTHING = [*SOURCES, *sorted((ROOT / "tests").rglob("*.py"))]
 
 # A layer may import itself, what stands below it, and metarl's root modules (randomness, problem).
 MAY_IMPORT = {
+    "metarl.metrics": {"metarl.metrics"},
     "metarl.parts": {"metarl.parts"},
-    "metarl.engine": {"metarl.engine", "metarl.parts"},
-    "metarl": {"metarl", "metarl.engine", "metarl.agent"},  # metarl/__init__.py offers it, when asked
+    "metarl.engine": {"metarl.engine", "metarl.metrics", "metarl.parts"},
+    # metarl/__init__.py offers agents and runs, when asked
+    "metarl": {"metarl", "metarl.engine", "metarl.metrics", "metarl.parts", "metarl.agent", "metarl.training.runs"},
     "metarl.agent": {"metarl", "metarl.engine", "metarl.rl", "metarl.training"},
-    "metarl.rl": {"metarl.rl", "metarl.engine", "metarl"},
-    "metarl.supervised": {"metarl.supervised", "metarl.engine", "metarl"},
-    "metarl.training": {"metarl.training", "metarl.engine", "metarl"},
+    "metarl.rl": {"metarl.rl", "metarl.engine", "metarl.metrics", "metarl.parts", "metarl"},
+    "metarl.supervised": {"metarl.supervised", "metarl.engine", "metarl.metrics", "metarl.parts", "metarl"},
+    "metarl.training": {"metarl.training", "metarl.engine", "metarl.metrics", "metarl.parts", "metarl"},
+    "metarl.training.runs": {"metarl.training", "metarl.engine", "metarl"},
     "metarl.envs": {"metarl.envs"},
 }
 MAY_IMPORT["metarl.experiments"] = {*MAY_IMPORT, "metarl.experiments"}
 THIRD_PARTY = {
     "metarl.parts": set(),
+    "metarl.metrics": {"torch"},
     "metarl.engine": {"torch"},
     "metarl": {"torch", "numpy"},
     "metarl.agent": {"torch", "numpy", "gymnasium"},
     "metarl.rl": {"torch", "numpy", "gymnasium"},
     "metarl.supervised": {"torch", "numpy", "PIL", "rich", "matplotlib"},
     "metarl.training": {"torch", "numpy", "scipy", "rich", "tyro", "tensorboard", "imageio", "PIL", "matplotlib"},
+    "metarl.training.runs": {"numpy", "rich"},
     "metarl.envs": {"numpy", "gymnasium", "mujoco", "matplotlib"},
 }
 DRAWS = re.compile(r"torch\.(rand|randn|randint|randperm|normal|bernoulli)(_like)?")

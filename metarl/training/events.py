@@ -83,11 +83,14 @@ def option_table(options: Mapping[str, Option]) -> Any:
     return text("configuration", f"| option | value |\n| --- | --- |\n{rows}")
 
 
-def hyperparameters(options: Mapping[str, Option], metrics: Sequence[str], held_out: Sequence[str]) -> Sequence[Any]:
+def hyperparameters(
+    options: Mapping[str, Option], telling: Sequence[str], metrics: Sequence[str], held_out: Sequence[str]
+) -> Sequence[Any]:
     """Summaries for TensorBoard's table of hyperparameters: the experiment, this run's start, and its end.
 
     Args:
-        options: the table's first columns, in this order.
+        options: the columns.
+        telling: names of those by which runs are told apart: TensorBoard shows them first.
         metrics: tags of scalars of the run, whose last values follow.
         held_out: names of scores; their means on held-out tasks, which `write_adaptation` leaves, come first.
     """
@@ -95,6 +98,8 @@ def hyperparameters(options: Mapping[str, Option], metrics: Sequence[str], held_
     experiment, start, end = hparams(dict(options), dict.fromkeys([*tags, *metrics], 0.0))
     metadata = experiment.value[0].metadata.plugin_data
     content = HParamsPluginData.FromString(metadata.content)
+    for info in content.experiment.hparam_infos:
+        info.differs = info.name in telling  # by which, and then by name, TensorBoard sorts
     for info in content.experiment.metric_infos:
         if info.name.tag in tags:
             info.name.group = FOLDER  # the scalar is in this folder of the run directory
@@ -103,7 +108,12 @@ def hyperparameters(options: Mapping[str, Option], metrics: Sequence[str], held_
 
 
 def write_adaptation(
-    run_dir: Path, score: str, steps: Sequence[dict[str, Any]], figure: Figure, options: Mapping[str, Option]
+    run_dir: Path,
+    score: str,
+    steps: Sequence[dict[str, Any]],
+    figure: Figure,
+    options: Mapping[str, Option],
+    telling: Sequence[str],
 ) -> None:
     """Scores of an evaluation over gradient steps, and its figure, in place of those of an earlier one.
 
@@ -114,12 +124,13 @@ def write_adaptation(
         score: which of the scores.
         steps: the summaries that `write_evaluation` returns.
         figure: of this run alone.
-        options: with which the run was trained and evaluated, the most telling ones first.
+        options: with which the run was trained and evaluated.
+        telling: names of those by which runs are told apart.
     """
     place = run_dir / FOLDER
     if not list(run_dir.glob(f"{NAME}*")):  # a method that trains nothing, and is compared all the same
         row = EventFile(run_dir)
-        row.add(0, *hyperparameters(options, [], [score]))
+        row.add(0, *hyperparameters(options, telling, [], [score]))
         row.close()
     for earlier in place.glob(f"{NAME}*"):
         earlier.unlink()

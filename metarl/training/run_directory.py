@@ -46,7 +46,7 @@ def identity_of(config: Config) -> Identity:
     """That of a configuration."""
 
     def require_same(stored: Mapping[str, Any], where: Path) -> None:
-        _require_same(_understood(stored, where), config, where)
+        _require_same(understood(stored, where), config, where)
 
     return Identity(config.to_dict(), require_same)
 
@@ -154,7 +154,7 @@ def _write_config(run_dir: Path, config: Mapping[str, Any], others: dict[str, An
 
 def read_config(run_dir: Path) -> Config:
     """The configuration of the run in `run_dir`. Raises ValueError if there is none, or it cannot be understood."""
-    return _understood(_read_values(run_dir), run_dir / CONFIG)
+    return understood(_read_values(run_dir), run_dir / CONFIG)
 
 
 def _read_values(run_dir: Path) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def _read_values(run_dir: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not a configuration of metarl: {error}") from error
 
 
-def _understood(values: Mapping[str, Any], where: Path) -> Config:
+def understood(values: Mapping[str, Any], where: Path) -> Config:
     """Stored values as a configuration. Raises ValueError that names `where` if they are none."""
     try:
         return Config.from_dict(values)
@@ -190,7 +190,7 @@ def read_parameters(run_dir: Path, which: str | int) -> TrainState:
     config = read_config(run_dir)
     path = run_dir / (kept_name(which) if isinstance(which, int) else {"last": LAST, "best": BEST}[which])
     state = _load_last(run_dir) if which == "last" else load(path)
-    _require_same(config, _understood(state.config, path), path)
+    _require_same(config, understood(state.config, path), path)
     return state
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from rich.console import Console
 
-from metarl.engine.inner import InnerRule
+from metarl.engine.rules import InnerRule
 from metarl.engine.outer import OuterOptimizer
 from metarl.engine.params import Params
 from metarl.problem import Evaluation, Problem

@@ -3,9 +3,12 @@ import json
 from pathlib import Path
 
 import pytest
+from bowl import Bowl, roll
 from toy import TOY
 
 from metarl.experiments.assemble import make_outer, make_problem
+from metarl.training import checkpoint
+from metarl.training.checkpoint import load, save
 from metarl.training.config import Config
 from metarl.training.run_directory import claimed, identity_of, read_config
 from metarl.training.runs import train
@@ -80,3 +83,18 @@ def test_foreign_directories_and_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{]")
     with pytest.raises(ValueError, match="is not a configuration of metarl"):
         read_config(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["checkpoint.pt", "checkpoint.previous.pt", "best.pt"])
+def test_a_checkpoint_of_a_newer_version_is_never_replaced(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(Bowl(), roll(), run_dir=tmp_path, iterations=3, sinks=[])
+    state = load(tmp_path / name)
+    with monkeypatch.context() as newer:
+        newer.setattr(checkpoint, "FORMAT", "metarl-checkpoint-9")
+        save(tmp_path / name, state)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ValueError, match=rf"{name} was written by a newer version of metarl \(format 9"):
+        train(Bowl(), roll(), run_dir=tmp_path, iterations=5, sinks=[], resume=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -1,6 +1,6 @@
 """TensorBoard: every metric as a scalar, the headline ones first; options, charts, hyperparameters, films."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch.utils.tensorboard.summary import custom_scalars, scalar, text
@@ -22,11 +22,14 @@ class TensorBoard(Callback):
 
     Args:
         directory: the run directory.
-        options: what TensorBoard lists of the run, as text and as hyperparameters, the most telling ones first.
+        options: what TensorBoard lists of the run, as text and as hyperparameters.
+        telling: names of the options by which runs are told apart.
     """
 
-    def __init__(self, directory: Path, options: Mapping[str, Option] | None = None) -> None:
-        self._directory, self._options = directory, dict(options or {})
+    def __init__(
+        self, directory: Path, options: Mapping[str, Option] | None = None, telling: Sequence[str] = ()
+    ) -> None:
+        self._directory, self._options, self._telling = directory, dict(options or {}), telling
         self._file: EventFile | None = None
         self._training: Training | None = None
         self._described = False
@@ -73,7 +76,7 @@ class TensorBoard(Callback):
         self._described = True
         shown = [tag(name, measures) for metric in measures.headlines for name in map(metric.at, metric.steps(metrics))]
         scores = [metric.score for metric in measures.headlines if metric.score]
-        self._file.add(iteration, *hyperparameters(self._options, shown, scores))
+        self._file.add(iteration, *hyperparameters(self._options, self._telling, shown, scores))
 
 
 def tag(name: str, measures: MetricTable) -> str:
