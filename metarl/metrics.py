@@ -17,7 +17,7 @@ Reduction = Literal["sum", "mean", "first rank"]
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """One metric; with `{k}` in its name, one for every number k of gradient steps, with `{name}` one for every name."""
+    """One metric, or several: `{k}` in its name is any number of gradient steps, `{name}` any word."""
 
     name: str
     """As in metrics.csv, such as `rollout/return_step{k}`."""

@@ -51,7 +51,7 @@ class Problem(Protocol):
         ...
 
     def refresh(self, theta: Params, objective: MetaObjective) -> Params:
-        """Theta after the outer step on this objective, with what the problem itself learns from the iteration's data."""
+        """Theta after the outer step on this objective, with what the problem itself learns from the data."""
         ...
 
     def evaluate(self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], seed: int) -> Evaluation:

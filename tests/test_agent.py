@@ -109,6 +109,6 @@ def test_an_adapted_agent_outlives_its_program(trained: Path, tmp_path: Path, wa
         assert back.returns == adapted.returns
     assert back.config == adapted.config
     assert all(torch.equal(back.theta[name], leaf) for name, leaf in adapted.theta.items())
-    assert not torch.equal(back.theta["weight0"], agent.theta["weight0"])
+    assert not torch.equal(back.theta["head.weight"], agent.theta["head.weight"])
     np.testing.assert_array_equal(back.act(np.ones(2)), adapted.act(np.ones(2)))
     assert back.adapt(vector, [0.4, -0.3], seed=5).returns == adapted.adapt(vector, [0.4, -0.3], seed=5).returns

@@ -18,9 +18,9 @@ from metarl.engine.solvers import backtracking_line_search, conjugate_gradient
 from metarl.randomness import Purpose
 from metarl.rl.advantages import policy_batch
 from metarl.rl.baselines.linear_features import LinearFeatures
+from metarl.rl.distributions import DiagonalGaussian
 from metarl.rl.episodes import PolicyBatch
 from metarl.rl.losses import likelihood_ratio, mean_kl, policy_gradient
-from metarl.rl.distributions import DiagonalGaussian
 from metarl.rl.sampler import rollout
 from metarl.training.config import RLConfig
 

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from metarl.engine.rules import InnerRule
 from metarl.engine.objective import MetaObjective
 from metarl.engine.outer import Info, OuterOptimizer, State
 from metarl.engine.params import Params
+from metarl.engine.rules import InnerRule
 from metarl.metrics import Metric, MetricTable
 from metarl.problem import Evaluation, Film, Metrics
 from metarl.randomness import Purpose

@@ -15,8 +15,8 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator as PluginAccumulator
 
-from metarl.engine.rules.sgd import SGD
 from metarl.engine.params import Params
+from metarl.engine.rules.sgd import SGD
 from metarl.problem import Evaluation, Film
 from metarl.training import events, loop
 from metarl.training.callbacks.callback import Callback

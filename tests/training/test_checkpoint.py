@@ -178,7 +178,7 @@ def test_a_newer_format_is_named() -> None:
 
 
 def test_earlier_formats_are_migrated_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = encode(STATE)
+    data = stored({"format": "metarl-checkpoint-1"})
     monkeypatch.setattr(checkpoint, "NUMBER", 3)
     migrations = {
         1: lambda content: content | {"theta": {f"body.{name}": leaf for name, leaf in content["theta"].items()}},

@@ -217,7 +217,7 @@ def test_what_is_not_finite_never_moves_theta_and_in_the_end_stops_the_run(tmp_p
         if iteration in (1, 3, 4, 5, 6):
             query = objective.query._replace(advantages=objective.query.advantages * math.nan)
             objective = MetaObjective(
-                theta, objective.rule, objective.functions, objective.support, query, num_tasks=config.tasks
+                theta, objective.learner, objective.functions, objective.support, query, num_tasks=config.tasks
             )
         return objective, metrics
 

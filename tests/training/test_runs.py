@@ -13,8 +13,8 @@ from bowl import Bowl, roll
 from scripts import ROOT
 
 import metarl
-from metarl.engine.rules.sgd import SGD
 from metarl.engine.params import Params
+from metarl.engine.rules.sgd import SGD
 from metarl.problem import Metrics
 from metarl.randomness import Purpose
 from metarl.training import loop
