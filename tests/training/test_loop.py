@@ -301,7 +301,8 @@ def test_metrics_have_their_stable_names_in_csv_and_tensorboard(tmp_path: Path) 
     run(dataclasses.replace(TOY, evaluate_every=2), tmp_path / "a")
     rows = read_metrics(tmp_path / "a" / "metrics.csv")
     always = {
-        "rollout/return_step0", "rollout/return_step1", "rollout/diverged", "env_steps", "policy/std",
+        "rollout/return_step0", "rollout/return_step1", "rollout/broken", "env_steps", "policy/std",
+        "rollout/achieved_step0", "rollout/achieved_step1", "reward/distance_step0", "reward/distance_step1",
         "inner/update_norm", "outer/loss", "outer/improvement", "outer/kl", "outer/backtracks", "outer/accepted",
         "outer/grad_norm", "outer/nonfinite", "outer/cg_iterations",
         "time/sample", "time/adapt", "time/outer", "time/iteration",
