@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from metarl.experiments.assemble import evaluation_tasks, family_of, make_problem, with_values
+from metarl.experiments.callbacks import TELLING, options
 from metarl.experiments.command_line import run
 from metarl.experiments.evaluated import read_run
 from metarl.experiments.figures import draw
@@ -88,7 +89,7 @@ def main(arguments: Arguments) -> None:
     Console().print(_table(f"{escape(str(arguments.run_dir))}: {which}, {len(tasks)} {kind}", steps, config))
     if directory == arguments.run_dir and not arguments.validation:
         one = read_run(directory)
-        write_adaptation(directory, config, steps, draw({one.label: [one]}))
+        write_adaptation(directory, config.score, steps, draw({one.label: [one]}), options(config), TELLING)
 
 
 def _table(title: str, steps: list[dict[str, Any]], config: Config) -> Table:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from metarl.experiments.assemble import family_of
 from metarl.experiments.presets import presets_for
 from metarl.experiments.published import published_returns, published_scores
+from metarl.training.callbacks.csv import read_metrics
 from metarl.training.config import Config, RLConfig, SupervisedConfig
 from metarl.training.evaluation import summarize
-from metarl.training.logger import read_metrics
 from metarl.training.run_directory import MAY_CHANGE, METRICS, read_config
 
 SAME = {"environment", "environment_options", "horizon", "dataset"}  # of all methods in one figure

@@ -12,12 +12,14 @@ from rich.console import Console
 from tyro.conf import OmitArgPrefixes
 
 from metarl.experiments.assemble import compiles, make_outer, make_problem
+from metarl.experiments.callbacks import callbacks
 from metarl.experiments.command_line import run
 from metarl.experiments.presets import presets_for
 from metarl.shard import Shard
 from metarl.training.config import Config, SupervisedConfig
 from metarl.training.distributed import connected, one_at_first
-from metarl.training.loop import train
+from metarl.training.run_directory import identity_of
+from metarl.training.runs import train
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,19 @@ def _train(arguments: Arguments, shard: Shard) -> None:
         console.print(f"meta-gradient: {words}", highlight=False)
     with one_at_first(shard):
         problem, outer = make_problem(config, shard), make_outer(config)
-    state = train(problem, outer, config, run_dir, console, resume=arguments.resume, shard=shard)
+    state = train(
+        problem,
+        outer,
+        run_dir=run_dir,
+        iterations=config.outer_steps,
+        seed=config.seed,
+        sinks=callbacks(config, problem, run_dir, console),
+        resume=arguments.resume,
+        checkpoint_every=config.checkpoint_every,
+        max_nonfinite=config.max_nonfinite,
+        config=identity_of(config),
+        shard=shard,
+    )
     console.print(f"{state.iteration} iterations done; metrics and checkpoints are in {run_dir}", highlight=False)
     scripts = os.path.relpath(Path(sys.executable).parent)
     console.print(f"watch:    {scripts}/tensorboard --logdir {run_dir}", highlight=False, soft_wrap=True)

@@ -4,10 +4,13 @@ With metarl/__init__.py the one place that knows both reinforcement learning and
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,18 +24,38 @@ from metarl.rl.inner_losses import INNER_LOSSES
 from metarl.rl.policies.gaussian_mlp import GaussianMLP
 from metarl.rl.problem import MetaRL, RolloutSettings
 from metarl.shard import ALONE, Shard
+from metarl.training.checkpoint import load, save
 from metarl.training.config import RLConfig
 from metarl.training.rules import evaluation_rule, training_rule
-from metarl.training.run_directory import read_config, read_parameters
+from metarl.training.run_directory import read_config, read_parameters, understood
+from metarl.training.state import TrainState
 
 
-class Agent(NamedTuple):
-    """A policy with its parameters, and what it takes to adapt it as its run's evaluation would."""
+@dataclass(frozen=True)
+class Agent:
+    """A policy with its parameters, and what it takes to adapt it as its run's evaluation would; it can be pickled."""
 
     config: RLConfig
-    problem: MetaRL
     theta: Params
     returns: tuple[float, ...] = ()  # of an adapted agent: average return after 0, 1 .. gradient steps
+
+    @cached_property
+    def problem(self) -> MetaRL:
+        """The policy, its inner loss and rollouts, as configured: made when it is first asked for."""
+        observation_size, action_size = next(iter(self.theta.values())).shape[1], self.theta["log_std"].shape[0]
+        return meta_rl(self.config, _no_env, observation_size, action_size)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields: `problem` is made of functions that cannot be pickled, and is made anew."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def save(self, path: str | Path) -> None:
+        """Write the parameters and the configuration to a file, for `load_agent`; `returns` is not kept.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        save(Path(path).expanduser(), TrainState(0, self.theta, {}, -math.inf, config=self.config.to_dict()))
 
     def adapt(self, env: VectorEnv, task: ArrayLike, *, gradient_steps: int = 1, seed: int = 0) -> "Agent":
         """The agent after some gradient steps on a task, each on one fresh episode of every environment.
@@ -58,7 +81,8 @@ class Agent(NamedTuple):
         returns = tuple(episodes.average(episodes.returns).item() for _, episodes in steps)
         if not np.isfinite(returns).all():
             raise ValueError(f"the policy diverged, or every episode broke down at once: returns are {returns}")
-        return self._replace(theta={name: leaf[0] for name, leaf in steps[-1][0].items()}, returns=returns)
+        theta = {name: leaf[0] for name, leaf in steps[-1][0].items()}
+        return dataclasses.replace(self, theta=theta, returns=returns)
 
     def act(self, observation: ArrayLike, rng: np.random.Generator | None = None) -> NDArray[np.float64]:
         """The action [..., A], in [-1, 1], for observations [..., O]: the policy's mean, or with `rng` a sample."""
@@ -72,25 +96,29 @@ class Agent(NamedTuple):
         return chosen.numpy(force=True).astype(np.float64).clip(-1, 1)
 
 
-def load_agent(run_dir: str | Path, checkpoint: str | None = None) -> Agent:
-    """The policy that a run's training left.
+def load_agent(place: str | Path, checkpoint: str | int | None = None) -> Agent:
+    """The policy that a run's training left, or that `Agent.save` wrote.
 
     Args:
-        run_dir: the run's directory.
-        checkpoint: `best` or `last`; None: what the run's evaluation takes.
+        place: the run's directory, or the file.
+        checkpoint: of a run, `best`, `last`, or after how many outer steps one was kept; None: what the run's
+            evaluation takes.
 
     Raises:
         ValueError: no run, a supervised one, or a damaged checkpoint.
     """
-    if checkpoint not in (None, "best", "last"):
-        raise ValueError(f"checkpoint must be 'best' or 'last'; got {checkpoint!r}")
-    config = read_config(Path(run_dir))
+    if checkpoint not in (None, "best", "last") and not isinstance(checkpoint, int):
+        raise ValueError(f"checkpoint must be 'best', 'last' or a number of outer steps; got {checkpoint!r}")
+    path = Path(place).expanduser()
+    if path.is_file():
+        state = load(path)
+        config = understood(state.config, path)
+    else:
+        config = read_config(path)
+        state = read_parameters(path, config.evaluation_checkpoint if checkpoint is None else checkpoint)
     if isinstance(config, RLConfig):
-        theta = read_parameters(Path(run_dir), checkpoint or config.evaluation_checkpoint).theta
-        observation_size, action_size = next(iter(theta.values())).shape[1], theta["log_std"].shape[0]
-        config = dataclasses.replace(config, evaluation_counting="episodes")
-        return Agent(config, meta_rl(config, _no_env, observation_size, action_size), theta)
-    raise ValueError(f"{run_dir} is a run of {config.preset}, which has no policy")
+        return Agent(dataclasses.replace(config, evaluation_counting="episodes"), state.theta)
+    raise ValueError(f"{path} is a run of {config.preset}, which has no policy")
 
 
 def meta_rl(

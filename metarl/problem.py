@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from metarl.engine.objective import MetaObjective
 from metarl.engine.params import Params
 from metarl.engine.rules import InnerRule
+from metarl.metrics import MetricTable
 from metarl.randomness import Purpose
 
 Metrics = dict[str, float]
@@ -31,6 +32,11 @@ class Film(NamedTuple):
 
 class Problem(Protocol):
     """A distribution over tasks, a model and its losses. Keeps no state between calls but its settings."""
+
+    @property
+    def measures(self) -> MetricTable:
+        """Declarations of the metrics of `collect`, and of those that are made of the scores of `evaluate`."""
+        ...
 
     def initial_parameters(self, seed: int) -> Params:
         """Fresh meta-parameters."""

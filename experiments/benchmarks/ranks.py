@@ -28,9 +28,9 @@ from metarl.experiments.assemble import make_outer, make_problem
 from metarl.experiments.benchmarks.report import table
 from metarl.experiments.presets import RL_PRESETS, SUPERVISED_PRESETS
 from metarl.shard import Shard
+from metarl.training.callbacks.csv import read_metrics
 from metarl.training.config import Config
 from metarl.training.distributed import agree
-from metarl.training.logger import read_metrics
 from metarl.training.run_directory import METRICS
 
 TRAIN = str(Path(__file__).parents[1] / "train.py")

@@ -3,13 +3,14 @@
 Episodes that broke count in none of it, except in the share of broken ones.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from metarl.metrics import Metric, MetricTable
 from metarl.problem import Metrics
 from metarl.rl.episodes import BREAKS, Episodes
 
@@ -22,6 +23,74 @@ ENVIRONMENTS_FAULT = {
     "reward": "a reward was not finite",
 }
 """Reasons for which an episode breaks, in words; an action that is not finite is the policy's fault."""
+
+
+MEASURES = MetricTable(
+    Metric(
+        name="rollout/return_step{k}",
+        meaning="undiscounted return after k inner gradient steps, over the meta-batch",
+        word="return",
+        higher_is_better=True,
+        reduction="mean",
+        headline=True,
+    ),
+    Metric(
+        name="rollout/success_step{k}",
+        meaning="share of the episodes that succeeded after k inner gradient steps, over the meta-batch",
+        word="success",
+        higher_is_better=True,
+        reduction="mean",
+        headline=True,
+    ),
+    Metric(
+        name="rollout/achieved_step{k}",
+        meaning="what the episodes achieved after k inner gradient steps, in the environment's own terms",
+        reduction="mean",
+    ),
+    Metric(
+        name="reward/{name}_step{k}",
+        meaning="sum of one term of the reward over an episode, after k inner gradient steps, over the meta-batch",
+        higher_is_better=True,
+        reduction="mean",
+    ),
+    Metric(
+        name="evaluation/return_step{k}",
+        meaning="undiscounted return after k gradient steps, over the validation tasks",
+        word="return",
+        higher_is_better=True,
+        headline=True,
+        score="average_return",
+    ),
+    Metric(
+        name="rollout/broken",
+        meaning="share of the episodes of the meta-batch that broke",
+        alarm="of episodes broken",
+        higher_is_better=False,
+        reduction="mean",
+    ),
+    Metric(
+        name="rollout/broken_{name}",
+        meaning="share of the episodes that broke for this reason; only where there were any",
+        higher_is_better=False,
+        reduction="mean",
+        sparse=True,
+    ),
+    Metric(
+        name="inner/update_norm",
+        meaning="Euclidean distance between a task's parameters before and after adaptation",
+        reduction="mean",
+    ),
+    Metric(name="policy/{name}", meaning="how much the actions scatter, such as their standard deviation"),
+    Metric(name="env_steps", meaning="environment steps since the start of the run", word="timesteps", reduction="sum"),
+    Metric(name="time/sample", meaning="time for rollouts", unit="s", higher_is_better=False),
+    Metric(name="time/adapt", meaning="time for advantages and inner steps", unit="s", higher_is_better=False),
+    Metric(
+        name="time/env_steps_per_s",
+        meaning="environment steps a second, of all ranks",
+        unit="1/s",
+        higher_is_better=True,
+    ),
+)
 
 
 def reported(episodes: Episodes) -> dict[str, Tensor]:
@@ -51,15 +120,6 @@ def totals_of_episodes(rollouts: Sequence[Episodes]) -> dict[str, tuple[Tensor, 
         every = torch.stack(where)
         totals[name] = every.double().sum(), torch.tensor(every.numel())
     return totals
-
-
-def means_of(totals: Mapping[str, tuple[float, float]]) -> Metrics:
-    """The means of sums and counts, without what nobody reported and reasons for which nothing broke."""
-    return {
-        name: total / count
-        for name, (total, count) in totals.items()
-        if count and (total or not name.startswith(f"{BROKEN}_"))
-    }
 
 
 def require_whole(metrics: Metrics, iteration: int, *, max_broken: float) -> None:

@@ -18,6 +18,7 @@ from metarl.engine.model import Model
 from metarl.engine.objective import MetaObjective, TaskFunctions
 from metarl.engine.params import Params
 from metarl.engine.rules import InnerRule
+from metarl.metrics import over_ranks
 from metarl.problem import Evaluation, Film, Metrics
 from metarl.randomness import Purpose, numpy_generator, torch_generator
 from metarl.rl.advantages import policy_batch
@@ -26,7 +27,7 @@ from metarl.rl.episodes import Episodes, PolicyBatch, timestep_subset
 from metarl.rl.films import film
 from metarl.rl.inner_losses import PolicyLoss
 from metarl.rl.losses import likelihood_ratio, mean_kl
-from metarl.rl.measuring import means_of, require_whole, scores_of, totals_of_episodes
+from metarl.rl.measuring import MEASURES, require_whole, scores_of, totals_of_episodes
 from metarl.rl.normalizers import Normalizer
 from metarl.rl.normalizers.none import Unscaled
 from metarl.rl.sampler import ROLLOUTS, rollout
@@ -113,6 +114,8 @@ class MetaRL:
             subset=timestep_subset,
         )
 
+    measures = MEASURES
+
     @cached_property
     def _env(self) -> VectorEnv:
         return self._make_env(len(self._local) * self.settings.episodes)
@@ -176,12 +179,10 @@ class MetaRL:
     def _metrics(self, rollouts: list[Episodes], adapted: list[Params]) -> Metrics:
         """Of the whole meta-batch: sums over the local tasks, and how many values they have, reduced."""
         moved = _distances(adapted[0], adapted[-1]).double()
-        totals = totals_of_episodes(rollouts) | {"inner/update_norm": (moved.sum(), len(moved))}
-        env_steps = sum(one.num_steps.sum() for one in rollouts)
-        numbers = [float(number) for number in (*itertools.chain(*totals.values()), env_steps)]
-        *sums, env_steps = self._shard.reduce(torch.tensor(numbers, dtype=torch.float64)).tolist()
-        means = means_of(dict(zip(totals, zip(sums[::2], sums[1::2], strict=True), strict=True)))
-        return means | {"env_steps": env_steps}
+        totals = totals_of_episodes(rollouts)
+        totals["inner/update_norm"] = moved.sum(), torch.tensor(len(moved))
+        totals["env_steps"] = torch.stack([one.num_steps.double().sum() for one in rollouts]).sum(), torch.tensor(1)
+        return over_ranks(totals, MEASURES, self._shard.reduce)
 
     def evaluate(self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], seed: int) -> Evaluation:
         """Score theta after 0 .. `steps` gradient steps on each of the given tasks [N, k].

@@ -15,10 +15,12 @@ from metarl.engine.model import Model
 from metarl.engine.objective import MetaObjective, TaskFunctions, gradients_of
 from metarl.engine.params import Params
 from metarl.engine.rules import InnerRule
+from metarl.metrics import over_ranks
 from metarl.problem import Evaluation, Film, Metrics
 from metarl.randomness import Purpose, numpy_generator, torch_generator
 from metarl.shard import ALONE, Shard
 from metarl.supervised.losses import KINDS
+from metarl.supervised.metrics import measures
 from metarl.supervised.pictures import picture
 from metarl.supervised.tasks import Examples, Split, TaskDistribution
 
@@ -81,6 +83,7 @@ class MetaSupervised:
         self.settings, self.seed, self.device = settings, seed, torch.device(device)
         self._shard, self._local = shard, shard.tasks(settings.tasks)
         loss, self._scores = KINDS[kind]
+        self.measures = measures(kind)
         self.learner = Learner(
             rule,
             inner_loss=lambda params, batch: loss(model.apply(params, batch.inputs), batch),
@@ -126,11 +129,12 @@ class MetaSupervised:
             return objective, {}
         sampled = time.perf_counter()
         steps = self._after_each_step(theta, self.learner, self.inner_steps, support, query)
-        metrics = {
-            f"train/{name}_step{k}": (self._shard.reduce(score.sum(dtype=torch.float64)) / settings.tasks).item()
+        totals = {
+            f"train/{name}_step{k}": (score.sum(dtype=torch.float64), len(score))
             for k, (_, scores) in enumerate(steps)
             for name, score in scores.items()
         }
+        metrics = over_ranks(totals, self.measures, self._shard.reduce)
         metrics["time/sample"], metrics["time/adapt"] = sampled - start, time.perf_counter() - sampled
         return objective, metrics
 

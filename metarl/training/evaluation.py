@@ -12,13 +12,12 @@ from scipy import stats
 
 from metarl.engine.params import Params
 from metarl.files import write_atomically
-from metarl.problem import Evaluation, Film, Metrics, Problem
+from metarl.problem import Evaluation, Film, Problem
 from metarl.randomness import Purpose, numpy_generator
 from metarl.training.config import Config
 from metarl.training.rules import evaluation_rule
 
 RESAMPLES = 2000  # of what several runs have in common
-LOGGED = {"average_return": "return", "loss": "loss", "accuracy": "accuracy"}  # score -> what the metric is called
 
 
 def held_out_tasks(problem: Problem, config: Config) -> NDArray[np.float64]:
@@ -34,16 +33,6 @@ def validation_tasks(problem: Problem, config: Config) -> NDArray[np.float64]:
 def evaluate(problem: Problem, theta: Params, config: Config, tasks: NDArray[np.float64]) -> Evaluation:
     """Score theta after 0 .. evaluation_steps gradient steps with the test step sizes, on tasks [N, k]."""
     return problem.evaluate(theta, evaluation_rule(config), config.test_steps, tasks, config.seed)
-
-
-def validation_scores(problem: Problem, theta: Params, config: Config) -> Metrics:
-    """`evaluation/{return,loss,accuracy}_step{k}`, means over the validation tasks, for the training log."""
-    scores = evaluate(problem, theta, config, validation_tasks(problem, config)).scores
-    return {
-        f"evaluation/{short}_step{step}": float(row.mean())
-        for name, short in LOGGED.items()
-        for step, row in enumerate(scores.get(name, ()))
-    }
 
 
 def validation_pictures(problem: Problem, theta: Params, config: Config) -> list[Film]:

@@ -23,10 +23,10 @@ from metarl.experiments.assemble import make_outer, make_problem
 from metarl.experiments.presets import RL_PRESETS, SUPERVISED_PRESETS
 from metarl.problem import Metrics
 from metarl.shard import ALONE, Shard
+from metarl.training.callbacks.csv import read_metrics
 from metarl.training.checkpoint import load
 from metarl.training.config import Config
 from metarl.training.distributed import agree, broadcast, connected, meet, one_at_first
-from metarl.training.logger import read_metrics
 
 SMALL: dict[str, Any] = {"tasks": 7, "episodes": 4, "horizon": 20, "hidden_sizes": (8, 8), "cg_damping": 1.0}
 CONFIGS: dict[str, Config] = {
