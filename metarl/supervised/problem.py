@@ -80,7 +80,8 @@ class MetaSupervised:
         self.distribution, self.model, self.inner_steps = distribution, model, inner_steps
         self.settings, self.seed, self.device = settings, seed, torch.device(device)
         self._shard, self._local = shard, shard.tasks(settings.tasks)
-        loss, self._scores = KINDS[kind]
+        self._kind = KINDS[kind]
+        loss = self._kind.loss
         self.learner = Learner(
             rule,
             inner_loss=lambda params, batch: loss(model.apply(params, batch.inputs), batch),
@@ -157,7 +158,8 @@ class MetaSupervised:
         learner = dataclasses.replace(self.learner, rule=rule)
         measured = self._after_each_step(theta, learner, steps, support, query)
         scores = {
-            name: torch.stack([one[name] for _, one in measured]).double().numpy(force=True) for name in self._scores
+            name: torch.stack([one[name] for _, one in measured]).double().numpy(force=True)
+            for name in self._kind.scores
         }
         drawn = {
             "support_inputs": support.inputs,
@@ -176,7 +178,7 @@ class MetaSupervised:
         rng = numpy_generator(seed, Purpose.PICTURES, index)
         scores, traces = self._score_some(theta, rule, steps, tasks[index : index + 1], rng)
         trace = {name: array[:, 0] if name == "outputs" else array[0] for name, array in traces.items()}
-        shown = "accuracy" if "accuracy" in scores else "loss"
+        shown = self._kind.shown
         return [
             Film(
                 self.distribution.describe(tasks[index]),
@@ -188,10 +190,8 @@ class MetaSupervised:
 
     def score(self, metrics: Metrics) -> float | None:
         """The accuracy, or minus the loss, on the validation tasks after as many gradient steps as in training."""
-        for name, sign in (("accuracy", 1.0), ("loss", -1.0)):
-            if (value := metrics.get(f"evaluation/{name}_step{self.inner_steps}")) is not None:
-                return sign * value
-        return None
+        value = metrics.get(f"evaluation/{self._kind.shown}_step{self.inner_steps}")
+        return None if value is None else self._kind.sign * value
 
     def _after_each_step(
         self, theta: Params, learner: Learner, steps: int, support: Examples, query: Examples
@@ -202,7 +202,9 @@ class MetaSupervised:
             stacked = learner.merge_each(fast, theta)
             with torch.no_grad():
                 outputs = self.model.apply_stacked(stacked, query.inputs)
-                results.append((outputs, {name: vmap(score)(outputs, query) for name, score in self._scores.items()}))
+                results.append(
+                    (outputs, {name: vmap(score)(outputs, query) for name, score in self._kind.scores.items()})
+                )
             if step < steps:
                 fast = learner.step_each(fast, theta, support, step=step)
         return results

@@ -12,10 +12,11 @@ from metarl.engine.outer import adam
 from metarl.engine.params import Params
 from metarl.randomness import Purpose
 from metarl.rl.episodes import PolicyBatch
+from metarl.supervised.datasets.sinusoid import Sinusoid
 from metarl.supervised.problem import ExampleSettings, MetaSupervised
-from metarl.supervised.sinusoid import sinusoid
 from metarl.supervised.tasks import Examples, Split, TaskDistribution
 
+SINUSOID = Sinusoid().build().distribution
 SETTINGS = ExampleSettings(tasks=4, shots=5, queries=6, evaluation_queries=7, log_every=1, traced_tasks=2)
 
 
@@ -27,11 +28,12 @@ def problem(
     seed: int = 1,
     settings: ExampleSettings = SETTINGS,
     alpha: float = 0.01,
+    kind: str = "regression",
 ) -> MetaSupervised:
     return MetaSupervised(
-        distribution or sinusoid(),
+        distribution or SINUSOID,
         model or mlp((1, 40, 40, 1), "relu", std=0.01),
-        "regression",
+        kind,
         sgd([alpha]),
         inner_steps=inner_steps,
         settings=settings,
@@ -159,7 +161,8 @@ def test_diverged_tasks_are_counted() -> None:
 def test_scores_choose_by_validation_after_the_steps_of_training() -> None:
     assert problem().score({"evaluation/loss_step0": 3.0, "evaluation/loss_step1": 2.0}) == -2.0
     assert problem(inner_steps=0).score({"evaluation/loss_step0": 3.0, "evaluation/loss_step1": 2.0}) == -3.0
-    assert problem().score({"evaluation/loss_step1": 2.0, "evaluation/accuracy_step1": 0.5}) == 0.5
+    classifier = problem(kind="classification")
+    assert classifier.score({"evaluation/loss_step1": 2.0, "evaluation/accuracy_step1": 0.5}) == 0.5
     assert problem().score({"train/loss_step1": 2.0}) is None
 
 
@@ -192,7 +195,7 @@ def test_impossible_settings_are_named() -> None:
     with pytest.raises(ValueError, match="inner_steps must not be negative; got -1"):
         problem(inner_steps=-1)
     with pytest.raises(ValueError, match="unknown kind of problem 'ranking': choose one of regression, classification"):
-        MetaSupervised(sinusoid(), point(), "ranking", sgd([0.1]), inner_steps=1, settings=SETTINGS, seed=1)
+        problem(kind="ranking")
 
 
 def test_each_purpose_draws_from_its_split() -> None:
@@ -201,6 +204,6 @@ def test_each_purpose_draws_from_its_split() -> None:
     def sample_tasks(rng: np.random.Generator, n: int, split: Split) -> NDArray[np.float64]:
         return np.full((n, 1), {"train": 1.0, "validation": 2.0, "test": 3.0}[split])
 
-    maml = problem(distribution=sinusoid()._replace(sample_tasks=sample_tasks))
+    maml = problem(distribution=SINUSOID._replace(sample_tasks=sample_tasks))
     purposes = (Purpose.TRAINING_TASKS, Purpose.VALIDATION_TASKS, Purpose.EVALUATION_TASKS)
     assert [maml.sample_tasks(1, purpose, count=1).item() for purpose in purposes] == [1.0, 2.0, 3.0]
