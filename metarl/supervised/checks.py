@@ -49,8 +49,7 @@ def _check_tasks(made: SupervisedTasks, split: Split) -> None:
     _require(np.array_equal(few, again), f"sample_tasks must give the same for the same generator ({split})")
     _require(
         np.array_equal(few, many[:FEW]),
-        f"task i must not depend on how many are drawn: draw all numbers by one rng.random((n, ...)) "
-        f"({split})",
+        f"task i must not depend on how many are drawn: draw all numbers by one rng.random((n, ...)) ({split})",
     )
     _require(len(np.unique(many, axis=0)) > 1, f"tasks must differ; {MANY} of them are the same ({split})")
     words = made.distribution.describe(few[0])
