@@ -1,6 +1,7 @@
 """Algorithm 2 of Finn et al. 2017 as a Problem: one meta-iteration of supervised MAML, and its evaluation."""
 
 import dataclasses
+import functools
 import time
 from typing import NamedTuple
 
@@ -38,6 +39,9 @@ class ExampleSettings(NamedTuple):
     evaluation_queries: int
     log_every: int  # iterations between those whose `train/*` metrics are measured
     traced_tasks: int = 0  # whose examples and outputs `evaluate` keeps for figures
+    transductive: bool = True
+    """Whether a test task's queries are predicted together, so that batch norm has the statistics of all of them.
+    Otherwise each is predicted by itself, in one batch with the support (Nichol et al. 2018, section 6.1)."""
 
 
 class MetaSupervised:
@@ -156,7 +160,7 @@ class MetaSupervised:
         """Scores [K + 1, n] of n tasks, and what figures draw of the first ones."""
         support, query = self._examples(tasks, rng, self.settings.evaluation_queries)
         learner = dataclasses.replace(self.learner, rule=rule)
-        measured = self._after_each_step(theta, learner, steps, support, query)
+        measured = self._after_each_step(theta, learner, steps, support, query, transductive=self.settings.transductive)
         scores = {
             name: torch.stack([one[name] for _, one in measured]).double().numpy(force=True)
             for name in self._kind.scores
@@ -194,20 +198,36 @@ class MetaSupervised:
         return None if value is None else self._kind.sign * value
 
     def _after_each_step(
-        self, theta: Params, learner: Learner, steps: int, support: Examples, query: Examples
+        self,
+        theta: Params,
+        learner: Learner,
+        steps: int,
+        support: Examples,
+        query: Examples,
+        *,
+        transductive: bool = True,
     ) -> list[tuple[Tensor, dict[str, Tensor]]]:
         """Outputs [M, N, O] on the query and scores [M] by name, after 0 .. `steps` inner steps on the support."""
+        predict = self.model.apply_stacked if transductive else functools.partial(self._one_by_one, support.inputs)
         fast, results = learner.start_each(theta, len(query.inputs)), []
         for step in range(steps + 1):
             stacked = learner.merge_each(fast, theta)
             with torch.no_grad():
-                outputs = self.model.apply_stacked(stacked, query.inputs)
+                outputs = predict(stacked, query.inputs)
                 results.append(
                     (outputs, {name: vmap(score)(outputs, query) for name, score in self._kind.scores.items()})
                 )
             if step < steps:
                 fast = learner.step_each(fast, theta, support, step=step)
         return results
+
+    def _one_by_one(self, support: Tensor, stacked: Params, queries: Tensor) -> Tensor:
+        """Outputs [M, N, O] on queries [M, N, ...], each in one batch with its task's support and no other query."""
+        outputs = [
+            self.model.apply_stacked(stacked, torch.cat([support, one[:, None]], dim=1))[:, -1]
+            for one in queries.unbind(1)
+        ]
+        return torch.stack(outputs, dim=1)
 
     def _examples(
         self, tasks: NDArray[np.float64], rng: np.random.Generator, queries: int
