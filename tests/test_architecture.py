@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "metarl": {"metarl", "metarl.engine", "metarl.agent"},  # metarl/__init__.py offers it, when asked
     "metarl.agent": {"metarl", "metarl.engine", "metarl.rl", "metarl.training"},
     "metarl.rl": {"metarl.rl", "metarl.engine", "metarl"},
-    "metarl.supervised": {"metarl.supervised", "metarl.engine", "metarl"},
+    "metarl.supervised": {"metarl.supervised", "metarl.engine", "metarl", "metarl.parts"},
     "metarl.training": {"metarl.training", "metarl.engine", "metarl"},
     "metarl.envs": {"metarl.envs"},
 }
