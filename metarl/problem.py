@@ -44,8 +44,20 @@ class Problem(Protocol):
         """Sample tasks and data, adapt, and build the objective of this iteration's outer step."""
         ...
 
-    def evaluate(self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], seed: int) -> Evaluation:
-        """Score theta on tasks [N, k] after 0 .. `steps` gradient steps of `rule`."""
+    def evaluate(
+        self,
+        theta: Params,
+        rule: InnerRule,
+        steps: int,
+        tasks: NDArray[np.float64],
+        seed: int,
+        *,
+        purpose: Purpose = Purpose.EVALUATION_TASKS,
+    ) -> Evaluation:
+        """Score theta on tasks [N, k] after 0 .. `steps` gradient steps of `rule`.
+
+        `purpose` is what the tasks were drawn for: validation and test have data with random numbers of their own.
+        """
         ...
 
     def pictures(

@@ -29,6 +29,11 @@ SPLITS: dict[Purpose, Split] = {
     Purpose.EVALUATION_TASKS: "test",
 }
 
+EXAMPLES = {  # of the tasks of a purpose
+    Purpose.VALIDATION_TASKS: Purpose.VALIDATION_EXAMPLES,
+    Purpose.EVALUATION_TASKS: Purpose.EVALUATION_EXAMPLES,
+}
+
 
 class ExampleSettings(NamedTuple):
     """How many tasks and examples."""
@@ -139,12 +144,21 @@ class MetaSupervised:
         metrics["time/sample"], metrics["time/adapt"] = sampled - start, time.perf_counter() - sampled
         return objective, metrics
 
-    def evaluate(self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], seed: int) -> Evaluation:
+    def evaluate(
+        self,
+        theta: Params,
+        rule: InnerRule,
+        steps: int,
+        tasks: NDArray[np.float64],
+        seed: int,
+        *,
+        purpose: Purpose = Purpose.EVALUATION_TASKS,
+    ) -> Evaluation:
         """Score theta after 0 .. `steps` gradient steps on each of the given tasks [N, k], on fresh query examples.
 
         `diverged` is 1 where the loss is not finite, or more than ten times that before adaptation.
         """
-        rng, chunk = numpy_generator(seed, Purpose.EVALUATION_EXAMPLES), self.settings.tasks
+        rng, chunk = numpy_generator(seed, EXAMPLES[purpose]), self.settings.tasks
         parts = [
             self._score_some(theta, rule, steps, tasks[first : first + chunk], rng)
             for first in range(0, len(tasks), chunk)  # all at once would need memory for all

@@ -31,14 +31,23 @@ def validation_tasks(problem: Problem, config: Config) -> NDArray[np.float64]:
     return problem.sample_tasks(config.seed, Purpose.VALIDATION_TASKS, count=config.validation_tasks)
 
 
-def evaluate(problem: Problem, theta: Params, config: Config, tasks: NDArray[np.float64]) -> Evaluation:
+def evaluate(
+    problem: Problem,
+    theta: Params,
+    config: Config,
+    tasks: NDArray[np.float64],
+    *,
+    purpose: Purpose = Purpose.EVALUATION_TASKS,
+) -> Evaluation:
     """Score theta after 0 .. evaluation_steps gradient steps with the test step sizes, on tasks [N, k]."""
-    return problem.evaluate(theta, evaluation_rule(config), config.test_steps, tasks, config.seed)
+    return problem.evaluate(theta, evaluation_rule(config), config.test_steps, tasks, config.seed, purpose=purpose)
 
 
 def validation_scores(problem: Problem, theta: Params, config: Config) -> Metrics:
     """`evaluation/{return,loss,accuracy}_step{k}`, means over the validation tasks, for the training log."""
-    scores = evaluate(problem, theta, config, validation_tasks(problem, config)).scores
+    scores = evaluate(
+        problem, theta, config, validation_tasks(problem, config), purpose=Purpose.VALIDATION_TASKS
+    ).scores
     return {
         f"evaluation/{short}_step{step}": float(row.mean())
         for name, short in LOGGED.items()

@@ -154,6 +154,18 @@ def test_evaluation_does_not_depend_on_how_many_tasks_are_scored_at_once() -> No
     np.testing.assert_allclose(few.scores["loss"], some.scores["loss"][:, :3], rtol=1e-5)
 
 
+def test_validation_and_test_examples_have_random_numbers_of_their_own() -> None:
+    """The same tasks, whatever they are for: only what is drawn for them differs."""
+    maml = problem()
+    theta, tasks = maml.initial_parameters(0), maml.sample_tasks(1, Purpose.EVALUATION_TASKS, count=2)
+    plain, test, validation = (
+        maml.evaluate(theta, sgd(0.01), 1, tasks, 1, **purpose).traces["query_inputs"]
+        for purpose in ({}, {"purpose": Purpose.EVALUATION_TASKS}, {"purpose": Purpose.VALIDATION_TASKS})
+    )
+    np.testing.assert_array_equal(plain, test)
+    assert not np.isin(validation, test).any()
+
+
 def test_diverged_tasks_are_counted() -> None:
     maml = problem(distribution=centres(), model=point())
     tasks = maml.sample_tasks(1, Purpose.EVALUATION_TASKS, count=5)
