@@ -5,7 +5,6 @@ import functools
 import importlib
 import os
 import shutil
-from pathlib import Path
 from typing import Any, cast
 
 import gymnasium
@@ -22,15 +21,14 @@ from metarl.engine.outer.trpo import TRPO
 from metarl.envs.batched import LoopVectorEnv, TaskVectorEnv
 from metarl.envs.family import FAMILIES, TaskFamily, make_family
 from metarl.experiments.published import published_tasks
+from metarl.parts import P, Registry, options
 from metarl.problem import Problem
 from metarl.rl.problem import MetaRL
 from metarl.shard import ALONE, Shard
-from metarl.supervised import mini_imagenet, omniglot
-from metarl.supervised.few_shot import few_shot, require_enough
-from metarl.supervised.models import CLASSIFIERS, regressor
+from metarl.supervised.datasets import DATASETS
+from metarl.supervised.networks import NETWORKS
 from metarl.supervised.problem import ExampleSettings, MetaSupervised
-from metarl.supervised.sinusoid import sinusoid
-from metarl.supervised.tasks import TaskDistribution
+from metarl.supervised.tasks import SupervisedTasks
 from metarl.training.config import Config, RLConfig, SupervisedConfig
 from metarl.training.evaluation import held_out_tasks
 from metarl.training.rules import training_rule
@@ -122,11 +120,11 @@ def meta_supervised(config: SupervisedConfig, shard: Shard = ALONE) -> MetaSuper
         ValueError: images that are missing or cannot be read, more ways or shots than there are.
     """
     _require_device(config)
-    distribution, model = make_tasks(config)
+    tasks, model = make_tasks(config)
     return MetaSupervised(
-        distribution,
+        tasks.distribution,
         model,
-        "regression" if config.dataset == "sinusoid" else "classification",
+        tasks.kind,
         training_rule(config),
         inner_steps=config.adaptation_steps,
         settings=ExampleSettings(
@@ -144,17 +142,21 @@ def meta_supervised(config: SupervisedConfig, shard: Shard = ALONE) -> MetaSuper
     )
 
 
-def make_tasks(config: SupervisedConfig) -> tuple[TaskDistribution, Model]:
+def make_tasks(config: SupervisedConfig) -> tuple[SupervisedTasks, Model]:
     """The configured tasks, and the network for their inputs."""
-    if config.dataset == "sinusoid":
-        oracle = config.method == "oracle"
-        return sinusoid(task_in_inputs=oracle), regressor(3 if oracle else 1, config.hidden_sizes, 1)
-    place = Path(config.data_dir or f"data/{config.dataset}")
-    data = omniglot.splits(omniglot.load(place)) if config.dataset == "omniglot" else mini_imagenet.load(place)
-    require_enough(data, config.shots + max(config.queries, config.evaluation_queries))
-    distribution = few_shot(data, ways=config.ways, rotate=config.dataset == "omniglot")
-    classifier = CLASSIFIERS[config.network]
-    return distribution, classifier(data.images.shape[1:], config.hidden_sizes, config.filters, config.ways)
+    tasks = _part(DATASETS, config.dataset, config).build()
+    tasks.require_examples(config.shots, max(config.queries, config.evaluation_queries))
+    if config.method == "oracle":
+        tasks = tasks.with_task_in_inputs()
+    network = _part(NETWORKS, config.network, config)
+    return tasks, network.build(tasks.input_shape, tasks.outputs, tasks.kind)
+
+
+def _part(registry: Registry[P], name: str, config: Config) -> P:
+    """The part of that name, with those of its options that the configuration has."""
+    kind = registry.find(name)
+    values = {option.name: getattr(config, option.name, None) for option in options(kind)}
+    return kind(**{name: value for name, value in values.items() if value is not None})
 
 
 def compiles(config: SupervisedConfig) -> bool:

@@ -25,7 +25,12 @@ def callbacks(config: Config, problem: Problem, run_dir: Path, console: Console)
     found: list[Callback] = []
     if config.evaluate_every:
         tasks = validation_tasks(problem, config)
-        found.append(Validation(lambda theta: evaluate(problem, theta, config, tasks), config.evaluate_every))
+        found.append(
+            Validation(
+                lambda theta: evaluate(problem, theta, config, tasks, purpose=Purpose.VALIDATION_TASKS),
+                config.evaluate_every,
+            )
+        )
     found += [Csv(run_dir / METRICS, config.log_every), tensorboard, ConsoleProgress(console)]
     if config.render_every:
         found.append(

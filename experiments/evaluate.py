@@ -16,6 +16,7 @@ from metarl.experiments.callbacks import TELLING, options
 from metarl.experiments.command_line import run
 from metarl.experiments.evaluated import read_run
 from metarl.experiments.figures import draw
+from metarl.randomness import Purpose
 from metarl.training.config import Config
 from metarl.training.evaluation import evaluate, validation_tasks, write_evaluation
 from metarl.training.events import write_adaptation
@@ -79,7 +80,8 @@ def main(arguments: Arguments) -> None:
     problem = make_problem(config)
     tasks = validation_tasks(problem, config) if arguments.validation else evaluation_tasks(config, problem)
     theta = {name: leaf.to(config.device) for name, leaf in checkpoint.theta.items()}
-    result = evaluate(problem, theta, config, tasks)
+    purpose = Purpose.VALIDATION_TASKS if arguments.validation else Purpose.EVALUATION_TASKS
+    result = evaluate(problem, theta, config, tasks, purpose=purpose)
     directory = arguments.output or (arguments.run_dir / "validation" if arguments.validation else arguments.run_dir)
     directory.mkdir(parents=True, exist_ok=True)
     split = "validation" if arguments.validation else "test"

@@ -36,7 +36,7 @@ class Metric:
     sparse: bool = False
     """Whether it is left out where it is 0."""
     alarm: str = ""
-    """Of a share that should be 0: what the progress line says after it where it is not, such as `of episodes broken`."""
+    """Of a share that should be 0: what the progress line says after it if it is not, such as `of episodes broken`."""
     score: str = ""
     """The score of an `Evaluation` whose mean over the validation tasks it is."""
 

@@ -54,8 +54,20 @@ class Problem(Protocol):
         """Theta after the outer step on an objective of `collect`, with what no gradient moves brought up to date."""
         ...
 
-    def evaluate(self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], seed: int) -> Evaluation:
-        """Score theta on tasks [N, k] after 0 .. `steps` gradient steps of `rule`."""
+    def evaluate(
+        self,
+        theta: Params,
+        rule: InnerRule,
+        steps: int,
+        tasks: NDArray[np.float64],
+        seed: int,
+        *,
+        purpose: Purpose = Purpose.EVALUATION_TASKS,
+    ) -> Evaluation:
+        """Score theta on tasks [N, k] after 0 .. `steps` gradient steps of `rule`.
+
+        `purpose` is what the tasks were drawn for: validation and test have data with random numbers of their own.
+        """
         ...
 
     def pictures(

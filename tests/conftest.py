@@ -24,6 +24,14 @@ from metarl.rl.policies.gaussian_mlp import GaussianMLP
 TASKS = 3
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's cache folder is left alone; also by scripts, which inherit the variable."""
+    folder = tmp_path_factory.getbasetemp() / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder / "metarl"
+
+
 class Regression(NamedTuple):
     inputs: Tensor  # [M, N, 2]
     targets: Tensor  # [M, N, 2]

@@ -75,6 +75,23 @@ def _normalises_by_power_iteration(layer: nn.Module) -> bool:
     return isinstance(layer, _SpectralNorm) or any(isinstance(hook, SpectralNorm) for hook in hooks)
 
 
+def keyed(make: Callable[[], nn.Module]) -> Model:
+    """A model whose initial parameters are those of a module that `make` makes with the generator's numbers.
+
+    Modules draw their initial weights from torch's global generator, which is given back as it was.
+    """
+
+    def made(generator: torch.Generator) -> Model:
+        with torch.random.fork_rng(devices=[]):
+            torch.set_rng_state(generator.get_state())
+            return from_module(make())
+
+    def init(generator: torch.Generator) -> Params:
+        return made(generator).init(generator)
+
+    return made(torch.Generator())._replace(init=init)
+
+
 SCALING: dict[type[nn.Module], Callable[[Tensor], int]] = {  # inputs -> how many axes follow those of the weight
     nn.LayerNorm: lambda inputs: 0,
     nn.modules.batchnorm._BatchNorm: lambda inputs: inputs.dim() - 2,  # [N, C, ...]

@@ -33,6 +33,10 @@ from metarl.rl.normalizers.none import Unscaled
 from metarl.rl.sampler import ROLLOUTS, rollout
 from metarl.shard import ALONE, Shard
 
+ROLLOUTS_FOR = {  # what tasks are for -> what their rollouts are keyed by
+    Purpose.VALIDATION_TASKS: Purpose.VALIDATION_ROLLOUTS,
+    Purpose.EVALUATION_TASKS: Purpose.EVALUATION_ROLLOUTS,
+}
 UNSCALED = Unscaled().build()
 
 
@@ -184,7 +188,16 @@ class MetaRL:
         totals["env_steps"] = torch.stack([one.num_steps.double().sum() for one in rollouts]).sum(), torch.tensor(1)
         return over_ranks(totals, MEASURES, self._shard.reduce)
 
-    def evaluate(self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], seed: int) -> Evaluation:
+    def evaluate(
+        self,
+        theta: Params,
+        rule: InnerRule,
+        steps: int,
+        tasks: NDArray[np.float64],
+        seed: int,
+        *,
+        purpose: Purpose = Purpose.EVALUATION_TASKS,
+    ) -> Evaluation:
         """Score theta after 0 .. `steps` gradient steps on each of the given tasks [N, k].
 
         Step k is scored on fresh rollouts of the policy of step k, which then serve step k + 1. Scores are means over
@@ -194,7 +207,7 @@ class MetaRL:
         settings, per_step, traces, spent = self.settings, [], [], np.zeros(len(tasks))
         wanted = self._commanded(tasks)
         env = self._make_env(len(tasks) * self.settings.evaluation_episodes)
-        for _, episodes in itertools.islice(self.adaptation(env, theta, rule, tasks, seed), steps + 1):
+        for _, episodes in itertools.islice(self.adaptation(env, theta, rule, tasks, seed, purpose=purpose), steps + 1):
             per_step.append(scores_of(episodes, wanted) | {"adaptation_env_steps": spent.copy()})
             spent += episodes.num_steps.sum(1).numpy(force=True)
             traces.append(_traces(episodes, min(settings.traced_episodes, settings.evaluation_episodes)))
@@ -233,7 +246,15 @@ class MetaRL:
         return metrics.get(f"rollout/return_step{self.inner_steps}")
 
     def adaptation(
-        self, env: VectorEnv, theta: Params, rule: InnerRule, tasks: NDArray[np.float64], seed: int, first_task: int = 0
+        self,
+        env: VectorEnv,
+        theta: Params,
+        rule: InnerRule,
+        tasks: NDArray[np.float64],
+        seed: int,
+        first_task: int = 0,
+        *,
+        purpose: Purpose = Purpose.EVALUATION_TASKS,
     ) -> Iterator[tuple[Params, Episodes]]:
         """Without end: every task's parameters [N, ...] after 0, 1, 2 .. gradient steps, and fresh rollouts of them.
 
@@ -243,12 +264,13 @@ class MetaRL:
             rule: the inner rule, with the test step sizes.
             tasks: [N, k].
             seed: key of the rollouts, with `first_task`, the index of the first of these tasks.
+            purpose: what the tasks are for: validation and test roll out with random numbers of their own.
         """
         gather = ROLLOUTS[self.settings.evaluation_counting]
         learner = dataclasses.replace(self.learner, rule=rule)
         fast = learner.start_each(theta, len(tasks))
         for step in itertools.count():
-            key, horizon = (seed, Purpose.EVALUATION_ROLLOUTS, step), self.settings.horizon
+            key, horizon = (seed, ROLLOUTS_FOR[purpose], step), self.settings.horizon
             stacked = learner.merge_each(fast, theta)
             episodes = gather(env, self.policy, stacked, tasks, horizon=horizon, key=key, first_task=first_task)
             yield stacked, episodes

@@ -30,9 +30,16 @@ def validation_tasks(problem: Problem, config: Config) -> NDArray[np.float64]:
     return problem.sample_tasks(config.seed, Purpose.VALIDATION_TASKS, count=config.validation_tasks)
 
 
-def evaluate(problem: Problem, theta: Params, config: Config, tasks: NDArray[np.float64]) -> Evaluation:
+def evaluate(
+    problem: Problem,
+    theta: Params,
+    config: Config,
+    tasks: NDArray[np.float64],
+    *,
+    purpose: Purpose = Purpose.EVALUATION_TASKS,
+) -> Evaluation:
     """Score theta after 0 .. evaluation_steps gradient steps with the test step sizes, on tasks [N, k]."""
-    return problem.evaluate(theta, evaluation_rule(config), config.test_steps, tasks, config.seed)
+    return problem.evaluate(theta, evaluation_rule(config), config.test_steps, tasks, config.seed, purpose=purpose)
 
 
 def validation_pictures(problem: Problem, theta: Params, config: Config) -> list[Film]:

@@ -13,21 +13,32 @@ from metarl.engine.objective import MetaObjective, TaskFunctions, gradients_of
 from metarl.engine.params import Params, add, ravel, unravel
 from metarl.engine.rules import InnerRule, first_order
 from metarl.supervised.losses import KINDS
-from metarl.supervised.models import CLASSIFIERS, convolutional_classifier, regressor
-from metarl.supervised.tasks import Examples
+from metarl.supervised.models import convolutional_classifier, regressor
+from metarl.supervised.networks import Network
+from metarl.supervised.networks.dense import Dense
+from metarl.supervised.networks.pooled import Pooled
+from metarl.supervised.networks.strided import Strided
+from metarl.supervised.tasks import Examples, KindName
 
 TASKS, WAYS = 3, 3
+PARTS: dict[str, Network] = {
+    "sinusoid": Dense(hidden_sizes=(6, 6)),
+    "dense": Dense(hidden_sizes=(6, 5)),
+    "strided": Strided(filters=3),
+    "pooled": Pooled(filters=3),
+}
 SHAPES = {"sinusoid": (1,), "dense": (4, 4, 1), "strided": (9, 8, 1), "pooled": (16, 17, 2)}  # of an input
 
 
-@pytest.fixture(params=["sinusoid", *CLASSIFIERS])
+@pytest.fixture(params=list(PARTS))
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
 def network(name: str, rule: InnerRule | None = None) -> tuple[Model, Learner, TaskFunctions]:
-    model = regressor(1, (6, 6), 1) if name == "sinusoid" else CLASSIFIERS[name](SHAPES[name], (6, 5), 3, WAYS)
-    loss, _ = KINDS["regression" if name == "sinusoid" else "classification"]
+    kind: KindName = "regression" if name == "sinusoid" else "classification"
+    model = PARTS[name].build(SHAPES[name], 1 if name == "sinusoid" else WAYS, kind)
+    loss = KINDS[kind].loss
     learner = Learner(
         rule or sgd(0.5, 0.2),
         lambda params, batch: loss(model.apply(params, batch.inputs), batch),
