@@ -19,8 +19,10 @@ from rich.console import Console
 from metarl.engine.model import Model
 from metarl.engine.params import Params, stack
 from metarl.envs.batched import TaskVectorEnv
+from metarl.envs.family import make_family
 from metarl.envs.locomotion import Locomotion
-from metarl.envs.mujoco_physics import compile_model
+from metarl.envs.physics.models import compile_model
+from metarl.envs.physics.mujoco_threads import MujocoThreads
 from metarl.experiments.benchmarks.report import seconds, table
 from metarl.randomness import Purpose
 from metarl.rl.episodes import Episodes
@@ -89,10 +91,11 @@ class Loops:
     """The closed and the open loop over the same episodes, in environment steps per second."""
 
     def __init__(self, environment: str, dynamics: str, tasks: int, horizon: int) -> None:
-        self.env = TaskVectorEnv(environment, tasks * EPISODES, dynamics=dynamics, horizon=horizon)
+        family = cast(Locomotion, make_family(environment, dynamics=dynamics))
+        self.env = family.build(tasks * EPISODES, horizon=horizon)
         self.watched, self.horizon = _Starts(self.env), horizon
         self.policy, self.params, self.rows = _policy(self.env, tasks)
-        self.physics = cast(Locomotion, self.env.family).physics
+        self.physics = cast(MujocoThreads, family.physics)
         self.plain = compile_model(self.physics.xml, timestep=self.physics.model.opt.timestep)
 
     def closed(self, repeat: int) -> float:
@@ -127,7 +130,7 @@ class _Starts(VectorWrapper):
 def _rate(environment: str, num_envs: int, threads: int) -> float:
     """Environment steps per second of the closed loop, the best of two; one task for every 20 environments."""
     tasks, horizon = max(1, num_envs // EPISODES), 10
-    env = TaskVectorEnv(environment, num_envs, threads=threads, horizon=horizon)
+    env = make_family(environment, threads=threads).build(num_envs, horizon=horizon)
     policy, params, rows = _policy(env, tasks)
     rates = [_timed_rollout(env, policy, params, rows, horizon, repeat)[1] for repeat in range(2)]
     return max(rates)  # the first also allocates

@@ -41,14 +41,29 @@ action that led there; Ant-v5 reads them, and the torso's position from which it
 in the last substep, and reports none at reset. Ant-v5's own weights of the costs are others.
 """
 
+import dataclasses
 import functools
+from dataclasses import dataclass
 
-import numpy as np
-
-from metarl.envs.family import Array, Mask, register
+from metarl.envs.arrays import Array, Mask, namespace
+from metarl.envs.family import register
 from metarl.envs.goals import Direction, Position, Velocity
-from metarl.envs.locomotion import VELOCITY_SCALE, Locomotion, Robot, control_cost, joints, straight
-from metarl.envs.mujoco_physics import MjModel, Physics
+from metarl.envs.locomotion import (
+    VELOCITY_SCALE,
+    Locomotion,
+    Robot,
+    centre_of_mass_position,
+    centre_of_mass_velocity,
+    control_cost,
+    displacement,
+    joints,
+    normal_noise,
+    straight,
+    torso_position,
+    uniform_noise,
+)
+from metarl.envs.physics.models import MjModel
+from metarl.envs.physics.protocol import Physics
 
 CONTROL, CONTACT, ALIVE = 0.005, 0.0005, 0.05  # weights of the reward's terms
 HEIGHTS = (0.2, 1.0)  # metres: outside, the ant has fallen or been thrown
@@ -64,29 +79,32 @@ def _contacts(physics: Physics, states: Array) -> Array:
 
 
 def _observe(physics: Physics, states: Array) -> Array:
-    return np.concatenate([joints(physics, states, first=2), _contacts(physics, states)[:, 6:]], axis=1)
+    parts = joints(physics, states, first=2), _contacts(physics, states)[:, 6:]
+    return namespace(states).concat(parts, axis=1)
 
 
 def _observe_paper(physics: Physics, states: Array) -> Array:
-    names = "qpos", "qvel", "xmat", "subtree_com"
-    qpos, qvel, rotation, centre = (physics.of(states, name) for name in names)
-    return np.concatenate([qpos, qvel, _contacts(physics, states), rotation, centre], axis=1)
+    qpos, qvel = physics.of(states, "qpos"), physics.of(states, "qvel")
+    rotation, centre = physics.of(states, "xmat"), physics.of(states, "subtree_com")
+    return namespace(states).concat([qpos, qvel, _contacts(physics, states), rotation, centre], axis=1)
 
 
 _observe_compact = functools.partial(joints, first=2, scale=VELOCITY_SCALE)  # without x and y
 
 
 def _costs_paper(physics: Physics, actions: Array, next_states: Array) -> dict[str, Array]:
+    arrays, contacts = namespace(actions), _contacts(physics, next_states)
     return {
         "control": control_cost(CONTROL, actions),
-        "contact": -CONTACT * np.square(_contacts(physics, next_states)).sum(axis=1),
-        "alive": np.full(len(actions), ALIVE),
+        "contact": -CONTACT * arrays.square(contacts).sum(axis=1),
+        "alive": arrays.full_like(actions[:, 0], ALIVE),
     }
 
 
 def _costs(physics: Physics, actions: Array, next_states: Array) -> dict[str, Array]:
-    alive = np.where(_fallen(physics, next_states), 0.0, ALIVE)
-    return _costs_paper(physics, actions, next_states) | {"alive": alive}
+    terms = _costs_paper(physics, actions, next_states)
+    alive = namespace(actions).where(_fallen(physics, next_states), 0.0, terms["alive"])
+    return terms | {"alive": alive}
 
 
 def _fallen(physics: Physics, states: Array) -> Mask:
@@ -94,27 +112,60 @@ def _fallen(physics: Physics, states: Array) -> Mask:
     return (height < HEIGHTS[0]) | (height > HEIGHTS[1])
 
 
-ROBOTS = {
-    "gymnasium": Robot(
-        xml="ant.xml",
-        timestep=0.01,
-        measured={"cfrc_ext": None},
-        pose=straight,
-        observe={"raw": _observe, "compact": _observe_compact},
-        costs=_costs,
-        fallen=_fallen,
-    ),
-    "paper": Robot(
-        xml="ant.xml",
-        timestep=0.02,
-        measured={"cfrc_ext": None, "xmat": "torso", "subtree_com": "torso", "subtree_linvel": "torso"},
-        pose=_bent,
-        observe={"raw": _observe_paper, "compact": _observe_compact},
-        costs=_costs_paper,
-        fallen=_fallen,
-    ),
-}
+GYMNASIUM = Robot(
+    xml="ant.xml",
+    timestep=0.01,
+    frame_skip=5,
+    measured={"cfrc_ext": None},
+    pose=straight,
+    position_noise=uniform_noise(0.1),
+    velocity_noise=normal_noise(0.1),
+    velocity=displacement,
+    position=torso_position,
+    observe={"raw": _observe, "compact": _observe_compact},
+    costs=_costs,
+    fallen=_fallen,
+)
+PAPER = dataclasses.replace(
+    GYMNASIUM,
+    timestep=0.02,
+    frame_skip=1,
+    measured={"cfrc_ext": None, "xmat": "torso", "subtree_com": "torso", "subtree_linvel": "torso"},
+    pose=_bent,
+    position_noise=normal_noise(0.01),
+    velocity=centre_of_mass_velocity,
+    position=centre_of_mass_position,
+    observe={"raw": _observe_paper, "compact": _observe_compact},
+    costs=_costs_paper,
+)
 
-register("metarl/AntVel-v0", robots=ROBOTS, goal=Velocity(3.0, bonus=1.0))(Locomotion)
-register("metarl/AntDir-v0", robots=ROBOTS, goal=Direction())(Locomotion)
-register("metarl/AntGoal-v0", robots=ROBOTS, goal=Position(3.0, bonus=4.0))(Locomotion)
+
+@dataclass(frozen=True, kw_only=True)
+class Ant(Locomotion):
+    """Base of the ant's families."""
+
+    robots = {"gymnasium": GYMNASIUM, "paper": PAPER}
+
+
+@register("metarl/AntVel-v0")
+@dataclass(frozen=True, kw_only=True)
+class AntVel(Ant):
+    """The ant shall run forward at a velocity drawn uniform in [0, 3] m/s."""
+
+    goal = Velocity(3.0, bonus=1.0)
+
+
+@register("metarl/AntDir-v0")
+@dataclass(frozen=True, kw_only=True)
+class AntDir(Ant):
+    """The ant shall run forward or backward."""
+
+    goal = Direction()
+
+
+@register("metarl/AntGoal-v0")
+@dataclass(frozen=True, kw_only=True)
+class AntGoal(Ant):
+    """The ant shall go to a place drawn uniform in [-3, 3]^2 m."""
+
+    goal = Position(3.0, bonus=4.0)
