@@ -2,6 +2,7 @@
 
 from metarl.envs.adapters.gymnasium_loop import GymnasiumEnvironment, LoopVectorEnv
 from metarl.envs.batched import TaskVectorEnv
+from metarl.envs.conformance import check_family
 from metarl.envs.family import TaskFamily, make_family, register
 from metarl.envs.locomotion import Locomotion
 from metarl.envs.navigation import Navigation2D
@@ -21,6 +22,7 @@ __all__ = [
     "TaskFamily",
     "TaskProcess",
     "TaskVectorEnv",
+    "check_family",
     "make_family",
     "register",
 ]

@@ -1,8 +1,9 @@
 """Task families: processes as parts, which a run chooses by id, and which Gymnasium makes environments of."""
 
+import dataclasses
 from abc import ABC
 from collections.abc import Callable
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import gymnasium
 from gymnasium.spaces import Box
@@ -20,8 +21,10 @@ class TaskFamily(TaskProcess, Environment, ABC):
         self, num_envs: int, *, horizon: int, render_mode: str | None = None, task_in_observation: bool = False
     ) -> TaskVectorEnv:
         """Make n environments, stepped as one batch."""
+        # A copy without what the part has computed: every batch has a simulator of its own.
+        own = dataclasses.replace(cast(Any, self))
         return TaskVectorEnv(
-            self, num_envs, horizon=horizon, render_mode=render_mode, task_in_observation=task_in_observation
+            own, num_envs, horizon=horizon, render_mode=render_mode, task_in_observation=task_in_observation
         )
 
     def spaces(self, *, task_in_observation: bool = False) -> tuple[Box, Box]:

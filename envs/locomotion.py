@@ -69,10 +69,14 @@ class Locomotion(TaskFamily):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, known in (("dynamics", self.robots), ("observation", self.robot.observe)):
-            if getattr(self, name) not in known:
-                kinds = " or ".join(map(repr, known))
-                raise ValueError(f"{name} of this robot must be {kinds}; got {getattr(self, name)!r}")
+        self._require("dynamics", self.robots)
+        self._require("observation", self.robot.observe)
+
+    def _require(self, name: str, known: Mapping[str, object]) -> None:
+        """Raise ValueError where an option is none of what this robot knows."""
+        if getattr(self, name) not in known:
+            kinds = " or ".join(map(repr, known))
+            raise ValueError(f"{name} of this robot must be {kinds}; got {getattr(self, name)!r}")
 
     @property
     def robot(self) -> Robot:

@@ -40,7 +40,7 @@ def problem(
     task_per_episode: bool = False,
 ) -> MetaRL:
     return MetaRL(
-        lambda n: envs.TaskVectorEnv("metarl/Navigation2D-v0", n, horizon=8),
+        lambda n: envs.TaskVectorEnv(envs.Navigation2D(), n, horizon=8),
         gaussian_mlp(2, 2, hidden_sizes=(8,), initial_std=initial_std),
         rule or sgd(0.1),
         inner_steps=inner_steps,
@@ -156,7 +156,7 @@ def test_discount_and_lambda_reach_the_advantages() -> None:
     settings = SETTINGS._replace(discount=0.5, gae_lambda=0.9)
     maml = problem(settings=settings)
     objective, _ = maml.collect(maml.initial_parameters(0), iteration=0)
-    env = envs.TaskVectorEnv("metarl/Navigation2D-v0", 12, horizon=8)
+    env = envs.TaskVectorEnv(envs.Navigation2D(), 12, horizon=8)
     tasks = maml.sample_tasks(1, Purpose.TRAINING_TASKS, 0, count=3)
     key = (1, Purpose.TRAINING_ROLLOUTS, 0, 0)
     episodes = rollout(env, maml.policy, stack(maml.initial_parameters(0), 3), tasks, horizon=8, key=key)
@@ -170,7 +170,7 @@ def test_each_evaluation_step_has_its_own_size() -> None:
     """The published protocol halves the step size after the first step: the same by hand, step by step."""
     maml, sizes, tasks = problem(), (0.7, 0.05), np.array([[0.5, 0.5], [-0.2, 0.1]])
     theta = maml.initial_parameters(0)
-    env = envs.TaskVectorEnv("metarl/Navigation2D-v0", 2 * SETTINGS.evaluation_episodes, horizon=8)
+    env = envs.TaskVectorEnv(envs.Navigation2D(), 2 * SETTINGS.evaluation_episodes, horizon=8)
     stacked, expected = stack(theta, 2), []
     for step, size in enumerate((*sizes, sizes[-1])):
         key = (1, Purpose.EVALUATION_ROLLOUTS, step)
@@ -208,7 +208,7 @@ def test_zero_steps_of_a_still_policy_score_the_distance_to_the_goal() -> None:
 def test_learning_shortens_the_way_to_the_goal() -> None:
     """A few iterations of the whole algorithm raise the return after adaptation on fixed held-out tasks."""
     maml = MetaRL(
-        lambda n: envs.TaskVectorEnv("metarl/Navigation2D-v0", n, horizon=20, reward="distance"),
+        lambda n: envs.TaskVectorEnv(envs.Navigation2D(reward="distance"), n, horizon=20),
         gaussian_mlp(2, 2, hidden_sizes=(32,), activation="tanh", initial_std=0.5),
         sgd(0.5),
         inner_steps=1,
