@@ -86,7 +86,7 @@ def test_more_mass_is_run_forward_not_backward(dynamics: str) -> None:
 @pytest.mark.parametrize(("height", "falls"), [(0.19, True), (0.21, False), (0.99, False), (1.01, True)])
 @pytest.mark.parametrize("dynamics", ["gymnasium", "paper"])
 def test_the_height_at_which_an_ant_has_fallen(height: float, falls: bool, dynamics: str) -> None:
-    family = cast(Locomotion, make_family("metarl/AntDir-v0", dynamics=dynamics))
+    family = cast(Locomotion, make_family("metarl/AntDir-v1", dynamics=dynamics))
     _, actions, after, tasks = visited(family, 1)
     family.physics.of(after, "qpos")[0, 2] = height
     assert family.terminated(after, tasks)[0] == falls

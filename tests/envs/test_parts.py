@@ -154,7 +154,7 @@ def test_task_methods_are_found_through_wrappers() -> None:
 
 
 def test_every_batch_has_a_simulator_of_its_own() -> None:
-    part = make_family("metarl/AntDir-v0")
+    part = make_family("metarl/AntDir-v1")
     one, two = part.build(2, horizon=5), part.build(3, horizon=7)
     assert isinstance(one, TaskVectorEnv)
     assert one.process == two.process == part
