@@ -23,6 +23,7 @@ from metarl.experiments.published import published_tasks
 from metarl.problem import Problem
 from metarl.rl.environments import ENVIRONMENTS, Environment
 from metarl.rl.problem import MetaRL
+from metarl.rl.spaces import action_size, observation_size
 from metarl.shard import ALONE, Shard
 from metarl.supervised import mini_imagenet, omniglot
 from metarl.supervised.few_shot import few_shot, require_enough
@@ -84,8 +85,8 @@ def meta_rl(config: RLConfig, shard: Shard = ALONE) -> MetaRL:
     return agent.meta_rl(
         config,
         functools.partial(make_env, config),
-        observations.shape[0],
-        actions.shape[0],
+        observation_size(observations),
+        action_size(actions),
         traced_episodes=environment.traced_episodes,
         commanded=environment.commanded,
         shard=shard,

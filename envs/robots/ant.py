@@ -40,9 +40,9 @@ Terminates where the torso's height leaves [0.2, 1.0] m.
 The model is Gymnasium's ant.xml; the authors' differs from it in the contacts alone. Before version 1 of these families
 `dynamics="paper"` had Gymnasium's contacts; `dynamics="gymnasium"` is as it was.
 
-Deviations: contact terms are those of the state that is observed, under the action that led there; Ant-v5 reads them, and
-the torso's position from which it computes v, from the last stage of RK4 in the last substep, and reports none at reset.
-Ant-v5's own weights of the costs are others.
+Deviations: contact terms are those of the state that is observed, under the action that led there; Ant-v5 reads them,
+and the torso's position from which it computes v, from the last stage of RK4 in the last substep, and reports none at
+reset. Ant-v5's own weights of the costs are others.
 """
 
 import dataclasses
