@@ -20,11 +20,11 @@ MAY_IMPORT = {
     "metarl.engine": {"metarl.engine", "metarl.parts"},
     "metarl": {"metarl", "metarl.engine", "metarl.agent"},  # metarl/__init__.py offers it, when asked
     "metarl.agent": {"metarl", "metarl.engine", "metarl.rl", "metarl.training"},
-    "metarl.rl": {"metarl.rl", "metarl.rl.environments", "metarl.engine", "metarl"},
+    "metarl.rl": {"metarl.rl", "metarl.rl.environments", "metarl.engine", "metarl.parts", "metarl"},
     "metarl.supervised": {"metarl.supervised", "metarl.engine", "metarl"},
     "metarl.training": {"metarl.training", "metarl.engine", "metarl"},
-    "metarl.rl.environments": {"metarl"},  # the contract that environments keep
-    "metarl.envs": {"metarl.envs", "metarl.rl.environments", "metarl"},
+    "metarl.rl.environments": {"metarl", "metarl.parts"},  # the contract that environments keep
+    "metarl.envs": {"metarl.envs", "metarl.rl.environments", "metarl.parts", "metarl"},
 }
 MAY_IMPORT["metarl.experiments"] = {*MAY_IMPORT, "metarl.experiments"}
 THIRD_PARTY = {

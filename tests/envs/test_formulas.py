@@ -29,10 +29,10 @@ def visited(family: TaskFamily, n: int = 6) -> tuple[Any, Any, Any, Any]:
     rng = np.random.default_rng(0)
     tasks = family.tasks.sample(rng, n)
     states = family.initial_state(tasks, [np.random.default_rng(i) for i in range(n)])
-    for _ in range(10):
-        actions = rng.uniform(-1, 1, (n, *family.action_space.shape))
-        before, states = states, family.transition(states, actions, tasks)
-    return before, actions, states, tasks
+    path, actions = [states], rng.uniform(-1, 1, (10, n, *family.action_space.shape))
+    for action in actions:
+        path.append(family.transition(path[-1], action, tasks))
+    return path[-2], actions[-1], path[-1], tasks
 
 
 @pytest.mark.parametrize(("environment_id", "options"), CASES)
