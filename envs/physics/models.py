@@ -46,9 +46,10 @@ def compile_model(
         total_mass, spec.compiler.settotalmass = spec.compiler.settotalmass, -1  # MuJoCo will drop it; set below
         if timestep is not None:
             spec.option.timestep = timestep
-        for geom in spec.geoms if contacts else ():
-            geom.solref[:] = contacts.solref
-            geom.solimp[:3] = contacts.solimp
+        if contacts is not None:
+            for geom in spec.geoms:
+                geom.solref[:] = contacts.solref
+                geom.solimp[:3] = contacts.solimp
         body = spec.worldbody.first_body()
         if measured and body is None:
             raise ValueError("it has no body to measure")
