@@ -1,19 +1,28 @@
-"""Task-parameterised Gymnasium environments. `import metarl.envs` registers them all under `metarl/`."""
+"""Task-parameterised environments. `import metarl.envs` registers them all with Gymnasium, under `metarl/`."""
 
-import metarl.envs.ant
-import metarl.envs.half_cheetah  # registers, as metarl.envs.ant does
-from metarl.envs.batched import LoopVectorEnv, TaskVectorEnv
-from metarl.envs.family import TaskFamily, register
+from metarl.envs.adapters.gymnasium_loop import GymnasiumEnvironment, LoopVectorEnv
+from metarl.envs.batched import TaskVectorEnv
+from metarl.envs.conformance import check_family
+from metarl.envs.family import TaskFamily, make_family, register
 from metarl.envs.locomotion import Locomotion
 from metarl.envs.navigation import Navigation2D
+from metarl.envs.process import TaskProcess
 from metarl.envs.single import TaskEnv
+from metarl.rl.environments import ENVIRONMENTS
+
+ENVIRONMENTS.load()  # families register themselves: a new one is a new file, and no line here
 
 __all__ = [
+    "ENVIRONMENTS",
+    "GymnasiumEnvironment",
     "Locomotion",
     "LoopVectorEnv",
     "Navigation2D",
     "TaskEnv",
     "TaskFamily",
+    "TaskProcess",
     "TaskVectorEnv",
+    "check_family",
+    "make_family",
     "register",
 ]

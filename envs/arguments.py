@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from metarl.envs.family import Array, Mask
+from metarl.envs.arrays import Array, Mask
 
 
 def checked_options(options: dict[str, Any] | None) -> dict[str, Any]:

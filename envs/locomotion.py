@@ -1,34 +1,216 @@
-"""Locomotion (Finn et al. 2017, section 5.3): a robot x a goal is a task family.
+"""Locomotion (Finn et al. 2017, section 5.3): a task family is a robot x a goal x a variation.
 
-Axes: n environments, S state, A action, k task. Robots are in half_cheetah.py and ant.py, goals in goals.py.
+Axes: n environments, S state, A action, k task. Robots are in robots/, goals in goals.py, variations in variations.py.
 """
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from metarl.envs.family import Array, Mask, TaskFamily
+from metarl.envs.arrays import Array, Mask, namespace
+from metarl.envs.family import TaskFamily
 from metarl.envs.goals import Goal, Motion
-from metarl.envs.mujoco_physics import LIMIT, MjModel, Physics
+from metarl.envs.physics.models import Contacts, MjModel
+from metarl.envs.physics.mujoco_threads import MujocoThreads
+from metarl.envs.physics.protocol import LIMIT, Physics
+from metarl.envs.tasks import Joint
+from metarl.envs.variations import Unchanged, Variation
+from metarl.parts import at_least
 
-VELOCITY_NOISE = 0.1  # standard deviation of the velocities at reset, under both kinds of dynamics
-VELOCITY_SCALE = (
-    0.2  # of `observation="compact"`: joints turn at up to about 10 rad/s, other observations stay within 1
-)
+VELOCITY_SCALE = 0.2  # of `observation="compact"`: joints turn at up to about 10 rad/s, the rest stays within 1
+
+Noise = Callable[[np.random.Generator, int], Array]  # (rng, size) -> [size]
 
 
-class Dynamics(NamedTuple):
-    """What Gymnasium's environments and those of the authors' release do differently, whatever the robot."""
+@dataclass(frozen=True, kw_only=True)
+class Robot:
+    """A body and how it is simulated and scored, under one kind of dynamics; the functions are batched.
 
+    The motors' strongest controls are the bounds that the file gives them; actions of -1 and 1 stand for those.
+    """
+
+    xml: str  # path of an MJCF file; without a folder, its name among Gymnasium's own
+    timestep: float  # seconds per MuJoCo step
     frame_skip: int  # MuJoCo steps per timestep
-    position_noise: Callable[[np.random.Generator, int], Array]  # (rng, nq) -> [nq], added to the pose at reset
+    contacts: Contacts | None = None  # of every geom; None: the file's
+    measured: Mapping[str, str | None]  # see MujocoThreads
+    pose: Callable[[MjModel], Array]  # -> qpos [nq] at reset, before noise
+    position_noise: Noise  # added to the pose at reset
+    velocity_noise: Noise  # the velocities at reset
     velocity: Callable[[Physics, Array, Array], Array]  # (physics, states, next_states) -> forward velocity [n], m/s
     position: Callable[[Physics, Array], Array]  # (physics, states) -> x, y [n, 2], m
+    observe: Mapping[str, Callable[[Physics, Array], Array]]  # kind -> (physics, states) -> observations [n, O]
+    costs: Callable[[Physics, Array, Array], dict[str, Array]]  # (physics, actions, next_states) -> terms, each [n]
+    fallen: Callable[[Physics, Array], Mask]  # (physics, states) -> [n]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Locomotion(TaskFamily):
+    """Run as the goal says. Observations, costs and physics are the robot's, under the chosen dynamics.
+
+    A subclass names its robots, goal and variation. Tasks are the numbers of the goal, then those of the variation.
+    The state is the physics' and, in a last column, the x at which the episode began.
+    """
+
+    dynamics: Literal["gymnasium", "paper"] = "gymnasium"
+    """gymnasium: the robot of Gymnasium's v5 environment. paper: the robot of the authors' release."""
+    observation: Literal["raw", "compact"] = "raw"
+    """raw: as under the chosen dynamics. compact: positions and scaled velocities alone."""
+    threads: Annotated[int, at_least(0)] = 0
+    """Threads that step the environments; 0: one for each core that the process may use."""
+
+    robots: ClassVar[Mapping[str, Robot]]  # by kind of dynamics
+    goal: ClassVar[Goal]
+    variation: ClassVar[Variation] = Unchanged()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require("dynamics", self.robots)
+        self._require("observation", self.robot.observe)
+
+    def _require(self, name: str, known: Mapping[str, object]) -> None:
+        """Raise ValueError where an option is none of what this robot knows."""
+        if getattr(self, name) not in known:
+            kinds = " or ".join(map(repr, known))
+            raise ValueError(f"{name} of this robot must be {kinds}; got {getattr(self, name)!r}")
+
+    @property
+    def robot(self) -> Robot:
+        """The robot under the chosen dynamics."""
+        return self.robots[self.dynamics]
+
+    @functools.cached_property
+    def physics(self) -> Physics:
+        """Where the simulations run."""
+        robot = self.robot
+        return MujocoThreads(
+            robot.xml,
+            frame_skip=robot.frame_skip,
+            timestep=robot.timestep,
+            measured=robot.measured,
+            contacts=robot.contacts,
+            threads=self.threads,
+        )
+
+    @property
+    def timesteps_per_second(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Of simulated time."""
+        return 1 / self.physics.seconds_per_step
+
+    @property
+    def achieved_name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The goal's."""
+        return self.goal.achieved_name
+
+    @functools.cached_property
+    def tasks(self) -> Joint:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The goal's numbers, then the variation's."""
+        return Joint((self.goal.tasks, self.variation.tasks))
+
+    @functools.cached_property
+    def observation_space(self) -> Box:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Anything up to MuJoCo's own limit."""
+        empty = np.zeros((1, self.physics.state_size))
+        return Box(-LIMIT, LIMIT, (self.observe(empty, empty).shape[1],), np.float64)
+
+    @property
+    def action_space(self) -> Box:
+        """Controls, as shares of the actuators' strongest."""
+        return Box(-1.0, 1.0, (self.physics.model.nu,), np.float64)
+
+    def initial_state(self, tasks: Array, rngs: Sequence[np.random.Generator]) -> Array:
+        """The robot's pose at rest, both with noise, [n, S]."""
+        robot, model = self.robot, self.physics.model
+        qpos = robot.pose(model) + np.stack([robot.position_noise(rng, model.nq) for rng in rngs])
+        qvel = np.stack([robot.velocity_noise(rng, model.nv) for rng in rngs])
+        states = self.physics.start(qpos, qvel, self._parameters(tasks))
+        return np.concatenate([states, qpos[:, :1]], axis=1)
+
+    def transition(self, states: Array, actions: Array, tasks: Array) -> Array:
+        """frame_skip steps of MuJoCo, [n, S]."""
+        centre, half = self._controls
+        return self.physics.step(states, centre + half * actions, self._parameters(tasks))
+
+    def observe(self, states: Array, tasks: Array) -> Array:
+        """The robot's observations, [n, O]."""
+        return self.robot.observe[self.observation](self.physics, states)
+
+    def reward_terms(self, states: Array, actions: Array, next_states: Array, tasks: Array) -> dict[str, Array]:
+        """The goal's term and the robot's costs, each [n]."""
+        velocity = self.robot.velocity(self.physics, states, next_states)
+        goal = self.goal.reward(self._motion(velocity, next_states), self._of_goal(tasks))
+        return {"goal": goal, **self.robot.costs(self.physics, actions, next_states)}
+
+    def terminated(self, states: Array, tasks: Array) -> Mask:
+        """Where the robot has fallen, [n]."""
+        return self.robot.fallen(self.physics, states)
+
+    def diverged(self, states: Array) -> Mask:
+        """Where MuJoCo broke down, [n]."""
+        return self.physics.diverged(states)
+
+    def achieved(self, states: Array, tasks: Array) -> Array:
+        """What the goal commands, as reached so far, [n]."""
+        at_rest = namespace(states).zeros_like(states[:, 0])
+        return self.goal.achieved(self._motion(at_rest, states), self._of_goal(tasks))
+
+    def commanded(self, tasks: Array) -> Array | None:
+        """The goal's, [n]."""
+        return self.goal.commanded(self._of_goal(tasks))
+
+    def render(self, path: Array, task: Array) -> NDArray[np.uint8]:
+        """The last state, seen from the side by the camera that follows the robot; 480 x 480 pixels."""
+        from metarl.envs.mujoco_rendering import picture  # here: loads OpenGL
+
+        return picture(self.physics.model, self.physics.of(path[-1:], "qpos")[0])
+
+    def _of_goal(self, tasks: Array) -> Array:
+        return tasks[:, : len(self.goal.tasks.names)]
+
+    def _parameters(self, tasks: Array) -> dict[str, Array]:
+        return self.variation.parameters(self.physics.model, tasks[:, len(self.goal.tasks.names) :])
+
+    @functools.cached_property
+    def _controls(self) -> tuple[Array, Array]:
+        """The middle of the motors' bounds and how far these are from it, each [A]."""
+        model = self.physics.model
+        if not model.actuator_ctrllimited.all():
+            raise ValueError(f"every motor of {self.robot.xml} needs a ctrlrange, for actions are shares of it")
+        low, high = model.actuator_ctrlrange.T
+        return (low + high) / 2, (high - low) / 2
+
+    def _motion(self, velocity: Array, states: Array) -> Motion:
+        x, time = self.physics.of(states, "qpos")[:, 0], self.physics.of(states, "time")[:, 0]
+        elapsed = time.clip(min=self.physics.seconds_per_step)  # at reset: nothing moved yet
+        return Motion(velocity, (x - states[:, -1]) / elapsed, self.robot.position(self.physics, states))
+
+
+def uniform_noise(bound: float) -> Noise:
+    """Uniform in [-bound, bound]."""
+    return functools.partial(_uniform, bound)
+
+
+def normal_noise(deviation: float) -> Noise:
+    """Gaussian of this standard deviation."""
+    return functools.partial(_normal, deviation)
+
+
+def _uniform(bound: float, rng: np.random.Generator, size: int) -> Array:
+    return rng.uniform(-bound, bound, size)
+
+
+def _normal(deviation: float, rng: np.random.Generator, size: int) -> Array:
+    return rng.normal(0.0, deviation, size)
+
+
+def straight(model: MjModel) -> Array:
+    """The pose of the model's file, [nq]."""
+    return model.qpos0
 
 
 def displacement(physics: Physics, states: Array, next_states: Array) -> Array:
@@ -42,174 +224,22 @@ def centre_of_mass_velocity(physics: Physics, states: Array, next_states: Array)
     return physics.of(next_states, "subtree_linvel")[:, 0]
 
 
-DYNAMICS = {
-    "gymnasium": Dynamics(
-        frame_skip=5,
-        position_noise=lambda rng, size: rng.uniform(-0.1, 0.1, size),
-        velocity=displacement,
-        position=lambda physics, states: physics.of(states, "qpos")[:, :2],  # of the torso
-    ),
-    "paper": Dynamics(
-        frame_skip=1,
-        position_noise=lambda rng, size: rng.normal(0.0, 0.01, size),
-        velocity=centre_of_mass_velocity,
-        position=lambda physics, states: physics.of(states, "subtree_com")[:, :2],  # of the whole body
-    ),
-}
+def torso_position(physics: Physics, states: Array) -> Array:
+    """x and the coordinate after it of the torso, [n, 2]."""
+    return physics.of(states, "qpos")[:, :2]
 
 
-class Robot(NamedTuple):
-    """A body under one kind of dynamics; the functions are batched."""
-
-    xml: str
-    timestep: float  # seconds per MuJoCo step
-    measured: Mapping[str, str | None]  # see Physics
-    pose: Callable[[MjModel], Array]  # -> qpos [nq] at reset, before noise
-    observe: Mapping[str, Callable[[Physics, Array], Array]]  # kind -> (physics, states) -> observations [n, O]
-    costs: Callable[[Physics, Array, Array], dict[str, Array]]  # (physics, actions, next_states) -> terms, each [n]
-    fallen: Callable[[Physics, Array], Mask]  # (physics, states) -> [n]
-
-
-@dataclass(frozen=True)
-class Locomotion(TaskFamily):
-    """Run as the goal says. Observations, costs and physics are the robot's, under the chosen dynamics.
-
-    The state is the physics' and, in a last column, the x at which the episode began.
-    """
-
-    robots: Mapping[str, Robot]  # by kind of dynamics
-    goal: Goal
-    dynamics: str = "gymnasium"
-    observation: str = "raw"
-    horizon: int = 200
-    threads: int = 0
-
-    def __post_init__(self) -> None:
-        if self.dynamics not in DYNAMICS:
-            raise ValueError(f"dynamics must be {' or '.join(map(repr, DYNAMICS))}; got {self.dynamics!r}")
-        if self.observation not in self.robot.observe:
-            kinds = " or ".join(map(repr, self.robot.observe))
-            raise ValueError(f"observation must be {kinds}; got {self.observation!r}")
-        if self.horizon < 1:
-            raise ValueError(f"horizon must be at least 1 timestep; got {self.horizon}")
-
-    @property
-    def robot(self) -> Robot:
-        """The robot under the chosen dynamics."""
-        return self.robots[self.dynamics]
-
-    @functools.cached_property
-    def physics(self) -> Physics:
-        """Where the simulations run."""
-        robot = self.robot
-        return Physics(
-            robot.xml,
-            frame_skip=DYNAMICS[self.dynamics].frame_skip,
-            timestep=robot.timestep,
-            measured=robot.measured,
-            threads=self.threads,
-        )
-
-    @property
-    def timesteps_per_second(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Of simulated time."""
-        return 1 / self.physics.seconds_per_step
-
-    @property
-    def task_names(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The goal's."""
-        return self.goal.task_names
-
-    @property
-    def achieved_name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The goal's."""
-        return self.goal.achieved_name
-
-    @functools.cached_property
-    def observation_space(self) -> Box:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Anything up to MuJoCo's own limit."""
-        empty = np.zeros((1, self.physics.state_size))
-        return Box(-LIMIT, LIMIT, (self.observe(empty, empty).shape[1],), np.float64)
-
-    @property
-    def action_space(self) -> Box:
-        """Torques, as shares of the actuators' strongest."""
-        return Box(-1.0, 1.0, (self.physics.model.nu,), np.float64)
-
-    @property
-    def task_space(self) -> Box:
-        """The goal's bounds."""
-        return Box(np.array(self.goal.low), np.array(self.goal.high), dtype=np.float64)
-
-    def valid_tasks(self, tasks: Array) -> Mask:
-        """The goal knows, [n]."""
-        return self.goal.valid(tasks)
-
-    def sample_tasks(self, rng: np.random.Generator, n: int) -> Array:
-        """The goal's distribution, [n, k]."""
-        return self.goal.sample(rng, n)
-
-    def initial_state(self, tasks: Array, rngs: Sequence[np.random.Generator]) -> Array:
-        """The robot's pose at rest, both with noise, [n, S]."""
-        model, noise = self.physics.model, DYNAMICS[self.dynamics].position_noise
-        qpos = self.robot.pose(model) + np.stack([noise(rng, model.nq) for rng in rngs])
-        qvel = np.stack([rng.normal(0.0, VELOCITY_NOISE, model.nv) for rng in rngs])
-        states = self.physics.start(qpos, qvel, self.goal.parameters(model, tasks))
-        return np.concatenate([states, qpos[:, :1]], axis=1)
-
-    def transition(self, states: Array, actions: Array, tasks: Array) -> Array:
-        """frame_skip steps of MuJoCo, [n, S]."""
-        return self.physics.step(states, actions, self.goal.parameters(self.physics.model, tasks))
-
-    def observe(self, states: Array, tasks: Array) -> Array:
-        """The robot's observations, [n, O]."""
-        return self.robot.observe[self.observation](self.physics, states)
-
-    def reward_terms(self, states: Array, actions: Array, next_states: Array, tasks: Array) -> dict[str, Array]:
-        """The goal's term and the robot's costs, each [n]."""
-        velocity = DYNAMICS[self.dynamics].velocity(self.physics, states, next_states)
-        goal = self.goal.reward(self._motion(velocity, next_states), tasks)
-        return {"goal": goal, **self.robot.costs(self.physics, actions, next_states)}
-
-    def terminated(self, states: Array, tasks: Array) -> Mask:
-        """Where the robot has fallen, [n]."""
-        return self.robot.fallen(self.physics, states)
-
-    def diverged(self, states: Array) -> Mask:
-        """Where MuJoCo broke down, [n]."""
-        return self.physics.diverged(states)
-
-    def achieved(self, states: Array, tasks: Array) -> Array:
-        """What the goal commands, as reached so far, [n]."""
-        return self.goal.achieved(self._motion(np.zeros(len(states)), states), tasks)
-
-    def commanded(self, tasks: Array) -> Array | None:
-        """The goal's, [n]."""
-        return self.goal.commanded(tasks)
-
-    def render(self, path: Array, task: Array) -> NDArray[np.uint8]:
-        """The last state, seen from the side by the camera that follows the robot; 480 x 480 pixels."""
-        from metarl.envs.mujoco_rendering import picture  # here: loads OpenGL
-
-        return picture(self.physics.model, self.physics.of(path[-1:], "qpos")[0])
-
-    def _motion(self, velocity: Array, states: Array) -> Motion:
-        x, time = self.physics.of(states, "qpos")[:, 0], self.physics.of(states, "time")[:, 0]
-        elapsed = np.maximum(time, self.physics.seconds_per_step)  # at reset: nothing moved yet
-        position = DYNAMICS[self.dynamics].position(self.physics, states)
-        return Motion(velocity, (x - states[:, -1]) / elapsed, position)
+def centre_of_mass_position(physics: Physics, states: Array) -> Array:
+    """x, y of the whole body's centre of mass, [n, 2]."""
+    return physics.of(states, "subtree_com")[:, :2]
 
 
 def joints(physics: Physics, states: Array, *, first: int, scale: float = 1.0) -> Array:
     """Positions from qpos[first] on, and all velocities times a scale, [n, nq - first + nv]."""
-    return np.concatenate([physics.of(states, "qpos")[:, first:], scale * physics.of(states, "qvel")], axis=1)
-
-
-def straight(model: MjModel) -> Array:
-    """The pose of the model's file, [nq]."""
-    return model.qpos0
+    parts = physics.of(states, "qpos")[:, first:], scale * physics.of(states, "qvel")
+    return namespace(states).concat(parts, axis=1)
 
 
 def control_cost(weight: float, actions: Array) -> Array:
     """-weight sum(a^2), [n]."""
-    return -weight * np.square(actions).sum(axis=1)
+    return -weight * (actions * actions).sum(axis=1)

@@ -11,11 +11,10 @@ from typing import Any
 
 import mujoco
 import numpy as np
-from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
 from numpy.typing import NDArray
 
-from metarl.envs.family import Array
-from metarl.envs.mujoco_physics import MjModel
+from metarl.envs.arrays import Array
+from metarl.envs.physics.models import MjModel
 
 SIZE = 480  # pixels of a picture's height and width
 HEADLESS = {"egl": "EGL", "osmesa": "OSMesa"}  # value of MUJOCO_GL -> its system library, in order of preference
@@ -44,8 +43,10 @@ def picture(model: MjModel, qpos: Array) -> NDArray[np.uint8]:
 
 
 @functools.cache  # models are few: environments of one kind share theirs
-def _renderer(model: MjModel) -> tuple[Any, MujocoRenderer]:
+def _renderer(model: MjModel) -> tuple[Any, Any]:
     """The renderer of a model and the data it draws; kept, for a context costs more than many pictures."""
+    from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer  # here: loads OpenGL
+
     _choose_backend()
     model.vis.global_.offwidth, model.vis.global_.offheight = SIZE, SIZE
     data = mujoco.MjData(model)

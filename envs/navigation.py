@@ -2,21 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from metarl.envs.family import Array, Mask, TaskFamily, register
+from metarl.envs.arrays import Array, Mask
+from metarl.envs.family import TaskFamily, register
+from metarl.envs.tasks import Uniform
 
 STEP = 0.1  # metres per timestep and axis at action 1
 GOAL_BOX = 0.5  # goals are uniform in [-0.5, 0.5]^2 metres
 TOLERANCE = 0.01  # metres per axis: closer is arrived
+REACH = 1e7  # metres, that no episode goes
 
 
 @register("metarl/Navigation2D-v0")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Navigation2D(TaskFamily):
     """A point at (0, 0) moves by 0.1 clip(a, -1, 1) per timestep; the goal is the task and is not observed.
 
@@ -30,44 +33,29 @@ class Navigation2D(TaskFamily):
 
     | task | name | unit |
     | --- | --- | --- |
-    | 0, 1 | goal x, y, uniform in [-0.5, 0.5] | m |
+    | 0, 1 | goal x, y; training draws them uniform in [-0.5, 0.5] | m |
 
-    Reward, at the position after the move: `squared` is -|s - g|^2 (the paper's text), `distance` is -|s - g| (the code
-    behind the paper's figures). The episode terminates where |dx| < 0.01 and |dy| < 0.01, and is truncated after
-    `horizon` timesteps.
+    The episode terminates, as a success, where |dx| < 0.01 and |dy| < 0.01. `achieved` is the distance to the goal.
     """
 
     reward: Literal["squared", "distance"] = "squared"
-    horizon: int = 100
+    """Reward at the position s after the move, for the goal g. squared: -|s - g|^2, as in the paper's text. distance:
+    -|s - g|, as in the code behind the paper's figures."""
 
-    task_names = ("goal_x [m]", "goal_y [m]")
+    usual_horizon: ClassVar[int] = 100
+    traced_episodes: ClassVar[int] = 1
     achieved_name = "distance to the goal [m]"
-
-    def __post_init__(self) -> None:
-        if self.reward not in ("squared", "distance"):
-            raise ValueError(f"reward must be 'squared' or 'distance'; got {self.reward!r}")
-        if self.horizon < 1:
-            raise ValueError(f"horizon must be at least 1 timestep; got {self.horizon}")
+    tasks = Uniform(("goal_x [m]", "goal_y [m]"), (-GOAL_BOX, -GOAL_BOX), (GOAL_BOX, GOAL_BOX))
 
     @property
     def observation_space(self) -> Box:
-        """Positions that can be reached within the horizon, and a step to spare for rounding."""
-        reach = STEP * (self.horizon + 1)
-        return Box(-reach, reach, (2,), np.float64)
+        """Positions."""
+        return Box(-REACH, REACH, (2,), np.float64)
 
     @property
     def action_space(self) -> Box:
         """Velocities."""
         return Box(-1.0, 1.0, (2,), np.float64)
-
-    @property
-    def task_space(self) -> Box:
-        """Goals."""
-        return Box(-GOAL_BOX, GOAL_BOX, (2,), np.float64)
-
-    def sample_tasks(self, rng: np.random.Generator, n: int) -> Array:
-        """Goals [n, 2], uniform in the box."""
-        return rng.uniform(-GOAL_BOX, GOAL_BOX, (n, 2))
 
     def initial_state(self, tasks: Array, rngs: Sequence[np.random.Generator]) -> Array:
         """The origin, [n, 2]."""
@@ -79,7 +67,7 @@ class Navigation2D(TaskFamily):
 
     def observe(self, states: Array, tasks: Array) -> Array:
         """The position itself, [n, 2]."""
-        return states.copy()
+        return states + 0.0  # an array of its own: callers may write into it
 
     def reward_terms(self, states: Array, actions: Array, next_states: Array, tasks: Array) -> dict[str, Array]:
         """One term, [n]: the negative (squared) distance to the goal."""
@@ -88,11 +76,16 @@ class Navigation2D(TaskFamily):
 
     def terminated(self, states: Array, tasks: Array) -> Mask:
         """Where both coordinates are within 0.01 of the goal, [n]."""
-        return np.all(np.abs(states - tasks) < TOLERANCE, axis=1)
+        near = abs(states - tasks) < TOLERANCE
+        return near[:, 0] & near[:, 1]
+
+    def succeeded(self, states: Array, tasks: Array) -> Mask:
+        """Where the episode has ended so, [n]."""
+        return self.terminated(states, tasks)
 
     def achieved(self, states: Array, tasks: Array) -> Array:
         """Distance to the goal, [n]."""
-        return np.linalg.norm(states - tasks, axis=1)
+        return ((states - tasks) ** 2).sum(axis=1) ** 0.5
 
     def render(self, path: Array, task: Array) -> NDArray[np.uint8]:
         """The path so far, the start and the goal, 400 x 400 pixels."""

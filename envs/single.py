@@ -1,4 +1,4 @@
-"""TaskEnv: a family as a plain `gymnasium.Env`, which is a batch of one of the same functions; rendering."""
+"""TaskEnv: a process as a plain `gymnasium.Env`, which is a batch of one of the same functions."""
 
 from typing import Any
 
@@ -6,34 +6,36 @@ import gymnasium
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from metarl.envs.arrays import Array
 from metarl.envs.batched import TaskVectorEnv
-from metarl.envs.family import Array
+from metarl.envs.family import make_family
+from metarl.envs.process import TaskProcess
+from metarl.rl.environments import Split
 
 
 class TaskEnv(gymnasium.Env[Array, Array]):
-    """One environment of a family. The task enters through `reset(options={"task": row [k]})` and is kept until then.
+    """One environment of a process. The task enters through `reset(options={"task": row [k]})` and is kept until then.
 
     Args:
-        family: registered id of the family.
+        process, horizon, task_in_observation: see TaskVectorEnv.
         render_mode: None or "rgb_array", a picture of the episode so far.
-        task_in_observation, options: see TaskVectorEnv.
 
     Raises:
-        ValueError: an unknown render mode, or whatever the family refuses.
+        ValueError: a horizon below 1, or an unknown render mode.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}
 
     def __init__(
         self,
-        family: str,
+        process: TaskProcess,
         *,
+        horizon: int | None = None,
         render_mode: str | None = None,
         task_in_observation: bool = False,
-        **options: object,
     ) -> None:
         self._batch = TaskVectorEnv(
-            family, 1, render_mode=render_mode, task_in_observation=task_in_observation, **options
+            process, 1, horizon=horizon, render_mode=render_mode, task_in_observation=task_in_observation
         )
         self.render_mode = render_mode
         self.metadata = type(self).metadata | {"render_fps": self._batch.metadata["render_fps"]}
@@ -45,9 +47,14 @@ class TaskEnv(gymnasium.Env[Array, Array]):
         """The current task [k]."""
         return self._batch.tasks[0]
 
-    def sample_tasks(self, rng: np.random.Generator, n: int) -> Array:
-        """n tasks from the training distribution, [n, k]."""
-        return self._batch.sample_tasks(rng, n)
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """The process's: k names with units."""
+        return self._batch.task_names
+
+    def sample_tasks(self, rng: np.random.Generator, n: int, split: Split = "train") -> Array:
+        """Draw n tasks, [n, k]."""
+        return self._batch.sample_tasks(rng, n, split)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """Start an episode; `options={"task": row [k]}` sets the task.
@@ -73,3 +80,16 @@ class TaskEnv(gymnasium.Env[Array, Array]):
         """The episode so far as a picture [height, width, 3], or None without a render mode."""
         frames = self._batch.render()
         return None if frames is None else frames[0]
+
+
+def make_single(
+    family: str,
+    *,
+    horizon: int | None = None,
+    render_mode: str | None = None,
+    task_in_observation: bool = False,
+    **values: object,
+) -> TaskEnv:
+    """What `gymnasium.make` makes of a family's id; see TaskEnv, and `make_family` for the other options."""
+    made = make_family(family, **values)
+    return TaskEnv(made, horizon=horizon, render_mode=render_mode, task_in_observation=task_in_observation)

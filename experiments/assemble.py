@@ -2,12 +2,10 @@
 
 import dataclasses
 import functools
-import importlib
 import os
 import shutil
 from typing import Any, cast
 
-import gymnasium
 import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
@@ -18,12 +16,14 @@ from metarl.engine.model import Model
 from metarl.engine.outer import OuterOptimizer
 from metarl.engine.outer.adam import Adam
 from metarl.engine.outer.trpo import TRPO
-from metarl.envs.batched import LoopVectorEnv, TaskVectorEnv
-from metarl.envs.family import FAMILIES, TaskFamily, make_family
+from metarl.envs.adapters.gymnasium_loop import GymnasiumEnvironment
+from metarl.envs.family import TaskFamily, make_family
 from metarl.experiments.published import published_tasks
 from metarl.parts import P, Registry, options
 from metarl.problem import Problem
+from metarl.rl.environments import ENVIRONMENTS, Environment
 from metarl.rl.problem import MetaRL
+from metarl.rl.spaces import action_size, observation_size
 from metarl.shard import ALONE, Shard
 from metarl.supervised.datasets import DATASETS
 from metarl.supervised.networks import NETWORKS
@@ -35,52 +35,29 @@ from metarl.training.rules import training_rule
 
 DIFFERENCES = ("symmetric", "forward")  # curvatures that take an epsilon
 TRACED_TASKS = 3  # whose examples and outputs the figures draw
-TRACED = {"metarl/Navigation2D-v0": 1}  # episodes per task whose paths the figures draw
 
 
 def make_env(config: RLConfig, num_envs: int, render_mode: str | None = None) -> VectorEnv:
-    """The configured environment, `num_envs` times: one of ours, or anybody's registered one in a loop.
+    """The configured environment, `num_envs` times.
 
     Raises:
         ValueError: an unknown environment, an option it does not have, or one that cannot be meta-trained.
     """
-    name, options = environment_id(config), cast(dict[str, Any], config.environment_options)
-    oracle = config.method == "oracle"
-    try:
-        if name in FAMILIES:
-            options = options | {"horizon": config.horizon, "task_in_observation": oracle}
-            return TaskVectorEnv(name, num_envs, render_mode=render_mode, **options)
-        if render_mode is not None:  # whose constructor does not take it need not draw
-            options = options | {"render_mode": render_mode}
-        make_one = functools.partial(gymnasium.make, name, **options)
-        return LoopVectorEnv(make_one, num_envs, task_in_observation=oracle)
-    except (gymnasium.error.Error, TypeError) as error:  # TypeError: an option that it does not have
-        known = ", ".join(sorted(FAMILIES))
-        raise ValueError(f"environment {name!r}: {error}; metarl's own are {known}") from error
+    return environment_of(config).build(
+        num_envs, horizon=config.horizon, render_mode=render_mode, task_in_observation=config.method == "oracle"
+    )
 
 
-def environment_id(config: RLConfig) -> str:
-    """The configured environment's registered id; of `module:id` the module is imported, which registers it.
+def environment_of(config: RLConfig) -> Environment:
+    """The configured environment as a part.
 
     Raises:
-        ValueError: a module that cannot be imported.
+        ValueError: an unknown environment, or an option it does not have.
     """
-    module, _, name = config.environment.rpartition(":")
-    if module:
-        try:
-            importlib.import_module(module)
-        except (ImportError, TypeError, SyntaxError) as error:  # TypeError: a relative name
-            raise ValueError(
-                f"environment {config.environment!r}: {error}; is it installed or on PYTHONPATH?"
-            ) from error
-    return name
-
-
-def family_of(config: Config) -> TaskFamily | None:
-    """The configured environment's family; None: somebody else's environment, or no environment."""
-    if not isinstance(config, RLConfig) or environment_id(config) not in FAMILIES:
-        return None
-    return make_family(environment_id(config), **config.environment_options)
+    kind, chosen = ENVIRONMENTS.find(config.environment), config.environment_options
+    if issubclass(kind, TaskFamily):
+        return make_family(config.environment, **chosen)
+    return cast(type[GymnasiumEnvironment], kind)(environment_options={**chosen})
 
 
 def make_problem(config: Config, shard: Shard = ALONE) -> MetaRL | MetaSupervised:
@@ -101,14 +78,15 @@ def meta_rl(config: RLConfig, shard: Shard = ALONE) -> MetaRL:
         ValueError: whatever of the configuration its parts refuse.
     """
     _require_device(config)
-    env, family = make_env(config, 1), family_of(config)
+    environment = environment_of(config)
+    observations, actions = environment.spaces(task_in_observation=config.method == "oracle")
     return agent.meta_rl(
         config,
         functools.partial(make_env, config),
-        cast(tuple[int], env.single_observation_space.shape)[0],
-        cast(tuple[int], env.single_action_space.shape)[0],
-        traced_episodes=TRACED.get(environment_id(config), 0),
-        commanded=family.commanded if family else lambda tasks: None,
+        observation_size(observations),
+        action_size(actions),
+        traced_episodes=environment.traced_episodes,
+        commanded=environment.commanded,
         shard=shard,
     )
 

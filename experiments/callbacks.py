@@ -5,6 +5,7 @@ from pathlib import Path
 from rich.console import Console
 
 from metarl.problem import Problem
+from metarl.randomness import Purpose
 from metarl.training.callbacks.callback import Callback
 from metarl.training.callbacks.console import ConsoleProgress
 from metarl.training.callbacks.csv import Csv

@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from metarl.experiments.assemble import evaluation_tasks, family_of, make_problem, with_values
+from metarl.experiments.assemble import environment_of, evaluation_tasks, make_problem, with_values
 from metarl.experiments.callbacks import TELLING, options
 from metarl.experiments.command_line import run
 from metarl.experiments.evaluated import read_run
 from metarl.experiments.figures import draw
 from metarl.randomness import Purpose
-from metarl.training.config import Config
+from metarl.training.config import Config, RLConfig
 from metarl.training.evaluation import evaluate, validation_tasks, write_evaluation
 from metarl.training.events import write_adaptation
 from metarl.training.run_directory import read_config, read_parameters
@@ -125,8 +125,8 @@ def _table(title: str, steps: list[dict[str, Any]], config: Config) -> Table:
 
 def _words(name: str, config: Config) -> str:
     """What a score is called: what was achieved has the environment's own word."""
-    if name == "achieved" and (family := family_of(config)):
-        return family.achieved_name
+    if name == "achieved" and isinstance(config, RLConfig):
+        return environment_of(config).achieved_name
     return {"adaptation_env_steps": "env steps", "average_return": "return", "error": "off the command"}.get(name, name)
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl.experiments.assemble import family_of
+from metarl.experiments.assemble import environment_of
 from metarl.experiments.presets import presets_for
 from metarl.experiments.published import published_returns, published_scores
 from metarl.training.callbacks.csv import read_metrics
@@ -96,11 +96,13 @@ def read_run(directory: Path) -> Run:
 
 def _commands(config: Config, column: Callable[[str], NDArray[np.float64]], values: list[str]) -> Commands | None:
     """What the tasks command, where that is a value; `values` are the columns of the tasks."""
-    family = family_of(config)
-    wanted = family and family.commanded(np.stack([column(name)[0] for name in values], axis=1))
-    if family is None or wanted is None:
+    if not isinstance(config, RLConfig):
         return None
-    return Commands(wanted, column("achieved"), family.task_names[0], family.achieved_name)
+    environment = environment_of(config)
+    wanted = environment.commanded(np.stack([column(name)[0] for name in values], axis=1))
+    if wanted is None:
+        return None
+    return Commands(wanted, column("achieved"), environment.tasks.names[0], environment.achieved_name)
 
 
 def _label(config: Config) -> str:

@@ -52,7 +52,7 @@ CHEETAH_DIR = dataclasses.replace(CHEETAH_VEL, preset="cheetah-dir", environment
 ANT_VEL = dataclasses.replace(
     CHEETAH_VEL,
     preset="ant-vel",
-    environment="metarl/AntVel-v0",
+    environment="metarl/AntVel-v1",
     environment_options={"dynamics": "gymnasium", "observation": "compact"},
     hidden_sizes=(64, 64),
     activation="tanh",
@@ -60,9 +60,9 @@ ANT_VEL = dataclasses.replace(
     max_kl=0.02,  # observation, network, std and this: ants that learn, see CHANGELOG, 0.2.0
 )
 
-ANT_DIR = dataclasses.replace(ANT_VEL, preset="ant-dir", environment="metarl/AntDir-v0")
+ANT_DIR = dataclasses.replace(ANT_VEL, preset="ant-dir", environment="metarl/AntDir-v1")
 
-ANT_GOAL = dataclasses.replace(ANT_VEL, preset="ant-goal", environment="metarl/AntGoal-v0")
+ANT_GOAL = dataclasses.replace(ANT_VEL, preset="ant-goal", environment="metarl/AntGoal-v1")
 
 CHEETAH_VEL_PAPER = RLConfig(
     preset="cheetah-vel-paper",
@@ -92,7 +92,7 @@ CHEETAH_DIR_PAPER = dataclasses.replace(
 ANT_VEL_PAPER = dataclasses.replace(
     CHEETAH_VEL_PAPER,
     preset="ant-vel-paper",
-    environment="metarl/AntVel-v0",
+    environment="metarl/AntVel-v1",
     episodes=20,
     iterations=375,
 )
@@ -100,7 +100,7 @@ ANT_VEL_PAPER = dataclasses.replace(
 ANT_DIR_PAPER = dataclasses.replace(
     ANT_VEL_PAPER,
     preset="ant-dir-paper",
-    environment="metarl/AntDir-v0",
+    environment="metarl/AntDir-v1",
     episodes=40,
     iterations=575,
     evaluation_step_sizes=(0.1, 0.001),
@@ -110,7 +110,7 @@ ANT_DIR_PAPER = dataclasses.replace(
 ANT_GOAL_PAPER = dataclasses.replace(  # there is no published run: the settings are the script's
     ANT_VEL_PAPER,
     preset="ant-goal-paper",
-    environment="metarl/AntGoal-v0",
+    environment="metarl/AntGoal-v1",
     iterations=500,
     published_tasks=False,
 )

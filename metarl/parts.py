@@ -30,7 +30,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, Generic, NamedTuple, TypeVar
+from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,11 @@ class Option(NamedTuple):
         return self.registry is None and dataclasses.is_dataclass(self.hint)
 
     def check(self, value: Any) -> None:
-        """Raise ValueError where a bound does not admit the value, or one of a list's values."""
+        """Raise ValueError for none of the choices, or where a bound does not admit the value, or one of a list's."""
         if value is None:  # where the type admits it
             return
+        if typing.get_origin(self.hint) is Literal and value not in (choices := typing.get_args(self.hint)):
+            raise ValueError(f"{self.name} must be {' or '.join(map(repr, choices))}; got {value!r}")
         for bound in self.bounds:
             if isinstance(value, tuple) and bound is not NOT_EMPTY:
                 fits, right = all(map(bound.admits, value)), f"a list of values that are each {bound.words}"
@@ -164,7 +166,7 @@ class Registry(Generic[P]):
 
     Args:
         kind: the name of the choice on the command line, such as `rule`.
-        package: where the project's own parts are: a new file there is found without another change.
+        package: where the project's own parts are, also in packages within it: a new file is found without a change.
         adopt: makes a part of something else that a user names, or returns None; functions become parts by themselves
             (`part_of_function`).
     """
@@ -172,6 +174,7 @@ class Registry(Generic[P]):
     def __init__(self, kind: str, package: str, adopt: Callable[[Any], type[P] | None] = lambda thing: None) -> None:
         self.kind, self._package, self._adopt = kind, package, adopt
         self._parts: dict[str, type[P]] = {}
+        self._finders: list[Callable[[str], type[P] | None]] = []
         self._complete = False
 
     def register(self, name: str) -> Callable[[Kind], Kind]:
@@ -186,48 +189,63 @@ class Registry(Generic[P]):
 
         return decorate
 
+    def finder(self, find: Callable[[str], type[P] | None]) -> Callable[[str], type[P] | None]:
+        """Function decorator: ask it for parts by names that none is registered under; it returns None for no part."""
+        self._finders.append(find)
+        return find
+
     @property
     def names(self) -> tuple[str, ...]:
         """Of the registered parts."""
-        self._import_all()
+        self.load()
         return tuple(self._parts)
 
     def find(self, choice: str) -> type[P]:
         """The part of that name, or of MODULE:NAME outside the project; MODULE may be a file, such as mine.py:MyRule.
 
-        What NAME is may also be a function; see `part_of_function`.
+        What NAME is may also be a function (see `part_of_function`), or a name that the module registers.
 
         Raises:
             ValueError: no such name, module, or thing in the module, or one that is no part. What goes wrong inside
                 the module is the module's own error.
         """
-        self._import_all()
+        self.load()
         if choice not in self._parts:
-            if ":" not in choice:
+            found = self._from_outside(choice) if ":" in choice else self._by_finders(choice)
+            if found is None:
                 known = ", ".join(self._parts)
                 raise ValueError(f"unknown {self.kind} {choice!r}: choose one of {known}, or your own as MODULE:NAME")
-            self._parts[choice] = self._from_outside(choice)
+            self._parts[choice] = found
         return self._parts[choice]
 
     def name_of(self, part: P) -> str:
         """The name that `find` knows a part by. Raises ValueError for one that was never registered or found."""
-        self._import_all()
-        for name, kind in self._parts.items():
-            if type(part) is kind:
-                return name
+        self.load()
+        names = [name for name, kind in self._parts.items() if type(part) is kind]
+        if names:
+            # A part that was named MODULE:NAME is found by that alone in another process.
+            return max(names, key=lambda name: ":" in name)
         raise ValueError(f"{part!r} is no registered {self.kind}: decorate its class with register, or name it")
 
-    def _import_all(self) -> None:
+    def load(self) -> None:
+        """Import every file of the package, so that it registers its parts; once."""
         if not self._complete:
             self._complete = True  # before: the files look up parts of each other
             package = importlib.import_module(self._package)
-            for file in pkgutil.iter_modules(package.__path__, f"{self._package}."):
+            for file in pkgutil.walk_packages(package.__path__, f"{self._package}."):
                 importlib.import_module(file.name)
+
+    def _by_finders(self, name: str) -> type[P] | None:
+        return next((part for find in self._finders if (part := find(name)) is not None), None)
 
     def _from_outside(self, choice: str) -> type[P]:
         place, _, name = choice.rpartition(":")
         module = _module(place, f"{self.kind} {choice!r}")
+        if name in self._parts:
+            return self._parts[name]
         if not hasattr(module, name):
+            if (found := self._by_finders(name)) is not None:
+                return found
             public = [one for one in vars(module) if not one.startswith("_")]
             raise ValueError(f"{self.kind} {choice!r}: {place} has no {name}; it has {', '.join(public) or 'nothing'}")
         thing = getattr(module, name)

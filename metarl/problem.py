@@ -43,7 +43,7 @@ class Problem(Protocol):
         ...
 
     def sample_tasks(self, seed: int, purpose: Purpose, *key: int, count: int) -> NDArray[np.float64]:
-        """`count` tasks of the training distribution [count, k]; task i depends on (seed, purpose, key, i) alone."""
+        """`count` tasks of the training distribution [count, k], a function of the arguments."""
         ...
 
     def collect(self, theta: Params, iteration: int) -> tuple[MetaObjective, Metrics]:

@@ -85,7 +85,7 @@ def test_what_an_agent_refuses(trained: Path, tmp_path: Path) -> None:
     assert run("train", "sinusoid", "--iterations", "0", "--run-dir", tmp_path / "sine").returncode == 0
     with pytest.raises(ValueError, match="a run of sinusoid, which has no policy"):
         metarl.load_agent(tmp_path / "sine")
-    agent, env = metarl.load_agent(trained), envs.TaskVectorEnv("metarl/Navigation2D-v0", 2)
+    agent, env = metarl.load_agent(trained), envs.TaskVectorEnv(envs.Navigation2D(), 2)
     with pytest.raises(ValueError, match="tasks must have shape"):
         agent.adapt(env, [0.1, 0.2, 0.3])
     with pytest.raises(ValueError, match="must not be negative; got -1"):

@@ -19,15 +19,18 @@ from rich.console import Console
 from metarl.engine.model import Model
 from metarl.engine.params import Params, stack
 from metarl.envs.batched import TaskVectorEnv
+from metarl.envs.family import make_family
 from metarl.envs.locomotion import Locomotion
-from metarl.envs.mujoco_physics import compile_model
+from metarl.envs.physics.models import compile_model
+from metarl.envs.physics.mujoco_threads import MujocoThreads
 from metarl.experiments.benchmarks.report import seconds, table
 from metarl.randomness import Purpose
 from metarl.rl.episodes import Episodes
 from metarl.rl.policies.gaussian_mlp import GaussianMLP
 from metarl.rl.sampler import rollout
 
-ROBOTS = {"half-cheetah": "HalfCheetah", "ant": "Ant"}  # as their ids begin, ours and Gymnasium's
+ROBOTS = {"half-cheetah": "HalfCheetah", "ant": "Ant"}  # as Gymnasium's ids begin
+OURS = {"half-cheetah": "metarl/HalfCheetahDir-v0", "ant": "metarl/AntDir-v1"}
 EPISODES, HORIZON = 20, 200
 VECTORS = {"sync": SyncVectorEnv, "async": AsyncVectorEnv}
 NUM_ENVS = (1, 2, 4, 8, 16)
@@ -49,7 +52,7 @@ def sampler(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]
     threads = len(os.sched_getaffinity(0))
     for robot, name in ROBOTS.items():
         for dynamics in ("gymnasium", "paper"):
-            loops = Loops(f"metarl/{name}Dir-v0", dynamics, tasks, horizon)
+            loops = Loops(OURS[robot], dynamics, tasks, horizon)
             others = _vectors(name, counts) if dynamics == "gymnasium" else {}
             rounds = []
             for repeat in range(repeats):
@@ -78,8 +81,8 @@ def environments(console: Console, *, quick: bool) -> list[dict[str, Any]]:
     """
     threads, counts = sorted({1, len(os.sched_getaffinity(0))}), (1, 10) if quick else (1, 10, 100, 800, 3000, 10000)
     rows = []
-    for (robot, name), used, n in itertools.product(ROBOTS.items(), threads, counts):
-        rate = _rate(f"metarl/{name}Dir-v0", n, used)
+    for robot, used, n in itertools.product(ROBOTS, threads, counts):
+        rate = _rate(OURS[robot], n, used)
         rows.append({"robot": robot, "threads": used, "num_envs": n, "steps_per_s": rate})
     console.print(table("environments", rows))
     return rows
@@ -89,11 +92,13 @@ class Loops:
     """The closed and the open loop over the same episodes, in environment steps per second."""
 
     def __init__(self, environment: str, dynamics: str, tasks: int, horizon: int) -> None:
-        self.env = TaskVectorEnv(environment, tasks * EPISODES, dynamics=dynamics, horizon=horizon)
+        family = cast(Locomotion, make_family(environment, dynamics=dynamics))
+        self.env = family.build(tasks * EPISODES, horizon=horizon)
         self.watched, self.horizon = _Starts(self.env), horizon
         self.policy, self.params, self.rows = _policy(self.env, tasks)
-        self.physics = cast(Locomotion, self.env.family).physics
-        self.plain = compile_model(self.physics.xml, timestep=self.physics.model.opt.timestep)
+        self.physics = cast(MujocoThreads, family.physics)
+        robot = family.robot
+        self.plain = compile_model(robot.xml, timestep=robot.timestep, contacts=robot.contacts)
 
     def closed(self, repeat: int) -> float:
         """The real sampler with a real policy."""
@@ -127,7 +132,7 @@ class _Starts(VectorWrapper):
 def _rate(environment: str, num_envs: int, threads: int) -> float:
     """Environment steps per second of the closed loop, the best of two; one task for every 20 environments."""
     tasks, horizon = max(1, num_envs // EPISODES), 10
-    env = TaskVectorEnv(environment, num_envs, threads=threads, horizon=horizon)
+    env = make_family(environment, threads=threads).build(num_envs, horizon=horizon)
     policy, params, rows = _policy(env, tasks)
     rates = [_timed_rollout(env, policy, params, rows, horizon, repeat)[1] for repeat in range(2)]
     return max(rates)  # the first also allocates

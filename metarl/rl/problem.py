@@ -131,12 +131,12 @@ class MetaRL:
         return {name: leaf.to(self.device) for name, leaf in theta.items()}
 
     def sample_tasks(self, seed: int, purpose: Purpose, *key: int, count: int) -> NDArray[np.float64]:
-        """`count` tasks [count, k] of the training distribution; task i depends on (seed, purpose, key, i) alone."""
-        return self._draw(seed, purpose, *key, indices=range(count))
+        """`count` tasks [count, k] of the training distribution, a function of the arguments.
 
-    def _draw(self, seed: int, purpose: Purpose, *key: int, indices: range) -> NDArray[np.float64]:
+        They are drawn together, so that a stratified or balanced sampler is right.
+        """
         draw = self._env.sample_tasks  # pyright: ignore[reportAttributeAccessIssue]  # the contract's one extra method
-        return np.concatenate([draw(numpy_generator(seed, purpose, *key, i), 1) for i in indices])
+        return draw(numpy_generator(seed, purpose, *key), count)
 
     def collect(self, theta: Params, iteration: int) -> tuple[MetaObjective, Metrics]:
         """Sample tasks and rollouts, adapt, sample again with the adapted policies; build the outer objective.
@@ -145,8 +145,10 @@ class MetaRL:
             ValueError: the environment broke more than `max_broken` of the episodes.
         """
         settings, clock, first = self.settings, _Clock(), self._local.start
-        rows = range(first * self._tasks_per_group, self._local.stop * self._tasks_per_group)
-        tasks = self._draw(self.seed, Purpose.TRAINING_TASKS, iteration, indices=rows)
+        rows = slice(first * self._tasks_per_group, self._local.stop * self._tasks_per_group)
+        count = settings.tasks * self._tasks_per_group
+        # Every rank draws the tasks of all, and keeps its own.
+        tasks = self.sample_tasks(self.seed, Purpose.TRAINING_TASKS, iteration, count=count)[rows]
         fast = self.learner.start_each(theta, len(self._local))
         adapted, rollouts, batches = [], [], []
         for step in range(self.inner_steps + 1):

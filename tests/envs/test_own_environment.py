@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode
 
 from examples import line, pendulum
 from metarl import envs
-from metarl.envs.batched import LoopVectorEnv
+from metarl.envs import LoopVectorEnv
 
 N = 3
 
@@ -22,8 +22,8 @@ def pendulums(n: int = N, **options: Any) -> LoopVectorEnv:
 
 def test_the_loop_equals_the_batch() -> None:
     """The example family, once as n single environments in a loop and once as a batch."""
-    loop = LoopVectorEnv(lambda: cast(Any, envs.TaskEnv("example/Line-v0")), N)
-    batch = envs.TaskVectorEnv("example/Line-v0", N)
+    loop = LoopVectorEnv(lambda: cast(Any, envs.TaskEnv(line.Line())), N)
+    batch = envs.TaskVectorEnv(line.Line(), N)
     tasks = batch.sample_tasks(np.random.default_rng(0), N)
     np.testing.assert_array_equal(loop.sample_tasks(np.random.default_rng(0), N), tasks)
     assert loop.reset(seed=1, options={"tasks": tasks})[0].shape == batch.observation_space.shape
@@ -77,7 +77,7 @@ def test_the_end_freezes_and_actions_are_rescaled() -> None:
 
 
 def test_what_it_draws_and_what_it_lacks_for_that() -> None:
-    env = LoopVectorEnv(lambda: cast(Any, envs.TaskEnv("example/Line-v0", render_mode="rgb_array")), 2)
+    env = LoopVectorEnv(lambda: cast(Any, envs.TaskEnv(line.Line(), render_mode="rgb_array")), 2)
     env.reset(seed=0)
     assert [picture.shape for picture in cast(tuple, env.render())] == [(40, 400, 3)] * 2
     assert pendulums().render() is None

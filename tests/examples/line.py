@@ -2,27 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from metarl.envs.family import Array, Mask, TaskFamily, register
+from metarl.envs.arrays import Array, Mask
+from metarl.envs.family import TaskFamily, register
+from metarl.envs.tasks import Uniform
 
 
 @register("example/Line-v0")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Line(TaskFamily):
     """Observation: position x [m], velocity v [m/s]. Action: acceleration [m/s^2]. Task: place g. Reward: -|x - g|."""
 
-    horizon: int = 50
-
-    task_names = ("place [m]",)
+    usual_horizon: ClassVar[int] = 50
     achieved_name = "distance to the place [m]"
-
-    def __post_init__(self) -> None:
-        if self.horizon < 1:
-            raise ValueError(f"horizon must be at least 1 timestep; got {self.horizon}")
+    tasks = Uniform(("place [m]",), (-1.0,), (1.0,))
 
     @property
     def observation_space(self) -> Box:
@@ -31,13 +29,6 @@ class Line(TaskFamily):
     @property
     def action_space(self) -> Box:
         return Box(-1.0, 1.0, (1,), np.float64)
-
-    @property
-    def task_space(self) -> Box:
-        return Box(-1.0, 1.0, (1,), np.float64)
-
-    def sample_tasks(self, rng: np.random.Generator, n: int) -> Array:
-        return rng.uniform(-1.0, 1.0, (n, 1))
 
     def initial_state(self, tasks: Array, rngs: Sequence[np.random.Generator]) -> Array:
         return np.stack([rng.normal(0.0, 0.01, 2) for rng in rngs])

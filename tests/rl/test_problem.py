@@ -15,7 +15,7 @@ from metarl.engine.outer.trpo import TRPO
 from metarl.engine.params import Params, add, stack
 from metarl.engine.rules import InnerRule, first_order
 from metarl.engine.rules.meta_sgd import STEP_SIZE, MetaSGD
-from metarl.randomness import Purpose
+from metarl.randomness import Purpose, numpy_generator
 from metarl.rl.advantages import policy_batch
 from metarl.rl.baselines import BASELINES
 from metarl.rl.baselines.linear_features import LinearFeatures
@@ -25,6 +25,7 @@ from metarl.rl.losses import policy_gradient
 from metarl.rl.policies.categorical_mlp import CategoricalMLP
 from metarl.rl.problem import MetaRL, RolloutSettings
 from metarl.rl.sampler import rollout
+from metarl.shard import ALONE, Shard
 
 BASELINE = LinearFeatures().build()
 SETTINGS = RolloutSettings(
@@ -41,9 +42,11 @@ def problem(
     settings: RolloutSettings = SETTINGS,
     rule: InnerRule | None = None,
     task_per_episode: bool = False,
+    shard: Shard = ALONE,
+    environment: type[envs.TaskVectorEnv] = envs.TaskVectorEnv,
 ) -> MetaRL:
     return MetaRL(
-        lambda n: envs.TaskVectorEnv("metarl/Navigation2D-v0", n, horizon=8),
+        lambda n: environment(envs.Navigation2D(), n, horizon=8),
         gaussian_mlp(2, 2, hidden_sizes=(8,), initial_std=initial_std),
         rule or sgd(0.1),
         inner_steps=inner_steps,
@@ -52,6 +55,7 @@ def problem(
         settings=settings,
         seed=seed,
         task_per_episode=task_per_episode,
+        shard=shard,
     )
 
 
@@ -107,11 +111,34 @@ def test_a_fresh_task_for_every_episode_or_one_for_all_of_a_group() -> None:
         assert (metrics["inner/update_norm"], "rollout/return_step1" in metrics) == (0.0, False)
 
 
-def test_tasks_are_keyed_one_by_one() -> None:
-    maml = problem()
-    few, many = (maml.sample_tasks(1, Purpose.TRAINING_TASKS, 7, count=count) for count in (2, 5))
-    np.testing.assert_array_equal(few, many[:2])
-    assert not np.array_equal(few, maml.sample_tasks(1, Purpose.EVALUATION_TASKS, 7, count=2))
+def test_tasks_are_drawn_together_and_keyed_by_purpose_and_iteration() -> None:
+    purposes = (Purpose.TRAINING_TASKS, Purpose.VALIDATION_TASKS, Purpose.EVALUATION_TASKS)
+    drawn = [problem().sample_tasks(1, purpose, 7, count=5) for purpose in purposes]
+    drawn += [problem().sample_tasks(1, Purpose.TRAINING_TASKS, 8, count=5)]
+    drawn += [problem().sample_tasks(2, Purpose.TRAINING_TASKS, 7, count=5)]
+    assert len(np.unique(np.concatenate(drawn), axis=0)) == 25
+    np.testing.assert_array_equal(drawn[0], problem().sample_tasks(1, Purpose.TRAINING_TASKS, 7, count=5))
+    expected = numpy_generator(1, Purpose.TRAINING_TASKS, 7).uniform(-0.5, 0.5, (5, 2))
+    np.testing.assert_array_equal(drawn[0], expected)
+
+
+class Stratified(envs.TaskVectorEnv):
+    """One task in each of n strata, whoever asks."""
+
+    def sample_tasks(self, rng: np.random.Generator, n: int, split: str = "train") -> np.ndarray:
+        assert n == SETTINGS.tasks
+        return np.stack([np.linspace(-0.5, 0.5, n), np.zeros(n)], 1)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_all_ranks_together_have_the_tasks_of_one_draw(ranks: int) -> None:
+    seen = []
+    for rank in range(ranks):
+        shard = Shard(rank, ranks, lambda tensor: tensor)
+        maml = problem(inner_steps=0, shard=shard, environment=Stratified)
+        maml.collect(maml.initial_parameters(0), iteration=0)
+        seen.append(maml._env.tasks[:: SETTINGS.episodes])  # pyright: ignore[reportAttributeAccessIssue]
+    np.testing.assert_array_equal(np.concatenate(seen)[:, 0], np.linspace(-0.5, 0.5, SETTINGS.tasks))
 
 
 def test_evaluation_scores_every_step_on_rollouts_of_that_step() -> None:
@@ -120,7 +147,7 @@ def test_evaluation_scores_every_step_on_rollouts_of_that_step() -> None:
     tasks = np.array([[0.5, 0.5], [-0.2, 0.1]])
     result = maml.evaluate(theta, sgd(0.1), 2, tasks, seed=1)
     assert {name: scores.shape for name, scores in result.scores.items()} == dict.fromkeys(
-        ("average_return", "achieved", "reward/distance", "adaptation_env_steps", "broken"), (3, 2)
+        ("average_return", "achieved", "success", "reward/distance", "adaptation_env_steps", "broken"), (3, 2)
     )
     np.testing.assert_array_equal(result.scores["adaptation_env_steps"][0], 0)
     assert (result.scores["adaptation_env_steps"][2] > result.scores["adaptation_env_steps"][1]).all()
@@ -159,7 +186,7 @@ def test_discount_and_lambda_reach_the_advantages() -> None:
     settings = SETTINGS._replace(discount=0.5, gae_lambda=0.9)
     maml = problem(settings=settings)
     objective, _ = maml.collect(maml.initial_parameters(0), iteration=0)
-    env = envs.TaskVectorEnv("metarl/Navigation2D-v0", 12, horizon=8)
+    env = envs.TaskVectorEnv(envs.Navigation2D(), 12, horizon=8)
     tasks = maml.sample_tasks(1, Purpose.TRAINING_TASKS, 0, count=3)
     key = (1, Purpose.TRAINING_ROLLOUTS, 0, 0)
     episodes = rollout(env, maml.policy, stack(maml.initial_parameters(0), 3), tasks, horizon=8, key=key)
@@ -173,7 +200,7 @@ def test_each_evaluation_step_has_its_own_size() -> None:
     """The published protocol halves the step size after the first step: the same by hand, step by step."""
     maml, sizes, tasks = problem(), (0.7, 0.05), np.array([[0.5, 0.5], [-0.2, 0.1]])
     theta = maml.initial_parameters(0)
-    env = envs.TaskVectorEnv("metarl/Navigation2D-v0", 2 * SETTINGS.evaluation_episodes, horizon=8)
+    env = envs.TaskVectorEnv(envs.Navigation2D(), 2 * SETTINGS.evaluation_episodes, horizon=8)
     stacked, expected = stack(theta, 2), []
     for step, size in enumerate((*sizes, sizes[-1])):
         key = (1, Purpose.EVALUATION_ROLLOUTS, step)
@@ -211,7 +238,7 @@ def test_zero_steps_of_a_still_policy_score_the_distance_to_the_goal() -> None:
 def test_learning_shortens_the_way_to_the_goal() -> None:
     """A few iterations of the whole algorithm raise the return after adaptation on fixed held-out tasks."""
     maml = MetaRL(
-        lambda n: envs.TaskVectorEnv("metarl/Navigation2D-v0", n, horizon=20, reward="distance"),
+        lambda n: envs.TaskVectorEnv(envs.Navigation2D(reward="distance"), n, horizon=20),
         gaussian_mlp(2, 2, hidden_sizes=(32,), activation="tanh", initial_std=0.5),
         sgd(0.5),
         inner_steps=1,

@@ -47,7 +47,7 @@ class Countdown(VectorEnv[Any, Any, Any]):
 
 
 def navigation(num_envs: int, horizon: int = 10) -> VectorEnv:
-    return envs.TaskVectorEnv("metarl/Navigation2D-v0", num_envs, horizon=horizon)
+    return envs.TaskVectorEnv(envs.Navigation2D(), num_envs, horizon=horizon)
 
 
 def test_shapes_mask_and_ends() -> None:

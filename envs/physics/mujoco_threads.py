@@ -7,25 +7,20 @@ Axes: n simulations, S state, A actuators. The row of a simulation holds what Mu
 # mujoco's bindings come without types:
 # pyright: reportAttributeAccessIssue=false
 
-import functools
 import os
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-import gymnasium
 import mujoco
 import numpy as np
 from mujoco.batch import Batch, SimulationError
 from numpy.typing import NDArray
 
-from metarl.envs.family import Array, Mask
+from metarl.envs.arrays import Array, Mask
+from metarl.envs.physics.models import Contacts, compile_model
+from metarl.envs.physics.protocol import Physics
 
-ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
-MjModel: TypeAlias = mujoco.MjModel
-SENSOR = mujoco.mjtSensor
 STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
-LIMIT = 1e10  # mjMAXVAL: a position or velocity beyond it is a breakdown for MuJoCo
 STAGES = {  # what must be computed at the new state for a measured quantity to belong to it
     "subtree_com": mujoco.mjtStage.mjSTAGE_POS,
     "xmat": mujoco.mjtStage.mjSTAGE_POS,
@@ -35,11 +30,11 @@ STAGES = {  # what must be computed at the new state for a measured quantity to 
 
 _log = mujoco.MjLogConfig.get()
 _log.logto_file = False  # MuJoCo's MUJOCO_LOG.TXT would land in the user's directory,
-_log.logto_console = False  # a line for every breakdown on the console; `Physics.diverged` reports them
+_log.logto_console = False  # a line for every breakdown on the console; `MujocoThreads.diverged` reports them
 mujoco.MjLogConfig.set(_log)
 
 
-class Physics:
+class MujocoThreads(Physics):
     """A model and its batch. `start` and `step` depend on their arguments alone; the batch behind them is scratch.
 
     Args:
@@ -48,6 +43,7 @@ class Physics:
         timestep: seconds per MuJoCo step; None: the file's.
         measured: what the state records at every step: a key of `STAGES`, a field of MjData -> the body whose row
             of it is meant; None: all bodies, flattened.
+        contacts: of every geom; None: the file's.
         threads: of the pool; 0: one for each core that the process may use, or its share of them where torchrun's
             ranks (LOCAL_WORLD_SIZE) share a machine. Results do not depend on it, not in a bit.
 
@@ -62,6 +58,7 @@ class Physics:
         frame_skip: int = 1,
         timestep: float | None = None,
         measured: Mapping[str, str | None] | None = None,
+        contacts: Contacts | None = None,
         threads: int = 0,
     ) -> None:
         measured = dict(measured or {})
@@ -75,10 +72,11 @@ class Physics:
             "frame_skip": frame_skip,
             "timestep": timestep,
             "measured": measured,
+            "contacts": contacts,
             "threads": threads,
         }
         self.xml = xml
-        self.model = compile_model(xml, timestep=timestep, measured=tuple(measured))
+        self.model = compile_model(xml, timestep=timestep, measured=tuple(measured), contacts=contacts)
         if mujoco.mj_stateSize(self.model, STATE) != 1 + self.model.nq + self.model.nv:
             raise ValueError(f"{xml} has more state than time, positions and velocities (activations, plugins)")
         self.frame_skip = frame_skip
@@ -206,45 +204,5 @@ class Physics:
             columns[:] = self._fields[name][: len(states), bodies].reshape(columns.shape)
 
 
-def _rebuild(xml: str, arguments: dict[str, Any]) -> Physics:
-    return Physics(xml, **arguments)
-
-
-@functools.cache
-def compile_model(xml: str, *, timestep: float | None = None, measured: tuple[str, ...] = ()) -> MjModel:
-    """An MJCF file as a model, with sensors where MuJoCo computes a quantity only for those who sense it.
-
-    Do not change it: whoever asks for the same gets the same.
-
-    Args:
-        xml: path of the file; without a folder, its name among Gymnasium's own.
-        timestep: seconds; None: the file's.
-        measured: keys of `STAGES`.
-
-    Raises:
-        ValueError: no such file, or one that MuJoCo does not compile; a timestep that is not positive.
-    """
-    if timestep is not None and timestep <= 0:
-        raise ValueError(f"timestep must be positive; got {timestep}")
-    path = Path(xml) if len(Path(xml).parts) > 1 else ASSETS / xml
-    try:
-        spec = mujoco.MjSpec.from_file(str(path))
-        total_mass, spec.compiler.settotalmass = spec.compiler.settotalmass, -1  # MuJoCo will drop it; set below
-        if timestep is not None:
-            spec.option.timestep = timestep
-        body = spec.worldbody.first_body()
-        if measured and body is None:
-            raise ValueError("it has no body to measure")
-        if "subtree_linvel" in measured:
-            spec.add_sensor(type=SENSOR.mjSENS_SUBTREELINVEL, objtype=mujoco.mjtObj.mjOBJ_BODY, objname=body.name)
-        if "cfrc_ext" in measured:  # any sensor of accelerations brings mj_rnePostConstraint with it
-            body.add_site(name="accelerometer")
-            site = mujoco.mjtObj.mjOBJ_SITE
-            spec.add_sensor(type=SENSOR.mjSENS_ACCELEROMETER, objtype=site, objname="accelerometer")
-        model = spec.compile()
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{xml} is not a model that MuJoCo compiles: {error}") from error
-    if total_mass > 0:
-        mujoco.mj_setTotalmass(model, total_mass)
-        mujoco.mj_setConst(model, mujoco.MjData(model))
-    return model
+def _rebuild(xml: str, arguments: dict[str, Any]) -> MujocoThreads:
+    return MujocoThreads(xml, **arguments)

@@ -1,0 +1,1 @@
+"""Environments that others wrote, behind the contract of TaskVectorEnv."""

@@ -1,0 +1,202 @@
+"""What must hold of every task family, as a check that users run on their own: `metarl.envs.check_family`."""
+
+import copy
+import itertools
+import pickle
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from gymnasium.spaces import Box
+
+from metarl.envs.arrays import Array
+from metarl.envs.batched import TaskVectorEnv
+from metarl.envs.family import TaskFamily
+from metarl.envs.single import TaskEnv
+from metarl.rl.environments import Split
+
+ENVS, STEPS = 5, 12  # of the episodes that the checks play
+TASKS = 200  # drawn from each split
+
+
+def check_family(family: TaskFamily) -> None:
+    """Check that a family keeps the contract: `check_family(MyFamily(option=value))`.
+
+    Its spaces fit what it gives; tasks that are drawn are tasks, and some differ; episodes depend on seeds, tasks and
+    actions alone; one environment alone and among others are the same, bit for bit; rewards are the sum of their terms;
+    ended environments are frozen; a reset keeps tasks, and a masked one changes no other environment; environments and
+    the family pickle.
+
+    Raises:
+        AssertionError: with what does not hold, in words.
+    """
+    for check in CHECKS:
+        check(family)
+
+
+def _spaces(family: TaskFamily) -> None:
+    env = TaskVectorEnv(family, ENVS)
+    space = family.action_space
+    _require(space == Box(-1, 1, space.shape, np.float64), f"actions must be Box(-1, 1, (A,), float64); got {space}")
+    observations, _ = env.reset(seed=1)
+    _require(observations in env.observation_space, f"observations must be in {env.single_observation_space}")
+    _require(bool(family.achieved_name), "achieved_name must say what `achieved` measures")
+    for one in (False, True):
+        made = TaskVectorEnv(family, 1, task_in_observation=one)
+        spaces = made.single_observation_space, made.single_action_space
+        _require(family.spaces(task_in_observation=one) == spaces, "spaces() must be those of the environments")
+    oracle = TaskVectorEnv(family, ENVS, task_in_observation=True)
+    seen, _ = oracle.reset(seed=1)
+    _require(_equal(seen, np.concatenate([observations, env.tasks], axis=1)), "an oracle must see the task, last")
+
+
+def _tasks(family: TaskFamily) -> None:
+    tasks, splits = family.tasks, typing.get_args(Split)
+    for split in splits:
+        rows = tasks.sample(np.random.default_rng(0), TASKS, split)
+        _require(rows.shape == (TASKS, len(tasks.names)), f"sample(rng, n) must be [n, k]; got {rows.shape}")
+        _require(rows.dtype == np.float64, f"tasks must be float64; got {rows.dtype}")
+        _require(bool(tasks.valid(rows).all()), f"tasks that the split {split} draws must be valid")
+        _require(len(np.unique(rows, axis=0)) > 1, f"tasks of the split {split} must differ")
+        again = tasks.sample(np.random.default_rng(0), TASKS, split)
+        _require(_equal(rows, again), "equal generators must draw equal tasks")
+    rows = tasks.sample(np.random.default_rng(0), TASKS)
+    _require(bool(tasks.in_distribution(rows).all()), "tasks that training draws must be in the distribution")
+    _require(not tasks.valid(np.full_like(rows, np.nan)).any(), "tasks that are not finite must not be valid")
+
+
+def _shapes(family: TaskFamily) -> None:
+    tasks = _drawn(family)
+    before = family.initial_state(tasks, [np.random.default_rng(i) for i in range(ENVS)])
+    _require(before.ndim == 2 and len(before) == ENVS, f"initial_state must be [n, S]; got {before.shape}")
+    actions = _actions(family)[0].clip(-1, 1)
+    after = family.transition(before, actions, tasks)
+    _require(after.shape == before.shape, f"transition must be [n, S] as its states are; got {after.shape}")
+    seen, space = family.observe(after, tasks), family.observation_space
+    _require(seen.shape == (ENVS, *space.shape), f"observe must be [n, O], O as in {space}; got {seen.shape}")
+    terms = family.reward_terms(before, actions, after, tasks)
+    _require(len(terms) > 0, "reward_terms must name at least one term")
+    values: dict[str, Any] = {f"term {name} of reward_terms": values for name, values in terms.items()}
+    values |= {"terminated": family.terminated(after, tasks), "diverged": family.diverged(after)}
+    values |= {"achieved": family.achieved(after, tasks), "succeeded": family.succeeded(after, tasks)}
+    values |= {"commanded": family.commanded(tasks)}
+    for name, value in values.items():
+        kind = np.bool_ if name in ("terminated", "diverged", "succeeded") else np.float64
+        if value is None:
+            _require(name in ("succeeded", "commanded"), f"{name} must be [n]; got None")
+            continue
+        fits = value.shape == (ENVS,) and value.dtype == kind
+        _require(fits, f"{name} must be [n] of {kind.__name__}; got {value.shape} of {value.dtype}")
+
+
+def _determinism(family: TaskFamily) -> None:
+    one, two = (_play(TaskVectorEnv(family, ENVS), 7) for _ in range(2))
+    _require(_same(one, two), "equal seeds must give equal tasks, observations and rewards")
+    env, other = TaskVectorEnv(family, ENVS), TaskVectorEnv(family, ENVS)
+    env.reset(seed=7)
+    other.reset(seed=8)
+    _require(not _equal(env.tasks, other.tasks), "other seeds must draw other tasks")
+
+
+def _alone_as_among_others(family: TaskFamily) -> None:
+    env, tasks = TaskVectorEnv(family, ENVS), _drawn(family)
+    together = _play(env, 3, tasks)
+    for i in range(ENVS):
+        single = TaskEnv(family)
+        observation, info = single.reset(seed=3 + i, options={"task": tasks[i]})
+        steps = [(observation, info), *(single.step(action[i]) for action in _actions(family))]
+        for (alone, *rest), (batched, *others) in zip(steps, together, strict=True):
+            same = _equal(alone, batched[i]) and all(
+                one == {name: values[i] for name, values in all_.items()} if isinstance(one, dict) else one == all_[i]
+                for one, all_ in zip(rest, others, strict=True)
+            )
+            _require(same, f"environment {i} must be the same alone as among {ENVS}, bit for bit")
+
+
+def _rewards(family: TaskFamily) -> None:
+    for _, rewards, _, _, info in _play(TaskVectorEnv(family, ENVS), 1)[1:]:
+        terms = [values for name, values in info.items() if name.startswith("reward/")]
+        _require(np.allclose(sum(terms), rewards, rtol=1e-12), "the reward must be the sum of reward_terms")
+
+
+def _ends(family: TaskFamily) -> None:
+    env = TaskVectorEnv(family, ENVS, horizon=3)
+    env.reset(seed=1)
+    still = np.zeros((ENVS, *family.action_space.shape))
+    observations, _, terminated, truncated, _ = [env.step(still) for _ in range(3)][-1]
+    _require(bool((terminated ^ truncated).all()), "an episode must end at the horizon, terminated or truncated")
+    again = env.step(np.full_like(still, np.nan))  # a frozen environment ignores even this
+    _require(_equal(again[0], observations), "an ended environment must repeat its last observation")
+    _require(not again[1].any(), "an ended environment must give no reward")
+    _require(_equal(again[2], terminated) and _equal(again[3], truncated), "an ended environment must keep its flags")
+
+
+def _resets(family: TaskFamily) -> None:
+    env, tasks, mask = TaskVectorEnv(family, ENVS), _drawn(family), np.arange(ENVS) % 2 == 0
+    before = _play(env, 1)[-1][0]
+    own = env.tasks
+    env.reset()
+    _require(_equal(env.tasks, own), "a reset without tasks and seed must keep the tasks")
+    env = TaskVectorEnv(family, ENVS)
+    before = _play(env, 1)[-1][0]
+    after, _ = env.reset(seed=50, options={"reset_mask": mask, "tasks": tasks})
+    fresh, _ = TaskVectorEnv(family, ENVS).reset(seed=50, options={"tasks": tasks})
+    _require(_equal(after[~mask], before[~mask]), "a masked reset must leave the other environments as they were")
+    _require(_equal(after[mask], fresh[mask]), "a masked reset must start its environments as any other does")
+    _require(_equal(env.tasks, np.where(mask[:, None], tasks, own)), "a masked reset must set its own tasks alone")
+
+
+def _pickles(family: TaskFamily) -> None:
+    env, actions = TaskVectorEnv(family, ENVS), _actions(family)
+    env.reset(seed=1, options={"tasks": _drawn(family)})
+    env.step(actions[0])
+    others = pickle.loads(pickle.dumps(env)), copy.deepcopy(env)
+    expected = env.step(actions[1])[0]
+    for other in others:
+        _require(_equal(other.tasks, env.tasks), "a pickled or copied environment must keep its tasks")
+        _require(_equal(other.step(actions[1])[0], expected), "a pickled or copied environment must go on as it was")
+    _require(pickle.loads(pickle.dumps(family)) == family, "a pickled family must equal itself")
+
+
+CHECKS: tuple[Callable[[TaskFamily], None], ...] = (
+    _tasks,
+    _shapes,
+    _determinism,
+    _spaces,
+    _alone_as_among_others,
+    _rewards,
+    _ends,
+    _resets,
+    _pickles,
+)
+
+
+def _play(env: TaskVectorEnv, seed: int, tasks: Array | None = None) -> list[Any]:
+    """What `reset` and each `step` of a few random actions return."""
+    begun = env.reset(seed=seed, options={} if tasks is None else {"tasks": tasks})
+    return [begun, *(env.step(action) for action in _actions(env.process))]
+
+
+def _actions(process: Any) -> Array:
+    """Some of them out of bounds, [STEPS, ENVS, A]."""
+    return np.random.default_rng(1).uniform(-1.5, 1.5, (STEPS, ENVS, *process.action_space.shape))
+
+
+def _drawn(family: TaskFamily) -> Array:
+    return family.tasks.sample(np.random.default_rng(0), ENVS)
+
+
+def _equal(one: Any, two: Any) -> bool:
+    return np.array_equal(one, two, equal_nan=True)
+
+
+def _same(one: list[Any], two: list[Any]) -> bool:
+    """Whether two episodes are the same in everything that was returned."""
+    pairs = itertools.chain.from_iterable(zip(*both, strict=True) for both in zip(one, two, strict=True))
+    return all(all(_equal(a[name], b[name]) for name in a) if isinstance(a, dict) else _equal(a, b) for a, b in pairs)
+
+
+def _require(holds: bool, words: str) -> None:
+    if not holds:
+        raise AssertionError(words)

@@ -1,0 +1,68 @@
+"""MJCF files as compiled models."""
+# mujoco's bindings come without types:
+# pyright: reportAttributeAccessIssue=false
+
+import functools
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import gymnasium
+import mujoco
+
+ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
+MjModel: TypeAlias = mujoco.MjModel
+SENSOR = mujoco.mjtSensor
+
+
+class Contacts(NamedTuple):
+    """How contacts give way, on every geom: MuJoCo's attributes of these names."""
+
+    solref: tuple[float, float]  # time constant [s], damping ratio
+    solimp: tuple[float, float, float]  # least and largest impedance, width [m]
+
+
+@functools.cache
+def compile_model(
+    xml: str, *, timestep: float | None = None, measured: tuple[str, ...] = (), contacts: Contacts | None = None
+) -> MjModel:
+    """An MJCF file as a model, with sensors where MuJoCo computes a quantity only for those who sense it.
+
+    Do not change it: whoever asks for the same gets the same.
+
+    Args:
+        xml: path of the file; without a folder, its name among Gymnasium's own.
+        timestep: seconds; None: the file's.
+        measured: keys of `mujoco_threads.STAGES`.
+        contacts: of every geom; None: the file's.
+
+    Raises:
+        ValueError: no such file, or one that MuJoCo does not compile; a timestep that is not positive.
+    """
+    if timestep is not None and timestep <= 0:
+        raise ValueError(f"timestep must be positive; got {timestep}")
+    path = Path(xml) if len(Path(xml).parts) > 1 else ASSETS / xml
+    try:
+        spec = mujoco.MjSpec.from_file(str(path))
+        total_mass, spec.compiler.settotalmass = spec.compiler.settotalmass, -1  # MuJoCo will drop it; set below
+        if timestep is not None:
+            spec.option.timestep = timestep
+        if contacts is not None:
+            for geom in spec.geoms:
+                geom.solref[:] = contacts.solref
+                geom.solimp[:3] = contacts.solimp
+        body = spec.worldbody.first_body()
+        if measured and body is None:
+            raise ValueError("it has no body to measure")
+        if "subtree_linvel" in measured:
+            spec.add_sensor(type=SENSOR.mjSENS_SUBTREELINVEL, objtype=mujoco.mjtObj.mjOBJ_BODY, objname=body.name)
+        if "cfrc_ext" in measured:  # any sensor of accelerations brings mj_rnePostConstraint with it
+            body.add_site(name="accelerometer")
+            site = mujoco.mjtObj.mjOBJ_SITE
+            spec.add_sensor(type=SENSOR.mjSENS_ACCELEROMETER, objtype=site, objname="accelerometer")
+        model = spec.compile()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{xml} is not a model that MuJoCo compiles: {error}") from error
+    if total_mass > 0:
+        mujoco.mj_setTotalmass(model, total_mass)
+        mujoco.mj_setConst(model, mujoco.MjData(model))
+    return model

@@ -1,0 +1,110 @@
+"""Distributions over tasks, as rows [n, k].
+
+All splits of these distributions are the same; generators of their own keep training, validation and test apart.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from metarl.envs.arrays import Array, Mask
+from metarl.rl.environments import Split, TaskDistribution
+
+
+@dataclass(frozen=True)
+class Uniform(TaskDistribution):
+    """Every number uniform between bounds of its own.
+
+    Args:
+        names: k names with units.
+        low, high: k bounds each.
+        positive: whether tasks outside the bounds must still be above 0, as masses must.
+    """
+
+    names: tuple[str, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    positive: bool = False
+
+    @property
+    def must_be(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Finite, or positive."""
+        return "positive numbers" if self.positive else "finite numbers"
+
+    def sample(self, rng: np.random.Generator, n: int, split: Split = "train") -> Array:
+        """Draw n rows, [n, k]."""
+        return rng.uniform(self.low, self.high, (n, len(self.names)))
+
+    def valid(self, tasks: Array) -> Mask:
+        """Finite numbers, above 0 where they must be, [n]."""
+        finite = super().valid(tasks)
+        return finite & np.all(tasks > 0, axis=1) if self.positive else finite
+
+    def in_distribution(self, tasks: Array) -> Mask:
+        """Within the bounds, [n]."""
+        return np.all((tasks >= self.low) & (tasks <= self.high), axis=1)
+
+
+@dataclass(frozen=True)
+class Sign(TaskDistribution):
+    """One number, 1 or -1, equally likely."""
+
+    name: str
+
+    must_be = "1 or -1"
+
+    @property
+    def names(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The one name."""
+        return (self.name,)
+
+    def sample(self, rng: np.random.Generator, n: int, split: Split = "train") -> Array:
+        """Draw n signs, [n, 1]."""
+        return rng.choice((-1.0, 1.0), (n, 1))
+
+    def valid(self, tasks: Array) -> Mask:
+        """Plus or minus one, [n]."""
+        return np.abs(tasks[:, 0]) == 1
+
+    def in_distribution(self, tasks: Array) -> Mask:
+        """All that are valid, [n]."""
+        return self.valid(tasks)
+
+
+NOTHING = Uniform((), (), ())  # of what has no tasks: rows without numbers
+
+
+@dataclass(frozen=True)
+class Joint(TaskDistribution):
+    """Independent distributions side by side: the numbers of the first, then those of the second, and so on."""
+
+    parts: tuple[TaskDistribution, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Those of all parts."""
+        return tuple(name for part in self.parts for name in part.names)
+
+    @property
+    def must_be(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """What each part with numbers demands."""
+        return ", then ".join(part.must_be for part in self.parts if part.names)
+
+    def sample(self, rng: np.random.Generator, n: int, split: Split = "train") -> Array:
+        """Draw from each part in turn, [n, k]."""
+        return np.concatenate([part.sample(rng, n, split) for part in self.parts], axis=1)
+
+    def valid(self, tasks: Array) -> Mask:
+        """Valid in every part, [n]."""
+        return self._in_all(tasks, lambda part, rows: part.valid(rows))
+
+    def in_distribution(self, tasks: Array) -> Mask:
+        """In the distribution of every part, [n]."""
+        return self._in_all(tasks, lambda part, rows: part.in_distribution(rows))
+
+    def _in_all(self, tasks: Array, holds: Callable[[TaskDistribution, Array], Any]) -> Mask:
+        ends = np.cumsum([len(part.names) for part in self.parts])
+        columns = np.split(tasks, ends[:-1], axis=1)
+        return np.logical_and.reduce([holds(part, rows) for part, rows in zip(self.parts, columns, strict=True)])

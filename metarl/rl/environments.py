@@ -1,0 +1,70 @@
+"""What a run chooses as its environment, and asks of it beside timesteps: a part, and a distribution over tasks.
+
+Axes: n environments or tasks, k numbers of a task.
+"""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal
+
+import numpy as np
+from gymnasium import Space
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+
+from metarl.parts import Part, Registry
+
+Split = Literal["train", "validation", "test"]
+
+
+class TaskDistribution(ABC):
+    """Tasks as rows [n, k]: how they are drawn, what they may be at all, and which of them training may meet."""
+
+    names: tuple[str, ...]  # k names with units
+    must_be: str = "finite numbers"  # what `valid` demands, in words
+
+    @abstractmethod
+    def sample(self, rng: np.random.Generator, n: int, split: Split = "train") -> NDArray[np.float64]:
+        """Draw n rows [n, k]."""
+
+    def valid(self, tasks: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Tell which rows [n, k] an environment can be given, [n]: more than are ever drawn."""
+        return np.all(np.isfinite(tasks), axis=1)
+
+    @abstractmethod
+    def in_distribution(self, tasks: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Tell which rows [n, k] training may draw, [n]."""
+
+
+class Environment(Part, ABC):
+    """Base of the parts of the kind `environment`: its fields are the options of one environment."""
+
+    tasks: TaskDistribution
+    traced_episodes: ClassVar[int] = 0  # per task, whose observations evaluations keep for figures
+    achieved_name: str = "achieved"  # what `info["achieved"]` measures, with its unit
+
+    @abstractmethod
+    def build(
+        self, num_envs: int, *, horizon: int, render_mode: str | None = None, task_in_observation: bool = False
+    ) -> VectorEnv:
+        """Make n environments that take tasks by `reset(options={"tasks": rows [n, k]})`, without auto-reset.
+
+        Args:
+            num_envs: n.
+            horizon: timesteps of an episode at most.
+            render_mode: None, or "rgb_array" to draw them.
+            task_in_observation: append the task to the observation (the paper's oracle).
+
+        Raises:
+            ValueError: no environments, or whatever the environment refuses.
+        """
+
+    @abstractmethod
+    def spaces(self, *, task_in_observation: bool = False) -> tuple[Space, Space]:
+        """The spaces of one environment's observations and actions."""
+
+    def commanded(self, tasks: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        """The value of `achieved` that tasks [n, k] ask for, [n]; None where it is as much, or as little, as can be."""
+        return None
+
+
+ENVIRONMENTS: Registry[Environment] = Registry("environment", "metarl.envs")
