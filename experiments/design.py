@@ -77,7 +77,7 @@ def one_at_a_time(factors: tuple[Factor, ...], seeds: Sequence[int]) -> Study:
     for place, factor in enumerate(factors):
         for level, words in enumerate(factor.levels):
             if level:
-                name = f"{factor.name} {words}".replace(" ", "-")
+                name = f"{factor.name} {words}".lower().replace(" ", "-")
                 combinations[name] = (*base[:place], level, *base[place + 1 :])
     cells = [Cell(f"{name}-seed{seed}", levels, seed) for seed in seeds for name, levels in combinations.items()]
     return Study(factors, tuple(cells), "one at a time")

@@ -1,10 +1,12 @@
 """What an experiment is: the runs that are trained, the figures, tables and films made of them, or their study."""
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from metarl.experiments.design import Study
+from metarl.experiments.train import parse
 
 SEEDS = (1, 2, 3)
 
@@ -20,6 +22,16 @@ class Training(NamedTuple):
     def arguments(self) -> list[str]:
         """The arguments of train.py, without the run's directory."""
         return [self.preset, *self.flags.split()]
+
+    @property
+    def iterations(self) -> int:
+        """How many iterations the run makes."""
+        return parse(self.arguments).config.outer_steps
+
+    def quick(self) -> "Training":
+        """The same with a tenth of the iterations."""
+        iterations = parse(self.arguments).config.iterations
+        return self._replace(flags=f"{self.flags} --iterations {-(-iterations // 10)}".strip())
 
 
 class Protocol(NamedTuple):
@@ -43,6 +55,10 @@ class Experiment:
     protocols: tuple[Protocol, ...] = ()
     films: dict[str, tuple[str, str]] = field(default_factory=dict)  # file -> run, flags of render.py
     study: Study | None = None
+
+    def quick(self) -> "Experiment":
+        """The same with a tenth of the iterations of every run."""
+        return dataclasses.replace(self, runs=tuple(one.quick() for one in self.runs))
 
     @property
     def outputs(self) -> tuple[str, ...]:

@@ -34,6 +34,8 @@ class Arguments:
     """Where its runs are. Default: runs/NAME."""
     results: Path | None = None
     """Where tables and figures go. Default: experiments/results/NAME."""
+    quick: bool = False
+    """The runs have a tenth of the iterations."""
 
 
 def main(arguments: Arguments) -> None:
@@ -41,7 +43,7 @@ def main(arguments: Arguments) -> None:
     name = arguments.name
     if name not in STUDIES:
         raise ValueError(f"unknown study {name!r}: choose one of {', '.join(STUDIES)}")
-    experiment = STUDIES[name]
+    experiment = STUDIES[name].quick() if arguments.quick else STUDIES[name]
     study = experiment.study
     assert study is not None
     runs_dir = arguments.runs or Path("runs", name)
@@ -52,7 +54,9 @@ def main(arguments: Arguments) -> None:
     console = Console(markup=False, highlight=False, soft_wrap=True)
     console.print(f"{name}: {len(curves)} of {len(found)} runs are finished")
     if not curves:
-        raise ValueError(f"no run of {name} is finished in {runs_dir}: python experiments/reproduce.py {name} makes them")
+        raise ValueError(
+            f"no run of {name} is finished in {runs_dir}: python experiments/reproduce.py {name} makes them"
+        )
     write_curves(results / CURVES, curves)
     flags = {one.name: one.flags for one in experiment.runs}
     write_table(results / RUNS, *run_rows(study, curves, flags))

@@ -37,7 +37,9 @@ def draw_curves(study: Study, curves: dict[str, Curve]) -> Figure:
 def _curves_of_factor(axes: Axes, study: Study, place: int, curves: dict[str, Curve]) -> None:
     factor = study.factors[place]
     for level, words in enumerate(factor.levels):
-        chosen = [curves[cell.name] for cell in study.cells if cell.name in curves and _shown(study, cell, place, level)]
+        chosen = [
+            curves[cell.name] for cell in study.cells if cell.name in curves and _shown(study, cell, place, level)
+        ]
         color = COLORS[level % len(COLORS)]
         for curve in chosen:
             axes.plot(curve.timesteps / MILLION, curve.after, color=color, alpha=0.25, linewidth=0.7)
