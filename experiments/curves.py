@@ -20,6 +20,8 @@ CURVES = "curves.csv"
 RUNS = "runs.csv"
 LAST_PART = 0.2  # of a run's timesteps: `Curve.end` is the mean over these
 RETURNS = "rollout/return_step"
+# Of returns: far below what they vary by. Rounded where runs are read, so that kept curves give the same effects.
+DECIMALS = 2
 
 
 class Curve(NamedTuple):
@@ -70,7 +72,7 @@ def finished_curve(run_dir: Path, training: Training) -> Curve | None:
             raise ValueError(f"{run_dir} is another run: --{name} is {theirs} there and {ours} in the study")
     last = max(int(name.removeprefix(RETURNS)) for name in rows[0] if name.startswith(RETURNS))
     columns = ("env_steps", f"{RETURNS}0", f"{RETURNS}{last}")
-    return Curve(*(np.array([row[name] for row in rows]) for name in columns))
+    return Curve(*(np.array([row[name] for row in rows]).round(DECIMALS) for name in columns))
 
 
 def kept_curves(results: Path, experiment: Experiment) -> dict[str, Curve]:
@@ -90,9 +92,14 @@ def kept_curves(results: Path, experiment: Experiment) -> dict[str, Curve]:
 
 
 def write_curves(path: Path, curves: dict[str, Curve]) -> None:
-    """A row per run and iteration; returns with two decimals, which is far below what they vary by."""
+    """A row per run and iteration."""
     rows = [
-        {"run": name, "timesteps": f"{timesteps:.0f}", "before": f"{before:.2f}", "after": f"{after:.2f}"}
+        {
+            "run": name,
+            "timesteps": f"{timesteps:.0f}",
+            "before": f"{before:.{DECIMALS}f}",
+            "after": f"{after:.{DECIMALS}f}",
+        }
         for name, curve in curves.items()
         for timesteps, before, after in zip(*curve, strict=True)
     ]

@@ -44,7 +44,8 @@ class Study:
     def flags(self, cell: Cell, others: Settings) -> str:
         """The flags of a run: `others`, then what its levels set, then its seed."""
         settings = dict(others)
-        for factor, level in zip(self.factors, cell.levels, strict=True):
+        # First levels come first: another factor's base must not undo what the varied factor sets, such as iterations.
+        for factor, level in sorted(zip(self.factors, cell.levels, strict=True), key=lambda pair: pair[1] > 0):
             settings |= list(factor.levels.values())[level]
         settings["seed"] = str(cell.seed)
         return " ".join(f"--{name} {value}" for name, value in settings.items())
