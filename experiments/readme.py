@@ -1,7 +1,7 @@
 """Write a page's tables of results anew from experiments/results/: python experiments/readme.py [--page PAGE.md].
 
-A table stands between `<!-- scores FILE [STEP ...] -->` or `<!-- rows FILE COLUMN ... -->` and `<!-- end -->`, a picture
-between `<!-- figure FILE WORDS -->` and `<!-- end -->`. Columns with spaces in their names are written with underscores.
+A table stands between `<!-- scores FILE [STEP ...] -->` or `<!-- rows FILE COLUMN ... -->` and `<!-- end -->`, and a
+picture between `<!-- figure FILE WORDS -->` and `<!-- end -->`. Spaces in names of columns are written as underscores.
 """
 
 import csv
