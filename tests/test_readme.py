@@ -33,7 +33,7 @@ def test_named_files_exist() -> None:
 def test_named_flags_exist() -> None:
     scripts = "".join(
         (ROOT / "experiments" / f"{name}.py").read_text()
-        for name in ("train", "evaluate", "plot", "render", "reproduce", "benchmark", "readme")
+        for name in ("train", "evaluate", "plot", "render", "reproduce", "benchmark", "readme", "study")
     )
     options = {key for _, config in RL_PRESETS.values() for key in config.environment_options}
     known = {field.name for kind in (RLConfig, SupervisedConfig) for field in dataclasses.fields(kind)} | options

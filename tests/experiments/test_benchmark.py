@@ -5,17 +5,19 @@
 import dataclasses
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import mujoco
 import mujoco.rollout
 import numpy as np
 import pytest
+from scripts import refused, run
 
 from metarl.engine.params import ravel
 from metarl.experiments import benchmark
 from metarl.experiments.assemble import make_env, make_outer, make_problem
-from metarl.experiments.benchmarks import straightforward
+from metarl.experiments.benchmarks import learning, straightforward
 from metarl.experiments.benchmarks.iteration import EXACT
 from metarl.experiments.benchmarks.ranks import collectives
 from metarl.experiments.benchmarks.report import relative_cost
@@ -32,7 +34,7 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_every_figure_is_finite(document: dict[str, Any]) -> None:
-    assert set(benchmark.BENCHMARKS) <= set(document)
+    assert set(benchmark.MEASURED) <= set(document)
     assert document["quick"]
     tables = [
         document["hvp"],
@@ -110,3 +112,12 @@ def test_the_straightforward_implementation_takes_the_same_step() -> None:
     theirs = straightforward.outer_step(config, problem.policy, theta, tasks)
     step, other = ravel(ours) - ravel(theta), ravel(theirs) - ravel(theta)
     assert (step - other).norm() < 1e-2 * step.norm()
+
+
+@pytest.mark.parametrize("rise", [7.9, -2.0, math.nan])
+def test_what_does_not_learn_fails(rise: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"seed": 1, "first": 3.0, "last": 3.0 + rise, "rise": rise}
+    monkeypatch.setattr(learning, "rise", lambda seed: row)
+    refused(run("benchmark", "learning", "--quick", "--output", tmp_path / "b.json"), "cheetah-dir does not learn")
+    row["rise"] = learning.MARGIN
+    assert run("benchmark", "learning", "--quick", "--output", tmp_path / "b.json").returncode == 0
