@@ -83,7 +83,8 @@ def _shapes(family: TaskFamily) -> None:
     values |= {"commanded": family.commanded(tasks)}
     for name, value in values.items():
         kind = np.bool_ if name in ("terminated", "diverged", "succeeded") else np.float64
-        if value is None and name in ("succeeded", "commanded"):
+        if value is None:
+            _require(name in ("succeeded", "commanded"), f"{name} must be [n]; got None")
             continue
         fits = value.shape == (ENVS,) and value.dtype == kind
         _require(fits, f"{name} must be [n] of {kind.__name__}; got {value.shape} of {value.dtype}")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from metarl.envs.arrays import Array, Mask, namespace
 from metarl.envs.family import TaskFamily
 from metarl.envs.goals import Goal, Motion
-from metarl.envs.physics.models import MjModel
+from metarl.envs.physics.models import Contacts, MjModel
 from metarl.envs.physics.mujoco_threads import MujocoThreads
 from metarl.envs.physics.protocol import LIMIT, Physics
 from metarl.envs.tasks import Joint
@@ -37,6 +37,7 @@ class Robot:
     xml: str  # path of an MJCF file; without a folder, its name among Gymnasium's own
     timestep: float  # seconds per MuJoCo step
     frame_skip: int  # MuJoCo steps per timestep
+    contacts: Contacts | None = None  # of every geom; None: the file's
     measured: Mapping[str, str | None]  # see MujocoThreads
     pose: Callable[[MjModel], Array]  # -> qpos [nq] at reset, before noise
     position_noise: Noise  # added to the pose at reset
@@ -92,6 +93,7 @@ class Locomotion(TaskFamily):
             frame_skip=robot.frame_skip,
             timestep=robot.timestep,
             measured=robot.measured,
+            contacts=robot.contacts,
             threads=self.threads,
         )
 

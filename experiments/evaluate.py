@@ -11,11 +11,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from metarl.experiments.callbacks import TELLING, options
 from metarl.experiments.command_line import run
 from metarl.experiments.evaluated import read_run
 from metarl.experiments.figures import draw
 from metarl.experiments.overrides import overridden
 from metarl.experiments.published import evaluation_tasks
+from metarl.randomness import Purpose
 from metarl.training.config import Config
 from metarl.training.evaluation import evaluate, validation_tasks, write_evaluation
 from metarl.training.events import write_adaptation
@@ -80,7 +82,8 @@ def main(arguments: Arguments) -> None:
     problem = config.problem.build(config.setting())
     tasks = validation_tasks(problem, config) if arguments.validation else evaluation_tasks(config, problem)
     theta = {name: leaf.to(config.device) for name, leaf in checkpoint.theta.items()}
-    result = evaluate(problem, theta, config, tasks)
+    purpose = Purpose.VALIDATION_TASKS if arguments.validation else Purpose.EVALUATION_TASKS
+    result = evaluate(problem, theta, config, tasks, purpose=purpose)
     directory = arguments.output or (arguments.run_dir / "validation" if arguments.validation else arguments.run_dir)
     directory.mkdir(parents=True, exist_ok=True)
     split = "validation" if arguments.validation else "test"
@@ -90,7 +93,7 @@ def main(arguments: Arguments) -> None:
     Console().print(_table(f"{escape(str(arguments.run_dir))}: {which}, {len(tasks)} {kind}", steps, config))
     if directory == arguments.run_dir and not arguments.validation:
         one = read_run(directory)
-        write_adaptation(directory, config, steps, draw({one.label: [one]}))
+        write_adaptation(directory, config.score, steps, draw({one.label: [one]}), options(config), TELLING)
 
 
 def _table(title: str, steps: list[dict[str, Any]], config: Config) -> Table:

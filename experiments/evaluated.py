@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from metarl.experiments.presets import preset_config
 from metarl.experiments.published import published_returns, published_scores
 from metarl.parts import MAY_CHANGE
+from metarl.training.callbacks.csv import read_metrics
 from metarl.training.config import Config
 from metarl.training.evaluation import summarize
-from metarl.training.logger import read_metrics
 from metarl.training.run_directory import METRICS, read_config
 from metarl.training.tree import flat, leaves, may_change
 

@@ -1,42 +1,9 @@
-"""The experiments that `reproduce.py` runs: what is trained, and which runs share a figure."""
+"""The experiments of the paper: what is trained, and which runs share a figure."""
 
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from metarl.experiments.experiment import SEEDS, Experiment, Protocol, Training, seeded
 
-SEEDS = (1, 2, 3)
 MORE_SEEDS = (1, 2, 3, 4, 5, 6)
 METHODS = ("maml", "pretrained", "oracle", "random")
-
-
-class Training(NamedTuple):
-    """One run: its name in the experiment, its preset, and further flags of train.py."""
-
-    name: str
-    preset: str
-    flags: str = ""
-
-
-class Protocol(NamedTuple):
-    """Another evaluation of some runs, which becomes rows of a table: further flags of evaluate.py."""
-
-    name: str
-    runs: tuple[str, ...]
-    flags: str = ""
-    table: str = "protocols"
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """What is trained, drawn and filmed, into `experiments/results/NAME/`."""
-
-    runs: tuple[Training, ...]
-    figures: dict[str, tuple[str, ...]]  # file without its ending -> names of runs; a table of the same name beside it
-    protocols: tuple[Protocol, ...] = ()
-    films: dict[str, tuple[str, str]] = field(default_factory=dict)  # file -> run, flags of render.py
-
-
-def _seeds(name: str, preset: str, flags: str = "", seeds: tuple[int, ...] = SEEDS) -> tuple[Training, ...]:
-    return tuple(Training(f"{name}-seed{seed}", preset, f"{flags} --seed {seed}".strip()) for seed in seeds)
 
 
 def _names(runs: tuple[Training, ...]) -> tuple[str, ...]:
@@ -48,7 +15,7 @@ def _navigation() -> Experiment:
     runs = tuple(
         run
         for method in METHODS
-        for run in _seeds(method, "navigation-paper", f"--method {method}", SEEDS if method == "maml" else MORE_SEEDS)
+        for run in seeded(method, "navigation-paper", f"--method {method}", SEEDS if method == "maml" else MORE_SEEDS)
     )
     maml = _names(runs[: len(SEEDS)])
     protocols = {
@@ -67,7 +34,7 @@ def _cheetah(preset: str, seeds: tuple[int, ...]) -> Experiment:
     """MAML at the published size, products from a fifth; baselines with 300 of their 1,000 iterations."""
     gauss_newton = "--curvature gauss_newton --curvature-fraction 0.2"
     runs = (
-        *_seeds("gauss-newton", preset, gauss_newton, seeds),
+        *seeded("gauss-newton", preset, gauss_newton, seeds),
         *(
             Training(f"{method}-seed1", preset, f"--method {method} {gauss_newton} --iterations 300")
             for method in METHODS[1:]
@@ -95,7 +62,7 @@ def _sinusoid() -> Experiment:
     is stable over ten steps. The step sizes of protocols.csv were chosen on validation tasks, by step_sizes.csv.
     """
     five = (
-        *_seeds("maml-5shot", "sinusoid", "--shots 5 --inner-step-size 0.001"),
+        *seeded("maml-5shot", "sinusoid", "--shots 5 --inner-step-size 0.001"),
         Training("pretrained-5shot", "sinusoid", "--shots 5 --method pretrained"),
         Training("meta-sgd-5shot", "sinusoid", "--shots 5 --inner-step-size 0.001 --rule meta-sgd"),
     )
@@ -144,7 +111,7 @@ def _omniglot() -> Experiment:
     return Experiment(runs, {one.name: (one.name,) for one in runs})
 
 
-EXPERIMENTS: dict[str, Experiment] = {
+PAPER: dict[str, Experiment] = {
     "navigation-paper": _navigation(),
     "cheetah-vel-paper": _cheetah("cheetah-vel-paper", (1,)),
     "cheetah-dir-paper": _cheetah("cheetah-dir-paper", (1, 2)),

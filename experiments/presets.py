@@ -58,7 +58,7 @@ CHEETAH_DIR: Options = CHEETAH_VEL | {"environment": "metarl/HalfCheetahDir-v0"}
 
 ANT_VEL: Options = {
     "problem": "reinforcement",
-    "environment": "metarl/AntVel-v0",
+    "environment": "metarl/AntVel-v1",
     "observation": "compact",
     "outer": "trpo",
     "hidden_sizes": (64, 64),
@@ -67,9 +67,9 @@ ANT_VEL: Options = {
     "max_kl": 0.02,
 }
 
-ANT_DIR: Options = ANT_VEL | {"environment": "metarl/AntDir-v0"}
+ANT_DIR: Options = ANT_VEL | {"environment": "metarl/AntDir-v1"}
 
-ANT_GOAL: Options = ANT_VEL | {"environment": "metarl/AntGoal-v0"}
+ANT_GOAL: Options = ANT_VEL | {"environment": "metarl/AntGoal-v1"}
 
 CHEETAH_VEL_PAPER: Options = {
     "problem": "reinforcement",
@@ -95,10 +95,10 @@ CHEETAH_DIR_PAPER: Options = CHEETAH_VEL_PAPER | {
     "max_kl": 0.02,
 }
 
-ANT_VEL_PAPER: Options = CHEETAH_VEL_PAPER | {"environment": "metarl/AntVel-v0", "episodes": 20, "iterations": 375}
+ANT_VEL_PAPER: Options = CHEETAH_VEL_PAPER | {"environment": "metarl/AntVel-v1", "episodes": 20, "iterations": 375}
 
 ANT_DIR_PAPER: Options = ANT_VEL_PAPER | {
-    "environment": "metarl/AntDir-v0",
+    "environment": "metarl/AntDir-v1",
     "episodes": 40,
     "iterations": 575,
     "evaluation_step_sizes": (0.1, 0.001),
@@ -106,7 +106,7 @@ ANT_DIR_PAPER: Options = ANT_VEL_PAPER | {
 }
 
 ANT_GOAL_PAPER: Options = ANT_VEL_PAPER | {  # there is no published run: the settings are the script's
-    "environment": "metarl/AntGoal-v0",
+    "environment": "metarl/AntGoal-v1",
     "iterations": 500,
     "published_tasks": False,
 }

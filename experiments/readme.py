@@ -1,12 +1,14 @@
-"""Write the README's tables of results anew from metarl.experiments/results/, by `python experiments/readme.py`.
+"""Write a page's tables of results anew from experiments/results/: python experiments/readme.py [--page PAGE.md].
 
-A table stands between `<!-- scores FILE [STEP ...] -->` or `<!-- rows FILE COLUMN ... -->` and `<!-- end -->`.
+A table stands between `<!-- scores FILE [STEP ...] -->` or `<!-- rows FILE COLUMN ... -->` and `<!-- end -->`, and a
+picture between `<!-- figure FILE WORDS -->` and `<!-- end -->`. Spaces in names of columns are written as underscores.
 """
 
 import csv
 import itertools
 import json
 import math
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -22,7 +24,7 @@ from metarl.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "experiments" / "results"
-BLOCK = re.compile(r"(<!-- (scores|rows) (\S+)([^>]*) -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (scores|rows|figure) (\S+)([^>]*) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Row = dict[str, Any]
 
@@ -38,12 +40,18 @@ class Arguments:
 def main(arguments: Arguments) -> None:
     """Fill in the page."""
     page = arguments.page.read_text()
-    write_atomically(arguments.page, filled(page).encode())
-    Console().print(f"{len(BLOCK.findall(page))} tables in {arguments.page}", highlight=False, soft_wrap=True)
+    write_atomically(arguments.page, filled(page, arguments.page.parent).encode())
+    Console().print(
+        f"{len(BLOCK.findall(page))} tables and figures in {arguments.page}", highlight=False, soft_wrap=True
+    )
 
 
-def filled(page: str) -> str:
-    """The page with its tables made anew.
+def filled(page: str, folder: Path = ROOT) -> str:
+    """The page with its tables and figures made anew.
+
+    Args:
+        page: its text.
+        folder: where the page lies.
 
     Raises:
         ValueError: a table that does not exist, or lacks a column.
@@ -51,8 +59,12 @@ def filled(page: str) -> str:
 
     def block(match: re.Match[str]) -> str:
         begin, kind, file, words, end = match.groups()
-        table = scores(read(file), [int(step) for step in words.split()]) if kind == "scores" else None
-        lines = table or columns(read(file), words.split())
+        if kind == "figure":
+            lines = [picture(file, words.strip(), folder)]
+        elif kind == "scores":
+            lines = scores(read(file), [int(step) for step in words.split()])
+        else:
+            lines = columns(read(file), words.split())
         return begin + "\n".join(lines) + "\n" + end
 
     try:
@@ -91,9 +103,23 @@ def scores(rows: list[Row], steps: list[int]) -> list[str]:
 
 
 def columns(rows: list[Row], names: list[str]) -> list[str]:
-    """Some columns of every row."""
+    """Some columns of every row; those with bounds, NAME_low and NAME_high, with their intervals."""
     table = [[name.replace("_", " ") for name in names]]
-    return _lines(table + [[_number(row[name]) for name in names] for row in rows])
+    return _lines(table + [[_cell(row, name) for name in names] for row in rows])
+
+
+def _cell(row: Row, name: str) -> str:
+    spaced = name.replace("_", " ")
+    value = row[name] if name in row or spaced not in row else row[spaced]
+    bounds = [_number(bound) for ending in ("low", "high") if (bound := row.get(f"{name}_{ending}"))]
+    return _number(value) + (f" [{', '.join(bounds)}]" if bounds else "")
+
+
+def picture(file: str, words: str, folder: Path) -> str:
+    """A figure of experiments/results/ on a page in `folder`; that it is still to be made, where it is not there."""
+    if not (RESULTS / file).is_file():
+        return f"*{words}: not made yet.*"
+    return f"![{words}]({os.path.relpath(RESULTS / file, folder.resolve())})"
 
 
 def _score(row: Row) -> str:

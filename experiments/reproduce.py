@@ -4,14 +4,13 @@ import csv
 import functools
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,13 +19,17 @@ import tyro
 from rich.console import Console
 
 from metarl.experiments.command_line import run
-from metarl.experiments.paper import EXPERIMENTS, Experiment, Training
-from metarl.experiments.train import parse as parse_training
-from metarl.training.run_directory import BEST, CONFIG, LAST, METRICS
+from metarl.experiments.curves import kept_curves
+from metarl.experiments.experiment import Experiment
+from metarl.experiments.kept import EVALUATION, PER_TASK, Place, Run
+from metarl.experiments.paper import PAPER
+from metarl.experiments.progress import Progress
+from metarl.experiments.studies import STUDIES
+from metarl.training.run_directory import BEST, CONFIG, LAST
 
 ROOT = Path(__file__).resolve().parents[1]
 GOES_ON = "what was checkpointed is whole; the same command goes on"
-KEPT = (CONFIG, METRICS, "evaluation.json", "evaluation.csv", LAST, BEST)  # of a run, beside its experiment's figures
+EXPERIMENTS: dict[str, Experiment] = PAPER | STUDIES
 
 
 @dataclass(frozen=True)
@@ -38,28 +41,15 @@ class Arguments:
     quick: bool = False
     """A tenth of the iterations, with everything under runs/quick: does it work, and how long would it take?"""
     go_on: bool = False
-    """Go on from the runs that are kept in experiments/results, where runs/ has none: from nothing otherwise."""
+    """Make only what experiments/results has not finished, and go on from what is kept there of unfinished runs: from
+    nothing otherwise."""
     jobs: int = 1
     """Runs at a time, each on its share of the cores."""
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where an experiment's runs go, and what is made of them."""
-
-    runs: Path
-    results: Path
-
-    @staticmethod
-    def of(name: str, *, quick: bool) -> "Place":
-        """Results are committed, quick ones not."""
-        runs = Path("runs", *["quick"] * quick, name)
-        return Place(runs, runs / "results" if quick else Path("experiments", "results", name))
-
-
 def main(arguments: Arguments) -> None:
     """Train and evaluate what is missing, then draw."""
-    names = list(EXPERIMENTS) if "all" in arguments.names else list(arguments.names)
+    names = list(EXPERIMENTS) if "all" in arguments.names else list(dict.fromkeys(arguments.names))
     if unknown := [name for name in names if name not in EXPERIMENTS]:
         raise ValueError(f"unknown experiment {unknown[0]!r}: choose of {', '.join(EXPERIMENTS)}, or all")
     if not names:
@@ -67,60 +57,114 @@ def main(arguments: Arguments) -> None:
     if arguments.jobs < 1:
         raise ValueError(f"--jobs must be at least 1; got {arguments.jobs}")
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    with Workers(arguments.jobs) as workers:
-        workers.all(
-            functools.partial(make_run, name, one, arguments, workers, console)
-            for name in names
-            for one in EXPERIMENTS[name].runs
-        )
-        for name in names:
-            finish(EXPERIMENTS[name], Place.of(name, quick=arguments.quick), workers, console)
+    missing: dict[str, list[Run]] = {}
+    for name in names:
+        experiment = EXPERIMENTS[name].quick() if arguments.quick else EXPERIMENTS[name]
+        place = Place.of(name, quick=arguments.quick)
+        runs = [Run(name, one, place) for one in experiment.runs]
+        missing[name] = unfinished(experiment, runs, place) if arguments.go_on else runs
+        begun = sum(one.iterations_done > 0 for one in missing[name])
+        console.print(f"{name}: {len(runs)} runs, {len(runs) - len(missing[name])} finished before, {begun} begun")
+    everything = [one for runs in missing.values() for one in runs]
+    with Progress(console, everything, arguments.jobs) as progress, Workers(arguments.jobs) as workers:
+        making = Making(arguments, workers, progress, console)
+        workers.all(functools.partial(making.make, one) for one in everything)
+        for name, runs in missing.items():
+            if runs or EXPERIMENTS[name].study:
+                finish(EXPERIMENTS[name], name, arguments, workers, console)
 
 
-def make_run(name: str, one: Training, arguments: Arguments, workers: "Workers", console: Console) -> None:
-    """Train and evaluate a run; keep what is small of it beside the experiment's figures."""
+def unfinished(experiment: Experiment, runs: list[Run], place: Place) -> list[Run]:
+    """The runs that are still to be made.
+
+    Of an experiment whose tables need the tasks' scores, all are, once one is: those that are published are evaluated
+    again, and not trained.
+    """
+    if experiment.study:
+        curves = kept_curves(place.results, experiment)
+        return [one for one in runs if one.training.name not in curves]
+    made = all((place.results / file).is_file() for file in experiment.outputs)
+    if made and all(one.is_published(one.training.iterations) for one in runs):
+        return []
+    return runs
+
+
+@dataclass(frozen=True)
+class Making:
+    """How runs are made: the arguments, and what works, watches and tells."""
+
+    arguments: Arguments
+    workers: "Workers"
+    progress: Progress
+    console: Console
+    analysing: threading.Lock = field(default_factory=threading.Lock)
+
+    def make(self, one: Run) -> None:
+        """Train a run, evaluate it or add it to its study, and keep what is small of it."""
+        iterations, log = one.training.iterations, one.directory.with_suffix(".log")
+        if self.arguments.go_on:
+            try:
+                one.bring_back(iterations)
+            except ValueError as error:
+                self.console.print(f"{one.name}: from nothing, for {error}")
+        flags = one.training.arguments
+        self.console.print(f"{one.name}: train.py {' '.join(flags)} -> {one.directory}, {log}")
+        with self.progress.making(one, iterations) as active:
+            try:
+                if not one.is_brought_back:
+                    self.workers.script(log, "train", *flags, "--run-dir", one.directory, "--resume")
+            finally:
+                one.keep()
+            active.stage = "is evaluated"
+            experiment = EXPERIMENTS[one.experiment]
+            if experiment.study:
+                with self.analysing:
+                    analyse(one.experiment, self.arguments, self.workers)
+                one.drop()
+            else:
+                if not is_evaluated(one.directory):
+                    self.workers.script(log, "evaluate", one.directory)
+                one.publish(experiment)
+        self.console.print(f"{one.name}: done")
+
+
+def is_evaluated(run_dir: Path) -> bool:
+    """Whether a run has an evaluation that is not older than what it scored."""
+    if not ((run_dir / EVALUATION).is_file() and (run_dir / PER_TASK).is_file()):
+        return False
+    scored = [run_dir / name for name in (LAST, BEST, CONFIG) if (run_dir / name).is_file()]
+    return (run_dir / PER_TASK).stat().st_mtime >= max(path.stat().st_mtime for path in scored)
+
+
+def analyse(name: str, arguments: Arguments, workers: "Workers") -> None:
+    """Tables and figures of what is finished of a study."""
     place = Place.of(name, quick=arguments.quick)
-    run_dir, kept = place.runs / one.name, place.results / one.name
-    if arguments.go_on and not run_dir.exists():
-        if lacking := [file for file in (CONFIG, LAST, BEST) if not (kept / file).is_file()]:
-            console.print(f"{name}/{one.name}: from nothing, for {kept} has no {', '.join(lacking)}")
-        else:
-            shutil.copytree(kept, run_dir, ignore=shutil.ignore_patterns("evaluation.*"))
-    flags = [one.preset, *one.flags.split()]
-    if arguments.quick:
-        flags += ["--iterations", str(-(-parse_training(flags).config.iterations // 10))]
-    log = run_dir.with_suffix(".log")
-    console.print(f"{name}/{one.name}: train.py {' '.join(flags)} -> {run_dir}, {log}")
-    workers.script(log, "train", *flags, "--run-dir", run_dir, "--resume")
-    evaluation = run_dir / "evaluation.json"
-    if not evaluation.is_file() or evaluation.stat().st_mtime < max(
-        (run_dir / name).stat().st_mtime for name in (LAST, CONFIG)
-    ):
-        workers.script(log, "evaluate", run_dir)
-    kept.mkdir(parents=True, exist_ok=True)
-    for file in KEPT:
-        if (run_dir / file).is_file():  # a random run of nothing measured has no metrics
-            shutil.copy2(run_dir / file, kept / file)
-    console.print(f"{name}/{one.name}: done")
+    flags = ["--quick"] * arguments.quick
+    workers.script(place.runs / "study.log", "study", name, "--runs", place.runs, "--results", place.results, *flags)
 
 
-def finish(experiment: Experiment, place: Place, workers: "Workers", console: Console) -> None:
+def finish(experiment: Experiment, name: str, arguments: Arguments, workers: "Workers", console: Console) -> None:
     """Figures and tables of an experiment whose runs are there."""
+    place = Place.of(name, quick=arguments.quick)
+    if experiment.study:
+        analyse(name, arguments, workers)
+        console.print(f"study: {place.results}")
+        return
     log = place.runs / "figures.log"
     for figure, names in experiment.figures.items():
         output = place.results / f"{figure}.png"
         runs = [place.runs / name for name in names]
         workers.script(log, "plot", *runs, "--output", output, "--table", output.with_suffix(".csv"))
         console.print(f"figure and table: {output}, {output.with_suffix('.csv')}")
-    for file, (name, flags) in experiment.films.items():
-        workers.script(log, "render", place.runs / name, *flags.split(), "--output", place.results / file)
+    for file, (filmed, flags) in experiment.films.items():
+        workers.script(log, "render", place.runs / filmed, *flags.split(), "--output", place.results / file)
         console.print(f"film: {place.results / file}")
     tables: dict[str, list[dict[str, Any]]] = {}
     for protocol in experiment.protocols:
         summaries = []
-        for name in protocol.runs:
-            output = place.runs / "protocols" / protocol.name.replace(" ", "-").replace(",", "") / name
-            workers.script(log, "evaluate", place.runs / name, *protocol.flags.split(), "--output", output)
+        for scored in protocol.runs:
+            output = place.runs / "protocols" / protocol.name.replace(" ", "-").replace(",", "") / scored
+            workers.script(log, "evaluate", place.runs / scored, *protocol.flags.split(), "--output", output)
             summaries.append(json.loads((output / "evaluation.json").read_text()))
         identity = {"protocol": protocol.name, "flags": protocol.flags}
         tables.setdefault(protocol.table, []).extend(identity | row for row in protocol_rows(summaries))

@@ -11,14 +11,15 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
+from metarl.experiments.callbacks import callbacks
 from metarl.experiments.command_line import command_of, run
 from metarl.experiments.presets import PRESETS, preset_config
 from metarl.shard import Shard
 from metarl.training import flags
 from metarl.training.config import Config
 from metarl.training.distributed import connected, one_at_first
-from metarl.training.loop import train
-from metarl.training.run_directory import CONFIG, read_config
+from metarl.training.run_directory import CONFIG, identity_of, read_config
+from metarl.training.runs import train
 from metarl.training.tree import with_options
 
 PROGRAM = "experiments/train.py"
@@ -33,6 +34,8 @@ class Script:
     resume: bool = False
     """Go on with the run in that directory, from its last checkpoint, with its own configuration: flags that are given
     too are compared with it."""
+    initial_parameters: Path | None = None
+    """Start from the best parameters of the run in this directory instead of fresh ones."""
 
 
 class Arguments(NamedTuple):
@@ -107,9 +110,24 @@ def _train(arguments: Arguments, shard: Shard) -> None:
     console.print(f"{config.preset}, method {config.method}, seed {config.seed} -> {run_dir}", highlight=False)
     with one_at_first(shard):
         problem, outer = config.problem.build(config.setting(shard)), config.outer.build()
-    if config.outer_steps and (words := getattr(problem, "before_the_first_iteration", None)):
+    if config.outer_steps and (words := config.problem.before_training):
         console.print(words, highlight=False)
-    state = train(problem, outer, config, run_dir, console, resume=script.resume, shard=shard)
+    state = train(
+        problem,
+        outer,
+        run_dir=run_dir,
+        iterations=config.outer_steps,
+        seed=config.seed,
+        sinks=callbacks(config, problem, run_dir, console),
+        resume=script.resume,
+        initial_parameters=script.initial_parameters,
+        checkpoint_every=config.checkpoint_every,
+        keep_every=config.keep_every,
+        max_nonfinite=config.max_nonfinite,
+        grace=config.grace,
+        config=identity_of(config),
+        shard=shard,
+    )
     console.print(f"{state.iteration} iterations done; metrics and checkpoints are in {run_dir}", highlight=False)
     folder, tensorboard = shlex.quote(str(run_dir)), os.path.relpath(Path(sys.executable).with_name("tensorboard"))
     console.print(f"watch:    {shlex.quote(tensorboard)} --logdir {folder}", highlight=False, soft_wrap=True)

@@ -1,6 +1,7 @@
 """metarl: meta-training with MAML. `engine` is the heart, `rl` and `supervised` the problems, `training` the rest.
 
-In one's own program: `metarl.load_agent(run_dir)`, `agent.adapt(env, task)`, `agent.act(observation)`.
+In one's own program: `metarl.train(problem, outer, run_dir=..., iterations=...)`, `metarl.evaluate(problem, theta)`,
+`metarl.load_agent(run_dir)`, `agent.adapt(env, task)`, `agent.act(observation)`, `agent.save(path)`.
 """
 
 import importlib
@@ -8,12 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from metarl.agent import Agent, load_agent
+    from metarl.training.runs import evaluate, train
 
-__all__ = ["Agent", "load_agent"]
+__all__ = ["Agent", "evaluate", "load_agent", "train"]
+
+PLACES = {
+    "Agent": "metarl.agent",
+    "load_agent": "metarl.agent",
+    "evaluate": "metarl.training.runs",
+    "train": "metarl.training.runs",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """What `agent.py` offers, when it is asked for: the engine needs neither Gymnasium nor a run's files."""
-    if name in __all__:
-        return getattr(importlib.import_module("metarl.agent"), name)
+    """What other modules offer, when it is asked for: the engine needs neither Gymnasium nor a run's files."""
+    if name in PLACES:
+        return getattr(importlib.import_module(PLACES[name]), name)
     raise AttributeError(f"module 'metarl' has no attribute {name!r}")

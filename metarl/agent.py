@@ -4,35 +4,51 @@ With metarl/__init__.py the one place that knows both reinforcement learning and
 """
 
 import dataclasses
-from collections.abc import Callable
+import math
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, cast
 
 import numpy as np
 import torch
-from gymnasium.spaces import Box
 from gymnasium.vector import VectorEnv
 from numpy.typing import ArrayLike, NDArray
 
 from metarl.engine.params import Params
-from metarl.rl.baselines.linear_features import LinearFeatures
-from metarl.rl.inner_losses import INNER_LOSSES
-from metarl.rl.policies.gaussian_mlp import GaussianMLP
-from metarl.rl.problem import MetaRL, RolloutSettings
-from metarl.shard import ALONE, Shard
-from metarl.training.config import RLConfig
-from metarl.training.rules import evaluation_rule, training_rule
-from metarl.training.run_directory import read_config, read_parameters
+from metarl.rl.problem import MetaRL
+from metarl.training.checkpoint import load, save
+from metarl.training.config import Config
+from metarl.training.run_directory import read_config, read_parameters, understood
+from metarl.training.state import TrainState
+from metarl.training.tree import registries, with_options
 
 
-class Agent(NamedTuple):
-    """A policy with its parameters, and what it takes to adapt it as its run's evaluation would."""
+@dataclass(frozen=True)
+class Agent:
+    """A policy with its parameters, and what it takes to adapt it as its run's evaluation would; it can be pickled."""
 
-    config: RLConfig
-    problem: MetaRL
+    config: Config
     theta: Params
     returns: tuple[float, ...] = ()  # of an adapted agent: average return after 0, 1 .. gradient steps
+
+    @cached_property
+    def problem(self) -> MetaRL:
+        """The policy, its inner loss and rollouts, as configured: made when it is first asked for."""
+        return cast(MetaRL, self.config.problem.build(self.config.setting()))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields: `problem` is made of functions that cannot be pickled, and is made anew."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def save(self, path: str | Path) -> None:
+        """Write the parameters and the configuration to a file, for `load_agent`; `returns` is not kept.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        save(Path(path).expanduser(), TrainState(0, self.theta, {}, -math.inf, config=self.config.to_dict()))
 
     def adapt(self, env: VectorEnv, task: ArrayLike, *, gradient_steps: int = 1, seed: int = 0) -> "Agent":
         """The agent after some gradient steps on a task, each on one fresh episode of every environment.
@@ -53,12 +69,13 @@ class Agent(NamedTuple):
             raise ValueError(f"gradient_steps must not be negative; got {gradient_steps}")
         if gradient_steps and self.config.method == "oracle":
             raise ValueError(f"an oracle knows the task and takes no gradient steps; got {gradient_steps}")
-        rule, tasks = evaluation_rule(self.config), np.asarray(task, np.float64)[None]
+        rule, tasks = self.config.test_rule, np.asarray(task, np.float64)[None]
         steps = list(islice(self.problem.adaptation(env, self.theta, rule, tasks, seed), gradient_steps + 1))
         returns = tuple(episodes.average(episodes.returns).item() for _, episodes in steps)
         if not np.isfinite(returns).all():
             raise ValueError(f"the policy diverged, or every episode broke down at once: returns are {returns}")
-        return self._replace(theta={name: leaf[0] for name, leaf in steps[-1][0].items()}, returns=returns)
+        theta = {name: leaf[0] for name, leaf in steps[-1][0].items()}
+        return dataclasses.replace(self, theta=theta, returns=returns)
 
     def act(self, observation: ArrayLike, rng: np.random.Generator | None = None) -> NDArray[np.float64]:
         """The action [..., A], in [-1, 1], for observations [..., O]: the policy's mean, or with `rng` a sample."""
@@ -72,72 +89,26 @@ class Agent(NamedTuple):
         return chosen.numpy(force=True).astype(np.float64).clip(-1, 1)
 
 
-def load_agent(run_dir: str | Path, checkpoint: str | None = None) -> Agent:
-    """The policy that a run's training left.
+def load_agent(place: str | Path, checkpoint: str | int | None = None) -> Agent:
+    """The policy that a run's training left, or that `Agent.save` wrote.
 
     Args:
-        run_dir: the run's directory.
-        checkpoint: `best` or `last`; None: what the run's evaluation takes.
+        place: the run's directory, or the file.
+        checkpoint: of a run, `best`, `last`, or after how many outer steps one was kept; None: what the run's
+            evaluation takes.
 
     Raises:
         ValueError: no run, a supervised one, or a damaged checkpoint.
     """
-    if checkpoint not in (None, "best", "last"):
-        raise ValueError(f"checkpoint must be 'best' or 'last'; got {checkpoint!r}")
-    config = read_config(Path(run_dir))
-    if isinstance(config, RLConfig):
-        theta = read_parameters(Path(run_dir), checkpoint or config.evaluation_checkpoint).theta
-        observation_size, action_size = next(iter(theta.values())).shape[1], theta["log_std"].shape[0]
-        config = dataclasses.replace(config, evaluation_counting="episodes")
-        return Agent(config, meta_rl(config, _no_env, observation_size, action_size), theta)
-    raise ValueError(f"{run_dir} is a run of {config.preset}, which has no policy")
-
-
-def meta_rl(
-    config: RLConfig,
-    make_env: Callable[..., VectorEnv],
-    observation_size: int,
-    action_size: int,
-    *,
-    traced_episodes: int = 0,
-    commanded: Callable[[NDArray[np.float64]], NDArray[np.float64] | None] = lambda tasks: None,
-    shard: Shard = ALONE,
-) -> MetaRL:
-    """One meta-iteration of MAML-RL as configured.
-
-    Raises:
-        ValueError: whatever of the configuration its parts refuse.
-    """
-    policy = GaussianMLP(
-        hidden_sizes=config.hidden_sizes,
-        activation=config.activation,
-        initial_std=config.initial_std,
-        min_std=config.min_std,
-    )
-    return MetaRL(
-        make_env,
-        policy.build(Box(-np.inf, np.inf, (observation_size,)), Box(-1.0, 1.0, (action_size,))),
-        training_rule(config),
-        inner_steps=config.adaptation_steps,
-        inner_loss=INNER_LOSSES.find(config.inner_loss)().build(),
-        baseline=LinearFeatures().build(),
-        settings=RolloutSettings(
-            tasks=config.tasks,
-            episodes=config.episodes,
-            horizon=config.horizon,
-            discount=config.discount,
-            gae_lambda=config.gae_lambda,
-            evaluation_episodes=config.evaluation_episodes,
-            evaluation_counting=config.evaluation_counting,
-            traced_episodes=traced_episodes,
-        ),
-        seed=config.seed,
-        task_per_episode=config.method in ("pretrained", "oracle"),
-        device=config.device,
-        commanded=commanded,
-        shard=shard,
-    )
-
-
-def _no_env(count: int, **_: object) -> VectorEnv:
-    raise ValueError(f"an agent makes no environments ({count} wanted): give `adapt` yours")
+    if checkpoint not in (None, "best", "last") and not isinstance(checkpoint, int):
+        raise ValueError(f"checkpoint must be 'best', 'last' or a number of outer steps; got {checkpoint!r}")
+    path = Path(place).expanduser()
+    if path.is_file():
+        state = load(path)
+        config = understood(state.config, path)
+    else:
+        config = read_config(path)
+        state = read_parameters(path, config.evaluation_checkpoint if checkpoint is None else checkpoint)
+    if "policy" not in registries(config):
+        raise ValueError(f"{path} is a run of {config.preset}, which has no policy")
+    return Agent(with_options(config, {"evaluation_counting": "episodes"}), state.theta)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from metarl.engine.objective import MetaObjective
 from metarl.engine.params import Params
 from metarl.engine.rules import InnerRule
+from metarl.metrics import MetricTable
 from metarl.randomness import Purpose
 
 Metrics = dict[str, float]
@@ -32,20 +33,41 @@ class Film(NamedTuple):
 class Problem(Protocol):
     """A distribution over tasks, a model and its losses. Keeps no state between calls but its settings."""
 
+    @property
+    def measures(self) -> MetricTable:
+        """Declarations of the metrics of `collect`, and of those that are made of the scores of `evaluate`."""
+        ...
+
     def initial_parameters(self, seed: int) -> Params:
         """Fresh meta-parameters."""
         ...
 
     def sample_tasks(self, seed: int, purpose: Purpose, *key: int, count: int) -> NDArray[np.float64]:
-        """`count` tasks of the training distribution [count, k]; task i depends on (seed, purpose, key, i) alone."""
+        """`count` tasks of the training distribution [count, k], a function of the arguments."""
         ...
 
     def collect(self, theta: Params, iteration: int) -> tuple[MetaObjective, Metrics]:
         """Sample tasks and data, adapt, and build the objective of this iteration's outer step."""
         ...
 
-    def evaluate(self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], seed: int) -> Evaluation:
-        """Score theta on tasks [N, k] after 0 .. `steps` gradient steps of `rule`."""
+    def refresh(self, theta: Params, objective: MetaObjective) -> Params:
+        """Theta after the outer step on an objective of `collect`, with what no gradient moves brought up to date."""
+        ...
+
+    def evaluate(
+        self,
+        theta: Params,
+        rule: InnerRule,
+        steps: int,
+        tasks: NDArray[np.float64],
+        seed: int,
+        *,
+        purpose: Purpose = Purpose.EVALUATION_TASKS,
+    ) -> Evaluation:
+        """Score theta on tasks [N, k] after 0 .. `steps` gradient steps of `rule`.
+
+        `purpose` is what the tasks were drawn for: validation and test have data with random numbers of their own.
+        """
         ...
 
     def pictures(

@@ -22,6 +22,8 @@ class Purpose(IntEnum):
     VALIDATION_TASKS = 7
     TRAINING_EXAMPLES = 8
     EVALUATION_EXAMPLES = 9
+    VALIDATION_EXAMPLES = 10
+    VALIDATION_ROLLOUTS = 11
 
 
 def seed_sequence(seed: int, purpose: Purpose, *key: int) -> np.random.SeedSequence:

@@ -24,6 +24,14 @@ from metarl.rl.policies.gaussian_mlp import GaussianMLP
 TASKS = 3
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's cache folder is left alone; also by scripts, which inherit the variable."""
+    folder = tmp_path_factory.getbasetemp() / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder / "metarl"
+
+
 class Regression(NamedTuple):
     inputs: Tensor  # [M, N, 2]
     targets: Tensor  # [M, N, 2]
@@ -146,6 +154,25 @@ def policy_objective(
 
     support = [data(seed) for seed in range(inner_steps)]
     return MetaObjective(theta, learner, functions, support, data(9))
+
+
+def squared(outputs: Tensor, targets: Tensor) -> Tensor:
+    return ((outputs - targets) ** 2).mean()
+
+
+def learner_of(model: Model, rule: InnerRule) -> Learner:
+    """Mean squared errors in the inner steps."""
+    return Learner(
+        rule,
+        lambda params, batch: squared(model.apply(params, batch.inputs), batch.targets),
+        lambda params, batch: model.apply(params, batch.inputs),
+    )
+
+
+REGRESSION = TaskFunctions(
+    outer_loss=lambda adapted: squared(adapted.outputs, adapted.query.targets),
+    divergence=lambda old, new, batch: squared(new, old),
+)
 
 
 @pytest.fixture(scope="module")

@@ -49,6 +49,7 @@ def run(script: str, *arguments: str | Path) -> Result:
     with pytest.MonkeyPatch.context() as patch, io.StringIO() as out, io.StringIO() as err:
         patch.setattr(sys, "stdout", out)
         patch.setattr(sys, "stderr", err)
+        patch.setattr(sys, "argv", [f"{script}.py", *map(str, arguments)])  # which config.json records
         code = 0
         try:
             importlib.import_module(f"metarl.experiments.{script}").command([str(argument) for argument in arguments])

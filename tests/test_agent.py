@@ -1,12 +1,15 @@
 """metarl as a library: a run's policy, adapted to a task of one's own, in one's own environment."""
 
 import dataclasses
+import pickle
 from pathlib import Path
 
 import gymnasium
 import numpy as np
 import pytest
-from metarl.experiments.assemble import evaluation_tasks, make_env, make_problem
+import torch
+from built import make_env, make_problem
+from metarl.experiments.published import evaluation_tasks
 from scripts import ROOT, run
 
 import metarl
@@ -59,7 +62,7 @@ def test_every_environment_plays_one_episode_whatever_the_run_counted() -> None:
 
 def test_a_policy_that_diverges_is_named(trained: Path) -> None:
     agent = metarl.load_agent(trained)
-    broken = agent._replace(theta={name: leaf * np.nan for name, leaf in agent.theta.items()})
+    broken = dataclasses.replace(agent, theta={name: leaf * np.nan for name, leaf in agent.theta.items()})
     env = make_env(agent.config, 2)
     with pytest.raises(ValueError, match="the policy diverged, or every episode broke down at once"):
         broken.adapt(env, [0.4, -0.3])
@@ -78,7 +81,7 @@ def test_actions_are_means_or_samples(trained: Path) -> None:
 def test_what_an_agent_refuses(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no run"):
         metarl.load_agent(tmp_path)
-    with pytest.raises(ValueError, match="checkpoint must be 'best' or 'last'; got 'first'"):
+    with pytest.raises(ValueError, match="checkpoint must be 'best', 'last' or a number of outer steps; got 'first'"):
         metarl.load_agent(trained, "first")
     assert run("train", "sinusoid", "--iterations", "0", "--run-dir", tmp_path / "sine").returncode == 0
     with pytest.raises(ValueError, match="a run of sinusoid, which has no policy"):
@@ -88,7 +91,25 @@ def test_what_an_agent_refuses(trained: Path, tmp_path: Path) -> None:
         agent.adapt(env, [0.1, 0.2, 0.3])
     with pytest.raises(ValueError, match="must not be negative; got -1"):
         agent.adapt(env, [0.1, 0.2], gradient_steps=-1)
-    oracle = agent._replace(config=dataclasses.replace(agent.config, method="oracle"))
+    oracle = dataclasses.replace(agent, config=dataclasses.replace(agent.config, method="oracle"))
     with pytest.raises(ValueError, match="an oracle knows the task"):
         oracle.adapt(env, [0.1, 0.2])
     assert not hasattr(metarl, "load_agents")
+
+
+@pytest.mark.parametrize("way", ["save", "pickle"])
+def test_an_adapted_agent_outlives_its_program(trained: Path, tmp_path: Path, way: str) -> None:
+    agent = metarl.load_agent(trained)
+    vector = envs.TaskVectorEnv("metarl/Navigation2D-v0", 3)
+    adapted = agent.adapt(vector, [0.4, -0.3])
+    if way == "save":
+        adapted.save(tmp_path / "agent.pt")
+        back = metarl.load_agent(tmp_path / "agent.pt")
+    else:
+        back = pickle.loads(pickle.dumps(adapted))
+        assert back.returns == adapted.returns
+    assert back.config == adapted.config
+    assert all(torch.equal(back.theta[name], leaf) for name, leaf in adapted.theta.items())
+    assert not torch.equal(back.theta["head.weight"], agent.theta["head.weight"])
+    np.testing.assert_array_equal(back.act(np.ones(2)), adapted.act(np.ones(2)))
+    assert back.adapt(vector, [0.4, -0.3], seed=5).returns == adapted.adapt(vector, [0.4, -0.3], seed=5).returns

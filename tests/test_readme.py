@@ -33,7 +33,7 @@ def test_named_files_exist() -> None:
 def test_named_flags_exist() -> None:
     scripts = "".join(
         (ROOT / "experiments" / f"{name}.py").read_text()
-        for name in ("train", "evaluate", "plot", "render", "reproduce", "benchmark", "readme")
+        for name in ("train", "evaluate", "plot", "render", "reproduce", "benchmark", "readme", "study")
     )
     known: set[str] = set()
     for preset in ("navigation", "sinusoid"):

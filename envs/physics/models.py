@@ -4,7 +4,7 @@
 
 import functools
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import gymnasium
 import mujoco
@@ -14,8 +14,17 @@ MjModel: TypeAlias = mujoco.MjModel
 SENSOR = mujoco.mjtSensor
 
 
+class Contacts(NamedTuple):
+    """How contacts give way, on every geom: MuJoCo's attributes of these names."""
+
+    solref: tuple[float, float]  # time constant [s], damping ratio
+    solimp: tuple[float, float, float]  # least and largest impedance, width [m]
+
+
 @functools.cache
-def compile_model(xml: str, *, timestep: float | None = None, measured: tuple[str, ...] = ()) -> MjModel:
+def compile_model(
+    xml: str, *, timestep: float | None = None, measured: tuple[str, ...] = (), contacts: Contacts | None = None
+) -> MjModel:
     """An MJCF file as a model, with sensors where MuJoCo computes a quantity only for those who sense it.
 
     Do not change it: whoever asks for the same gets the same.
@@ -23,7 +32,8 @@ def compile_model(xml: str, *, timestep: float | None = None, measured: tuple[st
     Args:
         xml: path of the file; without a folder, its name among Gymnasium's own.
         timestep: seconds; None: the file's.
-        measured: keys of `STAGES`.
+        measured: keys of `mujoco_threads.STAGES`.
+        contacts: of every geom; None: the file's.
 
     Raises:
         ValueError: no such file, or one that MuJoCo does not compile; a timestep that is not positive.
@@ -36,6 +46,10 @@ def compile_model(xml: str, *, timestep: float | None = None, measured: tuple[st
         total_mass, spec.compiler.settotalmass = spec.compiler.settotalmass, -1  # MuJoCo will drop it; set below
         if timestep is not None:
             spec.option.timestep = timestep
+        if contacts is not None:
+            for geom in spec.geoms:
+                geom.solref[:] = contacts.solref
+                geom.solimp[:3] = contacts.solimp
         body = spec.worldbody.first_body()
         if measured and body is None:
             raise ValueError("it has no body to measure")

@@ -17,7 +17,7 @@ from mujoco.batch import Batch, SimulationError
 from numpy.typing import NDArray
 
 from metarl.envs.arrays import Array, Mask
-from metarl.envs.physics.models import compile_model
+from metarl.envs.physics.models import Contacts, compile_model
 from metarl.envs.physics.protocol import Physics
 
 STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
@@ -43,6 +43,7 @@ class MujocoThreads(Physics):
         timestep: seconds per MuJoCo step; None: the file's.
         measured: what the state records at every step: a key of `STAGES`, a field of MjData -> the body whose row
             of it is meant; None: all bodies, flattened.
+        contacts: of every geom; None: the file's.
         threads: of the pool; 0: one for each core that the process may use, or its share of them where torchrun's
             ranks (LOCAL_WORLD_SIZE) share a machine. Results do not depend on it, not in a bit.
 
@@ -57,6 +58,7 @@ class MujocoThreads(Physics):
         frame_skip: int = 1,
         timestep: float | None = None,
         measured: Mapping[str, str | None] | None = None,
+        contacts: Contacts | None = None,
         threads: int = 0,
     ) -> None:
         measured = dict(measured or {})
@@ -70,10 +72,11 @@ class MujocoThreads(Physics):
             "frame_skip": frame_skip,
             "timestep": timestep,
             "measured": measured,
+            "contacts": contacts,
             "threads": threads,
         }
         self.xml = xml
-        self.model = compile_model(xml, timestep=timestep, measured=tuple(measured))
+        self.model = compile_model(xml, timestep=timestep, measured=tuple(measured), contacts=contacts)
         if mujoco.mj_stateSize(self.model, STATE) != 1 + self.model.nq + self.model.nv:
             raise ValueError(f"{xml} has more state than time, positions and velocities (activations, plugins)")
         self.frame_skip = frame_skip

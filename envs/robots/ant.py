@@ -30,15 +30,19 @@ Terminates where the torso's height leaves [0.2, 1.0] m.
 | | `dynamics="gymnasium"`: Ant-v5's | `dynamics="paper"`: the authors' release |
 | --- | --- | --- |
 | timestep | 5 MuJoCo steps (RK4) of 0.01 s | 1 of 0.02 s |
+| contacts | MuJoCo's: solref 0.02 1, solimp 0.9 0.95 0.001 | solref 0.02 1, solimp 0.8 0.8 0.01: they give way more |
 | forward velocity v | displacement of the torso per timestep | of the whole body's centre of mass, at its end |
 | position, for goals | of the torso | of the whole body's centre of mass |
 | pose at reset | legs straight, torso at 0.75 m | ankles bent by 1 rad, torso at 0.55 m |
 | the 0.05 | not in the timestep in which the ant falls | always |
 | noise at reset | positions uniform in [-0.1, 0.1], velocities N(0, 0.1) | N(0, 0.01), N(0, 0.1) |
 
-The model is Gymnasium's ant.xml. Deviations: contact terms are those of the state that is observed, under the
-action that led there; Ant-v5 reads them, and the torso's position from which it computes v, from the last stage of RK4
-in the last substep, and reports none at reset. Ant-v5's own weights of the costs are others.
+The model is Gymnasium's ant.xml; the authors' differs from it in the contacts alone. Before version 1 of these families
+`dynamics="paper"` had Gymnasium's contacts; `dynamics="gymnasium"` is as it was.
+
+Deviations: contact terms are those of the state that is observed, under the action that led there; Ant-v5 reads them,
+and the torso's position from which it computes v, from the last stage of RK4 in the last substep, and reports none at
+reset. Ant-v5's own weights of the costs are others.
 """
 
 import dataclasses
@@ -62,7 +66,7 @@ from metarl.envs.locomotion import (
     torso_position,
     uniform_noise,
 )
-from metarl.envs.physics.models import MjModel
+from metarl.envs.physics.models import Contacts, MjModel
 from metarl.envs.physics.protocol import Physics
 
 CONTROL, CONTACT, ALIVE = 0.005, 0.0005, 0.05  # weights of the reward's terms
@@ -130,6 +134,7 @@ PAPER = dataclasses.replace(
     GYMNASIUM,
     timestep=0.02,
     frame_skip=1,
+    contacts=Contacts(solref=(0.02, 1.0), solimp=(0.8, 0.8, 0.01)),
     measured={"cfrc_ext": None, "xmat": "torso", "subtree_com": "torso", "subtree_linvel": "torso"},
     pose=_bent,
     position_noise=normal_noise(0.01),
@@ -147,7 +152,7 @@ class Ant(Locomotion):
     robots = {"gymnasium": GYMNASIUM, "paper": PAPER}
 
 
-@register("metarl/AntVel-v0")
+@register("metarl/AntVel-v1")
 @dataclass(frozen=True, kw_only=True)
 class AntVel(Ant):
     """The ant shall run forward at a velocity drawn uniform in [0, 3] m/s."""
@@ -155,7 +160,7 @@ class AntVel(Ant):
     goal = Velocity(3.0, bonus=1.0)
 
 
-@register("metarl/AntDir-v0")
+@register("metarl/AntDir-v1")
 @dataclass(frozen=True, kw_only=True)
 class AntDir(Ant):
     """The ant shall run forward or backward."""
@@ -163,7 +168,7 @@ class AntDir(Ant):
     goal = Direction()
 
 
-@register("metarl/AntGoal-v0")
+@register("metarl/AntGoal-v1")
 @dataclass(frozen=True, kw_only=True)
 class AntGoal(Ant):
     """The ant shall go to a place drawn uniform in [-3, 3]^2 m."""

@@ -26,9 +26,9 @@ from torch import Tensor
 from metarl.experiments.benchmarks.report import table
 from metarl.experiments.presets import preset_config
 from metarl.shard import Shard
+from metarl.training.callbacks.csv import read_metrics
 from metarl.training.config import Config
 from metarl.training.distributed import agree
-from metarl.training.logger import read_metrics
 from metarl.training.run_directory import METRICS
 from metarl.training.tree import with_options
 

@@ -29,7 +29,8 @@ from metarl.rl.episodes import Episodes
 from metarl.rl.policies.gaussian_mlp import GaussianMLP
 from metarl.rl.sampler import rollout
 
-ROBOTS = {"half-cheetah": "HalfCheetah", "ant": "Ant"}  # as their ids begin, ours and Gymnasium's
+ROBOTS = {"half-cheetah": "HalfCheetah", "ant": "Ant"}  # as Gymnasium's ids begin
+OURS = {"half-cheetah": "metarl/HalfCheetahDir-v0", "ant": "metarl/AntDir-v1"}
 EPISODES, HORIZON = 20, 200
 VECTORS = {"sync": SyncVectorEnv, "async": AsyncVectorEnv}
 NUM_ENVS = (1, 2, 4, 8, 16)
@@ -51,7 +52,7 @@ def sampler(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]
     threads = len(os.sched_getaffinity(0))
     for robot, name in ROBOTS.items():
         for dynamics in ("gymnasium", "paper"):
-            loops = Loops(f"metarl/{name}Dir-v0", dynamics, tasks, horizon)
+            loops = Loops(OURS[robot], dynamics, tasks, horizon)
             others = _vectors(name, counts) if dynamics == "gymnasium" else {}
             rounds = []
             for repeat in range(repeats):
@@ -80,8 +81,8 @@ def environments(console: Console, *, quick: bool) -> list[dict[str, Any]]:
     """
     threads, counts = sorted({1, len(os.sched_getaffinity(0))}), (1, 10) if quick else (1, 10, 100, 800, 3000, 10000)
     rows = []
-    for (robot, name), used, n in itertools.product(ROBOTS.items(), threads, counts):
-        rate = _rate(f"metarl/{name}Dir-v0", n, used)
+    for robot, used, n in itertools.product(ROBOTS, threads, counts):
+        rate = _rate(OURS[robot], n, used)
         rows.append({"robot": robot, "threads": used, "num_envs": n, "steps_per_s": rate})
     console.print(table("environments", rows))
     return rows
@@ -96,7 +97,8 @@ class Loops:
         self.watched, self.horizon = _Starts(self.env), horizon
         self.policy, self.params, self.rows = _policy(self.env, tasks)
         self.physics = cast(MujocoThreads, family.physics)
-        self.plain = compile_model(self.physics.xml, timestep=self.physics.model.opt.timestep)
+        robot = family.robot
+        self.plain = compile_model(robot.xml, timestep=robot.timestep, contacts=robot.contacts)
 
     def closed(self, repeat: int) -> float:
         """The real sampler with a real policy."""

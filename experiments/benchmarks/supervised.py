@@ -17,10 +17,10 @@ from metarl.engine.outer.adam import Adam
 from metarl.engine.params import Params
 from metarl.engine.rules.sgd import SGD
 from metarl.experiments.benchmarks.report import seconds, table
+from metarl.supervised.datasets.sinusoid import Sinusoid
 from metarl.supervised.few_shot import ImageClasses, few_shot
 from metarl.supervised.models import EPSILON, convolutional_classifier, regressor
 from metarl.supervised.problem import ExampleSettings, MetaSupervised
-from metarl.supervised.sinusoid import sinusoid
 from metarl.supervised.tasks import Examples
 from metarl.threads import torch_threads
 
@@ -78,26 +78,26 @@ def supervised(console: Console, *, quick: bool) -> list[dict[str, Any]]:
 
 def _problem(name: str, network: str, how: str, quick: bool) -> MetaSupervised:
     if name == "sinusoid":
-        distribution, sizes = sinusoid(), (3 if quick else 25, 10, 10)
+        tasks, sizes = Sinusoid().build(), (3 if quick else 25, 10, 10)
     else:  # pixels at random: what they show makes no difference here
         images = (np.random.default_rng(0).random((40 * 20, SIZE, SIZE, 1)) < 0.1).astype(np.uint8)
         classes = np.arange(40)
         data = ImageClasses(images, np.full(40, 20), {"train": classes}, white=1.0)
-        distribution, sizes = few_shot(data, ways=WAYS, rotate=True), (2 if quick else 32, 1, 1)
+        tasks, sizes = few_shot(data, ways=WAYS, rotate=True), (2 if quick else 32, 1, 1)
     filters = 4 if quick else 64
     model = {
         "dense": lambda: regressor(1, (40, 40), 1),
         "patches": lambda: convolutional_classifier((SIZE, SIZE, 1), filters, WAYS, pooled=False),
         "conv2d": lambda: _torchs_layers(filters),
     }[network]()
-    tasks, shots, queries = sizes
+    count, shots, queries = sizes
     problem = MetaSupervised(
-        distribution,
+        tasks.distribution,
         model,
-        "regression" if name == "sinusoid" else "classification",
+        tasks.kind,
         SGD(inner_step_size=ALPHA[name]).build(),
         inner_steps=1,
-        settings=ExampleSettings(tasks, shots, queries, queries, log_every=NEVER),
+        settings=ExampleSettings(count, shots, queries, queries, log_every=NEVER),
         seed=1,
         compiled=how == "compiled" and not quick,
     )

@@ -62,10 +62,10 @@ def _check_functions(rule: InnerRule, theta: Params, loss: Callable[[Params, _Po
     moved = rule.update(fast, gradient, theta, 0)
     _require(set(moved) == set(fast), f"update must return the names {', '.join(fast)}; got {', '.join(moved)}")
     _require_like(moved, fast, "update must keep the shapes and dtypes of what adapts")
-    after = ravel(rule.merge(moved, theta))
-    _require(not torch.equal(after, ravel(merged)), "a step along a gradient must change what merge returns")
     _require_equal(theta, before, "a rule must not change the meta-parameters in place")
     _require_equal(fast, started, "update must not change what it is given in place")
+    after = ravel(rule.merge(moved, theta))
+    _require(not torch.equal(after, ravel(merged)), "a step along a gradient must change what merge returns")
 
 
 def _check_steps(learner: Learner, theta: Params, support: list[_Points]) -> None:

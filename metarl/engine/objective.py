@@ -108,7 +108,7 @@ class MetaObjective:
         self._task_gradients = gradients or gradients_of(learner, functions.outer_loss)
 
     def with_outer_loss(self, outer_loss: OuterLoss) -> "MetaObjective":
-        """The same meta-batch under another outer loss: that of an optimiser which has its own, such as a clipped one."""
+        """The same meta-batch under another outer loss, such as a clipped one that an optimiser brings along."""
         return MetaObjective(
             self.theta_old,
             self.learner,

@@ -52,6 +52,7 @@ class ProblemOptions(Part, ABC):
     def drawn_curve(self) -> tuple[str, str]:
         """The metric that figures draw, without its number of gradient steps, and what it is of in words."""
 
+    before_training: str = ""  # what is worth a line before the first iteration
     achieved_name: str = "achieved"  # what an evaluation's score `achieved` measures, with its unit
     task_names: tuple[str, ...] = ()  # what the numbers of a task are, with their units
 

@@ -1,1 +1,134 @@
 """Supervised learning as a problem: tasks of a dataset, examples, a network (Finn et al. 2017, algorithm 2)."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from metarl.parts import MAY_CHANGE, at_least
+from metarl.problems import MOST_AT_A_TIME, PROBLEMS, ProblemOptions, Setting, require_device
+from metarl.supervised.datasets import DATASETS, Dataset
+from metarl.supervised.losses import KINDS
+from metarl.supervised.networks import NETWORKS, Network
+from metarl.supervised.problem import ExampleSettings, MetaSupervised
+from metarl.supervised.tasks import KindName
+
+TRACED_TASKS = 3  # whose examples and outputs the figures draw
+
+
+@PROBLEMS.register("supervised")
+@dataclass(frozen=True, kw_only=True)
+class Supervised(ProblemOptions):
+    """Supervised learning: examples of tasks that a dataset draws."""
+
+    shots: Annotated[int, at_least(1)] = 1
+    """K: support examples (of each class)."""
+    queries: Annotated[int, at_least(1)] = 1
+    """Query examples (of each class) in training."""
+    evaluation_queries: Annotated[int, at_least(1), MAY_CHANGE] = 1
+    """Query examples (of each class) at evaluation."""
+    evaluation_transductive: Annotated[bool, MAY_CHANGE] = True
+    """Predict the query examples of a task together at evaluation, as the paper does, so that batch norm sees them all.
+    Otherwise each is predicted by itself, in one batch with the support."""
+    compile: Annotated[bool, MAY_CHANGE] = True
+    """Compile the meta-gradient with torch.compile where there is a C++ compiler and the device is the CPU: a minute or
+    two at the first start, then iterations are two to four times as fast. Last bits differ."""
+
+    dataset: Annotated[Dataset, DATASETS]
+    """Where tasks come from."""
+    network: Annotated[Network, NETWORKS]
+    """What predicts."""
+
+    @property
+    def kind(self) -> KindName:
+        """Whether this is a regression or a classification; a dataset that does not say so is built to see."""
+        return getattr(self.dataset, "kind", None) or self.dataset.build().kind
+
+    @property
+    def score(self) -> str:
+        """The accuracy of a classification, the loss of a regression."""
+        return KINDS[self.kind].shown
+
+    @property
+    def learning_curve(self) -> str:
+        """The same score over the meta-batch."""
+        return f"train/{self.score}"
+
+    @property
+    def drawn_curve(self) -> tuple[str, str]:
+        """The score on validation tasks: that of the meta-batch is noisy."""
+        return f"evaluation/{self.score}", "validation tasks"
+
+    @property
+    def before_training(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether there is a compilation to wait for."""
+        if not self.compile:
+            return ""
+        compiles = "the first iteration compiles, for a minute or two"
+        return f"meta-gradient: {compiles if _has_compiler() else 'without torch.compile: there is no C++ compiler'}"
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """Also the kind of task."""
+        return {
+            "ways": getattr(self.dataset, "ways", None),
+            "shots": self.shots,
+            "queries": self.evaluation_queries,
+            "transductive": self.evaluation_transductive,
+        }
+
+    def require_sensible(self, setting: Setting) -> None:
+        """Raise ValueError for a method or sizes that make no sense for these tasks."""
+        ways = getattr(self.dataset, "ways", 1)
+        examples = setting.tasks * ways * (self.shots + max(self.queries, self.evaluation_queries))
+        if examples > MOST_AT_A_TIME:
+            words = "tasks x ways x (shots + queries)"
+            raise ValueError(f"{words} must be at most {MOST_AT_A_TIME:,}; got {examples}")
+        if setting.evaluate_every < 1:  # the best parameters are chosen on validation tasks
+            raise ValueError(f"evaluate_every must be at least 1; got {setting.evaluate_every}")
+        if setting.evaluation_steps < setting.inner_steps:  # best.pt is chosen by the score after those of training
+            raise ValueError(
+                f"evaluation_steps must be at least inner_steps, {setting.inner_steps}; got {setting.evaluation_steps}"
+            )
+        if setting.method in ("pretrained", "oracle") and self.kind == "classification":
+            raise ValueError(
+                f"method {setting.method!r} makes no sense for a classification, whose labels mean nothing outside a "
+                "task: choose maml or random"
+            )
+
+    def build(self, setting: Setting) -> MetaSupervised:
+        """One meta-iteration of supervised MAML.
+
+        Raises:
+            ValueError: images that are missing or cannot be read, more ways or shots than there are, a network that
+                does not fit.
+        """
+        require_device(setting.device)
+        tasks = self.dataset.build()
+        tasks.require_examples(self.shots, max(self.queries, self.evaluation_queries))
+        if setting.method == "oracle":
+            tasks = tasks.with_task_in_inputs()
+        return MetaSupervised(
+            tasks.distribution,
+            self.network.build(tasks.input_shape, tasks.outputs, tasks.kind),
+            tasks.kind,
+            setting.rule,
+            inner_steps=setting.inner_steps,
+            settings=ExampleSettings(
+                tasks=setting.tasks,
+                shots=self.shots,
+                queries=self.queries,
+                evaluation_queries=self.evaluation_queries,
+                log_every=setting.log_every,
+                traced_tasks=TRACED_TASKS,
+                transductive=self.evaluation_transductive,
+            ),
+            seed=setting.seed,
+            device=setting.device,
+            compiled=self.compile and setting.device == "cpu" and _has_compiler(),
+            shard=setting.shard,
+        )
+
+
+def _has_compiler() -> bool:
+    return shutil.which(os.environ.get("CXX", "g++")) is not None

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar, Literal
 
 import numpy as np
-from gymnasium.spaces import Box
+from gymnasium import Space
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
@@ -59,8 +59,8 @@ class Environment(Part, ABC):
         """
 
     @abstractmethod
-    def spaces(self, *, task_in_observation: bool = False) -> tuple[Box, Box]:
-        """The spaces of one environment's observations, shape (O,), and actions, shape (A,)."""
+    def spaces(self, *, task_in_observation: bool = False) -> tuple[Space, Space]:
+        """The spaces of one environment's observations and actions."""
 
     def commanded(self, tasks: NDArray[np.float64]) -> NDArray[np.float64] | None:
         """The value of `achieved` that tasks [n, k] ask for, [n]; None where it is as much, or as little, as can be."""

@@ -18,22 +18,25 @@ from metarl.engine.model import Model
 from metarl.engine.objective import MetaObjective, TaskFunctions
 from metarl.engine.params import Params
 from metarl.engine.rules import InnerRule
+from metarl.metrics import over_ranks
 from metarl.problem import Evaluation, Film, Metrics
 from metarl.randomness import Purpose, numpy_generator, torch_generator
 from metarl.rl.advantages import policy_batch
 from metarl.rl.baselines import Values
-from metarl.rl.episodes import BREAKS, Episodes, PolicyBatch, timestep_subset
+from metarl.rl.episodes import Episodes, PolicyBatch, timestep_subset
 from metarl.rl.films import film
 from metarl.rl.inner_losses import PolicyLoss
 from metarl.rl.losses import likelihood_ratio, mean_kl
+from metarl.rl.measuring import MEASURES, require_whole, scores_of, totals_of_episodes
 from metarl.rl.normalizers import Normalizer
 from metarl.rl.normalizers.none import Unscaled
 from metarl.rl.sampler import ROLLOUTS, rollout
 from metarl.shard import ALONE, Shard
 
-SCORES = {"rollout/return": "average_return", "rollout/achieved": "achieved", "rollout/success": "success"}
-"""What an evaluation calls the metrics of episodes."""
-
+ROLLOUTS_FOR = {  # what tasks are for -> what their rollouts are keyed by
+    Purpose.VALIDATION_TASKS: Purpose.VALIDATION_ROLLOUTS,
+    Purpose.EVALUATION_TASKS: Purpose.EVALUATION_ROLLOUTS,
+}
 UNSCALED = Unscaled().build()
 
 
@@ -115,6 +118,8 @@ class MetaRL:
             subset=timestep_subset,
         )
 
+    measures = MEASURES
+
     @cached_property
     def _env(self) -> VectorEnv:
         return self._make_env(len(self._local) * self.settings.episodes)
@@ -126,12 +131,12 @@ class MetaRL:
         return {name: leaf.to(self.device) for name, leaf in theta.items()}
 
     def sample_tasks(self, seed: int, purpose: Purpose, *key: int, count: int) -> NDArray[np.float64]:
-        """`count` tasks [count, k] of the training distribution; task i depends on (seed, purpose, key, i) alone."""
-        return self._draw(seed, purpose, *key, indices=range(count))
+        """`count` tasks [count, k] of the training distribution, a function of the arguments.
 
-    def _draw(self, seed: int, purpose: Purpose, *key: int, indices: range) -> NDArray[np.float64]:
+        They are drawn together, so that a stratified or balanced sampler is right.
+        """
         draw = self._env.sample_tasks  # pyright: ignore[reportAttributeAccessIssue]  # the contract's one extra method
-        return np.concatenate([draw(numpy_generator(seed, purpose, *key, i), 1) for i in indices])
+        return draw(numpy_generator(seed, purpose, *key), count)
 
     def collect(self, theta: Params, iteration: int) -> tuple[MetaObjective, Metrics]:
         """Sample tasks and rollouts, adapt, sample again with the adapted policies; build the outer objective.
@@ -140,8 +145,10 @@ class MetaRL:
             ValueError: the environment broke more than `max_broken` of the episodes.
         """
         settings, clock, first = self.settings, _Clock(), self._local.start
-        rows = range(first * self._tasks_per_group, self._local.stop * self._tasks_per_group)
-        tasks = self._draw(self.seed, Purpose.TRAINING_TASKS, iteration, indices=rows)
+        rows = slice(first * self._tasks_per_group, self._local.stop * self._tasks_per_group)
+        count = settings.tasks * self._tasks_per_group
+        # Every rank draws the tasks of all, and keeps its own.
+        tasks = self.sample_tasks(self.seed, Purpose.TRAINING_TASKS, iteration, count=count)[rows]
         fast = self.learner.start_each(theta, len(self._local))
         adapted, rollouts, batches = [], [], []
         for step in range(self.inner_steps + 1):
@@ -168,7 +175,7 @@ class MetaRL:
         metrics = self._metrics(rollouts, adapted)
         spread = self.policy.apply(theta, batches[-1].observations[0, 0]).spread()
         metrics |= {f"policy/{name}": values.mean().item() for name, values in spread.items()}
-        self._require_whole(metrics, iteration)
+        require_whole(metrics, iteration, max_broken=settings.max_broken)
         return objective, metrics | clock.metrics(metrics["env_steps"])
 
     def refresh(self, theta: Params, objective: MetaObjective) -> Params:
@@ -177,41 +184,22 @@ class MetaRL:
 
     def _metrics(self, rollouts: list[Episodes], adapted: list[Params]) -> Metrics:
         """Of the whole meta-batch: sums over the local tasks, and how many values they have, reduced."""
-        broken = {"": [one.broken for one in rollouts]} | {
-            f"_{reason}": [one.breaks[reason] for one in rollouts] for reason in BREAKS
-        }
-        means = {
-            f"{name}_step{k}": _sum_and_count(values, one.counted)
-            for k, one in enumerate(rollouts)
-            for name, values in _reported(one).items()
-        } | {f"rollout/broken{which}": _sum_and_count(torch.stack(where)) for which, where in broken.items()}
-        means["inner/update_norm"] = _sum_and_count(_distances(adapted[0], adapted[-1]))
-        env_steps = sum(one.num_steps.sum() for one in rollouts)
-        flat = [*itertools.chain(*means.values()), env_steps]
-        *pairs, env_steps = self._shard.reduce(
-            torch.tensor([float(total) for total in flat], dtype=torch.float64)
-        ).tolist()
-        metrics = {
-            name: total / count
-            for name, total, count in zip(means, pairs[::2], pairs[1::2], strict=True)
-            if count and (total or not name.startswith("rollout/broken_"))  # reasons: only where there were any
-        }
-        return metrics | {"env_steps": env_steps}
+        moved = _distances(adapted[0], adapted[-1]).double()
+        totals = totals_of_episodes(rollouts)
+        totals["inner/update_norm"] = moved.sum(), torch.tensor(len(moved))
+        totals["env_steps"] = torch.stack([one.num_steps.double().sum() for one in rollouts]).sum(), torch.tensor(1)
+        return over_ranks(totals, MEASURES, self._shard.reduce)
 
-    def _require_whole(self, metrics: Metrics, iteration: int) -> None:
-        """Raise ValueError where the environment, not the policy's own parameters, broke too many episodes."""
-        reasons = {reason: metrics.get(f"rollout/broken_{reason}", 0.0) for reason in BREAKS if reason != "action"}
-        if (share := sum(reasons.values())) > self.settings.max_broken:
-            words = {"simulation": "the simulation diverged", "observation": "an observation was not finite",
-                     "reward": "a reward was not finite"}  # fmt: skip
-            why = ", ".join(f"{value:.0%} because {words[reason]}" for reason, value in reasons.items() if value)
-            raise ValueError(
-                f"stopped in iteration {iteration}: {share:.0%} of the episodes broke ({why}), more than max_broken, "
-                f"{self.settings.max_broken:.0%}. What is left says little of the task: look at what the environment "
-                "does under large actions, or start with a smaller standard deviation"
-            )
-
-    def evaluate(self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], seed: int) -> Evaluation:
+    def evaluate(
+        self,
+        theta: Params,
+        rule: InnerRule,
+        steps: int,
+        tasks: NDArray[np.float64],
+        seed: int,
+        *,
+        purpose: Purpose = Purpose.EVALUATION_TASKS,
+    ) -> Evaluation:
         """Score theta after 0 .. `steps` gradient steps on each of the given tasks [N, k].
 
         Step k is scored on fresh rollouts of the policy of step k, which then serve step k + 1. Scores are means over
@@ -221,17 +209,8 @@ class MetaRL:
         settings, per_step, traces, spent = self.settings, [], [], np.zeros(len(tasks))
         wanted = self._commanded(tasks)
         env = self._make_env(len(tasks) * self.settings.evaluation_episodes)
-        for _, episodes in itertools.islice(self.adaptation(env, theta, rule, tasks, seed), steps + 1):
-            per_step.append(
-                {
-                    SCORES.get(name, name): episodes.average(values).numpy(force=True)
-                    for name, values in _reported(episodes).items()
-                }
-                | {"adaptation_env_steps": spent.copy(), "broken": episodes.broken.mean(1).numpy(force=True)}
-            )
-            if wanted is not None:
-                error = (episodes.achieved - torch.as_tensor(wanted).to(episodes.achieved)[:, None]).abs()
-                per_step[-1]["error"] = episodes.average(error).numpy(force=True)
+        for _, episodes in itertools.islice(self.adaptation(env, theta, rule, tasks, seed, purpose=purpose), steps + 1):
+            per_step.append(scores_of(episodes, wanted) | {"adaptation_env_steps": spent.copy()})
             spent += episodes.num_steps.sum(1).numpy(force=True)
             traces.append(_traces(episodes, min(settings.traced_episodes, settings.evaluation_episodes)))
         env.close()
@@ -269,7 +248,15 @@ class MetaRL:
         return metrics.get(f"rollout/return_step{self.inner_steps}")
 
     def adaptation(
-        self, env: VectorEnv, theta: Params, rule: InnerRule, tasks: NDArray[np.float64], seed: int, first_task: int = 0
+        self,
+        env: VectorEnv,
+        theta: Params,
+        rule: InnerRule,
+        tasks: NDArray[np.float64],
+        seed: int,
+        first_task: int = 0,
+        *,
+        purpose: Purpose = Purpose.EVALUATION_TASKS,
     ) -> Iterator[tuple[Params, Episodes]]:
         """Without end: every task's parameters [N, ...] after 0, 1, 2 .. gradient steps, and fresh rollouts of them.
 
@@ -279,12 +266,13 @@ class MetaRL:
             rule: the inner rule, with the test step sizes.
             tasks: [N, k].
             seed: key of the rollouts, with `first_task`, the index of the first of these tasks.
+            purpose: what the tasks are for: validation and test roll out with random numbers of their own.
         """
         gather = ROLLOUTS[self.settings.evaluation_counting]
         learner = dataclasses.replace(self.learner, rule=rule)
         fast = learner.start_each(theta, len(tasks))
         for step in itertools.count():
-            key, horizon = (seed, Purpose.EVALUATION_ROLLOUTS, step), self.settings.horizon
+            key, horizon = (seed, ROLLOUTS_FOR[purpose], step), self.settings.horizon
             stacked = learner.merge_each(fast, theta)
             episodes = gather(env, self.policy, stacked, tasks, horizon=horizon, key=key, first_task=first_task)
             yield stacked, episodes
@@ -294,22 +282,6 @@ class MetaRL:
         return policy_batch(
             episodes, self._baseline, discount=self.settings.discount, gae_lambda=self.settings.gae_lambda
         )
-
-
-def _reported(episodes: Episodes) -> dict[str, Tensor]:
-    """What is measured of each episode, by the name of the metric, [M, E]; nan where it is not reported."""
-    return {
-        "rollout/return": episodes.returns,
-        "rollout/achieved": episodes.achieved,
-        "rollout/success": episodes.success,
-        **{f"reward/{name}": values for name, values in episodes.reward_terms.items()},
-    }
-
-
-def _sum_and_count(values: Tensor, counted: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The float64 sum of the values that count and are not nan, and their number."""
-    valid = ~values.isnan() if counted is None else ~values.isnan() & (counted > 0)
-    return torch.where(valid, values, 0.0).double().sum(), valid.sum()
 
 
 def _traces(episodes: Episodes, count: int) -> dict[str, NDArray[np.float32]]:

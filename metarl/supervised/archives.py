@@ -1,4 +1,4 @@
-"""Where images come from: verified downloads, zip archives or folders, and the decoding of one image."""
+"""Where images come from: verified downloads, zip archives and folders, and the decoding of one image."""
 
 import hashlib
 import io
@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.progress import wrap_file
 
 from metarl.files import atomic
+
+NAMED = 4  # files in a message
 
 
 def download(url: str, path: Path, md5: str) -> None:
@@ -55,8 +57,7 @@ def members(source: Path) -> dict[PurePosixPath, Callable[[], bytes]]:
         ValueError: a file that is no zip archive.
     """
     if source.is_dir():
-        files = {PurePosixPath(path.relative_to(source)): path for path in source.rglob("*") if path.is_file()}
-        return {name: files[name].read_bytes for name in sorted(files)}
+        return {name: path.read_bytes for name, path in files_in(source).items()}
     try:
         archive = zipfile.ZipFile(source)
     except zipfile.BadZipFile as error:
@@ -65,7 +66,29 @@ def members(source: Path) -> dict[PurePosixPath, Callable[[], bytes]]:
     return {PurePosixPath(name): lambda name=name: archive.read(name) for name in names}
 
 
-def decode(where: str, data: bytes, convert: Callable[[Image.Image], Image.Image]) -> NDArray[np.uint8]:
+def files_in(folder: Path) -> dict[PurePosixPath, Path]:
+    """All files of a folder and of the folders in it, by their path inside, sorted."""
+    found = {PurePosixPath(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    return {name: found[name] for name in sorted(found)}
+
+
+def is_hidden(path: PurePosixPath) -> bool:
+    """Whether a file or a folder on its way is hidden, or what macOS leaves in zip archives."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+
+
+def contents(folder: Path) -> str:
+    """What a folder holds, in words, for messages: its first names."""
+    names = sorted(path.name for path in folder.iterdir() if not is_hidden(PurePosixPath(path.name)))
+    if not names:
+        return "is empty"
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"holds {', '.join(names[:NAMED])}{more}"
+
+
+def decode(
+    where: str, data: bytes, convert: Callable[[Image.Image], NDArray[np.uint8] | Image.Image]
+) -> NDArray[np.uint8]:
     """One image as an array, [H, W] or [H, W, C], after `convert` (resize, change of mode).
 
     Raises:

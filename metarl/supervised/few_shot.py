@@ -1,26 +1,29 @@
 """Few-shot classification: each task is W classes, each with its rotation, in an order that is their labels."""
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from metarl.supervised.tasks import Examples, Split, TaskDistribution
+from metarl.supervised.tasks import SPLITS, Examples, Split, SupervisedTasks, TaskDistribution
 
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+WHITE = {"bool": 1.0, "uint8": 255.0, "uint16": 65535.0, "float32": 1.0, "float64": 1.0}  # type -> a white pixel
+CHANNELS = (1, 3, 4)  # that images usually have
 
 
 class ImageClasses(NamedTuple):
     """A dataset: images class after class, and which classes each split has."""
 
-    images: NDArray[np.uint8]  # [I, height, width, channels], values 0 .. `white`
+    images: NDArray[Any]  # [I, height, width, channels] or other inputs [I, ...], values 0 .. `white`
     counts: NDArray[np.int64]  # images of each class
     splits: dict[Split, NDArray[np.int64]]  # indices of classes
     white: float  # the largest value a pixel can have, which becomes 1
+    names: Sequence[str] = ()  # of the classes, where they have any
 
 
-def few_shot(data: ImageClasses, *, ways: int, rotate: bool) -> TaskDistribution:
+def few_shot(data: ImageClasses, *, ways: int, rotate: bool = False) -> SupervisedTasks:
     """Tasks [n, 2 ways]: the classes, then how often each is rotated by 90 degrees. Label i is the task's i-th class.
 
     Inputs are float32 [N, height, width, channels] in [0, 1], N = ways x shots (or queries), class after class; targets
@@ -44,35 +47,138 @@ def few_shot(data: ImageClasses, *, ways: int, rotate: bool) -> TaskDistribution
         classes = data.splits[split]
         unit = rng.random((n, len(classes) + ways))
         chosen = classes[unit[:, : len(classes)].argsort(1)[:, :ways]]
-        turns = np.floor(4 * unit[:, len(classes) :]) * rotate
+        turns = np.floor(4 * unit[:, len(classes) :]) if rotate else np.zeros((n, ways))
         return np.concatenate([chosen, turns], axis=1).astype(np.float64)
 
     def examples(
         tasks: NDArray[np.float64], rng: np.random.Generator, shots: int, queries: int
     ) -> tuple[Examples, Examples]:
-        require_enough(data, shots + queries)
+        made.require_examples(shots, queries)
         chosen, turns = tasks[:, :ways].astype(np.int64), tasks[:, ways:].astype(np.int64)
         counts = data.counts[chosen][..., None]
         order = rng.random((*chosen.shape, data.counts.max()))
         order[np.arange(order.shape[-1]) >= counts] = 2.0  # beyond the images of a class with fewer: never first
         picked = first[chosen][..., None] + order.argsort(-1)[..., : shots + queries]
         images = data.images[picked]  # [n, ways, shots + queries, H, W, C]
-        for turn in (1, 2, 3):
-            images[turns == turn] = np.rot90(images[turns == turn], turn, axes=(2, 3))
+        if rotate:
+            for turn in (1, 2, 3):
+                images[turns == turn] = np.rot90(images[turns == turn], turn, axes=(2, 3))
         inputs = torch.from_numpy(images).float() / data.white
         labels = torch.arange(ways)[:, None].expand(len(tasks), ways, shots + queries)
         return _flat(inputs[:, :, :shots], labels[..., :shots]), _flat(inputs[:, :, shots:], labels[..., shots:])
 
-    return TaskDistribution(sample_tasks, examples, lambda task: f"{ways} classes")
+    smallest = int(data.counts.argmin())
+    made = SupervisedTasks(
+        TaskDistribution(sample_tasks, examples, lambda task: f"{ways} classes"),
+        input_shape=data.images.shape[1:],
+        outputs=ways,
+        kind="classification",
+        shared_targets=False,
+        examples_available=int(data.counts[smallest]),
+        smallest_class=f"class ({data.names[smallest]})" if data.names else "class",
+    )
+    return made
 
 
-def require_enough(data: ImageClasses, images: int) -> None:
-    """Raises ValueError unless every class has so many images."""
-    if images > data.counts.min():
+def few_shot_from_arrays(
+    images: Any,
+    labels: Any,
+    *,
+    ways: int,
+    splits: Mapping[Split, Sequence[Any]] | None = None,
+    shares: tuple[float, float, float] = (0.64, 0.16, 0.2),
+    seed: int = 1,
+    rotate: bool = False,
+) -> SupervisedTasks:
+    """Few-shot tasks from one's own images and labels, arrays or tensors.
+
+    Args:
+        images: [I, height, width, channels], [I, height, width] (grey) or feature vectors [I, D]. Integers of 8 or 16
+            bits become values in [0, 1]; float32 and float64 stay as they are.
+        labels: [I], numbers or words, in any order.
+        ways: W, classes per task.
+        splits: the labels that are for training, validation and test.
+        shares: without `splits`, which shares of the classes the three get, drawn by `seed`.
+        seed: of that draw.
+        rotate: draw a rotation for each class of a task, which makes it another class.
+
+    Raises:
+        ValueError: arrays whose types or shapes do not fit, values that are not finite, a label in two splits or of no
+            image, fewer classes in a split than `ways`.
+    """
+    pixels, white = _checked_images(images)
+    numbers = np.asarray(labels)
+    if numbers.shape != (len(pixels),):
+        raise ValueError(f"labels must have one entry for each of the {len(pixels)} images; got {list(numbers.shape)}")
+    if rotate and (pixels.ndim != 4 or pixels.shape[1] != pixels.shape[2]):
+        raise ValueError(f"rotate needs square images; got inputs of shape {list(pixels.shape[1:])}")
+    names, classes, counts = np.unique(numbers, return_inverse=True, return_counts=True)
+    chosen: dict[Split, NDArray[np.int64]]
+    if splits is None:
+        chosen = shuffled_splits(np.arange(len(names)), shares, seed)
+    else:
+        require_disjoint(splits)
+        chosen = {split: _indices(names, splits, split) for split in SPLITS}
+    ordered = pixels[np.argsort(classes, kind="stable")]
+    return few_shot(
+        ImageClasses(ordered, counts, chosen, white, [str(name) for name in names]), ways=ways, rotate=rotate
+    )
+
+
+def shuffled_splits(classes: NDArray[np.int64], shares: Sequence[float], seed: int) -> dict[Split, NDArray[np.int64]]:
+    """The classes in the three splits, shuffled by the seed; shares are of their number, rounded.
+
+    Raises:
+        ValueError: shares that are not positive, or whose sum is not 1.
+    """
+    if len(shares) != len(SPLITS) or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
+        raise ValueError(f"shares of the classes must be three positive numbers whose sum is 1; got {list(shares)}")
+    order = classes[np.random.default_rng(seed).permutation(len(classes))]
+    bounds = np.round(np.cumsum(shares)[:-1] * len(classes)).astype(int)
+    return dict(zip(SPLITS, np.split(order, bounds), strict=True))
+
+
+def require_disjoint(classes: Mapping[Split, Sequence[Any]]) -> None:
+    """Raise ValueError if a class is in two splits, or twice in one."""
+    seen: dict[Any, Split] = {}
+    for split, names in classes.items():
+        for name in names:
+            if name in seen:
+                raise ValueError(
+                    f"class {name} is in two splits, {seen[name]} and {split}, and no class may be: few-shot learning "
+                    "is tested on classes that training never saw"
+                    if seen[name] != split
+                    else f"class {name} is named twice in {split}"
+                )
+            seen[name] = split
+
+
+def _checked_images(images: Any) -> tuple[NDArray[Any], float]:
+    """Images as an array [I, H, W, C] or [I, D], and the value of a white pixel."""
+    pixels = np.asarray(images)
+    kind = pixels.dtype.name
+    if kind not in WHITE:
+        raise ValueError(f"images must be of one of the types {', '.join(WHITE)}; got {kind}")
+    if pixels.ndim not in (2, 3, 4) or 0 in pixels.shape:
+        raise ValueError(f"images must have a shape [I, H, W, C], [I, H, W] or [I, D]; got {list(pixels.shape)}")
+    if pixels.ndim == 4 and pixels.shape[-1] not in CHANNELS and pixels.shape[1] in CHANNELS:
         raise ValueError(
-            f"shots and queries together must be at most {data.counts.min()}, the images of the smallest class; "
-            f"got {images}"
+            f"images must have their channels last, [I, H, W, C]; got {list(pixels.shape)}: use movedim(1, -1)"
         )
+    if not np.isfinite(pixels).all():
+        raise ValueError("images must be finite numbers; got NaN or infinity")
+    return (pixels[..., None] if pixels.ndim == 3 else pixels), WHITE[kind]
+
+
+def _indices(names: NDArray[Any], splits: Mapping[Split, Sequence[Any]], split: Split) -> NDArray[np.int64]:
+    """Of the labels of one split among all that images have."""
+    if set(splits) != set(SPLITS):
+        raise ValueError(f"splits must be {', '.join(SPLITS)}; got {', '.join(map(str, splits))}")
+    known = {name: index for index, name in enumerate(names.tolist())}
+    wanted = np.asarray(splits[split]).tolist()
+    if missing := [name for name in wanted if name not in known]:
+        raise ValueError(f"no image has the label {missing[0]!r}, which is named for {split}")
+    return np.array([known[name] for name in wanted], np.int64)
 
 
 def _flat(inputs: torch.Tensor, labels: torch.Tensor) -> Examples:

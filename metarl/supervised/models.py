@@ -8,7 +8,7 @@ Omniglot's, which is normal there, with a standard deviation of 1: the first inn
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -123,11 +123,3 @@ def _batch_norm(rows: Tensor, shift: Tensor) -> Tensor:
     """
     centred = rows - rows.mean(0)
     return centred * torch.rsqrt(centred.square().mean(0) + EPSILON) + shift
-
-
-# shape of an image, hidden sizes of fully connected layers, filters of convolutions, ways -> network
-CLASSIFIERS: dict[str, Callable[[Sequence[int], Sequence[int], int, int], Model]] = {
-    "dense": lambda shape, hidden_sizes, filters, ways: dense_classifier(shape, hidden_sizes, ways),
-    "strided": lambda shape, hidden_sizes, filters, ways: convolutional_classifier(shape, filters, ways, pooled=False),
-    "pooled": lambda shape, hidden_sizes, filters, ways: convolutional_classifier(shape, filters, ways, pooled=True),
-}

@@ -31,7 +31,7 @@ def draw_fits(axes: Axes, trace: Trace, steps: Sequence[int]) -> None:
 def draw_images(axes: Axes, trace: Trace, step: int) -> None:
     """A column per class: support images, query images below, each with its predicted label after `step` steps."""
     labels, predicted = trace["support_targets"], trace["outputs"][step].argmax(-1)
-    height, width = trace["support_inputs"].shape[1:3]
+    height, width, _ = _as_image(trace["support_inputs"][0]).shape
     column, row, captioned = 1.2 * width, 1.1 * height, 1.5 * height
     classes, bottom = int(labels.max()) + 1, 0.0
     for label in range(classes):
@@ -52,7 +52,16 @@ def draw_images(axes: Axes, trace: Trace, step: int) -> None:
     axes.axis("off")
 
 
-def _place(axes: Axes, image: NDArray[np.float32], left: float, top: float) -> None:
+def _as_image(example: NDArray[np.float32]) -> NDArray[np.float32]:
+    """An input as an image [height, width, 1 or 3] in [0, 1]; a vector is a row of pixels, other channels are mixed."""
+    image = example[None, :, None] if example.ndim == 1 else example
+    if image.shape[-1] != 3:
+        image = image.mean(-1, keepdims=True)
+    return image.clip(0, 1)
+
+
+def _place(axes: Axes, example: NDArray[np.float32], left: float, top: float) -> None:
+    image = _as_image(example)
     height, width, channels = image.shape
     pixels = 1 - np.repeat(image, 3, axis=-1) if channels == 1 else image  # ink is dark
     axes.imshow(pixels, extent=(left, left + width, top + height, top), vmin=0, vmax=1)
@@ -66,7 +75,9 @@ def picture(trace: Trace, step: int) -> NDArray[np.uint8]:
     canvas, axes = FigureCanvasAgg(figure), figure.subplots()
     if values:
         draw_fits(axes, trace, [step])
-        axes.set_ylim(-5.5, 5.5)
+        shown = np.concatenate([trace["support_targets"].ravel(), trace["query_targets"].ravel()])
+        margin = 0.1 * max(float(np.ptp(shown)), 1e-6)
+        axes.set_ylim(float(shown.min()) - margin, float(shown.max()) + margin)  # the same after every step
         axes.legend(fontsize=7, loc="upper right", frameon=False)
     else:
         draw_images(axes, trace, step)

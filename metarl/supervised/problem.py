@@ -1,6 +1,7 @@
 """Algorithm 2 of Finn et al. 2017 as a Problem: one meta-iteration of supervised MAML, and its evaluation."""
 
 import dataclasses
+import functools
 import time
 from typing import NamedTuple
 
@@ -15,10 +16,12 @@ from metarl.engine.model import Model
 from metarl.engine.objective import MetaObjective, TaskFunctions, gradients_of
 from metarl.engine.params import Params
 from metarl.engine.rules import InnerRule
+from metarl.metrics import over_ranks
 from metarl.problem import Evaluation, Film, Metrics
 from metarl.randomness import Purpose, numpy_generator, torch_generator
 from metarl.shard import ALONE, Shard
 from metarl.supervised.losses import KINDS
+from metarl.supervised.metrics import measures
 from metarl.supervised.pictures import picture
 from metarl.supervised.tasks import Examples, Split, TaskDistribution
 
@@ -26,6 +29,11 @@ SPLITS: dict[Purpose, Split] = {
     Purpose.TRAINING_TASKS: "train",
     Purpose.VALIDATION_TASKS: "validation",
     Purpose.EVALUATION_TASKS: "test",
+}
+
+EXAMPLES = {  # of the tasks of a purpose
+    Purpose.VALIDATION_TASKS: Purpose.VALIDATION_EXAMPLES,
+    Purpose.EVALUATION_TASKS: Purpose.EVALUATION_EXAMPLES,
 }
 
 
@@ -38,6 +46,9 @@ class ExampleSettings(NamedTuple):
     evaluation_queries: int
     log_every: int  # iterations between those whose `train/*` metrics are measured
     traced_tasks: int = 0  # whose examples and outputs `evaluate` keeps for figures
+    transductive: bool = True
+    """Whether a test task's queries are predicted together, so that batch norm has the statistics of all of them.
+    Otherwise each is predicted by itself, in one batch with the support (Nichol et al. 2018, section 6.1)."""
 
 
 class MetaSupervised:
@@ -80,7 +91,9 @@ class MetaSupervised:
         self.distribution, self.model, self.inner_steps = distribution, model, inner_steps
         self.settings, self.seed, self.device = settings, seed, torch.device(device)
         self._shard, self._local = shard, shard.tasks(settings.tasks)
-        loss, self._scores = KINDS[kind]
+        self._kind = KINDS[kind]
+        loss = self._kind.loss
+        self.measures = measures(kind)
         self.learner = Learner(
             rule,
             inner_loss=lambda params, batch: loss(model.apply(params, batch.inputs), batch),
@@ -126,20 +139,34 @@ class MetaSupervised:
             return objective, {}
         sampled = time.perf_counter()
         steps = self._after_each_step(theta, self.learner, self.inner_steps, support, query)
-        metrics = {
-            f"train/{name}_step{k}": (self._shard.reduce(score.sum(dtype=torch.float64)) / settings.tasks).item()
+        totals = {
+            f"train/{name}_step{k}": (score.sum(dtype=torch.float64), len(score))
             for k, (_, scores) in enumerate(steps)
             for name, score in scores.items()
         }
+        metrics = over_ranks(totals, self.measures, self._shard.reduce)
         metrics["time/sample"], metrics["time/adapt"] = sampled - start, time.perf_counter() - sampled
         return objective, metrics
 
-    def evaluate(self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], seed: int) -> Evaluation:
+    def refresh(self, theta: Params, objective: MetaObjective) -> Params:
+        """Theta as it is: everything in it moves by gradients."""
+        return theta
+
+    def evaluate(
+        self,
+        theta: Params,
+        rule: InnerRule,
+        steps: int,
+        tasks: NDArray[np.float64],
+        seed: int,
+        *,
+        purpose: Purpose = Purpose.EVALUATION_TASKS,
+    ) -> Evaluation:
         """Score theta after 0 .. `steps` gradient steps on each of the given tasks [N, k], on fresh query examples.
 
         `diverged` is 1 where the loss is not finite, or more than ten times that before adaptation.
         """
-        rng, chunk = numpy_generator(seed, Purpose.EVALUATION_EXAMPLES), self.settings.tasks
+        rng, chunk = numpy_generator(seed, EXAMPLES[purpose]), self.settings.tasks
         parts = [
             self._score_some(theta, rule, steps, tasks[first : first + chunk], rng)
             for first in range(0, len(tasks), chunk)  # all at once would need memory for all
@@ -155,9 +182,10 @@ class MetaSupervised:
         """Scores [K + 1, n] of n tasks, and what figures draw of the first ones."""
         support, query = self._examples(tasks, rng, self.settings.evaluation_queries)
         learner = dataclasses.replace(self.learner, rule=rule)
-        measured = self._after_each_step(theta, learner, steps, support, query)
+        measured = self._after_each_step(theta, learner, steps, support, query, transductive=self.settings.transductive)
         scores = {
-            name: torch.stack([one[name] for _, one in measured]).double().numpy(force=True) for name in self._scores
+            name: torch.stack([one[name] for _, one in measured]).double().numpy(force=True)
+            for name in self._kind.scores
         }
         drawn = {
             "support_inputs": support.inputs,
@@ -176,7 +204,7 @@ class MetaSupervised:
         rng = numpy_generator(seed, Purpose.PICTURES, index)
         scores, traces = self._score_some(theta, rule, steps, tasks[index : index + 1], rng)
         trace = {name: array[:, 0] if name == "outputs" else array[0] for name, array in traces.items()}
-        shown = "accuracy" if "accuracy" in scores else "loss"
+        shown = self._kind.shown
         return [
             Film(
                 self.distribution.describe(tasks[index]),
@@ -188,24 +216,40 @@ class MetaSupervised:
 
     def score(self, metrics: Metrics) -> float | None:
         """The accuracy, or minus the loss, on the validation tasks after as many gradient steps as in training."""
-        for name, sign in (("accuracy", 1.0), ("loss", -1.0)):
-            if (value := metrics.get(f"evaluation/{name}_step{self.inner_steps}")) is not None:
-                return sign * value
-        return None
+        value = metrics.get(f"evaluation/{self._kind.shown}_step{self.inner_steps}")
+        return None if value is None else self._kind.sign * value
 
     def _after_each_step(
-        self, theta: Params, learner: Learner, steps: int, support: Examples, query: Examples
+        self,
+        theta: Params,
+        learner: Learner,
+        steps: int,
+        support: Examples,
+        query: Examples,
+        *,
+        transductive: bool = True,
     ) -> list[tuple[Tensor, dict[str, Tensor]]]:
         """Outputs [M, N, O] on the query and scores [M] by name, after 0 .. `steps` inner steps on the support."""
+        predict = self.model.apply_stacked if transductive else functools.partial(self._one_by_one, support.inputs)
         fast, results = learner.start_each(theta, len(query.inputs)), []
         for step in range(steps + 1):
             stacked = learner.merge_each(fast, theta)
             with torch.no_grad():
-                outputs = self.model.apply_stacked(stacked, query.inputs)
-                results.append((outputs, {name: vmap(score)(outputs, query) for name, score in self._scores.items()}))
+                outputs = predict(stacked, query.inputs)
+                results.append(
+                    (outputs, {name: vmap(score)(outputs, query) for name, score in self._kind.scores.items()})
+                )
             if step < steps:
                 fast = learner.step_each(fast, theta, support, step=step)
         return results
+
+    def _one_by_one(self, support: Tensor, stacked: Params, queries: Tensor) -> Tensor:
+        """Outputs [M, N, O] on queries [M, N, ...], each in one batch with its task's support and no other query."""
+        outputs = [
+            self.model.apply_stacked(stacked, torch.cat([support, one[:, None]], dim=1))[:, -1]
+            for one in queries.unbind(1)
+        ]
+        return torch.stack(outputs, dim=1)
 
     def _examples(
         self, tasks: NDArray[np.float64], rng: np.random.Generator, queries: int

@@ -3,58 +3,70 @@
 import hashlib
 import io
 import json
+import math
 import pickle
 import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from metarl.engine.params import Params
 from metarl.files import write_atomically
 from metarl.training.migration import format_2
+from metarl.training.state import TrainState
 
-FORMAT = "metarl-checkpoint-2"  # the format that is written
-MIGRATIONS = {"metarl-checkpoint-1": format_2}  # an earlier format -> what makes FORMAT's content of one of that
+PREFIX, NUMBER = "metarl-checkpoint-", 2
+FORMAT = f"{PREFIX}{NUMBER}"  # the format that is written
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: format_2}
+"""Number of an earlier format -> what makes the content of the next format of a content of that one."""
+
+GROUPS = ("theta", "outer_state")  # fields that are tensors by name
+MOST_VALUES = 100_000  # plain values of a checkpoint's configuration
 DAMAGED = (  # what reading damaged bytes has been seen to raise: the archive, the unpickler, torch's rebuilding
     *(ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, MemoryError, OSError),
     *(RuntimeError, TypeError, ValueError, pickle.UnpicklingError, struct.error, zipfile.BadZipFile),
 )
 
 
-class Checkpoint(NamedTuple):
-    """The whole state of a run after `iteration` outer steps. The same state is always the same bytes."""
-
-    config: dict[str, Any]  # Config.to_dict()
-    iteration: int  # outer steps done
-    theta: Params
-    outer_state: dict[str, Tensor]
-    best_score: float  # of best.pt so far; -inf before the first iteration
-    env_steps: float = 0.0  # environment steps taken since the start; 0 for supervised problems
+class NewerFormatError(ValueError):
+    """The checkpoint was written by a later version of metarl: it is whole, and must not be replaced."""
 
 
-def save(path: Path, checkpoint: Checkpoint) -> None:
+def save(path: Path, state: TrainState) -> None:
     """Write to a temporary file beside `path`, flush it to disk, rename: `path` is always whole.
 
     Raises OSError if the directory cannot be written; an older checkpoint then stays as it was.
     """
-    write_atomically(path, encode(checkpoint))
+    write_atomically(path, encode(state))
 
 
-def encode(checkpoint: Checkpoint) -> bytes:
-    """The content of a checkpoint's file."""
-    content: dict[str, Any] = {**checkpoint._asdict(), "format": FORMAT}
-    content["theta"] = {name: leaf.cpu() for name, leaf in checkpoint.theta.items()}
-    content["outer_state"] = {name: leaf.cpu() for name, leaf in checkpoint.outer_state.items()}
+def encode(state: TrainState) -> bytes:
+    """The content of a checkpoint's file: the same state is always the same bytes."""
+    content: dict[str, Any] = {
+        "config": state.config,
+        "iteration": state.iteration,
+        "theta": {name: _stored(leaf) for name, leaf in state.theta.items()},
+        "outer_state": {name: _stored(leaf) for name, leaf in state.outer_state.items()},
+        "best_score": state.best_score,
+        "env_steps": state.env_steps,
+        "format": FORMAT,
+    }
     content["checksum"] = _checksum(content)
     buffer = io.BytesIO()
     torch.save(content, buffer)
     return buffer.getvalue()
 
 
-def load(path: Path) -> Checkpoint:
+def _stored(leaf: Tensor) -> Tensor:
+    """The tensor on the CPU, with a storage that holds nothing else: torch.save writes whole storages."""
+    leaf = leaf.detach().cpu()
+    return leaf if leaf.untyped_storage().nbytes() == leaf.nbytes else leaf.clone()
+
+
+def load(path: Path) -> TrainState:
     """Read a checkpoint.
 
     Raises:
@@ -65,48 +77,119 @@ def load(path: Path) -> Checkpoint:
     return decode(path.read_bytes(), path)
 
 
-def decode(data: bytes, path: Path) -> Checkpoint:
+def decode(data: bytes, path: Path) -> TrainState:
     """The inverse of `encode`, with `weights_only=True`: tensors and plain values alone.
 
     Args:
-        data: content of a file.
+        data: content of a file, of this format or an earlier one.
         path: where it comes from, for messages.
 
     Raises:
+        NewerFormatError: written by a later version of metarl.
         ValueError: truncated, damaged, or not a checkpoint of metarl.
     """
     try:
-        if not zipfile.is_zipfile(io.BytesIO(data)):
-            raise zipfile.BadZipFile("no zip archive")
+        _require_bounded(data)
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except DAMAGED as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
             f"{path} is not a readable checkpoint: truncated, damaged or foreign ({reason[:120]})"
         ) from error
-    if not isinstance(content, dict) or content.get("format") not in (FORMAT, *MIGRATIONS):
-        raise ValueError(f"{path} is not a checkpoint of metarl (expected format {FORMAT!r})")
-    if set(content) != {*Checkpoint._fields, "format", "checksum"} or not all(
-        isinstance(content[group], dict) and all(isinstance(leaf, Tensor) for leaf in content[group].values())
-        for group in ("theta", "outer_state")
-    ):
-        raise ValueError(f"{path} is not a checkpoint of this version of metarl: its fields differ")
+    number = _format_number(content, path)
     try:
-        whole = content.pop("checksum", None) == _checksum(content)
-    except (TypeError, RuntimeError):  # values that are no plain ones, tensors that are no plain ones
-        whole = False
+        _require_fields(content)
+        whole = content.pop("checksum") == _checksum(content)
+    except DAMAGED as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path} is not a checkpoint of metarl's format {number}: {reason[:200]}") from error
     if not whole:
         raise ValueError(f"{path} is damaged: its checksum does not match its content")
-    migrate = MIGRATIONS.get(content.pop("format"))
-    return Checkpoint(**(migrate(content) if migrate else content))
+    for earlier in range(number, NUMBER):
+        content = MIGRATIONS[earlier](content)
+    return TrainState(**{name: content[name] for name in TrainState._fields})
+
+
+def _require_bounded(data: bytes) -> None:
+    """Raise BadZipFile unless the archive unpacks to no more bytes than it has: torch compresses nothing."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        entries = archive.infolist()
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise zipfile.BadZipFile("its content is compressed")
+    if sum(entry.file_size for entry in entries) > len(data):
+        raise zipfile.BadZipFile("it would unpack to more than it holds")
+
+
+def _format_number(content: Any, path: Path) -> int:
+    """The number of the content's format. Raises ValueError if it has none, NewerFormatError for a later one."""
+    name = content.get("format") if isinstance(content, dict) else None
+    digits = name.removeprefix(PREFIX) if isinstance(name, str) and name.startswith(PREFIX) else ""
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 9 and int(digits) > 0):
+        raise ValueError(f"{path} is not a checkpoint of metarl (expected format {FORMAT!r})")
+    if int(digits) > NUMBER:
+        raise NewerFormatError(
+            f"{path} was written by a newer version of metarl (format {digits}, this one reads up to {NUMBER}): "
+            "install that version; the file is left as it is"
+        )
+    return int(digits)
+
+
+def _require_fields(content: dict[Any, Any]) -> None:
+    """Raise ValueError unless a content has the fields of a checkpoint, each of its type and of a sane size."""
+    expected = {*TrainState._fields, "format", "checksum"}
+    strange = sorted(map(str, set(content) ^ expected))
+    _require(not strange, f"its fields differ: {', '.join(strange[:5])}")
+    for group in GROUPS:
+        _require(isinstance(content[group], dict), f"{group} must be tensors by name")
+        for name, leaf in content[group].items():
+            _require_tensor(f"{group}/{name}", name, leaf)
+    iteration, best_score, env_steps = content["iteration"], content["best_score"], content["env_steps"]
+    whole = type(iteration) is int and 0 <= iteration < 2**53
+    _require(whole, f"iteration must be a whole number, at least 0; got {str(iteration)[:40]!r}")
+    ordered = type(best_score) is float and not math.isnan(best_score)
+    _require(ordered, f"best_score must be a number; got {str(best_score)[:40]!r}")
+    finite = type(env_steps) in (int, float) and 0 <= env_steps < math.inf
+    _require(finite, f"env_steps must be a finite number, at least 0; got {str(env_steps)[:40]!r}")
+    _require(isinstance(content["config"], dict), "config must be plain values by name")
+    _require_plain(content["config"])
+
+
+def _require_tensor(place: str, name: Any, leaf: Any) -> None:
+    """Raise ValueError unless it is a named, dense tensor whose storage has all its values (none repeated)."""
+    dense = isinstance(name, str) and isinstance(leaf, Tensor) and leaf.layout == torch.strided
+    _require(dense, f"{place} must be a dense tensor; got {type(leaf).__name__}")
+    _require(leaf.nbytes <= leaf.untyped_storage().nbytes(), f"{place} would be larger than what is stored of it")
+
+
+def _require_plain(value: Any) -> None:
+    """Raise ValueError unless it is made of dicts, lists, words and numbers, and of not too many of them.
+
+    A pickle may name one list many times, and so describe more values than any memory holds.
+    """
+    waiting, seen = [value], 0
+    while waiting:
+        one = waiting.pop()
+        seen += 1
+        _require(seen + len(waiting) <= MOST_VALUES, f"config has more than {MOST_VALUES} values")
+        if isinstance(one, dict):
+            waiting += [*one.keys(), *one.values()]
+        elif isinstance(one, list | tuple):
+            waiting += one
+        else:
+            _require(one is None or isinstance(one, bool | int | float | str), f"config has a {type(one).__name__}")
+
+
+def _require(condition: bool, words: str) -> None:
+    if not condition:
+        raise ValueError(words)
 
 
 def _checksum(content: dict[str, Any]) -> str:
     """SHA-256 over every value but the checksum itself: plain values as JSON, tensors as their bytes."""
     digest = hashlib.sha256()
-    plain = {name: value for name, value in content.items() if name not in ("theta", "outer_state", "checksum")}
+    plain = {name: value for name, value in content.items() if name not in (*GROUPS, "checksum")}
     digest.update(json.dumps(plain, sort_keys=True).encode())
-    for group in ("theta", "outer_state"):
+    for group in GROUPS:
         for name, leaf in content[group].items():
             digest.update(f"{group}/{name} {leaf.dtype} {tuple(leaf.shape)}".encode())
             digest.update(leaf.detach().contiguous().numpy().tobytes())

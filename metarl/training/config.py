@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal
 from metarl.engine.outer import OUTERS, Outer
 from metarl.engine.rules import RULES, InnerRule, Rule, first_order
 from metarl.engine.rules.sgd import SGD
-from metarl.parts import HIDDEN, MAY_CHANGE, POSITIVE, Part, at_least, below
+from metarl.parts import HIDDEN, MAY_CHANGE, NOT_NEGATIVE, POSITIVE, Part, at_least, below
 from metarl.problems import PROBLEMS, ProblemOptions, Setting
 from metarl.shard import ALONE, Shard
 from metarl.training import tree
+from metarl.training.interruption import GRACE
 from metarl.training.migration import from_flat_configuration, is_flat
 
 Method = Literal["maml", "pretrained", "oracle", "random"]
@@ -33,6 +34,8 @@ class Training(Part):
     """Tasks per meta-batch."""
     device: Annotated[str, MAY_CHANGE] = "cpu"
     """Torch device of parameters and batches."""
+    grace: Annotated[float, NOT_NEGATIVE, MAY_CHANGE] = GRACE
+    """Seconds that an iteration may go on after SIGTERM or Ctrl-C."""
     max_nonfinite: Annotated[int, at_least(1), MAY_CHANGE] = 10
     """Stop after so many outer steps in a row that were refused because something was not finite."""
 
@@ -75,6 +78,8 @@ class Watching(Part):
     never."""
     checkpoint_every: Annotated[int, at_least(1), MAY_CHANGE] = 1
     """Write a checkpoint every so many iterations."""
+    keep_every: Annotated[int, at_least(0), MAY_CHANGE] = 0
+    """Also keep the checkpoint of every so many iterations, as checkpoint-NUMBER.pt; 0: none."""
     log_every: Annotated[int, at_least(1), MAY_CHANGE] = 1
     """Measure and log the training metrics every so many iterations."""
 

@@ -6,6 +6,8 @@ and examples stay where they were made. All that ranks tell each other goes thro
 
 import os
 import secrets
+import signal
+import threading
 import time
 import zlib
 from collections.abc import Iterator
@@ -47,8 +49,21 @@ def connected(device: str) -> Iterator[Shard]:
         dist.init_process_group(backend, store=meet(store, rank, world), rank=rank, world_size=world)
     except (RuntimeError, ValueError) as error:  # a rendezvous that fails or times out
         raise ValueError(f"the ranks do not find each other: {error}; were they started by torchrun?") from error
+    _stop_with_parent()
     yield Shard(rank, world, _sum, local_rank)
     dist.destroy_process_group()  # not after an error: it might wait for a rank that is lost
+
+
+def _stop_with_parent(every: float = 1.0) -> None:
+    """Have this process receive SIGTERM once its parent has ended: a launcher that is killed stops nobody."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(every)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="watch the launcher", daemon=True).start()
 
 
 def _take_gpu(device: str, number: int) -> None:

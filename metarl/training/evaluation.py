@@ -12,12 +12,11 @@ from scipy import stats
 
 from metarl.engine.params import Params
 from metarl.files import write_atomically
-from metarl.problem import Evaluation, Film, Metrics, Problem
+from metarl.problem import Evaluation, Film, Problem
 from metarl.randomness import Purpose, numpy_generator
 from metarl.training.config import Config
 
 RESAMPLES = 2000  # of what several runs have in common
-LOGGED = {"average_return": "return", "loss": "loss", "accuracy": "accuracy"}  # score -> what the metric is called
 
 
 def held_out_tasks(problem: Problem, config: Config) -> NDArray[np.float64]:
@@ -30,19 +29,16 @@ def validation_tasks(problem: Problem, config: Config) -> NDArray[np.float64]:
     return problem.sample_tasks(config.seed, Purpose.VALIDATION_TASKS, count=config.validation_tasks)
 
 
-def evaluate(problem: Problem, theta: Params, config: Config, tasks: NDArray[np.float64]) -> Evaluation:
+def evaluate(
+    problem: Problem,
+    theta: Params,
+    config: Config,
+    tasks: NDArray[np.float64],
+    *,
+    purpose: Purpose = Purpose.EVALUATION_TASKS,
+) -> Evaluation:
     """Score theta after 0 .. evaluation_steps gradient steps with the test step sizes, on tasks [N, k]."""
-    return problem.evaluate(theta, config.test_rule, config.test_steps, tasks, config.seed)
-
-
-def validation_scores(problem: Problem, theta: Params, config: Config) -> Metrics:
-    """`evaluation/{return,loss,accuracy}_step{k}`, means over the validation tasks, for the training log."""
-    scores = evaluate(problem, theta, config, validation_tasks(problem, config)).scores
-    return {
-        f"evaluation/{short}_step{step}": float(row.mean())
-        for name, short in LOGGED.items()
-        for step, row in enumerate(scores.get(name, ()))
-    }
+    return problem.evaluate(theta, config.test_rule, config.test_steps, tasks, config.seed, purpose=purpose)
 
 
 def validation_pictures(problem: Problem, theta: Params, config: Config) -> list[Film]:

@@ -1,89 +1,153 @@
-"""What TensorBoard shows of a run beside its metrics: its configuration, charts that lay metrics over each other."""
+"""TensorBoard's event files, and what it shows of a run beside metrics: options, charts, an evaluation."""
 
-from collections.abc import Sequence
+import io
+import os
+import socket
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import custom_scalars, hparams
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]  # made
+from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]  # generated
+from tensorboard.plugins.hparams.plugin_data_pb2 import (
+    HParamsPluginData,  # pyright: ignore[reportAttributeAccessIssue]
+)
+from tensorboard.summary.writer.record_writer import RecordWriter
+from torch.utils.tensorboard.summary import hparams, scalar, text
 
-from metarl.training.config import Config
-from metarl.training.run_directory import MAY_CHANGE, command_line
+from metarl.files import writing
 
+NAME = "events.out.tfevents."
 FOLDER = "evaluation"  # of a run directory: a second run for TensorBoard, whose x-axis is the gradient step
+Option = str | int | float
 
 
-def describe(writer: SummaryWriter, config: Config, step: int) -> None:
-    """Configuration and command, hyperparameters beside final scores, the scores of all gradient steps on one chart."""
-    writer.add_text("command", f"```\n{command_line()}\n```", step)
-    charts = {title: ["Multiline", [rf"{curve}_step\d+"]] for title, curve in _curves(config).items()}
-    times = {"seconds": ["Multiline", ["time/(sample|adapt|outer|iteration)"]]}
-    _add(writer, step, custom_scalars({"after each gradient step": charts, "where the time goes": times}))
+class EventFile:
+    """A new event file in a directory, which TensorBoard reads after those that are there.
 
-    _add_configuration(writer, config, step)
+    TensorBoard goes through the files of a directory in the order of the times in their names, and never back: a clock
+    that was put back would hide what follows. So times never fall below those that are there.
+
+    Args:
+        directory: it is made if it is not there.
+        purge: TensorBoard forgets what earlier files say of this step and later ones; None: it forgets nothing.
+    """
+
+    def __init__(self, directory: Path, purge: int | None = None) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        newest = max((_stamp(path) for path in directory.glob(f"{NAME}*")), default=-1)
+        stamp = max(int(time.time()), newest + 1)
+        self._time, self.path = float(stamp), directory / f"{NAME}{stamp:010d}.{socket.gethostname()}.{os.getpid()}"
+        with writing(self.path):
+            self._records = RecordWriter(self.path.open("wb"))
+        self._write(Event(file_version="brain.Event:2"))
+        if purge is not None:
+            self._write(Event(step=purge, session_log=SessionLog(status=SessionLog.START)))
+
+    def add(self, step: int, *summaries: Any) -> None:
+        """Write summaries of a step. Raises OSError that names the file if the disk does not take them."""
+        for summary in summaries:
+            self._write(Event(step=step, summary=summary))
+        with writing(self.path):
+            self._records.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        with writing(self.path):
+            self._records.close()
+
+    def _write(self, event: Any) -> None:
+        self._time = max(self._time, time.time())
+        event.wall_time = self._time
+        with writing(self.path):
+            self._records.write(event.SerializeToString())
 
 
-def write_adaptation(run_dir: Path, config: Config, steps: Sequence[dict[str, Any]], figure: Figure) -> None:
+def _stamp(path: Path) -> int:
+    """The time in an event file's name; -1 where there is none."""
+    digits = path.name.removeprefix(NAME).split(".")[0]
+    return int(digits) if digits.isascii() and digits.isdigit() else -1
+
+
+def picture(tag: str, encoded: bytes, height: int, width: int) -> Any:
+    """A summary that shows a PNG or a GIF."""
+    image = Summary.Image(encoded_image_string=encoded, height=height, width=width, colorspace=3)
+    return Summary(value=[Summary.Value(tag=tag, image=image)])
+
+
+def option_table(options: Mapping[str, Option]) -> Any:
+    """A summary that lists options as text."""
+    rows = "\n".join(f"| {name} | {value} |" for name, value in options.items())
+    return text("configuration", f"| option | value |\n| --- | --- |\n{rows}")
+
+
+def hyperparameters(
+    options: Mapping[str, Option], telling: Sequence[str], metrics: Sequence[str], held_out: Sequence[str]
+) -> Sequence[Any]:
+    """Summaries for TensorBoard's table of hyperparameters: the experiment, this run's start, and its end.
+
+    Args:
+        options: the columns.
+        telling: names of those by which runs are told apart: TensorBoard shows them first.
+        metrics: tags of scalars of the run, whose last values follow.
+        held_out: names of scores; their means on held-out tasks, which `write_adaptation` leaves, come first.
+    """
+    tags = [_held_out(score) for score in held_out]
+    experiment, start, end = hparams(dict(options), dict.fromkeys([*tags, *metrics], 0.0))
+    metadata = experiment.value[0].metadata.plugin_data
+    content = HParamsPluginData.FromString(metadata.content)
+    for info in content.experiment.hparam_infos:
+        info.differs = info.name in telling  # by which, and then by name, TensorBoard sorts
+    for info in content.experiment.metric_infos:
+        if info.name.tag in tags:
+            info.name.group = FOLDER  # the scalar is in this folder of the run directory
+    metadata.content = content.SerializeToString()
+    return experiment, start, end
+
+
+def write_adaptation(
+    run_dir: Path,
+    score: str,
+    steps: Sequence[dict[str, Any]],
+    figure: Figure,
+    options: Mapping[str, Option],
+    telling: Sequence[str],
+) -> None:
     """Scores of an evaluation over gradient steps, and its figure, in place of those of an earlier one.
 
-    The last mean is the run's among the hyperparameters, by which all methods compare: a random policy trains nothing.
     Not in the run directory itself: TensorBoard follows only the newest events of a directory.
 
     Args:
         run_dir: the run directory.
-        config: with which it was evaluated.
+        score: which of the scores.
         steps: the summaries that `write_evaluation` returns.
         figure: of this run alone.
+        options: with which the run was trained and evaluated.
+        telling: names of those by which runs are told apart.
     """
     place = run_dir / FOLDER
-    for earlier in place.glob("events.out.tfevents.*"):
+    if not list(run_dir.glob(f"{NAME}*")):  # a method that trains nothing, and is compared all the same
+        row = EventFile(run_dir)
+        row.add(0, *hyperparameters(options, telling, [], [score]))
+        row.close()
+    for earlier in place.glob(f"{NAME}*"):
         earlier.unlink()
-    with SummaryWriter(str(place)) as writer:
-        for summary in steps:
-            for name in ("mean", "interquartile_mean", "median"):
-                writer.add_scalar(
-                    f"{_held_out(config)}/{name}", summary[config.problem.score][name], summary["gradient_steps"]
-                )
-        writer.add_figure("held-out tasks", figure, close=False)
-        _add_configuration(writer, config, 0)
+    file = EventFile(place)
+    for summary in steps:
+        for name in ("mean", "interquartile_mean", "median"):
+            file.add(summary["gradient_steps"], scalar(f"{_family(score)}/{name}", summary[score][name]))
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=100)
+    width, height = (round(inches * 100) for inches in figure.get_size_inches())
+    file.add(0, picture("held-out tasks", image.getvalue(), height, width), option_table(options))
+    file.close()
 
 
-def _curves(config: Config) -> dict[str, str]:
-    """Titles of the learning curves -> their metric, without the number of gradient steps."""
-    validation = {"validation tasks": f"evaluation/{config.learning_curve.split('/')[-1]}"}
-    return {"meta-training": config.learning_curve} | (validation if config.evaluate_every else {})
+def _family(score: str) -> str:
+    return f"held-out tasks/{score}"
 
 
-def _held_out(config: Config) -> str:
-    return f"held-out tasks/{config.problem.score}"
-
-
-def _add_configuration(writer: SummaryWriter, config: Config, step: int) -> None:
-    """The configuration as text, and as hyperparameters beside last values: TensorBoard takes one list of all runs."""
-    curves = _curves(config).values()
-    scores = [f"{curve}_step{step}" for curve in curves for step in range(config.adaptation_steps + 1)]
-    values = _flat(config)
-    rows = "\n".join(f"| {name} | {value} |" for name, value in values.items())
-    writer.add_text("configuration", f"| option | value |\n| --- | --- |\n{rows}", step)
-    unimportant = {*MAY_CHANGE, "problem", *(name for name in values if name.startswith("evaluation_"))}
-    hyperparameters = {name: value for name, value in values.items() if name not in unimportant}
-    _add(
-        writer, step, *hparams(hyperparameters, dict.fromkeys([f"{_held_out(config)}/mean", *scores], 0.0))
-    )  # the plugin looks up their last values
-
-
-def _add(writer: SummaryWriter, step: int, *summaries: Any) -> None:
-    assert writer.file_writer is not None  # until it is closed
-    for summary in summaries:
-        writer.file_writer.add_summary(summary, step)
-
-
-def _flat(config: Config) -> dict[str, str | int | float]:
-    """Every option as one word or number, those of the environment under their own names."""
-    values = config.to_dict()
-    values |= values.pop("environment_options", {})
-    return {
-        name: value if isinstance(value, str | int | float) else "none" if value is None else " ".join(map(str, value))
-        for name, value in values.items()
-    }
+def _held_out(score: str) -> str:
+    return f"{_family(score)}/mean"

@@ -1,160 +1,226 @@
-"""The meta-training loop: collect -> outer step -> log -> checkpoint, the same for every problem."""
+"""The meta-training loop: collect -> outer step -> callbacks, the same for every problem."""
 
 import math
 import signal
 import time
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-
-from rich.console import Console
+from types import TracebackType
 
 from metarl.engine.outer import OuterOptimizer
+from metarl.engine.params import Params
+from metarl.metrics import Metric, MetricTable
 from metarl.problem import Metrics, Problem
 from metarl.shard import ALONE, Shard
-from metarl.training.checkpoint import Checkpoint, decode, encode, save
-from metarl.training.config import Config
+from metarl.training.callbacks.callback import Callback, Moment, Training
+from metarl.training.checkpoint import decode, encode
 from metarl.training.distributed import agree, broadcast
-from metarl.training.evaluation import validation_pictures, validation_scores
-from metarl.training.interruption import StoppedError, wishes
-from metarl.training.records import Records, records, save_last
-from metarl.training.run_directory import BEST, claimed, update_config
+from metarl.training.interruption import GRACE, StoppedError, wishes
+from metarl.training.state import TrainState, require_like
+
+MAX_NONFINITE = 10
+MEASURES = (
+    Metric(name="time/outer", meaning="time for the outer step", unit="s", higher_is_better=False),
+    Metric(name="time/iteration", meaning="time for the meta-iteration", unit="s", higher_is_better=False),
+)
 
 
 def train(
     problem: Problem,
     outer: OuterOptimizer,
-    config: Config,
-    run_dir: Path,
-    console: Console,
     *,
-    resume: bool = False,
+    iterations: int,
+    seed: int = 0,
+    callbacks: Sequence[Callback] = (),
+    state: TrainState | None = None,
+    max_nonfinite: int = MAX_NONFINITE,
+    grace: float = GRACE,
     shard: Shard = ALONE,
-) -> Checkpoint:
-    """Run (or go on with) the configured outer steps in `run_dir`, and return the final state.
+) -> TrainState:
+    """Make outer steps until there were `iterations` of them, and return the final state.
 
-    Iteration i is logged with the scores of theta_i, the parameters before its outer step; best.pt holds the theta_i
-    with the best of the problem's own scores, checkpoint.pt the parameters after the last outer step. Of several ranks
-    the first reads and writes.
+    The metrics of iteration i are of theta_i, the parameters before its outer step.
+
+    Args:
+        problem: collects the data of an iteration.
+        outer: takes its outer step.
+        iterations: outer steps in all, with those that `state` has.
+        seed: key of the fresh parameters.
+        callbacks: see `Callback`; of several ranks the first has them.
+        state: what to go on from; None: fresh parameters. Of several ranks, the first one's counts.
+        max_nonfinite: stop after so many refused outer steps in a row for which something was not finite.
+        grace: seconds that an iteration may go on after SIGTERM or SIGINT; see `interruption.wishes`.
+        shard: which of several ranks this is.
 
     Raises:
-        ValueError, OSError: the directory is not this run's to write, or cannot be (see `run_directory.claimed`).
-        ValueError: too many outer steps in a row were refused because something was not finite, or ranks that disagree.
-        StoppedError: SIGTERM or SIGINT; a checkpoint was written.
+        ValueError: a state of another network or optimiser, `max_nonfinite` reached, or ranks that disagree.
+        StoppedError: SIGTERM or SIGINT; the callbacks know the last state.
+        RuntimeError: the problem or a callback wanted to exit Python.
     """
-    with ExitStack() as stack:
-        state = _start(problem, outer, config, run_dir, stack, resume=resume, shard=shard)
-        first = state.iteration
-        if first >= config.outer_steps:  # nothing to do; but the next evaluation may be another
-            if shard.rank == 0:
-                update_config(run_dir, config)
-            return state
-        wish = stack.enter_context(wishes(console))
-        book = stack.enter_context(records(run_dir, config, first, console, rank=shard.rank))
-        tally = Tally(config)
-        while state.iteration < config.outer_steps:
-            state = _iterate(problem, outer, config, state, book, tally)
-            stop = agree(state.theta, wish.signal is not None, shard)
-            if stop or state.iteration % config.checkpoint_every == 0 or state.iteration == config.outer_steps:
-                book.save(state)
+    state = _begin(problem, outer, seed, state, shard)
+    if state.iteration >= iterations:
+        return state
+    crew = _Crew(callbacks if shard.rank == 0 else ())
+    measures = problem.measures + MetricTable(*outer.measures, *MEASURES)
+    training = Training(problem, iterations, measures, crew.stage)
+    with crew.at_work(training, state), wishes(crew.announce, grace) as wish, _no_exit():
+        streak = _Streak(max_nonfinite)
+        while state.iteration < iterations:
+            wish.done = state.iteration
+            moment = _iterate(problem, outer, state, crew, streak)
+            stop = agree(moment.after.theta, wish.signal is not None, shard)
+            stop = stop and moment.after.iteration < iterations  # or it is complete
+            crew.iteration(moment._replace(last=stop))
+            state = moment.after
             if stop:
                 raise StoppedError(wish.signal or signal.SIGTERM, state.iteration)  # or: another rank's wish
-            tally.require_progress(state.iteration)
-    return state
+            streak.require_progress(state.iteration)
+        wish.done = state.iteration
+        moment = _judged(problem, state, state, crew.measure(state))
+        crew.iteration(moment._replace(last=True))
+    return moment.after
 
 
-def _iterate(
-    problem: Problem, outer: OuterOptimizer, config: Config, state: Checkpoint, book: Records, tally: "Tally"
-) -> Checkpoint:
-    """One meta-iteration, and what is measured and logged of it; after the last one the final parameters are scored."""
-    iteration, start = state.iteration, time.perf_counter()
-    objective, metrics = problem.collect(state.theta, iteration)
+def fresh(problem: Problem, outer: OuterOptimizer, seed: int, theta: Params | None = None) -> TrainState:
+    """The state before the first iteration.
+
+    Args:
+        problem, outer, seed: as `train`'s.
+        theta: start from these parameters instead of random ones.
+
+    Raises:
+        ValueError: parameters of another network.
+    """
+    initial = problem.initial_parameters(seed)
+    if theta is not None:
+        require_like(theta, initial, "what training should start from")
+        initial = {name: theta[name].to(leaf) for name, leaf in initial.items()}
+    return TrainState(0, initial, outer.init(initial), -math.inf)
+
+
+def _begin(problem: Problem, outer: OuterOptimizer, seed: int, state: TrainState | None, shard: Shard) -> TrainState:
+    """The first rank's state on all ranks, on the device of the problem."""
+    new = fresh(problem, outer, seed)
+    state = decode(broadcast(encode(state or new) if shard.rank == 0 else b"", shard), Path("the first rank's state"))
+    require_like(state.theta, new.theta, f"the state after {state.iteration} iterations")
+    require_like(state.outer_state, new.outer_state, f"the state after {state.iteration} iterations")
+    return state._replace(
+        theta={name: state.theta[name].to(leaf.device) for name, leaf in new.theta.items()},
+        outer_state={name: state.outer_state[name].to(leaf.device) for name, leaf in new.outer_state.items()},
+    )
+
+
+def _iterate(problem: Problem, outer: OuterOptimizer, state: TrainState, crew: "_Crew", streak: "_Streak") -> Moment:
+    """One meta-iteration, and what is measured of it."""
+    crew.stage("collecting")
+    start = time.perf_counter()
+    objective, metrics = problem.collect(state.theta, state.iteration)
+    crew.stage("outer step")
     collected = time.perf_counter()
     theta, outer_state, info = outer.step(state.theta, state.outer_state, objective)
-    refused = tally.count(info)
+    if not info["nonfinite"]:
+        theta = problem.refresh(theta, objective)
+    refused = streak.count(info)
     if metrics or refused:
         metrics |= {f"outer/{name}": value for name, value in info.items()}
         metrics["time/outer"] = time.perf_counter() - collected
         metrics["time/iteration"] = time.perf_counter() - start
     if "env_steps" in metrics:
         metrics["env_steps"] += state.env_steps
-    if book.writes and config.evaluate_every and iteration % config.evaluate_every == 0:
-        metrics |= validation_scores(problem, state.theta, config)
-    if book.writes and config.render_every and iteration % config.render_every == 0:
-        book.show(iteration, validation_pictures(problem, state.theta, config))
-    state = book.keep_best(problem, state, metrics)
-    if metrics:
-        book.log(iteration, metrics, tally.status(metrics))
-    state = state._replace(
-        iteration=iteration + 1,
+    after = state._replace(
+        iteration=state.iteration + 1,
         theta=theta,
         outer_state=outer_state,
         env_steps=metrics.get("env_steps", state.env_steps),
     )
-    if book.writes and state.iteration == config.outer_steps and config.evaluate_every:
-        metrics = validation_scores(problem, state.theta, config)
-        state = book.keep_best(problem, state, metrics)
-        book.log(state.iteration, metrics, tally.status({}))
-    return state
+    return _judged(problem, state, after, metrics | crew.measure(state), refused=refused)
 
 
-def _start(
-    problem: Problem,
-    outer: OuterOptimizer,
-    config: Config,
-    run_dir: Path,
-    stack: ExitStack,
-    *,
-    resume: bool,
-    shard: Shard,
-) -> Checkpoint:
-    """The state to go on from, on the configured device: the last checkpoint, or fresh parameters, saved."""
-    encoded = b""
-    if shard.rank == 0:
-        state = stack.enter_context(claimed(run_dir, config, resume=resume))
-        if state is None:
-            theta = problem.initial_parameters(config.seed)
-            state = Checkpoint(config.to_dict(), 0, theta, outer.init(theta), -math.inf)
-            save(run_dir / BEST, state)  # first: a run that has a last checkpoint has a best one
-            save_last(run_dir, state)
-        encoded = encode(state)
-    state = decode(broadcast(encoded, shard), run_dir)  # whatever the number of ranks, the same way
-    return state._replace(
-        theta={name: leaf.to(config.device) for name, leaf in state.theta.items()},
-        outer_state={name: leaf.to(config.device) for name, leaf in state.outer_state.items()},
-    )
+def _judged(
+    problem: Problem, before: TrainState, after: TrainState, metrics: Metrics, *, refused: bool = False
+) -> Moment:
+    """The moment with these metrics of `before`; if they are the best so far, both states know."""
+    score = problem.score(metrics)
+    best = score is not None and score > before.best_score
+    if score is not None and best:
+        before, after = before._replace(best_score=score), after._replace(best_score=score)
+    return Moment(before, after, metrics, refused, best, last=False)
 
 
-class Tally:
-    """How many outer steps were refused, and the text beside the progress bar."""
+@contextmanager
+def _no_exit() -> Iterator[None]:
+    """Make an error of a wish to exit Python: it would end the training as if all were well."""
+    try:
+        yield
+    except SystemExit as error:
+        raise RuntimeError(
+            f"the training stopped, for something called sys.exit({error.code!r}): an environment, a model or a "
+            "callback must not end the process"
+        ) from error
 
-    def __init__(self, config: Config) -> None:
-        self._config, self._words = config, ""
-        self._steps = self._refused = self._nonfinite = 0  # the last: in a row
+
+class _Crew:
+    """All callbacks of this rank as one."""
+
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        self._callbacks = callbacks
+
+    @contextmanager
+    def at_work(self, training: Training, state: TrainState) -> Iterator[None]:
+        """Start the callbacks, and close all that were started, the last one first, whatever happens."""
+        with ExitStack() as stack:
+            for callback in self._callbacks:
+                stack.push(_closing(callback))
+                callback.start(training, state)
+            yield
+
+    def stage(self, words: str) -> None:
+        for callback in self._callbacks:
+            callback.stage(words)
+
+    def announce(self, words: str) -> None:
+        for callback in self._callbacks:
+            callback.announce(words)
+
+    def measure(self, state: TrainState) -> Metrics:
+        return {name: value for callback in self._callbacks for name, value in callback.measure(state).items()}
+
+    def iteration(self, moment: Moment) -> None:
+        for callback in self._callbacks:
+            callback.iteration(moment)
+
+
+def _closing(
+    callback: Callback,
+) -> Callable[[type[BaseException] | None, BaseException | None, TracebackType | None], None]:
+    """The callback's `close` as a context manager's exit."""
+    return lambda kind, error, traceback: callback.close(error)
+
+
+class _Streak:
+    """How many outer steps in a row were refused because something was not finite."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._length = limit, 0
         self._what: set[str] = set()
 
     def count(self, info: Metrics) -> bool:
         """Whether this outer step was refused."""
-        refused = info.get("accepted", 1.0 - info["nonfinite"]) == 0.0
-        self._steps += 1
-        self._refused += refused
-        self._nonfinite = self._nonfinite + 1 if info["nonfinite"] else 0
-        self._what = self._what if self._nonfinite > 1 else set()
-        self._what |= {name.removeprefix("nonfinite_") for name in info if name.startswith("nonfinite_")}
-        return refused
+        if info["nonfinite"]:
+            self._length += 1
+        else:
+            self._length = 0
+            self._what = set()
+        prefix = "nonfinite_"
+        self._what |= {name.removeprefix(prefix) for name in info if name.startswith(prefix)}
+        return info.get("accepted", 1.0 - info["nonfinite"]) == 0.0
 
     def require_progress(self, iteration: int) -> None:
-        """Raises ValueError after `max_nonfinite` steps in a row that were refused because something was not finite."""
-        if self._nonfinite >= self._config.max_nonfinite:
+        """Raise ValueError after `limit` such steps."""
+        if self._length >= self._limit:
             raise ValueError(
-                f"stopped after iteration {iteration - 1}: the last {self._nonfinite} outer steps were refused, "
+                f"stopped after iteration {iteration - 1}: the last {self._length} outer steps were refused, "
                 f"for the {' and the '.join(sorted(self._what))} was not finite. The parameters are those before; "
                 "try a smaller inner step size, or look at the environment's rewards"
             )
-
-    def status(self, metrics: Metrics) -> str:
-        """The score after each gradient step, as last measured, and how many outer steps were refused."""
-        curve = f"{self._config.learning_curve}_step"
-        if scores := [f"{value:.4g}" for name, value in metrics.items() if name.startswith(curve)]:
-            self._words = f"{self._config.learning_curve.split('/')[-1]} {' -> '.join(scores)}"
-        refused = f"{self._refused} of {self._steps} steps rejected" if self._refused else ""
-        return "; ".join(filter(None, (self._words, refused)))

@@ -12,6 +12,8 @@ BEFORE_0_4 = {"problem": "reinforcement"}  # fields that came later, with what w
 BEFORE_0_6 = {"curvature_tasks": 1.0}
 NEVER_WRITTEN = {"reinforcement": {"outer": "trpo"} | BEFORE_0_6, "supervised": {"outer": "adam"}}
 
+DIFFERENCES = ("symmetric", "forward")  # curvatures that take an epsilon
+
 # Fields of a flat configuration that meant nothing unless their part was chosen.
 WITHOUT_EFFECT = frozenset(
     (
@@ -39,6 +41,10 @@ def from_flat_configuration(kind: type[Any], values: Mapping[str, Any]) -> Any:
     if "environment" in flat:
         own = {option.name for option in options(ENVIRONMENTS.find(flat["environment"]))}
         flat |= {"environment_options": given} if "environment_options" in own else given
+    if flat.get("curvature") not in DIFFERENCES:
+        flat.pop("finite_difference_epsilon", None)
+    if flat.get("data_dir") is None:
+        flat.pop("data_dir", None)
     return from_flat(kind, NEVER_WRITTEN[flat["problem"]] | flat, surplus=WITHOUT_EFFECT)
 
 

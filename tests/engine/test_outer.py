@@ -1,36 +1,39 @@
+import dataclasses
 import math
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
-from conftest import TASKS, Regression, gaussian_mlp, parameters, policy_objective, regression
-from metarl.engine.inner import sgd
-from metarl.engine.trust_region import CURVATURES, Matvec
+from conftest import Regression, gaussian_mlp, learner_of, parameters, policy_objective, regression, sgd
 from oracles import dense_hessian
 
+from metarl.engine.curvature import CURVATURES, EPSILON, FINITE_DIFFERENCES
+from metarl.engine.maml import AdaptedTask
 from metarl.engine.model import Model, mlp
 from metarl.engine.objective import MetaObjective, TaskFunctions
-from metarl.engine.outer import adam, trpo
-from metarl.engine.params import Params, ravel
+from metarl.engine.outer import OUTERS, Info, OuterOptimizer, State
+from metarl.engine.outer.adam import Adam
+from metarl.engine.outer.trpo import TRPO
+from metarl.engine.params import Params, add, ravel
+from metarl.engine.solvers import Matvec
 from metarl.rl.losses import mean_kl
 
 
 def regression_objective(model: Model, theta: Params, scale: float = 1.0) -> MetaObjective:
-    def loss(outputs: torch.Tensor, batch: Regression) -> torch.Tensor:
-        return scale * ((outputs - batch.targets) ** 2).mean()
+    functions = TaskFunctions(lambda task: scale * ((task.outputs - task.query.targets) ** 2).mean())
+    support, query = (Regression(*(field.to(ravel(theta)) for field in regression(seed))) for seed in (0, 1))
+    return MetaObjective(theta, learner_of(model, sgd(0.1)), functions, [support], query)
 
-    functions = TaskFunctions(
-        inner_loss=lambda params, batch: loss(model.apply(params, batch.inputs), batch),
-        predict=lambda params, batch: model.apply(params, batch.inputs),
-        outer_loss=loss,
-    )
-    return MetaObjective(theta, sgd([0.1]), functions, [regression(0)], regression(1), num_tasks=TASKS)
+
+def trpo(**options: Any) -> OuterOptimizer:
+    """With all of the data and a tight solution where nothing else is said."""
+    return TRPO(**{"curvature_fraction": 1.0, "curvature_tasks": 1.0, "cg_iterations": 10, **options}).build()
 
 
 def test_adam_equals_torchs() -> None:
     model = mlp((2, 4, 2), "tanh")
     theta = parameters(model)
-    optimiser = adam(learning_rate=0.01)
+    optimiser = Adam(learning_rate=0.01).build()
     state = optimiser.init(theta)
     reference = {name: leaf.clone().requires_grad_() for name, leaf in theta.items()}
     torch_adam = torch.optim.Adam(reference.values(), lr=0.01)
@@ -47,8 +50,8 @@ def test_adam_equals_torchs() -> None:
 
 def test_adam_refuses_what_overflows() -> None:
     model = mlp((2, 4, 2), "tanh")
-    theta = parameters(model)
-    optimiser = adam(learning_rate=1e309)
+    theta = {name: leaf.float() for name, leaf in parameters(model).items()}
+    optimiser = Adam(learning_rate=1e308).build()
     state = optimiser.init(theta)
     same, unchanged, info = optimiser.step(theta, state, regression_objective(model, theta))
     assert same is theta and unchanged is state
@@ -90,7 +93,8 @@ class Recorder:
     """Stands in for an objective: answers a quadratic, and remembers how its curvature was asked for."""
 
     def __init__(self, factor: float = 1.0) -> None:
-        self.factor, self.asked = factor, ()
+        self.factor = factor
+        self.asked: tuple[Any, ...] = ()
 
     def loss_and_gradient(self, theta: Params) -> tuple[float, Params]:
         return 1.0, {"x": torch.ones_like(theta["x"])}
@@ -106,10 +110,13 @@ class Recorder:
 THREE_ZEROS = {"x": torch.zeros(3, dtype=torch.float64)}
 
 
-@pytest.mark.parametrize(("kind", "options"), [("forward", {"epsilon": 0.5}), ("gauss_newton", {})])
+@pytest.mark.parametrize(
+    ("kind", "options"), [("forward", {"epsilon": 0.5}), ("symmetric", {"epsilon": 0.5}), ("gauss_newton", {})]
+)
 def test_trpo_passes_its_curvature_options_on(kind: str, options: dict) -> None:
     recorder = Recorder()
-    optimiser = trpo(max_kl=0.01, curvature=kind, curvature_fraction=0.3, curvature_tasks=0.7, epsilon=0.5)
+    epsilon = options.get("epsilon")
+    optimiser = trpo(curvature=kind, curvature_fraction=0.3, curvature_tasks=0.7, finite_difference_epsilon=epsilon)
     optimiser.step(THREE_ZEROS, {}, cast(MetaObjective, recorder))
     assert recorder.asked == (kind, 0.3, 0.7, options)
 
@@ -156,7 +163,7 @@ def test_only_finite_differences_spend_a_product_on_the_steps_length(kind: str, 
 
 def test_unknown_curvature_is_refused_before_anything_is_sampled() -> None:
     with pytest.raises(ValueError, match="unknown curvature 'newton': choose one of symmetric"):
-        trpo(max_kl=0.01, curvature="newton")
+        TRPO(curvature=cast(Any, "newton"))
 
 
 def test_trpo_keeps_the_old_parameters_when_nothing_qualifies() -> None:
@@ -164,18 +171,152 @@ def test_trpo_keeps_the_old_parameters_when_nothing_qualifies() -> None:
     theta = parameters(policy)
     objective = policy_objective(policy, theta)
     functions = objective.functions._replace(divergence=lambda old, new, batch: mean_kl(old, new, batch) + 1.0)
-    stuck = MetaObjective(theta, objective.rule, functions, objective.support, objective.query, num_tasks=TASKS)
+    stuck = MetaObjective(theta, objective.learner, functions, objective.support, objective.query)
     new, _, info = trpo(max_kl=0.01).step(theta, {}, stuck)
     assert torch.equal(ravel(new), ravel(theta))
     assert (info["accepted"], info["backtracks"], info["improvement"], info["kl"]) == (0, 15, 0, 0)
 
 
-@pytest.mark.parametrize("name", ["adam", "trpo"])
+@pytest.mark.parametrize("name", OUTERS.names)
 def test_a_non_finite_gradient_never_reaches_theta(name: str) -> None:
-    optimiser = adam(learning_rate=0.1) if name == "adam" else trpo(max_kl=0.01)
+    optimiser = OUTERS.find(name)().build()
     model = mlp((2, 4, 2), "tanh")
     theta = parameters(model)
     new, state, info = optimiser.step(theta, optimiser.init(theta), regression_objective(model, theta, float("nan")))
     assert torch.equal(ravel(new), ravel(theta))
     assert info["nonfinite"] == 1
     assert all(torch.isfinite(value).all() for value in state.values())
+
+
+def test_the_registered_optimisers() -> None:
+    assert set(OUTERS.names) >= {"adam", "trpo"}
+
+
+def test_adams_options_are_torchs() -> None:
+    """Each of them away from its default, with a gradient whose entries the limit cuts and does not cut."""
+    model = mlp((2, 4, 2), "tanh")
+    theta = parameters(model)
+    _, gradient = regression_objective(model, theta).loss_and_gradient(theta)
+    limit = ravel(gradient).abs().median().item()
+    part = Adam(learning_rate=0.02, adam_beta1=0.5, adam_beta2=0.7, adam_epsilon=0.05, gradient_clip=limit)
+    optimiser = part.build()
+    state = optimiser.init(theta)
+    reference = {name: leaf.clone().requires_grad_() for name, leaf in theta.items()}
+    torch_adam = torch.optim.Adam(reference.values(), lr=0.02, betas=(0.5, 0.7), eps=0.05)
+    for _ in range(4):
+        _, gradient = regression_objective(model, theta).loss_and_gradient(theta)
+        for name, leaf in reference.items():
+            leaf.grad = gradient[name].clone()
+        torch.nn.utils.clip_grad_value_(reference.values(), limit)
+        torch_adam.step()
+        theta, state, info = optimiser.step(theta, state, regression_objective(model, theta))
+        assert info["grad_norm"] == pytest.approx(ravel(gradient).norm().item())  # before it is cut
+    for name, leaf in reference.items():
+        torch.testing.assert_close(theta[name], leaf.detach(), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_the_gradient_is_cut_on_both_sides(sign: float) -> None:
+    class Steep(Recorder):
+        def loss_and_gradient(self, theta: Params) -> tuple[float, Params]:
+            return 1.0, {"x": sign * torch.tensor([0.5, 3.0, 7.0], dtype=torch.float64)}
+
+    optimiser = Adam(gradient_clip=2.0, adam_beta1=0.0).build()
+    _, state, _ = optimiser.step(THREE_ZEROS, optimiser.init(THREE_ZEROS), cast(MetaObjective, Steep()))
+    assert state["mean"].tolist() == [sign * 0.5, sign * 2.0, sign * 2.0]
+
+
+CHANGED: dict[str, Any] = {
+    "max_kl": 0.02,
+    "curvature": "symmetric",
+    "curvature_fraction": 0.5,
+    "curvature_tasks": 0.4,
+    "cg_iterations": 1,
+    "cg_damping": 0.1,
+    "cg_tolerance": 1.0,
+    "backtrack_ratio": 0.5,
+    "max_backtracks": 1,
+    "finite_difference_epsilon": 0.1,
+}
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(TRPO)])
+def test_every_option_of_trpo_changes_the_step(name: str) -> None:
+    """From a common start whose first step is too long, so that the line search has something to do."""
+    policy = gaussian_mlp(2, 2, hidden_sizes=(8, 8), activation="tanh")
+    theta = parameters(policy)
+    objective = policy_objective(policy, theta)
+    common = {"max_kl": 1.0, "curvature_fraction": 1.0, "curvature_tasks": 1.0, "cg_iterations": 3}
+    if name == "finite_difference_epsilon":
+        common["curvature"] = "forward"
+    before, after = (
+        TRPO(**{**common, **changes}).build().step(theta, {}, objective) for changes in ({}, {name: CHANGED[name]})
+    )
+    assert before[2]["backtracks"] > 0
+    assert not torch.equal(ravel(before[0]), ravel(after[0]))
+
+
+def test_the_default_epsilon() -> None:
+    recorder = Recorder()
+    trpo(curvature="forward").step(THREE_ZEROS, {}, cast(MetaObjective, recorder))
+    assert recorder.asked[-1] == {"epsilon": EPSILON}
+
+
+@pytest.mark.parametrize("curvature", [name for name, kind in CURVATURES.items() if kind not in FINITE_DIFFERENCES])
+def test_an_epsilon_that_nothing_takes_is_refused(curvature: Any) -> None:
+    with pytest.raises(ValueError, match=f"finite_difference_epsilon means nothing for curvature {curvature}"):
+        TRPO(curvature=curvature, finite_difference_epsilon=0.1)
+
+
+@pytest.mark.parametrize("kind", ["gauss_newton", "symmetric"])
+def test_damping_counts_in_the_steps_length(kind: str) -> None:
+    """H = 0 and damping d: s = g / d, s^T (H + d I) s = g^T g / d, a step of sqrt(2 max_kl d) / |g| times g / d."""
+    optimiser = trpo(max_kl=0.5, cg_damping=0.25, curvature=kind)
+    new, _, info = optimiser.step(THREE_ZEROS, {}, cast(MetaObjective, Recorder(factor=0.0)))
+    assert info["accepted"] == 1
+    expected = -math.sqrt(2 * 0.5 * 0.25 / 3) / 0.25
+    torch.testing.assert_close(new["x"], torch.full((3,), expected, dtype=torch.float64), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("part", "options", "words"),
+    [
+        (TRPO, {"max_kl": 0.0}, "max_kl must be a positive number; got 0.0"),
+        (TRPO, {"curvature_fraction": 1.5}, r"curvature_fraction must be in \(0, 1\]; got 1.5"),
+        (TRPO, {"curvature_tasks": 0.0}, r"curvature_tasks must be in \(0, 1\]; got 0.0"),
+        (TRPO, {"cg_iterations": 0}, "cg_iterations must be at least 1; got 0"),
+        (TRPO, {"cg_damping": -1.0}, "cg_damping must be a finite number, at least 0; got -1.0"),
+        (TRPO, {"backtrack_ratio": 1.0}, "backtrack_ratio must be below 1; got 1.0"),
+        (TRPO, {"max_backtracks": 0}, "max_backtracks must be at least 1; got 0"),
+        (TRPO, {"curvature": "forward", "finite_difference_epsilon": 0.0}, "finite_difference_epsilon must be a pos"),
+        (Adam, {"learning_rate": float("nan")}, "learning_rate must be a positive number; got nan"),
+        (Adam, {"adam_beta1": 1.0}, "adam_beta1 must be below 1; got 1.0"),
+        (Adam, {"gradient_clip": 0.0}, "gradient_clip must be a positive number; got 0.0"),
+    ],
+)
+def test_impossible_options_are_refused(part: Any, options: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        part(**options)
+
+
+def test_an_optimiser_of_users_may_take_several_steps_under_its_own_loss(policy: Model) -> None:
+    """PPO's clipped ratio over some epochs on one meta-batch: one function, which needs nothing else of the engine."""
+
+    def clipped(task: AdaptedTask) -> torch.Tensor:
+        ratio = (task.outputs.log_prob(task.query.actions) - task.query.log_probs).exp()
+        gain = torch.minimum(ratio * task.query.advantages, ratio.clamp(0.8, 1.2) * task.query.advantages)
+        return -(gain * task.query.mask).sum() / task.query.mask.sum()
+
+    def step(theta: Params, state: State, objective: MetaObjective) -> tuple[Params, State, Info]:
+        objective, losses = objective.with_outer_loss(clipped), []
+        for _ in range(6):
+            loss, gradient = objective.loss_and_gradient(theta)
+            theta = add(theta, gradient, -0.5)
+            losses.append(loss)
+        return theta, state, {"first": losses[0], "last": losses[-1]}
+
+    theta = parameters(policy)
+    objective = policy_objective(policy, theta)
+    new, _, info = OuterOptimizer(lambda theta: {}, step).step(theta, {}, objective)
+    assert info["last"] < info["first"]
+    assert objective.loss_and_divergence(new)[0] < objective.loss_and_divergence(theta)[0]

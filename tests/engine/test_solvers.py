@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import generator
-from metarl.engine.trust_region import backtracking_line_search, conjugate_gradient
 from scipy.sparse.linalg import cg as scipy_cg
+
+from metarl.engine.solvers import backtracking_line_search, conjugate_gradient
 
 
 def positive_definite(size: int, seed: int) -> torch.Tensor:
@@ -44,6 +45,17 @@ def test_stops_when_the_squared_residual_is_small() -> None:
     assert solution.iterations == 1
     assert solution.residual < 1e-10
     torch.testing.assert_close(solution.x, torch.full((5,), 0.5, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-6, 1e-12])
+def test_stops_at_the_first_residual_below_the_tolerance(tolerance: float) -> None:
+    """And not before: the residual one step earlier is above it."""
+    matrix, b = positive_definite(30, 0), torch.randn(30, generator=generator(1), dtype=torch.float64)
+    found = conjugate_gradient(lambda v: matrix @ v, b, iterations=100, tolerance=tolerance)
+    before = conjugate_gradient(lambda v: matrix @ v, b, iterations=found.iterations - 1, tolerance=0.0)
+    assert found.residual < tolerance <= before.residual
+    assert found.residual == pytest.approx((b - matrix @ found.x).square().sum().item(), rel=1e-3)
+    assert 1 < found.iterations < 30
 
 
 def test_stops_on_non_positive_curvature_and_keeps_what_it_has() -> None:

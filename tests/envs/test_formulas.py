@@ -29,10 +29,10 @@ def visited(family: TaskFamily, n: int = 6) -> tuple[Any, Any, Any, Any]:
     rng = np.random.default_rng(0)
     tasks = family.tasks.sample(rng, n)
     states = family.initial_state(tasks, [np.random.default_rng(i) for i in range(n)])
-    for _ in range(10):
-        actions = rng.uniform(-1, 1, (n, *family.action_space.shape))
-        before, states = states, family.transition(states, actions, tasks)
-    return before, actions, states, tasks
+    path, actions = [states], rng.uniform(-1, 1, (10, n, *family.action_space.shape))
+    for action in actions:
+        path.append(family.transition(path[-1], action, tasks))
+    return path[-2], actions[-1], path[-1], tasks
 
 
 @pytest.mark.parametrize(("environment_id", "options"), CASES)
@@ -86,7 +86,7 @@ def test_more_mass_is_run_forward_not_backward(dynamics: str) -> None:
 @pytest.mark.parametrize(("height", "falls"), [(0.19, True), (0.21, False), (0.99, False), (1.01, True)])
 @pytest.mark.parametrize("dynamics", ["gymnasium", "paper"])
 def test_the_height_at_which_an_ant_has_fallen(height: float, falls: bool, dynamics: str) -> None:
-    family = cast(Locomotion, make_family("metarl/AntDir-v0", dynamics=dynamics))
+    family = cast(Locomotion, make_family("metarl/AntDir-v1", dynamics=dynamics))
     _, actions, after, tasks = visited(family, 1)
     family.physics.of(after, "qpos")[0, 2] = height
     assert family.terminated(after, tasks)[0] == falls

@@ -3,6 +3,7 @@
 # pyright: reportAttributeAccessIssue=false
 
 import copy
+import dataclasses
 import functools
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +19,7 @@ from metarl.envs import ENVIRONMENTS, Locomotion, make_family
 from metarl.envs.arrays import Array
 from metarl.envs.physics.models import ASSETS, compile_model
 from metarl.envs.physics.mujoco_threads import MujocoThreads
+from metarl.envs.robots.ant import PAPER, AntDir
 
 OURS = [name for name in ENVIRONMENTS.names if name.startswith("metarl/")]
 LOCOMOTION = sorted(name for name in OURS if issubclass(ENVIRONMENTS.find(name), Locomotion))
@@ -46,7 +48,7 @@ def visited(environment_id: str, dynamics: str, n: int = STATES) -> tuple[Locomo
 
 @functools.cache
 def reached(ant: bool, dynamics: str, n: int) -> Array:
-    family = cast(Locomotion, make_family("metarl/AntDir-v0" if ant else "metarl/HalfCheetahDir-v0", dynamics=dynamics))
+    family = cast(Locomotion, make_family("metarl/AntDir-v1" if ant else "metarl/HalfCheetahDir-v0", dynamics=dynamics))
     rng = np.random.default_rng(0)
     tasks = family.tasks.sample(rng, n)
     states = family.initial_state(tasks, [np.random.default_rng(i) for i in range(n)])
@@ -122,6 +124,8 @@ def test_paper_dynamics_by_an_independent_route(environment_id: str) -> None:
     ant, physics = "Ant" in environment_id, family.physics
     model = mujoco.MjModel.from_xml_path(str(ASSETS / family.robot.xml))
     model.opt.timestep = 0.02 if ant else 0.01
+    if ant:
+        model.geom_solref[:], model.geom_solimp[:, :3] = (0.02, 1), (0.8, 0.8, 0.01)
     data = mujoco.MjData(model)
     after = family.transition(states, actions, tasks)
     observations, terms = family.observe(after, tasks), family.reward_terms(states, actions, after, tasks)
@@ -164,10 +168,27 @@ def contact_forces(model: Any, data: Any, centre: np.ndarray) -> np.ndarray:
     return total
 
 
+def test_the_authors_contacts_let_fewer_ants_fall() -> None:
+    """Under random actions of std 1, over 1500 episodes, 47 % ended early with the authors', 56 % with Gymnasium's."""
+    stiff = type("Stiff", (AntDir,), {"robots": {"paper": dataclasses.replace(PAPER, contacts=None)}})
+    shares = []
+    for family in (AntDir(dynamics="paper"), stiff(dynamics="paper")):
+        env, rng = envs.TaskVectorEnv(family, 300, horizon=200), np.random.default_rng(0)
+        env.reset(seed=0)
+        steps = [env.step(rng.standard_normal((300, 8))) for _ in range(200)]
+        shares.append(steps[-1][2].mean())
+    assert shares[0] == pytest.approx(0.47, abs=0.06)
+    assert shares[1] == pytest.approx(0.56, abs=0.06)
+    assert shares[1] > shares[0] + 0.04
+    model = AntDir(dynamics="paper").physics.model
+    np.testing.assert_array_equal(model.geom_solref, np.tile([0.02, 1.0], (model.ngeom, 1)))
+    np.testing.assert_array_equal(model.geom_solimp[:, :3], np.tile([0.8, 0.8, 0.01], (model.ngeom, 1)))
+
+
 @pytest.mark.parametrize("dynamics", ["gymnasium", "paper"])
 def test_where_episodes_begin(dynamics: str) -> None:
     n = 2000
-    for environment_id, pose in (("metarl/HalfCheetahVel-v0", np.zeros(9)), ("metarl/AntVel-v0", None)):
+    for environment_id, pose in (("metarl/HalfCheetahVel-v0", np.zeros(9)), ("metarl/AntVel-v1", None)):
         env = vector(environment_id, n, dynamics=dynamics)
         env.reset(seed=0)
         physics = cast(Locomotion, env.process).physics
@@ -238,7 +259,7 @@ def test_masses_are_those_of_the_task() -> None:
     assert not np.array_equal(ones, after)
 
 
-@pytest.mark.parametrize("environment_id", ["metarl/HalfCheetahVel-v0", "metarl/AntVel-v0"])
+@pytest.mark.parametrize("environment_id", ["metarl/HalfCheetahVel-v0", "metarl/AntVel-v1"])
 @pytest.mark.parametrize("dynamics", ["gymnasium", "paper"])
 def test_a_broken_simulation_ends_its_episode_and_is_reported(
     environment_id: str,
@@ -273,7 +294,7 @@ def test_achieved_is_the_mean_velocity_or_the_distance() -> None:
     rng = np.random.default_rng(0)
     info = [env.step(rng.uniform(-1, 1, (2, 6)))[4] for _ in range(20)][-1]
     np.testing.assert_allclose(info["achieved"], [1, -1] * (env.states[:, 1] - start) / 1.0)  # 20 x 0.05 s
-    ant = vector("metarl/AntGoal-v0", 1)
+    ant = vector("metarl/AntGoal-v1", 1)
     _, info = ant.reset(seed=0, options={"tasks": [[2.0, -1.0]]})
     np.testing.assert_allclose(info["achieved"], np.abs(ant.states[:, 1:3] - [2, -1]).sum(1))
 
@@ -294,11 +315,11 @@ def test_compact_observations(environment_id: str) -> None:
 
 def test_mistakes(tmp_path: Any) -> None:
     with pytest.raises(ValueError, match="dynamics must be 'gymnasium' or 'paper'; got 'lunar'"):
-        make_family("metarl/AntDir-v0", dynamics="lunar")
+        make_family("metarl/AntDir-v1", dynamics="lunar")
     with pytest.raises(ValueError, match="observation must be 'raw' or 'compact'; got 'pixels'"):
-        make_family("metarl/AntDir-v0", observation="pixels")
+        make_family("metarl/AntDir-v1", observation="pixels")
     with pytest.raises(ValueError, match=r"a task \(direction \(1 or -1\)\) must be 1 or -1; got \[0.3\]"):
-        vector("metarl/AntDir-v0", 1).reset(options={"tasks": [[0.3]]})
+        vector("metarl/AntDir-v1", 1).reset(options={"tasks": [[0.3]]})
     with pytest.raises(ValueError, match="threads must be at least 0; got -1"):
         MujocoThreads("ant.xml", threads=-1)
     with pytest.raises(ValueError, match="frame_skip must be at least 1; got 0"):

@@ -9,7 +9,7 @@ from metarl.envs import Navigation2D, TaskEnv, TaskVectorEnv, make_family
 
 def test_dynamics_and_both_rewards_equal_the_papers() -> None:
     goal = np.array([0.3, -0.4])
-    rewards: tuple[tuple[Any, Callable[[float], float]], ...] = (
+    rewards: tuple[tuple[Any, Callable[[Any], float]], ...] = (
         ("squared", lambda d: -(d**2)),
         ("distance", lambda d: -d),
     )

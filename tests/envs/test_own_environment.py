@@ -6,10 +6,10 @@ from typing import Any, cast
 import gymnasium
 import numpy as np
 import pytest
-from examples import line, pendulum
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode
 
+from examples import line, pendulum
 from metarl import envs
 from metarl.envs import LoopVectorEnv
 

@@ -1,16 +1,20 @@
 """Environments as parts: found by name, built, looked at and closed."""
 
+import dataclasses
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
 import pytest
-from examples import line, pendulum
 
+from examples import line, pendulum
 from metarl.envs import ENVIRONMENTS, GymnasiumEnvironment, LoopVectorEnv, Navigation2D, TaskVectorEnv, make_family
+from metarl.envs.goals import Forward
+from metarl.envs.locomotion import Locomotion
+from metarl.envs.robots.half_cheetah import GYMNASIUM
 from metarl.parts import options
 
 RECORD: list[str] = []
@@ -154,11 +158,11 @@ def test_task_methods_are_found_through_wrappers() -> None:
 
 
 def test_every_batch_has_a_simulator_of_its_own() -> None:
-    part = make_family("metarl/AntDir-v0")
+    part = make_family("metarl/AntDir-v1")
     one, two = part.build(2, horizon=5), part.build(3, horizon=7)
     assert isinstance(one, TaskVectorEnv)
     assert one.process == two.process == part
-    assert one.process.physics is not two.process.physics
+    assert cast(Locomotion, one.process).physics is not cast(Locomotion, two.process).physics
     assert (one.horizon, two.horizon) == (5, 7)
 
 
@@ -181,12 +185,6 @@ ROBOT = """
 
 @pytest.mark.parametrize("strongest", [0.4, 1.0])
 def test_a_robot_is_one_file_and_actions_are_shares_of_its_motors(strongest: float, tmp_path: Path) -> None:
-    import dataclasses
-
-    from metarl.envs.goals import Forward
-    from metarl.envs.locomotion import Locomotion
-    from metarl.envs.robots.half_cheetah import GYMNASIUM
-
     xml = ROBOT.replace('joint type="slide" axis="1 0 0"', 'joint name="0" type="slide" axis="1 0 0"')
     (tmp_path / "sled.xml").write_text(xml.format(range=f"{-strongest} {3 * strongest}"))
     (tmp_path / "loose.xml").write_text(xml.replace(' ctrlrange="{range}"', ""))

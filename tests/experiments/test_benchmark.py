@@ -4,22 +4,26 @@
 
 import json
 import math
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mujoco
 import mujoco.rollout
 import numpy as np
 import pytest
-from metarl.experiments.assemble import make_env, make_outer, make_problem
+from built import make_env, make_outer, make_problem
+from scripts import refused, run
 
 from metarl.engine.params import ravel
 from metarl.experiments import benchmark
-from metarl.experiments.benchmarks import straightforward
+from metarl.experiments.benchmarks import learning, straightforward
 from metarl.experiments.benchmarks.iteration import EXACT
 from metarl.experiments.benchmarks.ranks import collectives
 from metarl.experiments.benchmarks.report import relative_cost
 from metarl.experiments.benchmarks.sampling import Loops
 from metarl.experiments.presets import preset_config
+from metarl.training.tree import flat, with_options
 from metarl.randomness import Purpose
 
 
@@ -31,7 +35,7 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_every_figure_is_finite(document: dict[str, Any]) -> None:
-    assert set(benchmark.BENCHMARKS) <= set(document)
+    assert set(benchmark.MEASURED) <= set(document)
     assert document["quick"]
     tables = [
         document["hvp"],
@@ -100,12 +104,22 @@ def test_the_straightforward_implementation_takes_the_same_step() -> None:
     """Else its time says nothing: the same rollouts, and TRPO with exact products on all data."""
     sizes = {"tasks": 3, "episodes": 4, "horizon": 10, "hidden_sizes": (8,), "activation": "tanh"}
     config = with_options(preset_config("navigation"), {**sizes, **EXACT})
+    options = SimpleNamespace(**flat(config))
     problem = make_problem(config)
     theta = problem.initial_parameters(1)
     ours, _, info = make_outer(config).step(theta, {}, problem.collect(theta, 7)[0])
     assert info["accepted"]
     rows = problem.sample_tasks(config.seed, Purpose.TRAINING_TASKS, 7, count=3)
-    tasks = straightforward.collect(config, make_env(config, 4), problem.policy, theta, rows, 7)
-    theirs = straightforward.outer_step(config, problem.policy, theta, tasks)
+    tasks = straightforward.collect(options, make_env(config, 4), problem.policy, theta, rows, 7)
+    theirs = straightforward.outer_step(options, problem.policy, theta, tasks)
     step, other = ravel(ours) - ravel(theta), ravel(theirs) - ravel(theta)
     assert (step - other).norm() < 1e-2 * step.norm()
+
+
+@pytest.mark.parametrize("rise", [7.9, -2.0, math.nan])
+def test_what_does_not_learn_fails(rise: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"seed": 1, "first": 3.0, "last": 3.0 + rise, "rise": rise}
+    monkeypatch.setattr(learning, "rise", lambda seed: row)
+    refused(run("benchmark", "learning", "--quick", "--output", tmp_path / "b.json"), "cheetah-dir does not learn")
+    row["rise"] = learning.MARGIN
+    assert run("benchmark", "learning", "--quick", "--output", tmp_path / "b.json").returncode == 0

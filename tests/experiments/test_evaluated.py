@@ -1,6 +1,7 @@
 """Several runs in one table and one figure: means over seeds, what tasks command, the README's tables."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from scripts import ROOT, TOY, refused, run
 from metarl.experiments.evaluated import Run, pooled, published, read_run
 from metarl.experiments.figures import draw
 from metarl.experiments.presets import preset_config
-from metarl.experiments.readme import filled, scores
+from metarl.experiments.readme import columns, filled, scores
 from metarl.training.tree import with_options
 
 # PAPER: the authors' mean returns after 0, 1 .. gradient steps
@@ -154,6 +155,23 @@ def test_readme_shows_what_was_committed() -> None:
     page = (ROOT / "README.md").read_text()
     assert page.count("<!-- scores") >= 5
     assert filled(page) == page, "run experiments/readme.py"
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.stem)
+def test_pages_show_what_was_committed(page: Path) -> None:
+    text = page.read_text()
+    assert filled(text, page.parent) == text, f"run experiments/readme.py --page {page.relative_to(ROOT)}"
+    for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", text):
+        assert (page.parent / picture).is_file(), picture
+
+
+def test_columns_have_intervals_and_figures_are_shown_once_they_are_there() -> None:
+    row = {"max KL": "0.03", "end": "12.3", "end_low": "-1.0", "end_high": "25.6"}
+    assert columns([row], ["max_KL", "end"])[0] == "| max KL | end |"
+    assert columns([row], ["max_KL", "end"])[2] == "| 0.0300 | 12.3 [-1.00, 25.6] |"
+    shown = "<!-- figure navigation-paper/figure.png Paths -->\n<!-- end -->"
+    assert "![Paths](../experiments/results/navigation-paper/figure.png)" in filled(shown, ROOT / "docs")
+    assert "*Paths: not made yet.*" in filled(shown.replace("figure.png", "no.png"), ROOT / "docs")
 
 
 def test_readme_tables_by_hand() -> None:

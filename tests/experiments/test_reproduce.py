@@ -5,31 +5,37 @@ import shutil
 from pathlib import Path
 
 import pytest
+from metarl.training.logger import read_metrics
 from scripts import TOY, in_a_process, refused, run
 
 from metarl.experiments import reproduce
-from metarl.experiments.paper import EXPERIMENTS, Experiment, Protocol, Training
+from metarl.experiments.design import Factor, one_at_a_time
+from metarl.experiments.experiment import Experiment, Protocol, Training
+from metarl.experiments.kept import Place, Run
+from metarl.experiments.studies import STUDIES
 from metarl.experiments.train import parse
 
 FLAGS = " ".join(TOY)
+PUBLISHED = {"config.json", "metrics.csv", "best.pt", "evaluation.json"}  # of a finished run
 ONE, OTHER = (
     Training("maml-seed1", "navigation", FLAGS),
     Training("random-seed1", "navigation", f"{FLAGS} --method random"),
 )
 
 
-@pytest.mark.parametrize("name", sorted(EXPERIMENTS))
+@pytest.mark.parametrize("name", sorted(reproduce.EXPERIMENTS))
 def test_every_run_is_a_command_and_every_figure_has_its_runs(name: str) -> None:
-    experiment = EXPERIMENTS[name]
+    experiment = reproduce.EXPERIMENTS[name]
     names = [one.name for one in experiment.runs]
     assert len(set(names)) == len(names)
-    for one in experiment.runs:
-        iterations = parse([one.preset, *one.flags.split()]).config.iterations
-        quick = parse([one.preset, *one.flags.split(), "--iterations", str(-(-iterations // 10))]).config.iterations
-        assert quick == -(-iterations // 10)
+    of_one_seed = [one for one in experiment.runs if not experiment.study or one.name.endswith("-seed1")]
+    for one in of_one_seed:
+        quick = parse(one.quick().arguments).config.iterations
+        assert quick == -(-parse(one.arguments).config.iterations // 10)
     used = [*sum(experiment.figures.values(), ()), *sum((one.runs for one in experiment.protocols), ())]
     assert {*used, *(run_name for run_name, _ in experiment.films.values())} <= set(names)
-    assert set(sum(experiment.figures.values(), ())) == set(names)  # nothing is trained that nobody sees
+    seen = {cell.name for cell in experiment.study.cells} if experiment.study else sum(experiment.figures.values(), ())
+    assert set(seen) == set(names)  # nothing is trained that nobody sees
 
 
 @pytest.fixture
@@ -54,10 +60,12 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]
 def test_an_experiment_from_nothing_and_again(toy: list[tuple[str, ...]], tmp_path: Path) -> None:
     done = run("reproduce", "toy")
     assert done.returncode == 0, done.stderr
+    assert "toy: 2 runs, 0 finished before, 0 begun" in done.stdout
     results = tmp_path / "experiments" / "results" / "toy"
-    kept = {"config.json", "metrics.csv", "evaluation.json", "evaluation.csv", "checkpoint.pt", "best.pt"}
-    assert {path.name for path in (results / ONE.name).iterdir()} == kept
-    assert (results / "figure.png").is_file()
+    assert {path.name for path in results.iterdir()} == {
+        ONE.name, OTHER.name, "figure.png", "figure.csv", "protocols.csv"
+    }  # fmt: skip
+    assert {path.name for path in (results / ONE.name).iterdir()} == PUBLISHED
     methods = [row["method"] for row in csv.DictReader((results / "figure.csv").read_text().splitlines())]
     assert methods == ["maml"] * 3 + ["random"] * 3
     protocols = list(csv.DictReader((results / "protocols.csv").read_text().splitlines()))
@@ -71,14 +79,96 @@ def test_an_experiment_from_nothing_and_again(toy: list[tuple[str, ...]], tmp_pa
 
 
 @pytest.mark.parametrize("flags", [[], ["--go-on"]])
-def test_kept_runs_go_on_where_that_is_wanted(flags: list[str], toy: list[tuple[str, ...]], tmp_path: Path) -> None:
+def test_what_is_finished_is_not_made_again_where_that_is_wanted(
+    flags: list[str], toy: list[tuple[str, ...]], tmp_path: Path
+) -> None:
     assert run("reproduce", "toy").returncode == 0
-    events = [path for path in (tmp_path / "runs" / "toy" / ONE.name).iterdir() if "events" in path.name]
-    assert events  # which are not kept
     shutil.rmtree(tmp_path / "runs")
+    toy.clear()
     assert run("reproduce", "toy", *flags).returncode == 0
-    made = {path.name.split(".")[0] for path in (tmp_path / "runs" / "toy" / ONE.name).iterdir()}
-    assert ("events" in made) == (not flags)  # of a finished run nothing is left to be trained, or logged
+    assert bool(toy) == (not flags)
+
+
+def test_published_policies_are_evaluated_again_for_a_figure_and_not_trained(
+    toy: list[tuple[str, ...]], tmp_path: Path
+) -> None:
+    assert run("reproduce", "toy").returncode == 0
+    results = tmp_path / "experiments" / "results" / "toy"
+    before = {path: path.read_bytes() for path in results.rglob("*.*") if path.suffix != ".png"}
+    shutil.rmtree(tmp_path / "runs")
+    (results / "figure.png").unlink()
+    for _ in range(2):  # the second time from runs/
+        toy.clear()
+        assert run("reproduce", "toy", "--go-on").returncode == 0
+        (results / "figure.png").unlink()
+        assert ("train", ONE.preset) not in toy
+        assert {path: path.read_bytes() for path in results.rglob("*.*")} == before
+
+
+def test_an_unfinished_run_is_kept_gone_on_with_and_dropped(
+    toy: list[tuple[str, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, kept = reproduce.Workers.script, tmp_path / "experiments" / "results" / "toy" / "unfinished" / ONE.name
+
+    def first_iteration(self: reproduce.Workers, log: Path, name: str, *arguments: object) -> None:
+        script(self, log, name, *arguments, "--iterations", "1")
+        raise ValueError("killed")
+
+    monkeypatch.setattr(reproduce.Workers, "script", first_iteration)
+    refused(run("reproduce", "toy"), "killed")
+    assert {path.name for path in kept.iterdir()} == {"config.json", "metrics.csv", "checkpoint.pt", "best.pt"}
+    monkeypatch.setattr(reproduce.Workers, "script", script)
+    shutil.rmtree(tmp_path / "runs")
+    done = run("reproduce", "toy", "--go-on")
+    assert done.returncode == 0, done.stderr
+    assert "toy: 2 runs, 0 finished before, 1 begun" in done.stdout
+    assert f"toy/{ONE.name}: from nothing" not in done.stdout
+    assert f"toy/{OTHER.name}: from nothing" in done.stdout
+    assert not kept.parent.exists()
+    rows = read_metrics(tmp_path / "runs" / "toy" / ONE.name / "metrics.csv")
+    assert [row["iteration"] for row in rows] == [0, 1]
+    assert {path.name for path in (kept.parents[1] / ONE.name).iterdir()} == PUBLISHED
+
+
+def test_the_checkpoints_that_tables_need_are_published(tmp_path: Path) -> None:
+    protocols = (Protocol("last", (ONE.name,), "--checkpoint last"),)
+    one = Run("toy", ONE, Place(tmp_path / "runs", tmp_path / "results"))
+    one.directory.mkdir(parents=True)
+    for file in ("config.json", "checkpoint.pt", "checkpoint.previous.pt", "best.pt", "evaluation.csv"):
+        (one.directory / file).touch()
+    (one.directory / "evaluation.json").write_text('{"checkpoint": "best"}')
+    one.publish(Experiment((ONE,), {}, protocols))
+    assert (one.published / "checkpoint.pt").is_file()
+    one.publish(Experiment((ONE,), {}))
+    assert {path.name for path in one.published.iterdir()} == PUBLISHED - {"metrics.csv"}
+
+
+def test_a_study_is_made_analysed_and_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy: list[tuple[str, ...]]
+) -> None:
+    factor = Factor("discount", {"0.9": {"discount": "0.9"}, "0.99": {"discount": "0.99"}})
+    design = one_at_a_time((factor,), seeds=(1, 2))
+    toy_flags = dict(zip((name.removeprefix("--") for name in TOY[::2]), TOY[1::2], strict=True))
+    runs = tuple(Training(cell.name, "navigation", design.flags(cell, toy_flags)) for cell in design.cells)
+    monkeypatch.setitem(reproduce.EXPERIMENTS, "toy", Experiment(runs, study=design))
+    monkeypatch.setitem(STUDIES, "toy", Experiment(runs, study=design))
+    assert run("reproduce", "toy").returncode == 0
+    results = tmp_path / "experiments" / "results" / "toy"
+    made = {"curves.csv", "runs.csv", "effects.csv", "curves.png", "effects.png"}
+    assert {path.name for path in results.iterdir()} == made  # no run is kept
+    (row,) = csv.DictReader((results / "effects.csv").read_text().splitlines())
+    ends = {row["run"]: float(row["end"]) for row in csv.DictReader((results / "runs.csv").read_text().splitlines())}
+    difference = ends["discount-0.99-seed1"] - ends["base-seed1"] + ends["discount-0.99-seed2"] - ends["base-seed2"]
+    assert (row["term"], row["seeds"]) == ("discount 0.99", "2")
+    assert float(row["end"]) == pytest.approx(difference / 2, abs=0.01)
+    assert float(row["end_low"]) < float(row["end"]) < float(row["end_high"])
+    before = {path.name: path.read_bytes() for path in results.glob("*.csv")}
+    shutil.rmtree(tmp_path / "runs")
+    toy.clear()
+    done = run("reproduce", "toy", "--go-on")
+    assert "toy: 4 runs, 4 finished before, 0 begun" in done.stdout
+    assert toy == [("study", "toy")]
+    assert {path.name: path.read_bytes() for path in results.glob("*.csv")} == before
 
 
 def test_quick_leaves_the_results_alone(toy: list[tuple[str, ...]], tmp_path: Path) -> None:

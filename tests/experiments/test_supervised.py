@@ -9,8 +9,8 @@ import pytest
 import torch
 from scripts import refused, run
 
+from metarl.training.callbacks.csv import read_metrics
 from metarl.training.checkpoint import load
-from metarl.training.logger import read_metrics
 
 SIZES = [
     *("--iterations", "4", "--tasks", "2", "--evaluation-tasks", "3", "--evaluation-steps", "2", "--log-every", "2"),

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from scripts import TOY, run
 
+EVALUATED = "evaluation/return_step2"
+
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -50,9 +52,10 @@ def tags(served: str, plugin: str, least: int) -> dict[str, Any]:
 
 def test_pages(served: str) -> None:
     scalars = tags(served, "scalars", 2)
-    assert {
-        "rollout/return_step0", "rollout/return_step1", "evaluation/return_step2", "outer/kl", "time/sample",
-    } <= set(scalars["run"])  # fmt: skip
+    learning = {f"Learning/{name}" for name in ("rollout/return_step0", "rollout/return_step1", EVALUATED)}
+    assert learning | {"outer/kl", "time/sample"} <= set(scalars["run"])
+    groups = sorted({tag.split("/")[0] for tag in scalars["run"]})
+    assert groups[0] == "Learning"  # TensorBoard shows groups in this order
     assert "held-out tasks/average_return/mean" in scalars["run/evaluation"]
     texts = tags(served, "text", 2)
     assert set(texts["run"]) == {"configuration/text_summary", "command/text_summary"}
@@ -62,17 +65,23 @@ def test_pages(served: str) -> None:
 
     layout = get(f"{served}data/plugin/custom_scalars/layout")
     charts = {one["title"]: one["multiline"]["tag"] for category in layout["category"] for one in category["chart"]}
-    for title, pattern in (("meta-training", "rollout/return_step0"), ("validation tasks", "evaluation/return_step0")):
-        assert re.fullmatch(charts[title][0], pattern)
+    for title in ("rollout/return", "evaluation/return"):
+        assert re.fullmatch(charts[title][0], f"Learning/{title}_step0")
 
     statuses = [f"STATUS_{name}" for name in ("UNKNOWN", "SUCCESS", "FAILURE", "RUNNING")]
     query = {"experimentName": "", "startIndex": 0, "sliceSize": 9, "colParams": [], "allowedStatuses": statuses}
     groups = get(f"{served}data/plugin/hparams/session_groups", query)["sessionGroups"]
-    values = {one["name"]["tag"]: one["value"] for session in groups for one in session["metricValues"]}
-    assert len(groups) == 2
-    for session in groups:
-        assert (session["hparams"]["method"], session["hparams"]["hidden_sizes"]) == ("maml", "8")
-        assert (session["hparams"]["reward"], session["hparams"]["tasks"]) == ("squared", 2.0)
-    for name, tag in (("run", "rollout/return_step1"), ("run/evaluation", "held-out tasks/average_return/mean")):
+    (session,) = groups  # one row a run
+    values = {one["name"]["tag"]: one["value"] for one in session["metricValues"]}
+    assert (session["hparams"]["method"], session["hparams"]["hidden_sizes"]) == ("maml", "8")
+    assert (session["hparams"]["reward"], session["hparams"]["tasks"]) == ("squared", 2.0)
+    experiment = get(f"{served}data/plugin/hparams/experiment", {"experimentName": ""})
+    columns = [info["name"] for info in experiment["hparamInfos"]]
+    assert columns[:4] == ["inner_step_size", "method", "preset", "seed"]  # by name: TensorBoard's own order
+    assert experiment["metricInfos"][0]["name"]["tag"] == "held-out tasks/average_return/mean"
+    for name, tag in (
+        ("run", "Learning/rollout/return_step1"),
+        ("run/evaluation", "held-out tasks/average_return/mean"),
+    ):
         last = get(f"{served}data/plugin/scalars/scalars?run={name}&tag={tag.replace(' ', '%20')}")[-1][2]
         assert values[tag] == pytest.approx(last)

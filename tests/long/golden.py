@@ -15,6 +15,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -37,7 +38,9 @@ CHECKPOINT, THETA, METRICS, SCORES = "checkpoint.pt", "theta", "metrics.csv", "e
 TIMES = "time/"  # how the names of metrics begin that no two runs have alike
 IDENTITY = ("experiment", "method", "seed")  # columns of evaluation.csv that are no scores
 
-RENAMED_METRICS: dict[str, str] = {}  # recorded name of a metric, or of a column of evaluation.csv -> its name now
+RENAMED_METRICS = {"rollout/diverged": "rollout/broken"}  # recorded name of a metric -> its name now
+RENAMED_SCORES = {"diverged": "broken"}  # the same of evaluation.csv, in reinforcement learning
+ADDED = re.compile(r"reward/|rollout/achieved_")  # metrics and scores that the recorded runs did not have
 
 ALWAYS = "--iterations 5"
 RL = "--tasks 4 --episodes 4 --horizon 50"
@@ -151,11 +154,12 @@ def judge(recorded: Outcome | None, outcome: Outcome | str) -> tuple[list[str], 
     for part, renamed in (
         ("theta", renamed_parameters(recorded["theta"])),
         ("metrics", RENAMED_METRICS),
-        ("scores", RENAMED_METRICS),
+        ("scores", RENAMED_SCORES if "average_return" in recorded["scores"] else {}),
     ):
         expected = {renamed.get(name, name): value for name, value in recorded[part].items()}
-        differing = differences(expected, outcome[part])
-        cells.append(f"{len(differing)} / {len(expected.keys() | outcome[part].keys())}" if expected else "")
+        found = {name: value for name, value in outcome[part].items() if name in expected or not ADDED.match(name)}
+        differing = differences(expected, found)
+        cells.append(f"{len(differing)} / {len(expected.keys() | found.keys())}" if expected else "")
         details += [f"{part}: {words}" for words in differing]
     return cells, details
 

@@ -8,20 +8,24 @@ from conftest import double, gaussian_mlp, sgd
 from oracles import loop_meta_gradient
 from torch.func import grad, vmap
 from torch.utils._pytree import tree_map
+from worlds import Levers
 
 from metarl import envs
 from metarl.engine.outer.trpo import TRPO
 from metarl.engine.params import Params, add, stack
 from metarl.engine.rules import InnerRule, first_order
 from metarl.engine.rules.meta_sgd import STEP_SIZE, MetaSGD
-from metarl.randomness import Purpose
+from metarl.randomness import Purpose, numpy_generator
 from metarl.rl.advantages import policy_batch
+from metarl.rl.baselines import BASELINES
 from metarl.rl.baselines.linear_features import LinearFeatures
 from metarl.rl.episodes import PolicyBatch
 from metarl.rl.inner_losses import INNER_LOSSES
 from metarl.rl.losses import policy_gradient
+from metarl.rl.policies.categorical_mlp import CategoricalMLP
 from metarl.rl.problem import MetaRL, RolloutSettings
 from metarl.rl.sampler import rollout
+from metarl.shard import ALONE, Shard
 
 BASELINE = LinearFeatures().build()
 SETTINGS = RolloutSettings(
@@ -38,9 +42,11 @@ def problem(
     settings: RolloutSettings = SETTINGS,
     rule: InnerRule | None = None,
     task_per_episode: bool = False,
+    shard: Shard = ALONE,
+    environment: type[envs.TaskVectorEnv] = envs.TaskVectorEnv,
 ) -> MetaRL:
     return MetaRL(
-        lambda n: envs.TaskVectorEnv(envs.Navigation2D(), n, horizon=8),
+        lambda n: environment(envs.Navigation2D(), n, horizon=8),
         gaussian_mlp(2, 2, hidden_sizes=(8,), initial_std=initial_std),
         rule or sgd(0.1),
         inner_steps=inner_steps,
@@ -49,6 +55,7 @@ def problem(
         settings=settings,
         seed=seed,
         task_per_episode=task_per_episode,
+        shard=shard,
     )
 
 
@@ -104,11 +111,34 @@ def test_a_fresh_task_for_every_episode_or_one_for_all_of_a_group() -> None:
         assert (metrics["inner/update_norm"], "rollout/return_step1" in metrics) == (0.0, False)
 
 
-def test_tasks_are_keyed_one_by_one() -> None:
-    maml = problem()
-    few, many = (maml.sample_tasks(1, Purpose.TRAINING_TASKS, 7, count=count) for count in (2, 5))
-    np.testing.assert_array_equal(few, many[:2])
-    assert not np.array_equal(few, maml.sample_tasks(1, Purpose.EVALUATION_TASKS, 7, count=2))
+def test_tasks_are_drawn_together_and_keyed_by_purpose_and_iteration() -> None:
+    purposes = (Purpose.TRAINING_TASKS, Purpose.VALIDATION_TASKS, Purpose.EVALUATION_TASKS)
+    drawn = [problem().sample_tasks(1, purpose, 7, count=5) for purpose in purposes]
+    drawn += [problem().sample_tasks(1, Purpose.TRAINING_TASKS, 8, count=5)]
+    drawn += [problem().sample_tasks(2, Purpose.TRAINING_TASKS, 7, count=5)]
+    assert len(np.unique(np.concatenate(drawn), axis=0)) == 25
+    np.testing.assert_array_equal(drawn[0], problem().sample_tasks(1, Purpose.TRAINING_TASKS, 7, count=5))
+    expected = numpy_generator(1, Purpose.TRAINING_TASKS, 7).uniform(-0.5, 0.5, (5, 2))
+    np.testing.assert_array_equal(drawn[0], expected)
+
+
+class Stratified(envs.TaskVectorEnv):
+    """One task in each of n strata, whoever asks."""
+
+    def sample_tasks(self, rng: np.random.Generator, n: int, split: str = "train") -> np.ndarray:
+        assert n == SETTINGS.tasks
+        return np.stack([np.linspace(-0.5, 0.5, n), np.zeros(n)], 1)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_all_ranks_together_have_the_tasks_of_one_draw(ranks: int) -> None:
+    seen = []
+    for rank in range(ranks):
+        shard = Shard(rank, ranks, lambda tensor: tensor)
+        maml = problem(inner_steps=0, shard=shard, environment=Stratified)
+        maml.collect(maml.initial_parameters(0), iteration=0)
+        seen.append(maml._env.tasks[:: SETTINGS.episodes])  # pyright: ignore[reportAttributeAccessIssue]
+    np.testing.assert_array_equal(np.concatenate(seen)[:, 0], np.linspace(-0.5, 0.5, SETTINGS.tasks))
 
 
 def test_evaluation_scores_every_step_on_rollouts_of_that_step() -> None:
@@ -117,7 +147,7 @@ def test_evaluation_scores_every_step_on_rollouts_of_that_step() -> None:
     tasks = np.array([[0.5, 0.5], [-0.2, 0.1]])
     result = maml.evaluate(theta, sgd(0.1), 2, tasks, seed=1)
     assert {name: scores.shape for name, scores in result.scores.items()} == dict.fromkeys(
-        ("average_return", "achieved", "reward/distance", "adaptation_env_steps", "broken"), (3, 2)
+        ("average_return", "achieved", "success", "reward/distance", "adaptation_env_steps", "broken"), (3, 2)
     )
     np.testing.assert_array_equal(result.scores["adaptation_env_steps"][0], 0)
     assert (result.scores["adaptation_env_steps"][2] > result.scores["adaptation_env_steps"][1]).all()
@@ -256,3 +286,88 @@ def test_meta_sgd_learns_step_sizes_under_trpo() -> None:
         new, MetaSGD().build([0.1, 0.05]), 2, maml.sample_tasks(1, Purpose.EVALUATION_TASKS, count=2), 1
     )
     assert np.isfinite(scores.scores["average_return"]).all()
+
+
+def test_every_iteration_has_tasks_and_noise_of_its_own() -> None:
+    """And so has every inner step: seen in a policy that hardly moves, whose noise can be read off its actions."""
+    maml = problem(rule=sgd(1e-9), inner_steps=2)
+    theta = maml.initial_parameters(0)
+    tasks, noise = [], []
+    for iteration in range(3):
+        objective, _ = maml.collect(theta, iteration)
+        tasks.append(maml._env.tasks[:: SETTINGS.episodes])  # pyright: ignore[reportAttributeAccessIssue]
+        for batch in (*objective.support, objective.query):
+            policy = maml.policy.apply(theta, batch.observations[:, 0])
+            noise.append(((batch.actions[:, 0] - policy.mean) * (-policy.log_std).exp()).flatten())
+    assert len(np.unique(np.concatenate(tasks), axis=0)) == 3 * SETTINGS.tasks
+    for one, other in itertools.combinations(noise, 2):
+        assert not torch.isclose(one, other, atol=1e-3).all()
+        assert torch.corrcoef(torch.stack([one, other]))[0, 1].abs() < 0.7
+
+
+def test_env_steps_are_those_of_one_iteration() -> None:
+    """Their sum over iterations is the loop's, which knows where a resumed run stood."""
+    maml = problem(settings=SETTINGS._replace(tasks=2))
+    theta = maml.initial_parameters(0)
+    for iteration in range(2):
+        objective, metrics = maml.collect(theta, iteration)
+        assert metrics["env_steps"] == sum(b.mask.sum().item() for b in (*objective.support, objective.query))
+
+
+def levers(inner_steps: int = 1, size: float = 2.0) -> MetaRL:
+    spaces = Levers.single_observation_space, Levers.single_action_space
+    return MetaRL(
+        Levers,
+        CategoricalMLP(hidden_sizes=(8,)).build(*spaces),
+        sgd(size),
+        inner_steps=inner_steps,
+        inner_loss=policy_gradient,
+        baseline=BASELINES.find("time_mean")().build(),
+        settings=SETTINGS._replace(tasks=12, episodes=20, horizon=5, evaluation_episodes=40),
+        seed=1,
+    )
+
+
+def test_discrete_actions_are_adapted_and_meta_learned() -> None:
+    maml, optimiser = levers(), TRPO(max_kl=0.05, curvature_fraction=1.0, curvature_tasks=1.0).build()
+    theta, tasks = maml.initial_parameters(0), np.array([[1.0], [2.0], [3.0]])
+    for iteration in range(20):
+        theta, _, _ = optimiser.step(theta, {}, maml.collect(theta, iteration)[0])
+    _, metrics = maml.collect(theta, 20)
+    assert 0 < metrics["policy/entropy"] <= math.log(3) + 1e-6
+    scores = maml.evaluate(theta, sgd(2.0), 1, tasks, seed=1).scores
+    # by chance a third of the pulls pay: 5 (1/3 - 0.1) = 1.2; always the right one: 4.5. Measured: 1.2, then 3.9
+    assert abs(scores["average_return"][0].mean() - 1.2) < 0.5
+    assert scores["average_return"][1].min() > 3.0
+
+
+def test_terms_success_and_what_was_achieved_are_metrics_and_scores() -> None:
+    maml = levers()
+    theta = maml.initial_parameters(0)
+    objective, metrics = maml.collect(theta, 0)
+    for k, batch in enumerate((*objective.support, objective.query)):
+        pulls, returns = metrics[f"reward/lever_step{k}"], metrics[f"rollout/return_step{k}"]
+        assert metrics[f"reward/cost_step{k}"] == pytest.approx(-0.5)
+        assert returns == pytest.approx(pulls - 0.5)
+        assert 0 < metrics[f"rollout/success_step{k}"] <= 1
+        assert batch.actions.shape[-1] == 1
+    assert "rollout/achieved_step0" not in metrics  # these environments do not report it
+    scores = maml.evaluate(theta, sgd(2.0), 0, np.array([[1.0], [2.0]]), seed=1).scores
+    np.testing.assert_allclose(scores["average_return"], scores["reward/lever"] + scores["reward/cost"], rtol=1e-5)
+    assert "achieved" not in scores
+    assert ((scores["success"] > 0.5) & (scores["success"] <= 1)).all()
+
+
+@pytest.mark.parametrize("name", BASELINES.names)
+def test_the_baseline_reaches_the_advantages(name: str) -> None:
+    maml = problem()
+    maml._baseline = BASELINES.find(name)().build()
+    theta = maml.initial_parameters(0)
+    support = maml.collect(theta, 0)[0].support[0]
+    env = envs.TaskVectorEnv("metarl/Navigation2D-v0", 12, horizon=8)
+    tasks = maml.sample_tasks(1, Purpose.TRAINING_TASKS, 0, count=3)
+    key = (1, Purpose.TRAINING_ROLLOUTS, 0, 0)
+    episodes = rollout(env, maml.policy, stack(theta, 3), tasks, horizon=8, key=key)
+    for other in BASELINES.names:
+        expected = policy_batch(episodes, BASELINES.find(other)().build(), discount=0.99, gae_lambda=1.0)
+        assert torch.equal(support.advantages, expected.advantages) == (name == other)

@@ -1,3 +1,4 @@
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -7,12 +8,14 @@ import torch
 from conftest import gaussian_mlp, generator
 from gymnasium.spaces import Box, Text
 from gymnasium.vector import AutoresetMode, VectorEnv
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
+from worlds import Levers
 
 from metarl import envs
-from metarl.engine.params import stack
-from metarl.randomness import Purpose
+from metarl.engine.params import Params, stack
+from metarl.randomness import Purpose, seed_sequence
 from metarl.rl.episodes import Episodes, masked_mean
+from metarl.rl.policies.categorical_mlp import CategoricalMLP
 from metarl.rl.sampler import rollout, rollout_timesteps
 from metarl.threads import torch_threads
 
@@ -249,3 +252,85 @@ def test_a_broken_timestep_is_masked_and_its_episode_counted() -> None:
     np.testing.assert_array_equal(episodes.num_steps, [[5, 1]])
     np.testing.assert_array_equal(episodes.broken, [[0, 1]])
     assert torch.isfinite(episodes.returns).all()
+
+
+def noise_of(episodes: Episodes, params: Params) -> torch.Tensor:
+    """The standard normal noise that actions of one task's parameters were made with, [M, T, E, A]."""
+    policy = POLICY.apply(params, episodes.observations)
+    return (episodes.actions - policy.mean) * (-policy.log_std).exp()
+
+
+def test_the_noise_is_standard_normal_and_never_the_same_twice() -> None:
+    """Not in two tasks, episodes, timesteps, inner steps or iterations."""
+    episodes = {
+        key: rollout(Countdown(40), POLICY, stack(THETA, 2), np.full((2, 1), 99.0), horizon=50, key=key)
+        for key in ((1, Purpose.TRAINING_ROLLOUTS, i, k) for i in (3, 4) for k in (0, 1))
+    }
+    noise = torch.stack([noise_of(one, THETA) for one in episodes.values()])  # [4, M, T, E, A]
+    assert abs(noise.mean().item()) < 0.02
+    assert noise.std().item() == pytest.approx(1, abs=0.02)
+    for values in (noise.flatten(1), noise[0].flatten(1), noise[0, 0].flatten(1), noise[0, 0].movedim(1, 0).flatten(1)):
+        correlation = torch.corrcoef(values) - torch.eye(len(values))
+        assert correlation.abs().max() < 5 / values.shape[1] ** 0.5
+
+
+def test_every_round_of_timesteps_has_noise_of_its_own() -> None:
+    tasks = np.full((1, 1), 2.0)
+    episodes = rollout_timesteps(Countdown(3), POLICY, stack(THETA, 1), tasks, horizon=8, key=KEY)
+    noise = noise_of(episodes, THETA)[0, :2].movedim(1, 0).reshape(4, 3, -1)  # [rounds, E, 2 A]
+    for one, other in itertools.combinations(noise, 2):
+        assert not torch.isclose(one, other, atol=1e-4).any()
+
+
+def test_environments_are_not_seeded_with_what_the_noise_is_drawn_from() -> None:
+    env = SeedEcho(6)
+    rollout(env, POLICY, stack(THETA, 2), np.ones((2, 1)), horizon=2, key=KEY)
+    for task in range(2):
+        sequence = seed_sequence(*KEY, task)
+        assert not set(env.seeds) & set(sequence.generate_state(16, np.uint64).tolist())
+        noise = np.random.default_rng(sequence).standard_normal(8)
+        for seed in env.seeds:
+            assert not np.isclose(np.random.default_rng(seed).standard_normal(8), noise).any()
+
+
+class Telling(Countdown):
+    """Reports terms of its reward and, in the second timestep, success of the environments with an even number."""
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        seen, rewards, terminated, truncated, info = super().step(actions)
+        self.steps = getattr(self, "steps", 0) + 1
+        success = (np.arange(self.num_envs) % 2 == 0) & (self.steps == 2)
+        terms = {"reward/alive": 2 * np.ones(self.num_envs), "reward/cost": -np.ones(self.num_envs)}
+        return seen, rewards, terminated, truncated, info | terms | {"success": success}
+
+
+@pytest.mark.parametrize("gather", [rollout, rollout_timesteps])
+def test_terms_of_the_reward_and_success_reach_the_episodes(gather: Callable[..., Episodes]) -> None:
+    tasks = np.array([[1.0], [3.0], [3.0], [8.0]])
+    episodes = gather(Telling(4), POLICY, stack(THETA, 2), tasks, horizon=8, key=KEY)
+    first = Episodes(*tree_map(lambda leaf: leaf[:, :2] if leaf.dim() == 2 else leaf[:, :, :2], episodes))
+    assert first.success.tolist() == [[0, 0], [1, 0]]
+    assert first.reward_terms["alive"].tolist() == [[2, 6], [6, 16]]
+    assert first.reward_terms["cost"].tolist() == [[-1, -3], [-3, -8]]
+
+
+def test_what_is_not_reported_is_nan() -> None:
+    episodes = rollout(Countdown(2), POLICY, stack(THETA, 1), np.full((1, 1), 2.0), horizon=3, key=KEY)
+    assert episodes.success.isnan().all()
+    assert episodes.reward_terms == {}
+
+
+def test_discrete_actions_and_observations_of_a_dict() -> None:
+    """Whole numbers from the space's first one on reach the environment, and its observations the policy as vectors."""
+    env = Levers(8)
+    policy = CategoricalMLP(hidden_sizes=(8,)).build(env.single_observation_space, env.single_action_space)
+    theta = policy.init(generator(0))
+    tasks = np.array([[1.0], [3.0]])
+    episodes = rollout(env, policy, stack(theta, 2), tasks, horizon=5, key=KEY)
+    assert episodes.actions.shape == (2, 5, 4, 1)
+    assert set(episodes.actions.unique().tolist()) == {0, 1, 2}
+    torch.testing.assert_close(episodes.observations[0, 3, 0], torch.tensor([0.0, 1.0, 0.3]))
+    expected = (episodes.actions[..., 0] + 1 == torch.tensor([1.0, 3.0])[:, None, None]).float() - 0.1
+    torch.testing.assert_close(episodes.rewards, expected)
+    log_probs = policy.apply(theta, episodes.observations).log_prob(episodes.actions)
+    torch.testing.assert_close(episodes.log_probs, log_probs)

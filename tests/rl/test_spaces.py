@@ -11,7 +11,7 @@ OBSERVATIONS = {
     "vector": Box(-1, 1, (3,), np.float64),
     "image": Box(0, 255, (4, 5, 3), np.uint8),
     "number": Discrete(4, start=-1),
-    "numbers": MultiDiscrete([[2, 3], [4, 5]], start=[[1, 0], [-2, 0]]),
+    "numbers": MultiDiscrete(np.array([[2, 3], [4, 5]]), start=np.array([[1, 0], [-2, 0]])),
     "bits": MultiBinary((2, 2)),
     "dict": Dict({"b": Box(-1, 1, (2, 2)), "a": Discrete(3), "c": Dict({"d": MultiBinary(2)})}),
     "tuple": Tuple((Discrete(2), Box(-1, 1, (2,)))),
@@ -25,7 +25,7 @@ def test_observations_are_flattened_as_gymnasium_does(name: str) -> None:
     batch.seed(0)
     observations = batch.sample()
     flat = flat_observations(space)(observations)
-    expected = np.stack([flatten(space, one) for one in iterate(batch, observations)])
+    expected = np.stack([np.asarray(flatten(space, one)) for one in iterate(batch, observations)])
     np.testing.assert_array_equal(flat, expected)
     assert flat.shape == (6, observation_size(space))
 
@@ -43,7 +43,7 @@ def test_observations_without_a_fixed_length_are_refused(space: Space) -> None:
         (Discrete(3), 1, (3,), [[0.0], [2.0]], [0, 2]),
         (Discrete(3, start=5), 1, (3,), [[0.0], [2.0]], [5, 7]),
         (MultiDiscrete([2, 4]), 2, (2, 4), [[1.0, 3.0]], [[1, 3]]),
-        (MultiDiscrete([[2], [4]], start=[[10], [20]]), 2, (2, 4), [[1.0, 3.0]], [[[11], [23]]]),
+        (MultiDiscrete(np.array([[2], [4]]), start=np.array([[10], [20]])), 2, (2, 4), [[1.0, 3.0]], [[[11], [23]]]),
         (MultiBinary(3), 3, (2, 2, 2), [[0.0, 1.0, 1.0]], [[0, 1, 1]]),
     ],
 )

@@ -47,6 +47,13 @@ class Fragile(World):
         return np.full(self.num_envs, -1.0), actions[:, 0] > 1, {}
 
 
+class Target(World):
+    """Pays for actions that are near the task."""
+
+    def paid(self, actions: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_], dict[str, Any]]:
+        return -((actions[:, 0] - self.tasks[:, 0]) ** 2), np.zeros(self.num_envs, np.bool_), {}
+
+
 class Levers(World):
     """Three levers, numbered from 1; the task says which one pays. What is seen is a dict of no use."""
 

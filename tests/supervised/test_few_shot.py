@@ -27,7 +27,7 @@ def upright(image: np.ndarray) -> tuple[int, int, int]:
 
 
 def test_examples_are_the_tasks_classes_rotated_as_it_says() -> None:
-    distribution = few_shot(numbered(), ways=3, rotate=True)
+    distribution = few_shot(numbered(), ways=3, rotate=True).distribution
     tasks = distribution.sample_tasks(np.random.default_rng(0), 20, "train")
     support, query = distribution.examples(tasks, np.random.default_rng(1), 2, 3)
     assert support.inputs.shape == (20, 6, SIZE, SIZE, 1)
@@ -46,7 +46,7 @@ def test_examples_are_the_tasks_classes_rotated_as_it_says() -> None:
 
 
 def test_splits_keep_to_their_classes_and_mini_imagenet_is_upright() -> None:
-    distribution = few_shot(numbered(), ways=3, rotate=False)
+    distribution = few_shot(numbered(), ways=3, rotate=False).distribution
     for split, classes in numbered().splits.items():
         tasks = distribution.sample_tasks(np.random.default_rng(0), 50, split)
         assert set(tasks[:, :3].ravel()) == set(classes)
@@ -54,14 +54,14 @@ def test_splits_keep_to_their_classes_and_mini_imagenet_is_upright() -> None:
 
 
 def test_every_class_is_as_likely_in_every_place() -> None:
-    tasks = few_shot(numbered(), ways=3, rotate=True).sample_tasks(np.random.default_rng(0), 6000, "train")
+    tasks = few_shot(numbered(), ways=3, rotate=True).distribution.sample_tasks(np.random.default_rng(0), 6000, "train")
     for column in range(3):
         shares = np.bincount(tasks[:, column].astype(int), minlength=6) / 6000
         np.testing.assert_allclose(shares, 1 / 6, atol=0.02)
 
 
 def test_task_i_does_not_depend_on_how_many_there_are() -> None:
-    distribution = few_shot(numbered(), ways=3, rotate=True)
+    distribution = few_shot(numbered(), ways=3, rotate=True).distribution
     few, many = (distribution.sample_tasks(np.random.default_rng(0), n, "train") for n in (2, 7))
     np.testing.assert_array_equal(few, many[:2])
     some, all_ = (distribution.examples(tasks, np.random.default_rng(1), 1, 2) for tasks in (few, many))
@@ -70,7 +70,7 @@ def test_task_i_does_not_depend_on_how_many_there_are() -> None:
 
 def test_classes_may_have_different_numbers_of_images() -> None:
     counts = [3 + i for i in range(CLASSES)]
-    distribution = few_shot(numbered(counts), ways=2, rotate=False)
+    distribution = few_shot(numbered(counts), ways=2, rotate=False).distribution
     tasks = distribution.sample_tasks(np.random.default_rng(0), 30, "train")
     _, query = distribution.examples(tasks, np.random.default_rng(1), 1, 2)
     for i, task in enumerate(tasks.astype(int)):
@@ -78,7 +78,7 @@ def test_classes_may_have_different_numbers_of_images() -> None:
             kind, number, _ = upright(image)
             assert kind == task[label]
             assert 1 <= number <= counts[kind]
-    with pytest.raises(ValueError, match="at most 3, the images of the smallest class; got 4"):
+    with pytest.raises(ValueError, match="at most 3, the examples of the smallest class; got 4"):
         distribution.examples(tasks, np.random.default_rng(1), 1, 3)
 
 

@@ -7,12 +7,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from metarl.supervised.datasets.mini_imagenet import MiniImagenet, load
 from metarl.supervised.few_shot import few_shot
-from metarl.supervised.mini_imagenet import CLASSES, IMAGES, load
 from metarl.supervised.pickles import read_pickle
 
 COUNTS = {"train": 3, "val": 2, "test": 2}  # classes
 IMAGES_EACH = 4
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
 
 
 def color(split: str, c: int, i: int) -> tuple[int, int, int]:
@@ -56,17 +61,42 @@ def pickles(place: Path, protocol: int = 4) -> Path:
     return place
 
 
+def category_splits(place: Path) -> Path:
+    """As another group prepared it: numbers for labels, which begin anew in each split."""
+    place.mkdir(parents=True)
+    for split, classes in COUNTS.items():
+        pixels = np.stack([np.asarray(image(split, c, i)) for c in range(classes) for i in range(IMAGES_EACH)])
+        content = {"data": pixels, "labels": np.repeat(np.arange(classes), IMAGES_EACH).tolist()}
+        name = "train_phase_train" if split == "train" else split
+        (place / f"miniImageNet_category_split_{name}.pickle").write_bytes(pickle.dumps(content))
+    return place
+
+
+def split_tables(place: Path) -> Path:
+    tables(place)
+    (place / "split").mkdir()
+    for split in COUNTS:
+        (place / f"{split}.csv").rename(place / "split" / f"{split}.csv")
+    return place
+
+
 LAYOUTS = {
     "folders": folders,
     "tables": tables,
+    "tables in a folder": split_tables,
+    "category splits": category_splits,
     **{f"pickles {protocol}": lambda place, protocol=protocol: pickles(place, protocol) for protocol in range(2, 6)},
 }
 
 
 @pytest.mark.parametrize("layout", sorted(LAYOUTS))
-def test_every_layout_gives_the_same_images(tmp_path: Path, layout: str) -> None:
+def test_every_layout_gives_the_same_images(tmp_path: Path, cache: Path, layout: str) -> None:
     place = LAYOUTS[layout](tmp_path / "data")
-    for data in (load(place), load(place)):  # decoded, then from the cache
+    before = sorted(place.rglob("*"))
+    decoded, again = load(place, str(cache)), load(place, str(cache))
+    assert len(list(cache.glob("*.pixels"))) == 1
+    assert sorted(place.rglob("*")) == before  # nothing is written among the data
+    for data in (decoded, again):
         assert data.counts.tolist() == [IMAGES_EACH] * 7
         assert {split: classes.tolist() for split, classes in data.splits.items()} == {
             "train": [0, 1, 2],
@@ -76,8 +106,7 @@ def test_every_layout_gives_the_same_images(tmp_path: Path, layout: str) -> None
         expected = [color(split, c, i) for split, classes in COUNTS.items() for c in range(classes) for i in range(4)]
         np.testing.assert_allclose(data.images.mean((1, 2)), expected, atol=3)  # jpg is not exact
         assert data.images.shape == (28, 84, 84, 3)
-    assert (place / CLASSES).is_file()
-    distribution = few_shot(load(place), ways=2, rotate=False)
+    distribution = few_shot(load(place), ways=2, rotate=False).distribution
     support, _ = distribution.examples(
         distribution.sample_tasks(np.random.default_rng(0), 2, "test"), np.random.default_rng(1), 1, 2
     )
@@ -90,14 +119,14 @@ class Hostile:
         return (Path.touch, (Path("hostile-was-here"),))
 
 
-def test_hostile_pickles_do_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hostile_pickles_do_nothing(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     place = pickles(tmp_path / "data")
     (place / "mini-imagenet-cache-val.pkl").write_bytes(pickle.dumps({"image_data": Hostile(), "class_dict": {}}))
     with pytest.raises(ValueError, match=r"mini-imagenet-cache-val.pkl is damaged .*: it asks for pathlib"):
-        load(place)
+        load(place, str(cache))
     assert not Path("hostile-was-here").exists()
-    assert not list(place.glob("*mini_imagenet84*"))
+    assert not list(cache.glob("*"))
 
 
 PIXELS = np.zeros((4, 84, 84, 3), np.uint8)
@@ -122,12 +151,14 @@ PIXELS = np.zeros((4, 84, 84, 3), np.uint8)
     ],
 )
 @pytest.mark.parametrize("protocol", [2, 4, 5])
-def test_pickles_with_something_else_are_named_and_leave_no_cache(tmp_path: Path, content: Any, protocol: int) -> None:
+def test_pickles_with_something_else_are_named_and_leave_no_cache(
+    tmp_path: Path, cache: Path, content: Any, protocol: int
+) -> None:
     place = pickles(tmp_path / "data")
     (place / "mini-imagenet-cache-test.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
     with pytest.raises(ValueError, match=r"mini-imagenet-cache-test.pkl is "):
-        load(place)
-    assert not list(place.glob("*mini_imagenet84*"))
+        load(place, str(cache))
+    assert not list(cache.glob("*"))
 
 
 def test_damaged_pickles_are_refused_or_hold_only_other_numbers(tmp_path: Path) -> None:
@@ -159,7 +190,7 @@ def damage_image(place: Path) -> str:
 
 def remove_split(place: Path) -> str:
     (place / "test").rename(place / "tset")
-    return r"has neither test.csv nor test/ nor mini-imagenet-cache-test.pkl: expected .*images/"
+    return r"has neither test.csv nor test/ nor mini-imagenet-cache-test.pkl: it holds train, tset, val; expected "
 
 
 def empty_split(place: Path) -> str:
@@ -174,12 +205,12 @@ def empty_class(place: Path) -> str:
 
 
 @pytest.mark.parametrize("damage", [damage_image, remove_split, empty_split, empty_class])
-def test_damaged_folders_are_named_and_leave_no_cache(tmp_path: Path, damage: Any) -> None:
-    place = folders(tmp_path)
+def test_damaged_folders_are_named_and_leave_no_cache(tmp_path: Path, cache: Path, damage: Any) -> None:
+    place = folders(tmp_path / "data")
     words = damage(place)
     with pytest.raises(ValueError, match=words):
-        load(place)
-    assert not list(place.glob("*mini_imagenet84*"))
+        load(place, str(cache))
+    assert not list(cache.glob("*"))
 
 
 def test_a_class_in_two_splits_is_refused(tmp_path: Path) -> None:
@@ -220,8 +251,28 @@ def test_a_missing_folder_says_what_is_expected(tmp_path: Path) -> None:
         load(tmp_path / "nowhere")
 
 
-def test_a_damaged_cache_is_named(tmp_path: Path) -> None:
-    load(folders(tmp_path))
-    (tmp_path / IMAGES).write_bytes((tmp_path / IMAGES).read_bytes()[:1000])
-    with pytest.raises(ValueError, match=rf"{CLASSES} and {IMAGES} are no cache of metarl: delete them"):
+def test_names_of_numbered_labels_are_taken(tmp_path: Path) -> None:
+    place = category_splits(tmp_path / "data")
+    path = place / "miniImageNet_category_split_test.pickle"
+    content = pickle.loads(path.read_bytes())
+    path.write_bytes(pickle.dumps({**content, "label2catname": {0: "lynx", 1: "house"}}))
+    assert list(load(place).names) == ["train 0", "train 1", "train 2", "validation 0", "validation 1", "lynx", "house"]
+    path.write_bytes(pickle.dumps({**content, "labels": content["labels"][:-1]}))
+    with pytest.raises(ValueError, match="a number for each of the 8 images"):
+        load(place)
+
+
+def test_an_empty_folder_and_a_foreign_one_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"nor mini-imagenet-cache-train.pkl: it is empty; expected"):
         load(tmp_path)
+    (tmp_path / "n01532829").mkdir()
+    with pytest.raises(ValueError, match=r"nor mini-imagenet-cache-train.pkl: it holds n01532829; expected"):
+        load(tmp_path)
+
+
+def test_the_part_builds_upright_tasks(tmp_path: Path) -> None:
+    made = MiniImagenet(data_dir=str(folders(tmp_path)), ways=2).build()
+    assert (made.input_shape, made.outputs, made.examples_available) == ((84, 84, 3), 2, 4)
+    assert not made.distribution.sample_tasks(np.random.default_rng(0), 9, "train")[:, 2:].any()
+    with pytest.raises(ValueError, match=r"at most 4, the examples of the smallest class .train0.; got 5"):
+        made.require_examples(1, 4)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metarl.supervised import omniglot
-from metarl.supervised.omniglot import ARCHIVES, CACHE, Characters, load, splits
+from metarl.supervised.datasets import omniglot
+from metarl.supervised.datasets.omniglot import ARCHIVES, OLD_CACHE, Characters, Omniglot, load, splits
 
 NAMES = {"images_background": ("Alpha", "Beta"), "images_evaluation": ("Gamma",)}
 
@@ -66,17 +66,30 @@ def zipped(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return place
 
 
-def test_folders_are_decoded_once_into_a_cache(tmp_path: Path) -> None:
-    found = load(unpacked(tmp_path))
+def test_folders_are_decoded_once_into_a_cache(tmp_path: Path, own_cache: Path) -> None:
+    place = unpacked(tmp_path / "data")
+    found = load(place)
     assert found.images.shape == (6, 20, 28, 28)
     assert found.alphabet.tolist() == ["Alpha", "Alpha", "Beta", "Beta", "Gamma", "Gamma"]
     assert found.character.tolist() == ["character01", "character02"] * 3
     small = drawing(103).resize((28, 28), Image.Resampling.NEAREST)
     np.testing.assert_array_equal(found.images[2, 3], 1 - np.asarray(small, np.uint8))
-    (tmp_path / "images_background" / "Alpha" / "character01" / "01_01.png").write_bytes(b"")
-    for again in (load(tmp_path), load(tmp_path / CACHE)):  # from the cache: the broken image is not read
-        for field, expected in zip(again, found, strict=True):
-            np.testing.assert_array_equal(field, expected)
+    assert {path.name for path in place.iterdir()} == set(ARCHIVES)  # nothing is written among the data
+    pixels = set(own_cache.glob("omniglot-*.pixels"))
+    moved = place.rename(tmp_path / "elsewhere")
+    for field, expected in zip(load(moved), found, strict=True):
+        np.testing.assert_array_equal(field, expected)
+    assert set(own_cache.glob("omniglot-*.pixels")) == pixels
+    (moved / "images_background" / "Alpha" / "character01" / "01_01.png").write_bytes(png(drawing(7)))
+    assert not np.array_equal(load(moved).images, found.images)  # what changes is decoded anew
+
+
+def test_a_file_of_arrays_is_read_and_beside_archives_taken_for_them(tmp_path: Path) -> None:
+    names = np.array(["a", "a", "b"])
+    images = (np.random.default_rng(0).random((3, 20, 28, 28)) < 0.1).astype(np.uint8)
+    np.savez(tmp_path / OLD_CACHE, images=images, alphabet=names, character=names)
+    for place in (tmp_path, tmp_path / OLD_CACHE):
+        np.testing.assert_array_equal(load(place).images, images)
 
 
 def test_zip_archives_give_the_same_and_are_downloaded_if_missing(
@@ -86,7 +99,7 @@ def test_zip_archives_give_the_same_and_are_downloaded_if_missing(
     monkeypatch.setattr(omniglot, "SOURCE", source.as_uri())
     for found in (load(source), load(tmp_path / "new")):
         np.testing.assert_array_equal(found.images, expected.images)
-    assert {path.name for path in (tmp_path / "new").iterdir()} == {*(f"{name}.zip" for name in ARCHIVES), CACHE}
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {*(f"{name}.zip" for name in ARCHIVES)}
 
 
 def test_a_wrong_checksum_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +110,6 @@ def test_a_wrong_checksum_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mon
         with pytest.raises(ValueError, match=r"images_background.zip is damaged or another file: its MD5 sum is"):
             load(place)
     assert not list((tmp_path / "new").iterdir())
-    assert not (source / CACHE).exists()
 
 
 def test_what_cannot_be_downloaded_says_where_to_put_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,8 +137,8 @@ def test_bad_files_are_named_and_leave_no_cache(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 truncated"])
 def test_caches_must_be_whole(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / CACHE).write_bytes(content)
-    with pytest.raises(ValueError, match=f"{CACHE} is not an Omniglot cache"):
+    (tmp_path / OLD_CACHE).write_bytes(content)
+    with pytest.raises(ValueError, match=f"{OLD_CACHE} is not an Omniglot cache"):
         load(tmp_path)
     with pytest.raises(ValueError, match=r"there is no file .*missing.npz"):
         load(tmp_path / "missing.npz")
@@ -163,3 +175,64 @@ def test_splits_are_disjoint_and_the_same_every_time() -> None:
     assert data.splits["test"][:3].tolist() == [1104, 1014, 1029]
     with pytest.raises(ValueError, match="Omniglot has 1623 characters; got 3"):
         splits(Characters(np.zeros((3, 20, 1, 1), np.uint8), names[:3], names[:3]))
+
+
+RESIZED = {
+    "resized": ("", "1", False),
+    "in omniglot/data": ("data", "1", False),
+    "grey": ("", "L", False),
+    "coloured": ("omniglot_resized", "RGB", False),
+    "white on black": ("", "L", True),
+}
+
+
+@pytest.mark.parametrize("layout", RESIZED)
+def test_resized_folders_of_characters_are_read(tmp_path: Path, layout: str) -> None:
+    folder, mode, inverted = RESIZED[layout]
+    expected = load(unpacked(tmp_path / "official"))
+    for name in ARCHIVES:
+        for path, data in files(name).items():
+            with Image.open(io.BytesIO(data)) as image:
+                small = image.resize((28, 28), Image.Resampling.NEAREST)
+            target = tmp_path / "resized" / folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (Image.fromarray(~np.asarray(small)) if inverted else small).convert(mode).save(target)
+    found = load(tmp_path / "resized")
+    np.testing.assert_array_equal(found.images, expected.images)
+    assert found.alphabet.tolist() == expected.alphabet.tolist()
+
+
+@pytest.mark.parametrize("folder", ["omniglot-py", "python"])
+def test_archives_are_found_where_others_put_them(tmp_path: Path, folder: str) -> None:
+    unpacked(tmp_path / folder)
+    assert len(load(tmp_path).images) == 6
+
+
+def test_foreign_folders_are_told_from_empty_ones_before_anything_is_downloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(omniglot, "download", lambda *_: pytest.fail("downloads"))
+    for name in ("one.jpg", "two.jpg", "three.jpg", "four.jpg", "five.jpg"):
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=r"holds five.jpg, four.jpg, one.jpg, three.jpg and 1 more, and nothing of Om"):
+        load(tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_enough(tmp_path: Path, own_cache: Path) -> None:
+    """The archives lie there, the cache elsewhere; a cache that cannot be written says what to do."""
+    place = unpacked(tmp_path / "data")
+    before = {path: path.stat().st_mtime_ns for path in (place, *place.rglob("*"))}
+    load(place, str(tmp_path / "mine"))
+    assert {path: path.stat().st_mtime_ns for path in (place, *place.rglob("*"))} == before
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"cannot make the folder .*file.*: choose another cache_dir"):
+        load(place, str(tmp_path / "file" / "cache"))
+
+
+def test_the_part_turns_characters(tmp_path: Path) -> None:
+    images = (np.random.default_rng(0).random((1623, 20, 28, 28)) < 0.1).astype(np.uint8)
+    names = np.array(["a"] * 1623)
+    np.savez(tmp_path / "characters.npz", images=images, alphabet=names, character=names)
+    made = Omniglot(data_dir=str(tmp_path / "characters.npz"), ways=7).build()
+    assert (made.input_shape, made.outputs, made.examples_available) == ((28, 28, 1), 7, 20)
+    assert set(made.distribution.sample_tasks(np.random.default_rng(0), 50, "test")[:, 7:].ravel()) == {0, 1, 2, 3}

@@ -1,21 +1,27 @@
+from typing import Any, cast
+
 import numpy as np
 import pytest
 import torch
-from conftest import generator
-from metarl.engine.inner import sgd
+from conftest import generator, sgd
 from numpy.typing import NDArray
 from torch import Tensor
 
+from metarl.engine.maml import Learner
 from metarl.engine.model import Model, mlp
 from metarl.engine.objective import MetaObjective, TaskFunctions
-from metarl.engine.outer import adam
+from metarl.engine.outer.adam import Adam
 from metarl.engine.params import Params
 from metarl.randomness import Purpose
 from metarl.rl.episodes import PolicyBatch
+from metarl.supervised.datasets.sinusoid import Sinusoid
+from metarl.supervised.few_shot import few_shot_from_arrays
+from metarl.supervised.networks.dense import Dense
+from metarl.supervised.pictures import picture
 from metarl.supervised.problem import ExampleSettings, MetaSupervised
-from metarl.supervised.sinusoid import sinusoid
 from metarl.supervised.tasks import Examples, Split, TaskDistribution
 
+SINUSOID = Sinusoid().build().distribution
 SETTINGS = ExampleSettings(tasks=4, shots=5, queries=6, evaluation_queries=7, log_every=1, traced_tasks=2)
 
 
@@ -27,12 +33,13 @@ def problem(
     seed: int = 1,
     settings: ExampleSettings = SETTINGS,
     alpha: float = 0.01,
+    kind: str = "regression",
 ) -> MetaSupervised:
     return MetaSupervised(
-        distribution or sinusoid(),
+        distribution or SINUSOID,
         model or mlp((1, 40, 40, 1), "relu", std=0.01),
-        "regression",
-        sgd([alpha]),
+        kind,
+        sgd(alpha),
         inner_steps=inner_steps,
         settings=settings,
         seed=seed,
@@ -74,10 +81,10 @@ def test_the_whole_path_on_a_quadratic_family_has_the_closed_form(steps: int) ->
     torch.testing.assert_close(gradient["point"], shrink**2 * distance.mean(0))
     assert metrics[f"train/loss_step{steps}"] == pytest.approx(loss)
     held_out = maml.sample_tasks(1, Purpose.EVALUATION_TASKS, count=9)
-    scores = maml.evaluate(theta, sgd([0.3]), 3, held_out, 1).scores["loss"]
+    scores = maml.evaluate(theta, sgd(0.3), 3, held_out, 1).scores["loss"]
     away = ((theta["point"].numpy() - held_out) ** 2).sum(1)
     np.testing.assert_allclose(scores, [0.5 * 0.49**k * away for k in range(4)])
-    optimiser = adam(learning_rate=0.05)
+    optimiser = Adam(learning_rate=0.05).build()
     state = optimiser.init(theta)
     for iteration in range(200):
         theta, state, _ = optimiser.step(theta, state, maml.collect(theta, iteration)[0])
@@ -97,8 +104,9 @@ def test_supervised_and_reinforcement_data_go_through_one_engine() -> None:
         def loss(outputs: Tensor, one: Examples | PolicyBatch) -> Tensor:
             return (outputs - getattr(one, pair[1])).square().mean()
 
-        functions = TaskFunctions(lambda params, one: loss(predict(params, one), one), predict, loss)
-        return MetaObjective(theta, sgd([0.1]), functions, [batch], batch, num_tasks=3).loss_and_gradient(theta)
+        functions = TaskFunctions(lambda task: loss(task.outputs, task.query))
+        learner = Learner(sgd(0.1), lambda params, one: loss(predict(params, one), one), predict)
+        return MetaObjective(theta, learner, functions, [batch], batch).loss_and_gradient(theta)
 
     nothing = torch.zeros(3, 4, 2, dtype=torch.float64)
     one = gradient(Examples(inputs, targets), ("inputs", "targets"))
@@ -135,44 +143,57 @@ def test_evaluation_does_not_depend_on_how_many_tasks_are_scored_at_once() -> No
     maml, larger = problem(), problem(settings=SETTINGS._replace(tasks=100))
     theta = maml.initial_parameters(0)
     tasks = maml.sample_tasks(1, Purpose.EVALUATION_TASKS, count=11)
-    some, all_ = (one.evaluate(theta, sgd([0.01]), 2, tasks, 1) for one in (maml, larger))
+    some, all_ = (one.evaluate(theta, sgd(0.01), 2, tasks, 1) for one in (maml, larger))
     for name, scores in some.scores.items():
         assert scores.shape == (3, 11)
         np.testing.assert_allclose(scores, all_.scores[name], rtol=1e-5)
     for name in some.traces:
         np.testing.assert_allclose(some.traces[name], all_.traces[name], rtol=1e-4, atol=1e-6)
     assert some.traces["outputs"].shape == (3, 2, 7, 1)
-    few = maml.evaluate(theta, sgd([0.01]), 2, tasks[:3], 1)
+    few = maml.evaluate(theta, sgd(0.01), 2, tasks[:3], 1)
     np.testing.assert_allclose(few.scores["loss"], some.scores["loss"][:, :3], rtol=1e-5)
+
+
+def test_validation_and_test_examples_have_random_numbers_of_their_own() -> None:
+    """The same tasks, whatever they are for: only what is drawn for them differs."""
+    maml = problem()
+    theta, tasks = maml.initial_parameters(0), maml.sample_tasks(1, Purpose.EVALUATION_TASKS, count=2)
+    plain, test, validation = (
+        maml.evaluate(theta, sgd(0.01), 1, tasks, 1, **purpose).traces["query_inputs"]
+        for purpose in ({}, {"purpose": Purpose.EVALUATION_TASKS}, {"purpose": Purpose.VALIDATION_TASKS})
+    )
+    np.testing.assert_array_equal(plain, test)
+    assert not np.isin(validation, test).any()
 
 
 def test_diverged_tasks_are_counted() -> None:
     maml = problem(distribution=centres(), model=point())
     tasks = maml.sample_tasks(1, Purpose.EVALUATION_TASKS, count=5)
     for alpha, expected in ((0.5, [0, 0, 0]), (3.0, [0, 0, 5]), (1e200, [0, 5, 5])):  # 3: twice the distance a step
-        scores = maml.evaluate(maml.initial_parameters(0), sgd([alpha]), 2, tasks, 1).scores
+        scores = maml.evaluate(maml.initial_parameters(0), sgd(alpha), 2, tasks, 1).scores
         assert scores["diverged"].sum(1).tolist() == expected
-    scores = maml.evaluate({"point": torch.full((2,), 1e200, dtype=torch.float64)}, sgd([0.5]), 1, tasks, 1).scores
+    scores = maml.evaluate({"point": torch.full((2,), 1e200, dtype=torch.float64)}, sgd(0.5), 1, tasks, 1).scores
     assert scores["diverged"].sum(1).tolist() == [5, 5]
 
 
 def test_scores_choose_by_validation_after_the_steps_of_training() -> None:
     assert problem().score({"evaluation/loss_step0": 3.0, "evaluation/loss_step1": 2.0}) == -2.0
     assert problem(inner_steps=0).score({"evaluation/loss_step0": 3.0, "evaluation/loss_step1": 2.0}) == -3.0
-    assert problem().score({"evaluation/loss_step1": 2.0, "evaluation/accuracy_step1": 0.5}) == 0.5
+    classifier = problem(kind="classification")
+    assert classifier.score({"evaluation/loss_step1": 2.0, "evaluation/accuracy_step1": 0.5}) == 0.5
     assert problem().score({"train/loss_step1": 2.0}) is None
 
 
 def test_sinusoid_is_learned_in_seconds() -> None:
     """400 iterations: one step of adaptation halves a loss that a network without adaptation cannot lower much."""
     maml = problem(settings=SETTINGS._replace(tasks=25, shots=10, queries=10, log_every=1000))
-    theta, optimiser = maml.initial_parameters(1), adam(learning_rate=1e-2)
+    theta, optimiser = maml.initial_parameters(1), Adam(learning_rate=1e-2).build()
     state = optimiser.init(theta)
     for iteration in range(400):
         theta, state, info = optimiser.step(theta, state, maml.collect(theta, iteration)[0])
         assert info["nonfinite"] == 0
     tasks = maml.sample_tasks(1, Purpose.EVALUATION_TASKS, count=100)
-    loss = maml.evaluate(theta, sgd([0.01]), 1, tasks, 1).scores["loss"].mean(1)
+    loss = maml.evaluate(theta, sgd(0.01), 1, tasks, 1).scores["loss"].mean(1)
     assert loss[1] < 0.5 * loss[0]
     assert loss[1] < 1.6
 
@@ -181,7 +202,7 @@ def test_pictures_show_one_task_before_and_after() -> None:
     maml = problem()
     theta = maml.initial_parameters(0)
     tasks = maml.sample_tasks(1, Purpose.VALIDATION_TASKS, count=2)
-    films = maml.pictures(theta, sgd([0.01]), 2, tasks, 1, 1)
+    films = maml.pictures(theta, sgd(0.01), 2, tasks, 1, 1)
     assert len(films) == 3
     assert all(film.frames.shape[0] == 1 and film.frames.shape[3] == 3 for film in films)
     assert films[0].captions[0].startswith("loss ")
@@ -192,7 +213,7 @@ def test_impossible_settings_are_named() -> None:
     with pytest.raises(ValueError, match="inner_steps must not be negative; got -1"):
         problem(inner_steps=-1)
     with pytest.raises(ValueError, match="unknown kind of problem 'ranking': choose one of regression, classification"):
-        MetaSupervised(sinusoid(), point(), "ranking", sgd([0.1]), inner_steps=1, settings=SETTINGS, seed=1)
+        problem(kind="ranking")
 
 
 def test_each_purpose_draws_from_its_split() -> None:
@@ -201,6 +222,47 @@ def test_each_purpose_draws_from_its_split() -> None:
     def sample_tasks(rng: np.random.Generator, n: int, split: Split) -> NDArray[np.float64]:
         return np.full((n, 1), {"train": 1.0, "validation": 2.0, "test": 3.0}[split])
 
-    maml = problem(distribution=sinusoid()._replace(sample_tasks=sample_tasks))
+    maml = problem(distribution=SINUSOID._replace(sample_tasks=sample_tasks))
     purposes = (Purpose.TRAINING_TASKS, Purpose.VALIDATION_TASKS, Purpose.EVALUATION_TASKS)
     assert [maml.sample_tasks(1, purpose, count=1).item() for purpose in purposes] == [1.0, 2.0, 3.0]
+
+
+def classifier(*, transductive: bool) -> MetaSupervised:
+    images = np.random.default_rng(0).random((60, 4, 4, 1))
+    tasks = few_shot_from_arrays(images, np.arange(60) % 12, ways=2)
+    return MetaSupervised(
+        tasks.distribution,
+        Dense(hidden_sizes=(6,)).build(tasks.input_shape, tasks.outputs, tasks.kind),
+        tasks.kind,
+        sgd(0.5),
+        inner_steps=1,
+        settings=SETTINGS._replace(shots=1, queries=2, evaluation_queries=2, traced_tasks=4, transductive=transductive),
+        seed=1,
+    )
+
+
+def test_without_transduction_a_query_is_predicted_from_itself_and_the_support() -> None:
+    traces = []
+    for flag in (True, False):
+        maml = classifier(transductive=flag)
+        theta = maml.initial_parameters(0)
+        tasks = maml.sample_tasks(1, Purpose.EVALUATION_TASKS, count=4)
+        evaluation = maml.evaluate(theta, sgd(0.5), 1, tasks, 1)
+        traces.append(evaluation.traces)
+        assert set(evaluation.scores) == {"loss", "accuracy", "diverged"}
+    assert not np.allclose(traces[0]["outputs"], traces[1]["outputs"], atol=1e-4)
+    for task in range(4):
+        support, query = (torch.from_numpy(traces[1][f"{name}_inputs"][task]) for name in ("support", "query"))
+        for i in range(len(query)):
+            expected = maml.model.apply(theta, torch.cat([support, query[i : i + 1]]))[-1]
+            np.testing.assert_allclose(traces[1]["outputs"][0, task, i], expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(7,), (4, 4, 1), (5, 4, 2), (4, 6, 3)])
+def test_whatever_inputs_are_is_drawn(shape: tuple[int, ...]) -> None:
+    inputs = np.random.default_rng(0).standard_normal((4, *shape)).astype(np.float32)
+    labels, outputs = np.array([0, 0, 1, 1]), np.zeros((1, 4, 2), np.float32)
+    trace = {"support_inputs": inputs, "support_targets": labels, "query_inputs": inputs, "query_targets": labels}
+    drawn = picture(cast(Any, trace | {"outputs": outputs}), 0)
+    assert drawn.shape[2] == 3
+    assert np.ptp(drawn) > 0

@@ -1,13 +1,18 @@
+import io
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from scripts import ROOT
 
-from metarl.training.checkpoint import FORMAT, Checkpoint, load, save
+from metarl.training import checkpoint
+from metarl.training.checkpoint import FORMAT, NewerFormatError, decode, encode, load, save
+from metarl.training.state import TrainState
 
-STATE = Checkpoint(
+STATE = TrainState(
     config={"preset": "navigation", "sizes": [1, 2]},
     iteration=7,
     theta={"weight": torch.randn(3, 2, generator=torch.Generator().manual_seed(0)), "bias": torch.zeros(3)},
@@ -85,3 +90,107 @@ def test_a_failed_write_leaves_the_old_checkpoint_whole(tmp_path: Path, monkeypa
     with pytest.raises(OSError, match=r"a\.pt"):
         save(path, STATE._replace(iteration=8))
     assert path.read_bytes() == before
+
+
+def stored(change: dict[str, Any]) -> bytes:
+    """A file with a right checksum and other content than a checkpoint should have."""
+    content = torch.load(io.BytesIO(encode(STATE)), weights_only=True) | change
+    content.pop("checksum")
+    content["checksum"] = checkpoint._checksum(content)
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"iteration": "x"}, "iteration must be a whole number, at least 0; got 'x'"),
+        ({"iteration": -3}, "iteration must be a whole number, at least 0; got '-3'"),
+        ({"iteration": True}, "iteration must be a whole number"),
+        ({"best_score": None}, "best_score must be a number; got 'None'"),
+        ({"best_score": float("nan")}, "best_score must be a number"),
+        ({"env_steps": -1.0}, "env_steps must be a finite number"),
+        ({"config": [1]}, "config must be plain values by name"),
+        ({"theta": [1]}, "theta must be tensors by name"),
+        ({"theta": {"a": 1}}, "theta/a must be a dense tensor; got int"),
+        ({"theta": {"a": torch.eye(2).to_sparse()}}, "theta/a must be a dense tensor"),
+        ({"theta": {1: torch.eye(2)}}, "theta/1 must be a dense tensor"),
+        ({"more": 1}, "its fields differ: more"),
+    ],
+)
+def test_wrong_content_with_a_right_checksum_is_one_clear_line(change: dict[str, Any], words: str) -> None:
+    try:
+        data = stored(change)
+    except (TypeError, RuntimeError, AttributeError, ValueError):  # there is no checksum of such a content
+        buffer = io.BytesIO()
+        torch.save(torch.load(io.BytesIO(encode(STATE)), weights_only=True) | change, buffer)
+        data = buffer.getvalue()
+    with pytest.raises(ValueError, match=words) as caught:
+        decode(data, Path("a.pt"))
+    assert "\n" not in str(caught.value) and str(caught.value).startswith("a.pt ")
+
+
+def test_what_a_file_unpacks_to_is_bounded_before_it_is_unpacked() -> None:
+    """Compressed zeros, a tensor that repeats one value, and a list that names itself twice, thirty times over."""
+    packed, plain = io.BytesIO(), zipfile.ZipFile(io.BytesIO(encode(STATE)))
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for entry in plain.infolist():
+            archive.writestr(entry.filename, plain.read(entry))
+        archive.writestr("archive/data/9", bytes(10**7))
+    assert len(packed.getvalue()) < 10**5
+    with pytest.raises(ValueError, match="its content is compressed"):
+        decode(packed.getvalue(), Path("a.pt"))
+
+    content = torch.load(io.BytesIO(encode(STATE)), weights_only=True)
+    doubled: list[Any] = [1]
+    for _ in range(30):
+        doubled = [doubled, doubled]
+    for change, words in (
+        ({"theta": {"a": torch.zeros(1).expand(10**12)}}, "theta/a would be larger than what is stored of it"),
+        ({"config": {"a": doubled}}, "config has more than 100000 values"),
+    ):
+        buffer = io.BytesIO()
+        torch.save(content | change, buffer)
+        with pytest.raises(ValueError, match=words):
+            decode(buffer.getvalue(), Path("a.pt"))
+
+
+def test_an_archive_that_claims_more_than_it_has_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = zipfile.ZipInfo("a")
+    entry.file_size = 10**9
+    monkeypatch.setattr(zipfile.ZipFile, "infolist", lambda archive: [entry])
+    with pytest.raises(ValueError, match="it would unpack to more than it holds"):
+        decode(encode(STATE), Path("a.pt"))
+
+
+def test_a_view_of_a_large_tensor_is_stored_alone() -> None:
+    large = torch.arange(10**6, dtype=torch.float32)
+    data = encode(STATE._replace(theta={"a": large[10:13]}))
+    assert len(data) < 10**4
+    assert torch.equal(decode(data, Path("a.pt")).theta["a"], torch.tensor([10.0, 11.0, 12.0]))
+
+
+def test_a_newer_format_is_named() -> None:
+    data = stored({"format": "metarl-checkpoint-7", "something": "new"})
+    with pytest.raises(NewerFormatError, match=r"a\.pt was written by a newer version of metarl \(format 7, this one"):
+        decode(data, Path("a.pt"))
+
+
+def test_earlier_formats_are_migrated_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = stored({"format": "metarl-checkpoint-1"})
+    monkeypatch.setattr(checkpoint, "NUMBER", 3)
+    migrations = {
+        1: lambda content: content | {"theta": {f"body.{name}": leaf for name, leaf in content["theta"].items()}},
+        2: lambda content: content | {"env_steps": content["env_steps"] + 5},
+    }
+    monkeypatch.setattr(checkpoint, "MIGRATIONS", migrations)
+    state = decode(data, Path("a.pt"))
+    assert (list(state.theta), state.env_steps) == (["body.weight", "body.bias"], 5)
+
+
+def test_published_checkpoints_are_read() -> None:
+    paths = sorted((ROOT / "experiments" / "results").glob("*/*/best.pt"))
+    assert len(paths) > 5
+    for path in paths[::5]:
+        assert load(path).theta

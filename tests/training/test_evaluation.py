@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from built import make_problem
 from toy import TOY
 
-from metarl.experiments.assemble import make_problem
 from metarl.experiments.published import published_returns, published_tasks
 from metarl.problem import Evaluation
 from metarl.training.evaluation import evaluate, held_out_tasks, summarize, write_evaluation

@@ -10,26 +10,30 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from metarl.experiments.assemble import make_outer, make_problem
+from built import make_outer, make_problem
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toy import TOY
 
 from metarl.engine.objective import MetaObjective
 from metarl.engine.params import Params, ravel
+from metarl.experiments.callbacks import callbacks
+from metarl.problem import Problem
 from metarl.rl.losses import mean_kl
-from metarl.training.checkpoint import Checkpoint, load
+from metarl.training.callbacks.csv import read_metrics
+from metarl.training.checkpoint import load
 from metarl.training.config import Config
 from metarl.training.interruption import StoppedError
-from metarl.training.logger import read_metrics
-from metarl.training.loop import train
+from metarl.training.run_directory import identity_of
+from metarl.training.runs import train
+from metarl.training.state import TrainState
 
 
 class KilledError(Exception):
     pass
 
 
-def run(config: Config, run_dir: Path, *, resume: bool = False, kill_at: int | None = None) -> Checkpoint:
+def run(config: Config, run_dir: Path, *, resume: bool = False, kill_at: int | None = None) -> TrainState:
     """Train; with `kill_at`, die in the middle of that iteration, after its rollouts."""
     problem = make_problem(config)
     if kill_at is not None:
@@ -42,7 +46,25 @@ def run(config: Config, run_dir: Path, *, resume: bool = False, kill_at: int | N
             return result
 
         problem.collect = dying  # pyright: ignore[reportAttributeAccessIssue]
-    return train(problem, make_outer(config), config, run_dir, Console(file=io.StringIO()), resume=resume)
+    return train_as(config, problem, run_dir, resume=resume)
+
+
+def train_as(
+    config: Config, problem: Problem, run_dir: Path, console: Console | None = None, *, resume: bool = False
+) -> TrainState:
+    """As the command line would."""
+    return train(
+        problem,
+        make_outer(config),
+        run_dir=run_dir,
+        iterations=config.outer_steps,
+        seed=config.seed,
+        sinks=callbacks(config, problem, run_dir, console or Console(file=io.StringIO())),
+        resume=resume,
+        checkpoint_every=config.checkpoint_every,
+        max_nonfinite=config.max_nonfinite,
+        config=identity_of(config),
+    )
 
 
 def timeless(run_dir: Path) -> list[dict[str, float]]:
@@ -78,7 +100,7 @@ def test_a_resume_computes_only_what_is_missing(tmp_path: Path) -> None:
 
         problem.collect = counting  # pyright: ignore[reportAttributeAccessIssue]
         config = dataclasses.replace(TOY, checkpoint_every=2)
-        train(problem, make_outer(config), config, tmp_path / "a", Console(file=io.StringIO()), resume=True)
+        train_as(config, problem, tmp_path / "a", resume=True)
         assert collected == expected
 
 
@@ -135,14 +157,14 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_broken_one(tmp_path: Path, c
 def test_what_was_fallen_back_to_outlives_a_failing_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(dataclasses.replace(TOY, iterations=3), tmp_path / "a")
     (tmp_path / "a" / "checkpoint.pt").write_bytes(b"PK")
-    monkeypatch.setattr("metarl.training.records.save", failing_save)
+    monkeypatch.setattr("metarl.training.callbacks.checkpoints.save", failing_save)
     with pytest.warns(UserWarning, match="iteration 2, is taken"), pytest.raises(OSError, match="full"):
         run(TOY, tmp_path / "a", resume=True)
     for name in ("checkpoint.pt", "checkpoint.previous.pt"):
         assert load(tmp_path / "a" / name).iteration == 2
 
 
-def failing_save(path: Path, checkpoint: Checkpoint) -> None:
+def failing_save(path: Path, checkpoint: TrainState) -> None:
     raise OSError("full")
 
 
@@ -161,7 +183,7 @@ def test_a_signal_ends_the_run_with_a_checkpoint(tmp_path: Path, number: signal.
     problem.collect = interrupted  # pyright: ignore[reportAttributeAccessIssue]
     before, console = signal.getsignal(number), Console(file=io.StringIO())
     with pytest.raises(StoppedError, match=f"stopped by {number.name} after 2 iterations") as stopped:
-        train(problem, make_outer(config), config, tmp_path / "a", console)
+        train_as(config, problem, tmp_path / "a", console)
     assert stopped.value.exit_status == 128 + number
     assert signal.getsignal(number) is before
     assert load(tmp_path / "a" / "checkpoint.pt").iteration == 2
@@ -181,7 +203,7 @@ def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
 
     problem.collect = impatient  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(KeyboardInterrupt):
-        train(problem, make_outer(TOY), TOY, tmp_path / "a", Console(file=io.StringIO()))
+        train_as(TOY, problem, tmp_path / "a")
     assert load(tmp_path / "a" / "checkpoint.pt").iteration == 0
 
 
@@ -195,7 +217,7 @@ def test_what_is_not_finite_never_moves_theta_and_in_the_end_stops_the_run(tmp_p
         if iteration in (1, 3, 4, 5, 6):
             query = objective.query._replace(advantages=objective.query.advantages * math.nan)
             objective = MetaObjective(
-                theta, objective.rule, objective.functions, objective.support, query, num_tasks=config.tasks
+                theta, objective.learner, objective.functions, objective.support, query, num_tasks=config.tasks
             )
         return objective, metrics
 
@@ -203,7 +225,7 @@ def test_what_is_not_finite_never_moves_theta_and_in_the_end_stops_the_run(tmp_p
     with pytest.raises(
         ValueError, match="after iteration 5: the last 3 outer steps were refused, for the gradient and"
     ):
-        train(problem, make_outer(config), config, tmp_path / "a", Console(file=io.StringIO()))
+        train_as(config, problem, tmp_path / "a")
     rows = read_metrics(tmp_path / "a" / "metrics.csv")
     assert [row["outer/nonfinite"] for row in rows] == [0, 1, 0, 1, 1, 1]
     assert [row.get("outer/nonfinite_loss", 0.0) for row in rows] == [0, 1, 0, 1, 1, 1]
@@ -224,7 +246,7 @@ def test_one_process_writes_to_a_run(tmp_path: Path) -> None:
         return collect(theta, iteration)
 
     problem.collect = intruded  # pyright: ignore[reportAttributeAccessIssue]
-    train(problem, make_outer(TOY), TOY, tmp_path / "a", Console(file=io.StringIO()))
+    train_as(TOY, problem, tmp_path / "a")
     assert second == [0, 1, 2, 3]
 
 
@@ -279,7 +301,8 @@ def test_metrics_have_their_stable_names_in_csv_and_tensorboard(tmp_path: Path) 
     run(dataclasses.replace(TOY, evaluate_every=2), tmp_path / "a")
     rows = read_metrics(tmp_path / "a" / "metrics.csv")
     always = {
-        "rollout/return_step0", "rollout/return_step1", "rollout/diverged", "env_steps", "policy/std",
+        "rollout/return_step0", "rollout/return_step1", "rollout/broken", "env_steps", "policy/std",
+        "rollout/achieved_step0", "rollout/achieved_step1", "reward/distance_step0", "reward/distance_step1",
         "inner/update_norm", "outer/loss", "outer/improvement", "outer/kl", "outer/backtracks", "outer/accepted",
         "outer/grad_norm", "outer/nonfinite", "outer/cg_iterations",
         "time/sample", "time/adapt", "time/outer", "time/iteration",
@@ -289,10 +312,13 @@ def test_metrics_have_their_stable_names_in_csv_and_tensorboard(tmp_path: Path) 
     assert set(rows[1]) == always | {"iteration"}
     assert set(rows[2]) == always | sometimes | {"iteration"}
     events = EventAccumulator(str(tmp_path / "a")).Reload()
-    assert set(events.Tags()["scalars"]) == always | sometimes
+    first = {f"Learning/rollout/return_step{k}" for k in range(2)} | {f"Learning/{name}" for name in sometimes}
+    others = {name for name in always if not name.startswith("rollout/return")}
+    assert set(events.Tags()["scalars"]) == first | others
+    assert min(events.Tags()["scalars"]) == "Learning/evaluation/return_step0"  # what TensorBoard sorts by
     assert set(rows[-1]) == sometimes | {"iteration"}  # the final parameters
     for name in always:
-        logged = [(event.step, event.value) for event in events.Scalars(name)]
+        logged = [(event.step, event.value) for event in events.Scalars(name if name in others else f"Learning/{name}")]
         np.testing.assert_allclose(logged, [(row["iteration"], row[name]) for row in rows[:-1]], rtol=1e-6)
 
 
@@ -327,6 +353,6 @@ def test_rejected_line_searches_are_counted_on_the_console(tmp_path: Path) -> No
     problem.functions = problem.functions._replace(divergence=lambda old, new, batch: mean_kl(old, new, batch) + 1)
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=140)
-    train(problem, make_outer(TOY), TOY, tmp_path / "a", console)
-    assert "4 of 4 steps rejected" in stream.getvalue()
+    train_as(TOY, problem, tmp_path / "a", console)
+    assert "4 of 4 steps refused" in stream.getvalue()
     assert [row["outer/accepted"] for row in read_metrics(tmp_path / "a" / "metrics.csv")] == [0, 0, 0, 0]

@@ -1,22 +1,23 @@
 import dataclasses
-import io
 import json
 from pathlib import Path
 
 import pytest
-from metarl.experiments.assemble import make_outer, make_problem
-from rich.console import Console
+from bowl import Bowl, roll
+from built import make_outer, make_problem
 from toy import TOY
 
-from metarl.training.checkpoint import Checkpoint
+from metarl.training import checkpoint
+from metarl.training.checkpoint import load, save
 from metarl.training.config import Config
-from metarl.training.loop import train
-from metarl.training.run_directory import claimed, read_config
+from metarl.training.run_directory import claimed, identity_of, read_config
+from metarl.training.runs import train
+from metarl.training.state import TrainState
 
 
-def claim(run_dir: Path, config: Config, *, resume: bool) -> Checkpoint | None:
-    with claimed(run_dir, config, resume=resume) as checkpoint:
-        return checkpoint
+def claim(run_dir: Path, config: Config, *, resume: bool) -> TrainState | None:
+    with claimed(run_dir, identity_of(config), resume=resume) as state:
+        return state
 
 
 def test_a_fresh_directory_gets_the_whole_configuration(tmp_path: Path) -> None:
@@ -56,10 +57,16 @@ def test_what_is_no_part_of_the_numbers_may_change(tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_says_how_long_it_is_now(tmp_path: Path) -> None:
-    train(make_problem(TOY), make_outer(TOY), TOY, tmp_path, Console(file=io.StringIO()))
+    def train_as(config: Config, *, resume: bool = False) -> TrainState:
+        problem, outer, identity = make_problem(config), make_outer(config), identity_of(config)
+        return train(
+            problem, outer, run_dir=tmp_path, iterations=config.iterations, sinks=[], resume=resume, config=identity
+        )
+
+    train_as(TOY)
     before = json.loads((tmp_path / "config.json").read_text())
     longer = dataclasses.replace(TOY, iterations=5)
-    state = train(make_problem(longer), make_outer(longer), longer, tmp_path, Console(file=io.StringIO()), resume=True)
+    state = train_as(longer, resume=True)
     after = json.loads((tmp_path / "config.json").read_text())
     assert (state.config["iterations"], after["config"]["iterations"]) == (5, 5)
     assert after | {"config": before["config"]} == before
@@ -76,3 +83,18 @@ def test_foreign_directories_and_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{]")
     with pytest.raises(ValueError, match="is not a configuration of metarl"):
         read_config(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["checkpoint.pt", "checkpoint.previous.pt", "best.pt"])
+def test_a_checkpoint_of_a_newer_version_is_never_replaced(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(Bowl(), roll(), run_dir=tmp_path, iterations=3, sinks=[])
+    state = load(tmp_path / name)
+    with monkeypatch.context() as newer:
+        newer.setattr(checkpoint, "FORMAT", "metarl-checkpoint-9")
+        save(tmp_path / name, state)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ValueError, match=rf"{name} was written by a newer version of metarl \(format 9"):
+        train(Bowl(), roll(), run_dir=tmp_path, iterations=5, sinks=[], resume=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

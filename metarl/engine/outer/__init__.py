@@ -1,4 +1,7 @@
-"""Outer optimisers: how the meta-parameters move, given what a `MetaObjective` answers. One a file, options beside it."""
+"""Outer optimisers: how the meta-parameters move, given what a `MetaObjective` answers.
+
+One optimiser a file, its options beside it.
+"""
 
 import math
 from collections.abc import Callable
@@ -8,6 +11,7 @@ from torch import Tensor
 
 from metarl.engine.objective import MetaObjective
 from metarl.engine.params import Params
+from metarl.metrics import Metric
 from metarl.parts import Part, Registry
 
 State = dict[str, Tensor]  # saved with every checkpoint
@@ -23,6 +27,16 @@ class OuterOptimizer(NamedTuple):
 
     init: Callable[[Params], State]
     step: Callable[[Params, State, MetaObjective], tuple[Params, State, Info]]
+    measures: tuple[Metric, ...] = ()  # declarations of the metrics in a step's info
+
+
+LOSS = (
+    Metric(name="outer/loss", meaning="meta-loss before the outer step", higher_is_better=False),
+    Metric(name="outer/grad_norm", meaning="Euclidean norm of the meta-gradient"),
+    Metric(name="outer/nonfinite", meaning="1 where the outer step was refused for something not finite, else 0"),
+    Metric(name="outer/nonfinite_{name}", meaning="1 where this was not finite; only there"),
+)
+"""Declarations of what the info of every optimiser here has."""
 
 
 class Outer(Part):

@@ -6,7 +6,7 @@ from typing import Annotated
 import torch
 
 from metarl.engine.objective import MetaObjective
-from metarl.engine.outer import OUTERS, Info, Outer, OuterOptimizer, State, nonfinite
+from metarl.engine.outer import LOSS, OUTERS, Info, Outer, OuterOptimizer, State, nonfinite
 from metarl.engine.params import Params, add, ravel, unravel
 from metarl.parts import NOT_NEGATIVE, POSITIVE, below
 
@@ -54,4 +54,4 @@ class Adam(Outer):
                 return theta, state, info | broken
             return moved, {"step": t, "mean": mean, "square": square}, info
 
-        return OuterOptimizer(init, step)
+        return OuterOptimizer(init, step, LOSS)

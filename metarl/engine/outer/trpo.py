@@ -8,13 +8,23 @@ from torch import Tensor
 
 from metarl.engine.curvature import CURVATURES, EPSILON, FINITE_DIFFERENCES
 from metarl.engine.objective import MetaObjective
-from metarl.engine.outer import OUTERS, Info, Outer, OuterOptimizer, State, nonfinite
+from metarl.engine.outer import LOSS, OUTERS, Info, Outer, OuterOptimizer, State, nonfinite
 from metarl.engine.params import Params, add, ravel, unravel
 from metarl.engine.solvers import Matvec, backtracking_line_search, conjugate_gradient
+from metarl.metrics import Metric
 from metarl.parts import NOT_NEGATIVE, POSITIVE, SHARE, at_least, below
 
 # the metrics of a step that was not even tried
 UNTRIED: Info = {"improvement": 0.0, "kl": 0.0, "backtracks": 0.0, "accepted": 0.0, "cg_iterations": 0.0}
+
+SEARCH = (
+    Metric(name="outer/improvement", meaning="how far the outer step lowered the meta-loss", higher_is_better=True),
+    Metric(name="outer/kl", meaning="mean KL divergence of the adapted policies that the outer step made", unit="nats"),
+    Metric(name="outer/backtracks", meaning="how often the line search shortened the step", higher_is_better=False),
+    Metric(name="outer/accepted", meaning="1 where the line search took a step, else 0", higher_is_better=True),
+    Metric(name="outer/cg_iterations", meaning="conjugate gradient iterations of the outer step"),
+)
+"""Declarations of what TRPO's info has beside that of every optimiser."""
 
 
 @OUTERS.register("trpo")
@@ -60,7 +70,7 @@ class TRPO(Outer):
 
     def build(self) -> OuterOptimizer:
         """The optimiser; it keeps no state."""
-        return OuterOptimizer(lambda theta: {}, self._step)
+        return OuterOptimizer(lambda theta: {}, self._step, (*LOSS, *SEARCH))
 
     @property
     def _differences(self) -> bool:

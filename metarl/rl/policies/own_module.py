@@ -4,18 +4,15 @@ import dataclasses
 import functools
 import inspect
 import typing
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-import torch
 from gymnasium import Space
 from gymnasium.spaces import Box
 from torch import nn
 
 from metarl.engine.model import Model
-from metarl.engine.module import from_module
-from metarl.engine.params import Params
+from metarl.engine.module import keyed
 from metarl.parts import POSITIVE
 from metarl.rl.policies.policy import CATEGORICAL, Policy, categorical, gaussian, require_stds
 from metarl.rl.spaces import action_size, categories, observation_size
@@ -43,7 +40,7 @@ class ModulePolicy(Policy):
         counts = categories(action_space)
         size = sum(counts) if counts is not None else action_size(action_space)
         own = {name: getattr(self, name) for name in _keywords(self.network)}
-        network = _keyed(functools.partial(self.network, observation_size(observation_space), size, **own))
+        network = keyed(functools.partial(self.network, observation_size(observation_space), size, **own))
         if counts is None:
             return gaussian(network, size, initial_std=self.initial_std, min_std=self.min_std)
         for name in ("initial_std", "min_std"):
@@ -90,20 +87,3 @@ def _keywords(network: type[nn.Module]) -> dict[str, inspect.Parameter]:
     """The keyword-only parameters of a network's constructor."""
     parameters = inspect.signature(network).parameters
     return {name: one for name, one in parameters.items() if one.kind is inspect.Parameter.KEYWORD_ONLY}
-
-
-def _keyed(make: Callable[[], nn.Module]) -> Model:
-    """A model whose initial parameters are those of a network made with the generator's numbers.
-
-    Networks draw their initial weights from torch's global generator, which is given back as it was.
-    """
-
-    def made(generator: torch.Generator) -> Model:
-        with torch.random.fork_rng(devices=[]):
-            torch.set_rng_state(generator.get_state())
-            return from_module(make())
-
-    def init(generator: torch.Generator) -> Params:
-        return made(generator).init(generator)
-
-    return made(torch.Generator())._replace(init=init)

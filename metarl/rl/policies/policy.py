@@ -36,10 +36,13 @@ class Policy(Part, ABC):
             ValueError: spaces that it does not fit.
         """
 
+    def fits(self, action_space: Space) -> bool:
+        """Whether it can choose actions of this space."""
+        return isinstance(action_space, self.action_spaces)
+
     def require_fit(self, action_space: Space) -> None:
         """Raise ValueError, with the policy that fits, unless the actions are of a space that this one can act in."""
-        fits = isinstance(action_space, self.action_spaces)
-        if not fits:
+        if not self.fits(action_space):
             own = " or ".join(kind.__name__ for kind in self.action_spaces)
             raise ValueError(
                 f"policy {type(self).__name__} chooses actions of a {own}; this environment's are {action_space}: "

@@ -1,0 +1,49 @@
+"""From a configuration to the callbacks of its training, and to what TensorBoard lists of it."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from metarl.problem import Problem
+from metarl.randomness import Purpose
+from metarl.training.callbacks.callback import Callback
+from metarl.training.callbacks.console import ConsoleProgress
+from metarl.training.callbacks.csv import Csv
+from metarl.training.callbacks.films import Films
+from metarl.training.callbacks.tensorboard import TensorBoard
+from metarl.training.callbacks.validation import Validation
+from metarl.training.config import Config
+from metarl.training.evaluation import evaluate, validation_pictures, validation_tasks
+from metarl.training.events import Option
+from metarl.training.run_directory import METRICS
+from metarl.training.tree import flat
+
+TELLING = ("method", "preset", "seed", "inner_step_size")  # options by which runs are told apart
+
+
+def callbacks(config: Config, problem: Problem, run_dir: Path, console: Console) -> list[Callback]:
+    """Those of a configuration, but for the checkpoints."""
+    tensorboard = TensorBoard(run_dir, options(config), TELLING)
+    found: list[Callback] = []
+    if config.evaluate_every:
+        tasks = validation_tasks(problem, config)
+        found.append(
+            Validation(
+                lambda theta: evaluate(problem, theta, config, tasks, purpose=Purpose.VALIDATION_TASKS),
+                config.evaluate_every,
+            )
+        )
+    found += [Csv(run_dir / METRICS, config.log_every), tensorboard, ConsoleProgress(console)]
+    if config.render_every:
+        found.append(
+            Films(lambda theta: validation_pictures(problem, theta, config), tensorboard.show, config.render_every)
+        )
+    return found
+
+
+def options(config: Config) -> dict[str, Option]:
+    """Every option of all parts as one word or number, by its name."""
+    return {
+        name: value if isinstance(value, str | int | float) else "none" if value is None else " ".join(map(str, value))
+        for name, value in flat(config).items()
+    }

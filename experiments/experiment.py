@@ -1,0 +1,73 @@
+"""What an experiment is: the runs that are trained, the figures, tables and films made of them, or their study."""
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from metarl.experiments.design import Study
+from metarl.experiments.train import parse
+
+SEEDS = (1, 2, 3)
+
+
+class Training(NamedTuple):
+    """One run: its name in the experiment, its preset, and further flags of train.py."""
+
+    name: str
+    preset: str
+    flags: str = ""
+
+    @property
+    def arguments(self) -> list[str]:
+        """The arguments of train.py, without the run's directory."""
+        return [self.preset, *self.flags.split()]
+
+    @property
+    def iterations(self) -> int:
+        """How many iterations the run makes."""
+        return parse(self.arguments).config.outer_steps
+
+    def quick(self) -> "Training":
+        """The same with a tenth of the iterations."""
+        iterations = parse(self.arguments).config.iterations
+        return self._replace(flags=f"{self.flags} --iterations {-(-iterations // 10)}".strip())
+
+
+class Protocol(NamedTuple):
+    """Another evaluation of some runs, which becomes rows of a table: further flags of evaluate.py."""
+
+    name: str
+    runs: tuple[str, ...]
+    flags: str = ""
+    table: str = "protocols"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is trained, drawn and filmed, into `experiments/results/NAME/`.
+
+    Runs of a study are not evaluated on held-out tasks: study.py analyses their learning curves.
+    """
+
+    runs: tuple[Training, ...]
+    figures: dict[str, tuple[str, ...]] = field(default_factory=dict)  # file without its ending -> names of runs
+    protocols: tuple[Protocol, ...] = ()
+    films: dict[str, tuple[str, str]] = field(default_factory=dict)  # file -> run, flags of render.py
+    study: Study | None = None
+
+    def quick(self) -> "Experiment":
+        """The same with a tenth of the iterations of every run."""
+        return dataclasses.replace(self, runs=tuple(one.quick() for one in self.runs))
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The files that are made of the finished runs, in the experiment's folder of results."""
+        tables = dict.fromkeys(f"{protocol.table}.csv" for protocol in self.protocols)
+        figures = (f"{name}{ending}" for name in self.figures for ending in (".png", ".csv"))
+        return (*figures, *self.films, *tables)
+
+
+def seeded(name: str, preset: str, flags: str = "", seeds: Iterable[int] = SEEDS) -> tuple[Training, ...]:
+    """The same run with several seeds."""
+    return tuple(Training(f"{name}-seed{seed}", preset, f"{flags} --seed {seed}".strip()) for seed in seeds)

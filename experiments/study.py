@@ -1,0 +1,158 @@
+"""Analyse a study's finished runs: python experiments/study.py NAME [--runs DIR]: tables of effects, and figures.
+
+Finished runs are read from DIR and added to curves.csv in the study's results; everything else is made of that table.
+"""
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+from rich.console import Console
+
+from metarl.experiments.command_line import run
+from metarl.experiments.curves import CURVES, RUNS, Curve, finished_curve, kept_curves, write_curves, write_table
+from metarl.experiments.design import Cell, Study
+from metarl.experiments.effects import LETTERS, Effect, differences_from_base, factorial_effects
+from metarl.experiments.studies import STUDIES
+from metarl.experiments.study_figures import draw_curves, draw_effects
+
+RESPONSES = {"end": "return at the end", "whole": "mean return over the whole run"}
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Which study to analyse, and where its runs and results are."""
+
+    name: tyro.conf.Positional[str]
+    """The study."""
+    runs: Path | None = None
+    """Where its runs are. Default: runs/NAME."""
+    results: Path | None = None
+    """Where tables and figures go. Default: experiments/results/NAME."""
+    quick: bool = False
+    """The runs have a tenth of the iterations."""
+
+
+def main(arguments: Arguments) -> None:
+    """Collect the finished runs, then write tables and figures."""
+    name = arguments.name
+    if name not in STUDIES:
+        raise ValueError(f"unknown study {name!r}: choose one of {', '.join(STUDIES)}")
+    experiment = STUDIES[name].quick() if arguments.quick else STUDIES[name]
+    study = experiment.study
+    assert study is not None
+    runs_dir = arguments.runs or Path("runs", name)
+    results = arguments.results or Path("experiments", "results", name)
+    kept = kept_curves(results, experiment)
+    found = {one.name: finished_curve(runs_dir / one.name, one) or kept.get(one.name) for one in experiment.runs}
+    curves = {run_name: curve for run_name, curve in found.items() if curve is not None}
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{name}: {len(curves)} of {len(found)} runs are finished")
+    if not curves:
+        raise ValueError(
+            f"no run of {name} is finished in {runs_dir}: python experiments/reproduce.py {name} makes them"
+        )
+    write_curves(results / CURVES, curves)
+    flags = {one.name: one.flags for one in experiment.runs}
+    write_table(results / RUNS, *run_rows(study, curves, flags))
+    draw_curves(study, curves).savefig(results / "curves.png", dpi=110)
+    effects, seeds = effects_of(study, curves)
+    write_table(results / "effects.csv", *effect_rows(study, effects, seeds))
+    if effects:
+        draw_effects({words: effects[response] for response, words in RESPONSES.items()}).savefig(
+            results / "effects.png", dpi=110
+        )
+    console.print(f"tables and figures: {results}")
+
+
+def run_rows(
+    study: Study, curves: dict[str, Curve], flags: dict[str, str]
+) -> tuple[list[dict[str, str]], tuple[str, ...]]:
+    """A row per finished run: its levels, what it reached, and its flags; and the columns."""
+    rows = []
+    for cell in study.cells:
+        if cell.name in curves:
+            reached = {response: f"{getattr(curves[cell.name], response):.2f}" for response in RESPONSES}
+            identity = {"run": cell.name, "seed": str(cell.seed)}
+            rows.append(identity | study.words(cell) | reached | {"flags": flags[cell.name]})
+    return rows, ("run", "seed", *(factor.name for factor in study.factors), *RESPONSES, "flags")
+
+
+def complete_seeds(study: Study, curves: dict[str, Curve]) -> list[int]:
+    """The seeds of which every combination of levels is finished."""
+    seeds = sorted({cell.seed for cell in study.cells})
+    return [seed for seed in seeds if all(cell.name in curves for cell in study.cells if cell.seed == seed)]
+
+
+def effects_of(study: Study, curves: dict[str, Curve]) -> tuple[dict[str, list[Effect]], int]:
+    """By response, the effects from the seeds that are complete, and how many these are; {} where none is."""
+    seeds = complete_seeds(study, curves)
+    if not seeds:
+        return {}, 0
+    cells = [cell for cell in study.cells if cell.seed == seeds[0]]
+    effects = {}
+    for response in RESPONSES:
+        measured = _responses(study, curves, cells, seeds, response)
+        if study.analysis == "factorial":
+            effects[response] = factorial_effects(np.array([cell.levels for cell in cells]), measured)
+        else:
+            names = [_level_name(study, cell) for cell in cells]
+            effects[response] = differences_from_base(names, measured)
+    return effects, len(seeds)
+
+
+def _responses(
+    study: Study, curves: dict[str, Curve], cells: list[Cell], seeds: list[int], response: str
+) -> NDArray[np.float64]:
+    """The response of every combination of levels with every complete seed, [cells, seeds]."""
+    names = {(cell.levels, cell.seed): cell.name for cell in study.cells}
+    return np.array([[getattr(curves[names[cell.levels, seed]], response) for seed in seeds] for cell in cells])
+
+
+def _level_name(study: Study, cell: Cell) -> str:
+    """What one-at-a-time runs differ in from the base."""
+    words = study.words(cell)
+    varied = [factor.name for factor, level in zip(study.factors, cell.levels, strict=True) if level]
+    return ", ".join(f"{name} {words[name]}" for name in varied) or "base"
+
+
+def effect_rows(
+    study: Study, effects: dict[str, list[Effect]], seeds: int
+) -> tuple[list[dict[str, str]], tuple[str, ...]]:
+    """A row per term: what it is, and its effect on each response with its interval; and the columns.
+
+    Before the first seed is complete, rows of a factorial's factors without effects.
+    """
+    names = {}
+    if study.analysis == "factorial":
+        for letter, factor in zip(LETTERS, study.factors, strict=False):
+            first, second = factor.levels
+            names[letter] = f"{factor.name}: {second}, not {first}"
+    ones = next(iter(effects.values()), [])
+    rows = []
+    for place, term in enumerate([one.term for one in ones] or names):
+        row = {"term": term, "meaning": names.get(term, "interactions"), "seeds": str(seeds)}
+        if study.analysis == "one at a time":
+            row["meaning"] = "difference from the base"
+        for response, values in effects.items():
+            row[response] = f"{values[place].estimate:.2f}"
+            if not math.isnan(margin := values[place].margin):
+                row[f"{response}_low"] = f"{values[place].estimate - margin:.2f}"
+                row[f"{response}_high"] = f"{values[place].estimate + margin:.2f}"
+        rows.append(row)
+    bounds = [f"{response}{ending}" for response in RESPONSES for ending in ("", "_low", "_high")]
+    return rows, ("term", "meaning", "seeds", *bounds)
+
+
+def command(argv: Sequence[str]) -> None:
+    """The script: its arguments without its name."""
+    run(lambda args: tyro.cli(Arguments, prog="experiments/study.py", description=__doc__, args=args), main, argv)
+
+
+if __name__ == "__main__":
+    command(sys.argv[1:])

@@ -1,0 +1,152 @@
+"""What is measured of episodes: the metrics of a meta-batch, and the scores of an evaluation.
+
+Episodes that broke count in none of it, except in the share of broken ones.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metarl.metrics import Metric, MetricTable
+from metarl.problem import Metrics
+from metarl.rl.episodes import BREAKS, Episodes
+
+BROKEN = "rollout/broken"  # share of episodes; with _REASON: of those that broke for it, where there are any
+SCORES = {"rollout/return": "average_return", "rollout/achieved": "achieved", "rollout/success": "success"}
+"""What an evaluation calls the metrics of episodes."""
+ENVIRONMENTS_FAULT = {
+    "simulation": "the simulation diverged",
+    "observation": "an observation was not finite",
+    "reward": "a reward was not finite",
+}
+"""Reasons for which an episode breaks, in words; an action that is not finite is the policy's fault."""
+
+
+MEASURES = MetricTable(
+    Metric(
+        name="rollout/return_step{k}",
+        meaning="undiscounted return after k inner gradient steps, over the meta-batch",
+        word="return",
+        higher_is_better=True,
+        reduction="mean",
+        headline=True,
+    ),
+    Metric(
+        name="rollout/success_step{k}",
+        meaning="share of the episodes that succeeded after k inner gradient steps, over the meta-batch",
+        word="success",
+        higher_is_better=True,
+        reduction="mean",
+        headline=True,
+    ),
+    Metric(
+        name="rollout/achieved_step{k}",
+        meaning="what the episodes achieved after k inner gradient steps, in the environment's own terms",
+        reduction="mean",
+    ),
+    Metric(
+        name="reward/{name}_step{k}",
+        meaning="sum of one term of the reward over an episode, after k inner gradient steps, over the meta-batch",
+        higher_is_better=True,
+        reduction="mean",
+    ),
+    Metric(
+        name="evaluation/return_step{k}",
+        meaning="undiscounted return after k gradient steps, over the validation tasks",
+        word="return",
+        higher_is_better=True,
+        headline=True,
+        score="average_return",
+    ),
+    Metric(
+        name="rollout/broken",
+        meaning="share of the episodes of the meta-batch that broke",
+        alarm="of episodes broken",
+        higher_is_better=False,
+        reduction="mean",
+    ),
+    Metric(
+        name="rollout/broken_{name}",
+        meaning="share of the episodes that broke for this reason; only where there were any",
+        higher_is_better=False,
+        reduction="mean",
+        sparse=True,
+    ),
+    Metric(
+        name="inner/update_norm",
+        meaning="Euclidean distance between a task's parameters before and after adaptation",
+        reduction="mean",
+    ),
+    Metric(name="policy/{name}", meaning="how much the actions scatter, such as their standard deviation"),
+    Metric(name="env_steps", meaning="environment steps since the start of the run", word="timesteps", reduction="sum"),
+    Metric(name="time/sample", meaning="time for rollouts", unit="s", higher_is_better=False),
+    Metric(name="time/adapt", meaning="time for advantages and inner steps", unit="s", higher_is_better=False),
+    Metric(
+        name="time/env_steps_per_s",
+        meaning="environment steps a second, of all ranks",
+        unit="1/s",
+        higher_is_better=True,
+    ),
+)
+
+
+def reported(episodes: Episodes) -> dict[str, Tensor]:
+    """What is measured of each episode, by the name of the metric, [M, E]; nan where it is not reported."""
+    return {
+        "rollout/return": episodes.returns,
+        "rollout/achieved": episodes.achieved,
+        "rollout/success": episodes.success,
+        **{f"reward/{name}": values for name, values in episodes.reward_terms.items()},
+    }
+
+
+def totals_of_episodes(rollouts: Sequence[Episodes]) -> dict[str, tuple[Tensor, Tensor]]:
+    """By the name of a metric, the float64 sum of what is measured of episodes, and of how many: what ranks can add.
+
+    Args:
+        rollouts: of the policies after 0, 1 .. inner steps.
+    """
+    totals = {}
+    for k, episodes in enumerate(rollouts):
+        for name, values in reported(episodes).items():
+            valid = (episodes.counted > 0) & ~values.isnan()
+            totals[f"{name}_step{k}"] = torch.where(valid, values, 0.0).double().sum(), valid.sum()
+    broken = {BROKEN: [one.broken for one in rollouts]}
+    broken |= {f"{BROKEN}_{reason}": [one.breaks[reason] for one in rollouts] for reason in BREAKS}
+    for name, where in broken.items():
+        every = torch.stack(where)
+        totals[name] = every.double().sum(), torch.tensor(every.numel())
+    return totals
+
+
+def require_whole(metrics: Metrics, iteration: int, *, max_broken: float) -> None:
+    """Raise ValueError where the environment broke more than a share of an iteration's episodes."""
+    shares = {reason: metrics.get(f"{BROKEN}_{reason}", 0.0) for reason in ENVIRONMENTS_FAULT}
+    if (share := sum(shares.values())) > max_broken:
+        why = ", ".join(f"{value:.0%} because {ENVIRONMENTS_FAULT[name]}" for name, value in shares.items() if value)
+        raise ValueError(
+            f"stopped in iteration {iteration}: {share:.0%} of the episodes broke ({why}), more than max_broken, "
+            f"{max_broken:.0%}. What is left says little of the task: look at what the environment does under large "
+            "actions, or start with a smaller standard deviation"
+        )
+
+
+def scores_of(episodes: Episodes, wanted: NDArray[np.float64] | None) -> dict[str, NDArray[np.float64]]:
+    """The scores of one gradient step, means over the episodes of each task, [M].
+
+    `error` is the mean distance between what was achieved and what was wanted, `broken` the share of episodes that did.
+
+    Args:
+        episodes: of the policies of M tasks.
+        wanted: what each task asks to achieve, [M]; None: they ask for nothing.
+    """
+    values = reported(episodes)
+    if wanted is not None:
+        values["error"] = (episodes.achieved - torch.as_tensor(wanted).to(episodes.achieved)[:, None]).abs()
+    started = (episodes.num_steps > 0) | (episodes.broken > 0)  # the others are not of this evaluation
+    scores = {SCORES.get(name, name): episodes.average(of_each) for name, of_each in values.items()}
+    scores["broken"] = episodes.broken.sum(1) / started.sum(1)
+    return {name: of_tasks.numpy(force=True) for name, of_tasks in scores.items()}

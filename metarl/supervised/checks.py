@@ -1,0 +1,129 @@
+"""What a dataset must keep to, checked on a few tasks: for those who write one."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metarl.supervised.losses import KINDS
+from metarl.supervised.tasks import SPLITS, Examples, Split, SupervisedTasks
+
+FEW, MANY = 3, 7  # tasks
+SHOTS, QUERIES = 1, 2  # examples (of each class)
+
+
+def check_dataset(dataset: Any) -> SupervisedTasks:
+    """Raise ValueError where a dataset does not do what problems rely on; otherwise give what it builds.
+
+    Checked are shapes, types and finite values of tasks and examples; that the same generator gives the same; that task
+    i and its examples depend on i and the generator, not on how many are drawn; that support and query of a task are
+    different examples; and of a classification that no class of a split can occur in another.
+
+    Args:
+        dataset: the options of a dataset: a part, with a method `build`.
+    """
+    made = dataset.build()
+    _require(isinstance(made, SupervisedTasks), f"build must give SupervisedTasks; got {type(made).__name__}")
+    _require(made.kind in KINDS, f"kind must be one of {', '.join(KINDS)}; got {made.kind!r}")
+    made.require_examples(SHOTS, QUERIES)
+    for split in SPLITS:
+        _check_tasks(made, split)
+        _check_examples(made, split)
+    if made.kind == "classification":
+        _check_labels(made)
+        _check_disjoint(made)
+    if made.shared_targets and len(made.input_shape) == 1:
+        oracle = made.with_task_in_inputs()
+        _check_examples(oracle, "train")
+    return made
+
+
+def _check_tasks(made: SupervisedTasks, split: Split) -> None:
+    few, again, many = (_tasks(made, split, n) for n in (FEW, FEW, MANY))
+    _require(
+        few.dtype == np.float64 and few.ndim == 2 and len(few) == FEW and len(many) == MANY,
+        f"sample_tasks must give float64 [n, k] for n = {FEW}; got {few.dtype} {list(few.shape)} ({split})",
+    )
+    _require(bool(np.isfinite(many).all()), f"tasks must be finite numbers ({split})")
+    _require(np.array_equal(few, again), f"sample_tasks must give the same for the same generator ({split})")
+    _require(
+        np.array_equal(few, many[:FEW]),
+        f"task i must not depend on how many are drawn: draw all numbers by one rng.random((n, ...)) ({split})",
+    )
+    _require(len(np.unique(many, axis=0)) > 1, f"tasks must differ; {MANY} of them are the same ({split})")
+    words = made.distribution.describe(few[0])
+    _require(isinstance(words, str) and words != "", f"describe must give the task in words; got {words!r}")
+
+
+def _check_examples(made: SupervisedTasks, split: Split) -> None:
+    few, many = _tasks(made, split, FEW), _tasks(made, split, MANY)
+    some, again, all_ = (_draw(made, tasks) for tasks in (few, few, many))
+    for words, one, same, more, each in zip(("support", "query"), some, again, all_, (SHOTS, QUERIES), strict=True):
+        count = each * (made.outputs if made.kind == "classification" else 1)
+        expected = (FEW, count, *made.input_shape)
+        _require(
+            one.inputs.dtype == torch.float32 and one.inputs.shape == expected,
+            f"{words} inputs must be float32 {list(expected)}; got {one.inputs.dtype} {list(one.inputs.shape)}",
+        )
+        _require_targets(made, words, one.targets, (FEW, count))
+        _require(bool(one.inputs.isfinite().all() and one.targets.isfinite().all()), f"{words} examples must be finite")
+        _require(_same(one, same), f"examples must be the same for the same generator ({words}, {split})")
+        _require(
+            _same(one, Examples(more.inputs[:FEW], more.targets[:FEW])),
+            "examples of task i must not depend on how many tasks there are: draw all numbers by one "
+            f"rng.random((n, ...)) ({words}, {split})",
+        )
+    support, query = some
+    shared = (support.inputs[:, :, None] == query.inputs[:, None]).flatten(3).all(-1)
+    _require(not bool(shared.any()), f"support and query of a task must be different examples ({split})")
+
+
+def _require_targets(made: SupervisedTasks, words: str, targets: Tensor, leading: tuple[int, int]) -> None:
+    if made.kind == "classification":
+        expected, right = torch.int64, leading
+    else:
+        expected, right = torch.float32, (*leading, made.outputs)
+    _require(
+        targets.dtype == expected and targets.shape == right,
+        f"{words} targets must be {expected} {list(right)}; got {targets.dtype} {list(targets.shape)}",
+    )
+
+
+def _check_labels(made: SupervisedTasks) -> None:
+    """Every class of a task has as many examples as were asked for, under its label."""
+    for each, examples in zip((SHOTS, QUERIES), _draw(made, _tasks(made, "train", FEW)), strict=True):
+        for targets in examples.targets:
+            counts = torch.bincount(targets.clamp(min=0), minlength=made.outputs).tolist()
+            _require(
+                counts == [each] * made.outputs,
+                f"{each} examples of each of {made.outputs} classes must be labelled 0 to {made.outputs - 1}; labels "
+                f"are {targets.tolist()}",
+            )
+
+
+def _check_disjoint(made: SupervisedTasks) -> None:
+    """No image that a task of one split shows is shown by a task of another."""
+    seen: dict[bytes, Split] = {}
+    for split in SPLITS:
+        for examples in _draw(made, _tasks(made, split, MANY)):
+            for image in examples.inputs.flatten(0, 1):
+                before = seen.setdefault(image.numpy().tobytes(), split)
+                _require(before == split, f"an example of {before} is one of {split} too: splits must share no classes")
+
+
+def _tasks(made: SupervisedTasks, split: Split, n: int) -> Any:
+    return made.distribution.sample_tasks(np.random.default_rng(1), n, split)
+
+
+def _draw(made: SupervisedTasks, tasks: Any) -> tuple[Examples, Examples]:
+    return made.distribution.examples(tasks, np.random.default_rng(2), SHOTS, QUERIES)
+
+
+def _same(one: Examples, other: Examples) -> bool:
+    return torch.equal(one.inputs, other.inputs) and torch.equal(one.targets, other.targets)
+
+
+def _require(condition: bool, words: str) -> None:
+    if not condition:
+        raise ValueError(words)

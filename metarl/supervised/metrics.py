@@ -1,0 +1,38 @@
+"""What supervised MAML measures."""
+
+from metarl.metrics import Metric, MetricTable
+
+TIMES = (
+    Metric(name="time/sample", meaning="time for tasks and their examples", unit="s", higher_is_better=False),
+    Metric(name="time/adapt", meaning="time to adapt and score for the metrics", unit="s", higher_is_better=False),
+)
+
+
+def measures(kind: str) -> MetricTable:
+    """Declarations of the metrics of a `regression` or a `classification`."""
+    classifies = kind == "classification"
+    losses = _scores("loss", "loss", higher_is_better=False, headline=not classifies)
+    accuracies = _scores("accuracy", "share of right answers", higher_is_better=True, headline=True)
+    return MetricTable(*losses, *(accuracies if classifies else ()), *TIMES)
+
+
+def _scores(name: str, words: str, *, higher_is_better: bool, headline: bool) -> tuple[Metric, Metric]:
+    """The metrics of one score: over the meta-batch, and over the validation tasks."""
+    return (
+        Metric(
+            name=f"train/{name}_step{{k}}",
+            meaning=f"{words} after k gradient steps on the query examples of the meta-batch",
+            word=name,
+            higher_is_better=higher_is_better,
+            reduction="mean",
+            headline=headline,
+        ),
+        Metric(
+            name=f"evaluation/{name}_step{{k}}",
+            meaning=f"{words} after k gradient steps on the query examples of the validation tasks",
+            word=name,
+            higher_is_better=higher_is_better,
+            headline=headline,
+            score=name,
+        ),
+    )

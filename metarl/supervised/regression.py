@@ -1,0 +1,57 @@
+"""Families of functions of one variable: a task is the parameters of one function."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from metarl.supervised.tasks import Examples, Split, SupervisedTasks, TaskDistribution
+
+Range = tuple[float, float]
+
+
+def function_regression(
+    function: Callable[..., NDArray[np.float64]], parameters: Mapping[str, Range], inputs: Range
+) -> SupervisedTasks:
+    """Tasks of fitting y = function(x, *task): tasks [n, k] and inputs [N, 1] uniform, targets [N, 1], float32.
+
+    The three splits are one distribution.
+
+    Args:
+        function: takes x and each parameter as arrays that broadcast against each other.
+        parameters: name -> range of each of the function's parameters, in their order.
+        inputs: range of x.
+
+    Raises:
+        ValueError: no parameters, or a range that is not finite or whose ends are in the wrong order.
+    """
+    if not parameters:
+        raise ValueError("a family of functions needs at least one parameter, whose values make its tasks; got none")
+    for name, (low, high) in {**parameters, "the input": inputs}.items():
+        if not -np.inf < low < high < np.inf:
+            raise ValueError(f"the range of {name} must be two finite numbers, the smaller first; got {low}, {high}")
+    lows, highs = np.transpose(list(parameters.values()))
+
+    def sample_tasks(rng: np.random.Generator, n: int, split: Split) -> NDArray[np.float64]:
+        return lows + rng.random((n, len(parameters))) * (highs - lows)
+
+    def examples(
+        tasks: NDArray[np.float64], rng: np.random.Generator, shots: int, queries: int
+    ) -> tuple[Examples, Examples]:
+        low, high = inputs
+        x = low + rng.random((len(tasks), shots + queries, 1)) * (high - low)
+        y = function(x, *(tasks[:, None, i : i + 1] for i in range(len(parameters))))
+        drawn, targets = torch.from_numpy(x).float(), torch.from_numpy(y).float()
+        return Examples(drawn[:, :shots], targets[:, :shots]), Examples(drawn[:, shots:], targets[:, shots:])
+
+    def describe(task: NDArray[np.float64]) -> str:
+        return ", ".join(f"{name} {value:.2f}" for name, value in zip(parameters, task, strict=True))
+
+    return SupervisedTasks(
+        TaskDistribution(sample_tasks, examples, describe),
+        input_shape=(1,),
+        outputs=1,
+        kind="regression",
+        shared_targets=True,
+    )

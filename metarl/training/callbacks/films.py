@@ -1,0 +1,45 @@
+"""Films of adaptation while training runs."""
+
+import warnings
+from collections.abc import Callable
+
+from metarl.engine.params import Params
+from metarl.problem import Film
+from metarl.training.callbacks.callback import Callback, Moment, Training
+from metarl.training.state import TrainState
+
+
+class Films(Callback):
+    """Film one task before and after adaptation every so many iterations. A film that fails is warned of, once.
+
+    Args:
+        film: parameters -> films of one task, after 0, 1 .. gradient steps.
+        show: takes the number of an iteration and its films, such as `TensorBoard.show`.
+        every: iterations between films.
+    """
+
+    def __init__(
+        self, film: Callable[[Params], list[Film]], show: Callable[[int, list[Film]], None], every: int
+    ) -> None:
+        self._film, self._show, self._every = film, show, every
+        self._training: Training | None = None
+        self._failed = False
+
+    def start(self, training: Training, state: TrainState) -> None:
+        """Learn whom to tell what is being done."""
+        self._training = training
+
+    def iteration(self, moment: Moment) -> None:
+        """Film the parameters before the outer step, where that is due."""
+        if self._failed or not moment.stepped or moment.iteration % self._every != 0:
+            return
+        assert self._training is not None
+        self._training.stage("filming")
+        try:
+            films = self._film(moment.before.theta)
+        except Exception as error:  # a renderer may raise anything; pictures are not worth a training
+            self._failed = True
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            warnings.warn(f"no films from here on, for filming failed: {reason}", stacklevel=2)
+            return
+        self._show(moment.iteration, films)

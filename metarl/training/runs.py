@@ -1,0 +1,157 @@
+"""A run as one call: training in a directory of its own, and scores on tasks that training never sees."""
+
+import math
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from rich.console import Console
+
+from metarl.engine.outer import OuterOptimizer
+from metarl.engine.params import Params
+from metarl.engine.rules import InnerRule
+from metarl.problem import Evaluation, Problem
+from metarl.randomness import Purpose
+from metarl.shard import ALONE, Shard
+from metarl.training import loop
+from metarl.training.callbacks.callback import Callback
+from metarl.training.callbacks.checkpoints import Checkpoints, save_last
+from metarl.training.callbacks.console import ConsoleProgress
+from metarl.training.callbacks.csv import Csv
+from metarl.training.callbacks.tensorboard import TensorBoard
+from metarl.training.checkpoint import load, save
+from metarl.training.interruption import GRACE
+from metarl.training.run_directory import BEST, METRICS, Identity, claimed, plain_identity, update_config
+from metarl.training.state import TrainState
+
+
+def train(
+    problem: Problem,
+    outer: OuterOptimizer,
+    *,
+    run_dir: str | Path,
+    iterations: int,
+    seed: int = 0,
+    callbacks: Iterable[Callback] = (),
+    sinks: Iterable[Callback] | None = None,
+    resume: bool = False,
+    initial_parameters: Params | str | Path | None = None,
+    checkpoint_every: int = 1,
+    keep_every: int = 0,
+    max_nonfinite: int = loop.MAX_NONFINITE,
+    grace: float = GRACE,
+    config: Mapping[str, Any] | Identity | None = None,
+    shard: Shard = ALONE,
+) -> TrainState:
+    """Meta-train in `run_dir`, with checkpoints there, and return the final state.
+
+    Args:
+        problem: what to train on, such as a `MetaRL` or a `MetaSupervised`.
+        outer: the outer optimiser.
+        run_dir: the run directory; it is made if it is not there.
+        iterations: outer steps in all.
+        seed: key of the fresh parameters. The problem has its own for everything else.
+        callbacks: further ones, such as `Validation` or one of your own; see `Callback`.
+        sinks: where metrics go. None: metrics.csv, TensorBoard and the console.
+        resume: go on with the run that `run_dir` holds, bitwise as if it had never stopped.
+        initial_parameters: start from these, or from the best ones of another run directory.
+        checkpoint_every: iterations between checkpoints.
+        keep_every: also keep the state after every so many outer steps, as checkpoint-NUMBER.pt; 0: none.
+        max_nonfinite: stop after so many refused outer steps in a row for which something was not finite.
+        grace: seconds that an iteration may go on after SIGTERM or SIGINT.
+        config: plain values that are kept with the run, and that a resume must repeat. None: the seed.
+        shard: which of several ranks this is; the first one reads and writes.
+
+    Raises:
+        ValueError: an interval that is no positive number, a directory that is not this run's to write (see
+            `run_directory.claimed`), parameters of another network, `max_nonfinite` reached, or ranks that disagree.
+        OSError: the directory cannot be written.
+        StoppedError: SIGTERM or SIGINT; a checkpoint was written.
+        RuntimeError: the problem or a callback wanted to exit Python.
+    """
+    _require_sane(iterations=iterations, checkpoint_every=checkpoint_every, keep_every=keep_every, grace=grace)
+    place = Path(run_dir).expanduser()
+    identity = config if isinstance(config, Identity) else plain_identity({"seed": seed} if config is None else config)
+    crew = [*callbacks, *(standard_sinks(place) if sinks is None else sinks)]
+    with ExitStack() as stack:
+        state = None
+        if shard.rank == 0:
+            state = stack.enter_context(claimed(place, identity, resume=resume))
+            if state is None:
+                start = _parameters(initial_parameters)
+                state = loop.fresh(problem, outer, seed, start)._replace(config=identity.values)
+                save(place / BEST, state)  # first: a run that has a last checkpoint has a best one
+                save_last(place, state)
+            elif state.iteration >= iterations:
+                update_config(place, identity.values)  # nothing is left to do; but the next evaluation may be another
+        return loop.train(
+            problem,
+            outer,
+            iterations=iterations,
+            seed=seed,
+            callbacks=[*crew, Checkpoints(place, checkpoint_every, keep_every)],
+            state=state,
+            max_nonfinite=max_nonfinite,
+            grace=grace,
+            shard=shard,
+        )
+
+
+def standard_sinks(run_dir: Path) -> list[Callback]:
+    """metrics.csv and TensorBoard in the run directory, and the progress on standard error."""
+    return [Csv(run_dir / METRICS), TensorBoard(run_dir), ConsoleProgress(Console(file=sys.stderr, markup=False))]
+
+
+def evaluate(
+    problem: Problem,
+    theta: Params,
+    *,
+    rule: InnerRule,
+    steps: int = 1,
+    tasks: int | ArrayLike = 40,
+    seed: int = 0,
+) -> Evaluation:
+    """Score parameters on held-out tasks after 0 .. `steps` gradient steps.
+
+    Args:
+        problem: what they were trained on.
+        theta: the parameters.
+        rule: the inner rule with the step sizes of the evaluation.
+        steps: gradient steps.
+        tasks: how many tasks to draw from those that training never sees, or the tasks themselves, [N, k].
+        seed: key of the tasks that are drawn, and of their data.
+
+    Raises:
+        ValueError: no task at all, a negative number of steps.
+    """
+    if steps < 0:
+        raise ValueError(f"steps must be at least 0; got {steps}")
+    if isinstance(tasks, int):
+        if tasks < 1:
+            raise ValueError(f"tasks must be at least 1; got {tasks}")
+        rows = problem.sample_tasks(seed, Purpose.EVALUATION_TASKS, count=tasks)
+    else:
+        rows = np.asarray(tasks, np.float64)
+        if rows.ndim != 2 or len(rows) == 0:
+            raise ValueError(f"tasks must have the shape [N, k], with at least one of them; got {rows.shape}")
+    return problem.evaluate(theta, rule, steps, rows, seed)
+
+
+def _parameters(source: Params | str | Path | None) -> Params | None:
+    """Parameters as they are, or the best ones of a run directory. Raises ValueError if it has none."""
+    return load(Path(source).expanduser() / BEST).theta if isinstance(source, str | Path) else source
+
+
+def _require_sane(*, iterations: int, checkpoint_every: int, keep_every: int, grace: float) -> None:
+    if iterations < 0:
+        raise ValueError(f"iterations must be at least 0; got {iterations}")
+    if checkpoint_every < 1:
+        raise ValueError(f"checkpoint_every must be at least 1; got {checkpoint_every}")
+    if keep_every < 0:
+        raise ValueError(f"keep_every must be at least 0; got {keep_every}")
+    if not 0 <= grace < math.inf:
+        raise ValueError(f"grace must be a finite number of seconds, at least 0; got {grace}")

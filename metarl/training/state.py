@@ -1,0 +1,34 @@
+"""The whole state of a training between two iterations."""
+
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from metarl.engine.params import Params
+
+
+class TrainState(NamedTuple):
+    """What a training goes on from after `iteration` outer steps: the same state always leads to the same end."""
+
+    iteration: int  # outer steps done
+    theta: Params
+    outer_state: dict[str, Tensor]
+    best_score: float  # of the best parameters so far; -inf before the first iteration
+    env_steps: float = 0.0  # environment steps taken since the start; 0 for supervised problems
+    config: dict[str, Any] = {}  # plain values that say whose state it is; the loop only passes them on
+
+
+def require_like(found: dict[str, Tensor], expected: dict[str, Tensor], whose: str) -> None:
+    """Raise ValueError unless `found` has the names and shapes of `expected`; the first that differs is named.
+
+    Args:
+        found: parameters, or an outer optimiser's state.
+        expected: the same, of the network and the optimiser that are trained now.
+        whose: where `found` comes from, for the message.
+    """
+    for name in (*expected, *found):
+        shapes = [tuple(leaves[name].shape) if name in leaves else None for leaves in (found, expected)]
+        if shapes[0] == shapes[1]:
+            continue
+        there, here = ("missing" if shape is None else f"of shape {shape}" for shape in shapes)
+        raise ValueError(f"{whose} fits another network or optimiser: {name} is {there} there and {here} here")

@@ -1,0 +1,207 @@
+"""metarl.train and metarl.evaluate: calls that know no configuration."""
+
+import math
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from bowl import Bowl, roll
+from scripts import ROOT
+
+import metarl
+from metarl.engine.params import Params
+from metarl.engine.rules.sgd import SGD
+from metarl.problem import Metrics
+from metarl.randomness import Purpose
+from metarl.training import loop
+from metarl.training.callbacks.callback import Callback, Moment, Training
+from metarl.training.callbacks.csv import read_metrics
+from metarl.training.checkpoint import load
+from metarl.training.state import TrainState
+
+
+class Diary(Callback):
+    """Everything that a callback hears, in order."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+
+    def start(self, training: Training, state: TrainState) -> None:
+        self.heard.append(("start", training.iterations, state.iteration))
+
+    def measure(self, state: TrainState) -> Metrics:
+        return {"diary/pages": float(len(self.heard))}
+
+    def iteration(self, moment: Moment) -> None:
+        self.heard.append((moment.iteration, moment.stepped, moment.best, moment.last))
+
+    def close(self, error: BaseException | None) -> None:
+        self.heard.append(("close", type(error)))
+
+
+def train(run_dir: Path, iterations: int = 3, **options: Any) -> TrainState:
+    options = {"seed": 1, "sinks": []} | options
+    return metarl.train(Bowl(), roll(), run_dir=run_dir, iterations=iterations, **options)
+
+
+def test_a_callback_hears_everything_in_order(tmp_path: Path) -> None:
+    diary = Diary()
+    state = train(tmp_path / "run", callbacks=[diary])
+    steps = [(i, True, True, False) for i in range(3)]
+    assert diary.heard == [("start", 3, 0), *steps, (3, False, False, True), ("close", type(None))]
+    assert state.iteration == 3
+    assert state.outer_state["steps"] == 3
+    assert torch.equal(state.theta["x"], torch.full((3,), 0.25))
+
+
+def test_a_callback_closes_with_the_error_that_ended_the_training(tmp_path: Path) -> None:
+    class Failing(Callback):
+        def iteration(self, moment: Moment) -> None:
+            raise ZeroDivisionError
+
+    diary = Diary()
+    with pytest.raises(ZeroDivisionError):
+        train(tmp_path / "run", callbacks=[diary, Failing()])
+    assert diary.heard[-1] == ("close", ZeroDivisionError)
+
+
+def test_what_callbacks_measure_is_logged_and_seen_by_all(tmp_path: Path) -> None:
+    seen = []
+
+    class Seeing(Callback):
+        def iteration(self, moment: Moment) -> None:
+            seen.append(moment.metrics.get("diary/pages"))
+
+    metarl.train(Bowl(), roll(), run_dir=tmp_path / "run", iterations=2, callbacks=[Seeing(), Diary()])
+    assert seen == [1, 2, 3]
+    rows = read_metrics(tmp_path / "run" / "metrics.csv")
+    assert [row["diary/pages"] for row in rows] == seen
+    assert [row.get("bowl/height_step0") for row in rows] == [7.0, 7.0 / 4, None]
+
+
+@pytest.mark.parametrize("stop", [1, 2])
+def test_a_resumed_library_run_is_bitwise_the_unbroken_one(tmp_path: Path, stop: int) -> None:
+    whole = train(tmp_path / "whole", 4)
+    train(tmp_path / "resumed", stop)
+    with pytest.raises(ValueError, match="already holds a run"):
+        train(tmp_path / "resumed", 4)
+    resumed = train(tmp_path / "resumed", 4, resume=True)
+    assert all(torch.equal(resumed.theta[name], leaf) for name, leaf in whole.theta.items())
+    for name in ("checkpoint.pt", "best.pt"):
+        assert (tmp_path / "resumed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    with pytest.raises(ValueError, match="belongs to another run: seed is 1 there and 2 here"):
+        train(tmp_path / "resumed", 5, resume=True, seed=2)
+    with pytest.raises(ValueError, match="belongs to another run: mine is None there and 3 here"):
+        train(tmp_path / "resumed", 5, resume=True, config={"seed": 1, "mine": 3})
+
+
+def test_policies_on_the_way_are_kept(tmp_path: Path) -> None:
+    train(tmp_path / "run", 5, keep_every=2, checkpoint_every=4)
+    kept = sorted(path.name for path in (tmp_path / "run").glob("checkpoint-*.pt"))
+    assert kept == ["checkpoint-000002.pt", "checkpoint-000004.pt"]
+    assert load(tmp_path / "run" / kept[0]).iteration == 2
+    assert torch.equal(load(tmp_path / "run" / kept[0]).theta["x"], torch.full((3,), 0.5))
+    assert load(tmp_path / "run" / "checkpoint.pt").iteration == 5
+    assert load(tmp_path / "run" / "checkpoint.previous.pt").iteration == 4
+
+
+def test_a_run_starts_from_another_runs_best_parameters(tmp_path: Path) -> None:
+    first = train(tmp_path / "first", 2)
+    best = load(tmp_path / "first" / "best.pt")
+    assert best.iteration == 1
+    again = train(tmp_path / "again", 0, seed=9, initial_parameters=tmp_path / "first")
+    assert torch.equal(again.theta["x"], best.theta["x"])
+    assert (again.iteration, again.best_score) == (0, -math.inf)
+    given = train(tmp_path / "given", 0, seed=9, initial_parameters=first.theta)
+    assert torch.equal(given.theta["x"], first.theta["x"])
+    with pytest.raises(ValueError, match=r"no checkpoint at .*nothing"):
+        train(tmp_path / "x", 0, initial_parameters=tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"x": torch.zeros(4)}, r"x is of shape \(4,\) there and of shape \(3,\) here"),
+        ({"y": None}, r"y is missing there and of shape \(2, 2\) here"),
+        ({"z": torch.zeros(1)}, r"z is of shape \(1,\) there and missing here"),
+    ],
+)
+def test_parameters_of_another_network_are_named(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    theta = {name: leaf for name, leaf in (Bowl().initial_parameters(0) | change).items() if leaf is not None}
+    with pytest.raises(ValueError, match=words):
+        train(tmp_path / "run", initial_parameters=theta)
+    train(tmp_path / "other", 1)
+
+    class Changed(Bowl):
+        def initial_parameters(self, seed: int) -> Params:
+            return theta
+
+    with pytest.raises(ValueError, match="the state after 1 iterations fits another network or optimiser"):
+        metarl.train(Changed(), roll(), run_dir=tmp_path / "other", iterations=2, seed=1, sinks=[], resume=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"iterations": -1}, "iterations must be at least 0; got -1"),
+        ({"checkpoint_every": 0}, "checkpoint_every must be at least 1; got 0"),
+        ({"keep_every": -1}, "keep_every must be at least 0; got -1"),
+        ({"grace": math.inf}, "grace must be a finite number of seconds, at least 0; got inf"),
+    ],
+)
+def test_numbers_that_make_no_sense(tmp_path: Path, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        train(tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_loop_needs_no_directory() -> None:
+    diary = Diary()
+    state = loop.train(Bowl(), roll(), iterations=2, seed=1, callbacks=[diary])
+    assert (state.iteration, state.best_score) == (2, -0.5 * 16 / 4)
+    more = loop.train(Bowl(), roll(), iterations=3, callbacks=[diary], state=state)
+    assert torch.equal(more.theta["x"], torch.full((3,), 0.25))
+    assert loop.train(Bowl(), roll(), iterations=3, callbacks=[diary], state=more).iteration == 3
+    assert len([word for word in diary.heard if word[0] == "start"]) == 2  # nothing was left to do
+
+
+def test_evaluate_draws_held_out_tasks_or_takes_ones_own() -> None:
+    theta = Bowl().initial_parameters(1)
+    drawn = metarl.evaluate(Bowl(), theta, rule=SGD().build(), steps=2, tasks=5, seed=3)
+    assert drawn.scores["height"].shape == (3, 5)
+    np.testing.assert_array_equal(drawn.traces["tasks"], np.full((5, 1), 30.0 + Purpose.EVALUATION_TASKS))
+    own = metarl.evaluate(Bowl(), theta, rule=SGD().build(), tasks=[[0.0], [1.0]])
+    np.testing.assert_array_equal(own.scores["height"], [[16.0, 17.0], [8.0, 9.0]])
+    for tasks, words in ((0, "at least 1; got 0"), ([1.0, 2.0], r"shape \[N, k\].*got \(2,\)")):
+        with pytest.raises(ValueError, match=words):
+            metarl.evaluate(Bowl(), theta, rule=SGD().build(), tasks=tasks)
+    with pytest.raises(ValueError, match="steps must be at least 0; got -1"):
+        metarl.evaluate(Bowl(), theta, rule=SGD().build(), steps=-1)
+
+
+def test_an_exit_within_an_iteration_is_an_error(tmp_path: Path) -> None:
+    class Exiting(Callback):
+        def iteration(self, moment: Moment) -> None:
+            sys.exit(0)
+
+    with pytest.raises(RuntimeError, match=r"called sys\.exit\(0\)"):
+        train(tmp_path / "run", callbacks=[Exiting()])
+
+
+def test_the_example_of_a_callback(tmp_path: Path) -> None:
+    program = runpy.run_path(str(ROOT / "examples" / "own_callback.py"))
+    gains = program["main"](str(tmp_path / "run"))
+    rows = read_metrics(tmp_path / "run" / "metrics.csv")
+    assert gains == [row["rollout/return_step1"] - row["rollout/return_step0"] for row in rows]
+    assert len(gains) == 3
+
+
+def test_the_standard_sinks_write_the_metrics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(tmp_path / "run", sinks=None)
+    assert "iteration 3 of 3" in capsys.readouterr().err
+    assert list((tmp_path / "run").glob("events.out.tfevents.*"))
+    assert len(read_metrics(tmp_path / "run" / "metrics.csv")) == 3
