@@ -24,6 +24,4 @@ def make_outer(config: Config) -> OuterOptimizer:
 
 def make_env(config: Config, count: int) -> VectorEnv:
     problem = cast(Any, config.problem)
-    return problem.environment.build(
-        count, horizon=problem.horizon, task_in_observation=config.method == "oracle"
-    )
+    return problem.environment.build(count, horizon=problem.horizon, task_in_observation=config.method == "oracle")

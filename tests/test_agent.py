@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 from built import make_env, make_problem
-from metarl.experiments.published import evaluation_tasks
 from scripts import ROOT, run
 
 import metarl
 from metarl import envs
+from metarl.experiments.published import evaluation_tasks
 from metarl.rl.problem import MetaRL
 from metarl.training.evaluation import evaluate
 from metarl.training.run_directory import read_config

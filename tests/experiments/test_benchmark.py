@@ -23,8 +23,8 @@ from metarl.experiments.benchmarks.ranks import collectives
 from metarl.experiments.benchmarks.report import relative_cost
 from metarl.experiments.benchmarks.sampling import Loops
 from metarl.experiments.presets import preset_config
-from metarl.training.tree import flat, with_options
 from metarl.randomness import Purpose
+from metarl.training.tree import flat, with_options
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from built import make_outer, make_problem
 from scripts import ROOT, TOY, refused, run
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
@@ -18,15 +19,14 @@ from torch.utils._pytree import tree_flatten
 
 from metarl.engine.objective import MetaObjective
 from metarl.engine.params import Params, ravel
-from built import make_outer, make_problem
 from metarl.experiments.presets import preset_config
 from metarl.problem import Metrics
 from metarl.shard import ALONE, Shard
 from metarl.training.callbacks.csv import read_metrics
 from metarl.training.checkpoint import load
 from metarl.training.config import Config
-from metarl.training.tree import with_options
 from metarl.training.distributed import agree, broadcast, connected, meet, one_at_first
+from metarl.training.tree import with_options
 
 SMALL: dict[str, Any] = {"tasks": 7, "episodes": 4, "horizon": 20, "hidden_sizes": (8, 8), "cg_damping": 1.0}
 CONFIGS: dict[str, Config] = {
