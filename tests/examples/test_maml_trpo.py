@@ -3,14 +3,14 @@
 import dataclasses
 from typing import NamedTuple
 
+import maml_trpo
 import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box
+from maml_trpo import MetaBatch, Params, Settings
 from torch import Tensor
 
-from examples import maml_trpo
-from examples.maml_trpo import MetaBatch, Params, Settings
 from metarl.engine.maml import Learner
 from metarl.engine.objective import MetaObjective, TaskFunctions
 from metarl.engine.outer.trpo import TRPO
@@ -135,12 +135,11 @@ def test_what_a_rollout_records() -> None:
 
 
 def test_it_learns_navigation_and_says_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    settings = Settings(iterations=8, tasks=8, episodes=10, horizon=30, max_kl=0.03)
+    settings = Settings(iterations=8, tasks=10, episodes=10, horizon=40, evaluation_tasks=20)
     before = maml_trpo.evaluate(
         maml_trpo.initial_parameters(2, 2, torch.Generator().manual_seed(settings.seed)), settings
     )
     after = maml_trpo.evaluate(maml_trpo.train(settings), settings)
-    print(before, after)
     assert len(after) == 4
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines if line.startswith("iteration")] == [
