@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LINKED = ("envs", "experiments")  # folders of the top level that are packages of metarl, by links in it
 SOURCES = sorted(path for folder in ("metarl", *LINKED) for path in (ROOT / folder).rglob("*.py"))
-EVERYTHING = [*SOURCES, *sorted((ROOT / "tests").rglob("*.py"))]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+EVERYTHING = [*SOURCES, *EXAMPLES, *sorted((ROOT / "tests").rglob("*.py"))]
 
 # A layer may import itself, what stands below it, and metarl's root modules (randomness, problem).
 MAY_IMPORT = {
@@ -86,6 +87,16 @@ def test_imports_point_one_way(path: Path) -> None:
             assert layer(name) in MAY_IMPORT[own], f"{module(path)} imports {name}"
         elif own in THIRD_PARTY and top not in sys.stdlib_module_names:
             assert top in THIRD_PARTY[own], f"{module(path)} imports {name}"
+
+
+def test_the_example_in_one_file_has_nothing_of_metarl_but_environments() -> None:
+    foreign = {
+        name
+        for name in imports(ROOT / "examples" / "maml_trpo.py")
+        if name.split(".")[0] not in sys.stdlib_module_names
+    }
+    assert {name.split(".")[0] for name in foreign} == {"torch", "numpy", "gymnasium", "metarl"}
+    assert {name for name in foreign if name.startswith("metarl")} == {"metarl.envs"}
 
 
 def test_waiting_threads_sleep_before_torch_is_loaded() -> None:

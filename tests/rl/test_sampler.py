@@ -9,7 +9,7 @@ from conftest import gaussian_mlp, generator
 from gymnasium.spaces import Box, Text
 from gymnasium.vector import AutoresetMode, VectorEnv
 from torch.utils._pytree import tree_leaves, tree_map
-from worlds import Levers
+from worlds import Levers, Target
 
 from metarl import envs
 from metarl.engine.params import Params, stack
@@ -334,3 +334,34 @@ def test_discrete_actions_and_observations_of_a_dict() -> None:
     torch.testing.assert_close(episodes.rewards, expected)
     log_probs = policy.apply(theta, episodes.observations).log_prob(episodes.actions)
     torch.testing.assert_close(episodes.log_probs, log_probs)
+
+
+def test_what_is_cut_off_by_a_time_limit_has_ended() -> None:
+    policy = gaussian_mlp(2, 1, hidden_sizes=(8,))
+    params = stack(policy.init(generator(0)), 1)
+    episodes = rollout(Target(2, horizon=3), policy, params, np.zeros((1, 1)), horizon=5, key=KEY)
+    assert episodes.num_steps.tolist() == [[3, 3]]
+
+
+class FragileLater(Countdown):
+    """From the second round on, environment 2 breaks down in its second timestep."""
+
+    rounds = 0
+
+    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+        self.rounds, self.steps = self.rounds + 1, 0
+        return super().reset(**options)
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        *result, info = super().step(actions)
+        self.steps += 1
+        breaks = self.rounds > 1 and self.steps == 2
+        return (*result, info | {"diverged": np.array([False, False, breaks])})
+
+
+def test_what_breaks_after_the_authors_counting_has_stopped_does_not_count() -> None:
+    """Environment 2 is in its first episode then, as in the test of the counting above."""
+    rows = np.array([[2.0], [4.0], [8.0]])
+    episodes = rollout_timesteps(FragileLater(3), POLICY, stack(THETA, 1), rows, horizon=8, key=KEY)
+    assert sorted(episodes.num_steps[episodes.num_steps > 0].tolist()) == [2, 2, 2, 2, 4, 4, 8]
+    assert episodes.broken.sum() == 0

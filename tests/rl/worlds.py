@@ -48,9 +48,17 @@ class Fragile(World):
 
 
 class Target(World):
-    """Pays for actions that are near the task."""
+    """Pays for actions that are near the task, and shows the last one."""
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        self.last = np.zeros(self.num_envs)
+        return super().reset(seed=seed, options=options)
+
+    def seen(self) -> Any:
+        return np.stack([np.full(self.num_envs, self.t / 10), self.last], 1)
 
     def paid(self, actions: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_], dict[str, Any]]:
+        self.last = actions[:, 0].astype(np.float64)
         return -((actions[:, 0] - self.tasks[:, 0]) ** 2), np.zeros(self.num_envs, np.bool_), {}
 
 

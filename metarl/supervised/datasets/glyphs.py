@@ -16,8 +16,8 @@ DRAWINGS = 20
 SIZE = 28  # pixels
 SEED = 1  # of the characters and their drawings: the same for every run, whatever its own seed
 STROKES = 4  # at most, of a character; two at least
-POINTS = 16  # along a stroke
-INK = 1.6  # how fast ink darkens where points of strokes lie close to each other
+POINTS = 32  # along a stroke
+INK = 0.9  # how fast ink darkens where points of strokes lie close to each other
 CHUNK = 50  # classes that are drawn at a time
 
 # How two drawings of a character differ, as standard deviations at a jitter of 1; the paper is 1 wide.
@@ -27,7 +27,7 @@ SLANT = 0.12
 SHIFT = 0.03
 BEND = 0.025  # of every control point of a stroke
 PEN = 0.15  # of the logarithm of the width of the pen
-PEN_WIDTH = 0.032
+PEN_WIDTH = 0.026
 
 
 @DATASETS.register("glyphs")
