@@ -34,13 +34,13 @@ def from_flat_configuration(kind: type[Any], values: Mapping[str, Any]) -> Any:
     Raises:
         ValueError: a field that no version had, an unknown problem, or an impossible value.
     """
-    flat = BEFORE_0_4 | dict(values)
+    flat: dict[str, Any] = BEFORE_0_4 | dict(values)
     if flat["problem"] not in NEVER_WRITTEN:
         raise ValueError(f"unknown problem {flat['problem']!r}: choose one of {', '.join(NEVER_WRITTEN)}")
-    given = flat.pop("environment_options", {})
+    given: dict[str, Any] = flat.pop("environment_options", {})
     if "environment" in flat:
         own = {option.name for option in options(ENVIRONMENTS.find(flat["environment"]))}
-        flat |= {"environment_options": given} if "environment_options" in own else given
+        flat.update({"environment_options": given} if "environment_options" in own else given)
     if flat.get("curvature") not in DIFFERENCES:
         flat.pop("finite_difference_epsilon", None)
     if flat.get("data_dir") is None:

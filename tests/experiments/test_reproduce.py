@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from metarl.training.logger import read_metrics
+from metarl.training.callbacks.csv import read_metrics
 from scripts import TOY, in_a_process, refused, run
 
 from metarl.experiments import reproduce
