@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from metarl.engine.outer.trpo import TRPO
 from metarl.engine.rules.sgd import SGD
-from metarl.envs import TaskVectorEnv
+from metarl.envs import Navigation2D, TaskVectorEnv
 from metarl.rl.baselines.linear_features import LinearFeatures
 from metarl.rl.conformance import check_policy
 from metarl.rl.inner_losses.log_prob import LogProb
@@ -39,10 +39,10 @@ class Net(nn.Module):
 def train(iterations: int, tasks: int = 20, width: int = 64) -> list[float]:
     """Meta-train the policy on 2D navigation; the average return after adaptation, iteration by iteration."""
     policy = policy_of(Net)(width=width, initial_std=0.5)  # pyright: ignore[reportCallIssue]  # width is Net's option
-    env = TaskVectorEnv("metarl/Navigation2D-v0")
+    env = TaskVectorEnv(Navigation2D())
     check_policy(policy, env.single_observation_space, env.single_action_space)
     problem = MetaRL(
-        lambda count: TaskVectorEnv("metarl/Navigation2D-v0", count, horizon=50, reward="distance"),
+        lambda count: TaskVectorEnv(Navigation2D(reward="distance"), count, horizon=50),
         policy.build(env.single_observation_space, env.single_action_space),
         SGD(inner_step_size=0.3).build(),
         inner_steps=1,

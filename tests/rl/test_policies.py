@@ -58,7 +58,7 @@ def test_stacked_parameters_equal_a_loop() -> None:
     [
         ({"initial_std": 0.0}, "initial_std must be a positive number; got 0.0"),
         ({"initial_std": 1e-7}, "min_std <= initial_std; got min_std 1e-06, initial_std 1e-07"),
-        ({"activation": "gelu"}, "unknown activation 'gelu': choose one of relu, tanh"),
+        ({"activation": "gelu"}, "activation must be 'relu' or 'tanh'; got 'gelu'"),
         ({"hidden_sizes": (8, 0)}, "hidden_sizes must be a list of values that are each at least 1"),
     ],
 )

@@ -314,13 +314,13 @@ def test_env_steps_are_those_of_one_iteration() -> None:
         assert metrics["env_steps"] == sum(b.mask.sum().item() for b in (*objective.support, objective.query))
 
 
-def levers(inner_steps: int = 1, size: float = 2.0) -> MetaRL:
+def levers() -> MetaRL:
     spaces = Levers.single_observation_space, Levers.single_action_space
     return MetaRL(
         Levers,
         CategoricalMLP(hidden_sizes=(8,)).build(*spaces),
-        sgd(size),
-        inner_steps=inner_steps,
+        sgd(0.5),
+        inner_steps=1,
         inner_loss=policy_gradient,
         baseline=BASELINES.find("time_mean")().build(),
         settings=SETTINGS._replace(tasks=12, episodes=20, horizon=5, evaluation_episodes=40),
@@ -335,10 +335,10 @@ def test_discrete_actions_are_adapted_and_meta_learned() -> None:
         theta, _, _ = optimiser.step(theta, {}, maml.collect(theta, iteration)[0])
     _, metrics = maml.collect(theta, 20)
     assert 0 < metrics["policy/entropy"] <= math.log(3) + 1e-6
-    scores = maml.evaluate(theta, sgd(2.0), 1, tasks, seed=1).scores
-    # by chance a third of the pulls pay: 5 (1/3 - 0.1) = 1.2; always the right one: 4.5. Measured: 1.2, then 3.9
+    scores = maml.evaluate(theta, sgd(0.5), 1, tasks, seed=1).scores
+    # by chance a third of the pulls pay: 5 (1/3 - 0.1) = 1.2; always the right one: 4.5. Measured: 1.2, then 4.5
     assert abs(scores["average_return"][0].mean() - 1.2) < 0.5
-    assert scores["average_return"][1].min() > 3.0
+    assert scores["average_return"][1].min() > 4.0
 
 
 def test_terms_success_and_what_was_achieved_are_metrics_and_scores() -> None:
@@ -352,7 +352,7 @@ def test_terms_success_and_what_was_achieved_are_metrics_and_scores() -> None:
         assert 0 < metrics[f"rollout/success_step{k}"] <= 1
         assert batch.actions.shape[-1] == 1
     assert "rollout/achieved_step0" not in metrics  # these environments do not report it
-    scores = maml.evaluate(theta, sgd(2.0), 0, np.array([[1.0], [2.0]]), seed=1).scores
+    scores = maml.evaluate(theta, sgd(0.5), 0, np.array([[1.0], [2.0]]), seed=1).scores
     np.testing.assert_allclose(scores["average_return"], scores["reward/lever"] + scores["reward/cost"], rtol=1e-5)
     assert "achieved" not in scores
     assert ((scores["success"] > 0.5) & (scores["success"] <= 1)).all()
@@ -364,7 +364,7 @@ def test_the_baseline_reaches_the_advantages(name: str) -> None:
     maml._baseline = BASELINES.find(name)().build()
     theta = maml.initial_parameters(0)
     support = maml.collect(theta, 0)[0].support[0]
-    env = envs.TaskVectorEnv("metarl/Navigation2D-v0", 12, horizon=8)
+    env = envs.TaskVectorEnv(envs.Navigation2D(), 12, horizon=8)
     tasks = maml.sample_tasks(1, Purpose.TRAINING_TASKS, 0, count=3)
     key = (1, Purpose.TRAINING_ROLLOUTS, 0, 0)
     episodes = rollout(env, maml.policy, stack(theta, 3), tasks, horizon=8, key=key)
