@@ -91,7 +91,8 @@ def read_run(directory: Path) -> Run:
     document = json.loads((directory / "evaluation.json").read_text())
     if (split := document.get("split", "test")) != "test":
         raise ValueError(f"{directory} was evaluated on {split} tasks: figures are of test tasks")
-    protocol = {name: document[name] for name in (*config.protocol, "checkpoint")} | {"inner_steps": config.inner_steps}
+    protocol = {name: document.get(name, value) for name, value in config.protocol.items()}
+    protocol |= {"checkpoint": document["checkpoint"], "inner_steps": config.inner_steps}
     return Run(
         directory,
         config,

@@ -3,10 +3,11 @@
 A preset is what `train.py PRESET` starts from. What it leaves out has the default of its part.
 """
 
+import dataclasses
 from typing import Any, NamedTuple
 
 from metarl.training.config import Config
-from metarl.training.tree import from_flat, with_options
+from metarl.training.tree import from_flat
 
 Options = dict[str, Any]
 
@@ -247,5 +248,8 @@ def preset_config(name: str, method: str = "maml", choices: Options | None = Non
     if name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}: choose one of {', '.join(PRESETS)}")
     options = PRESETS[name].options | BASELINES.get((name, method), {})
-    config = from_flat(Config, {"preset": name, "method": method} | options | (choices or {}), surplus=options)
-    return config if choices is None else with_options(config, choices)
+    chosen = {"preset": name, "method": method} | options | (choices or {})
+    config = from_flat(Config, chosen, surplus=options)
+    if choices is None or "policy" in choices:
+        return config
+    return dataclasses.replace(config, problem=config.problem.fitting())

@@ -13,6 +13,7 @@ from scripts import ROOT, run
 
 import metarl
 from metarl import envs
+from metarl.envs.navigation import Navigation2D
 from metarl.experiments.published import evaluation_tasks
 from metarl.rl.problem import MetaRL
 from metarl.training.evaluation import evaluate
@@ -43,7 +44,7 @@ def test_it_adapts_as_its_runs_evaluation_does(trained: Path) -> None:
     assert isinstance(problem, MetaRL)
     task = evaluation_tasks(agent.config, problem)[:1]
     expected = evaluate(problem, agent.theta, agent.config, task).scores["average_return"][:, 0]
-    env = make_env(agent.config, agent.config.evaluation_episodes)
+    env = make_env(agent.config, agent.problem.settings.evaluation_episodes)
     adapted = agent.adapt(env, task[0], gradient_steps=agent.config.test_steps, seed=agent.config.seed)
     np.testing.assert_allclose(adapted.returns, expected, rtol=1e-6)
 
@@ -100,7 +101,7 @@ def test_what_an_agent_refuses(trained: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("way", ["save", "pickle"])
 def test_an_adapted_agent_outlives_its_program(trained: Path, tmp_path: Path, way: str) -> None:
     agent = metarl.load_agent(trained)
-    vector = envs.TaskVectorEnv("metarl/Navigation2D-v0", 3)
+    vector = envs.TaskVectorEnv(Navigation2D(), 3)
     adapted = agent.adapt(vector, [0.4, -0.3])
     if way == "save":
         adapted.save(tmp_path / "agent.pt")

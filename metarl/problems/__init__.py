@@ -5,7 +5,7 @@ the training loop, checkpoints, evaluation and figures serve it.
 """
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -63,6 +63,10 @@ class ProblemOptions(Part, ABC):
     @abstractmethod
     def build(self, setting: Setting) -> Problem:
         """One meta-iteration of this problem. Raises ValueError for what the parts refuse."""
+
+    def fitting(self) -> Self:
+        """The same with parts that fit each other, where one that was not chosen does not fit those that were."""
+        return self
 
     @abstractmethod
     def require_sensible(self, setting: Setting) -> None:

@@ -110,8 +110,11 @@ class Reinforcement(ProblemOptions):
     def fitting(self) -> "Reinforcement":
         """The same with the policy that fits the environment's actions."""
         _, actions = self.environment.spaces()
-        kind = POLICIES.find(default_policy(actions))
-        return self if isinstance(self.policy, kind) else dataclasses.replace(self, policy=kind())
+        return (
+            self
+            if self.policy.fits(actions)
+            else dataclasses.replace(self, policy=POLICIES.find(default_policy(actions))())
+        )
 
     def build(self, setting: Setting) -> MetaRL:
         """One meta-iteration of MAML-RL. Raises ValueError for what its parts refuse."""

@@ -71,7 +71,6 @@ class Supervised(ProblemOptions):
     def protocol(self) -> dict[str, Any]:
         """Also the kind of task."""
         return {
-            "ways": getattr(self.dataset, "ways", None),
             "shots": self.shots,
             "queries": self.evaluation_queries,
             "transductive": self.evaluation_transductive,

@@ -35,7 +35,7 @@ def from_flat_configuration(kind: type[Any], values: Mapping[str, Any]) -> Any:
         ValueError: a field that no version had, an unknown problem, or an impossible value.
     """
     flat: dict[str, Any] = BEFORE_0_4 | dict(values)
-    if flat["problem"] not in NEVER_WRITTEN:
+    if not isinstance(flat["problem"], str) or flat["problem"] not in NEVER_WRITTEN:
         raise ValueError(f"unknown problem {flat['problem']!r}: choose one of {', '.join(NEVER_WRITTEN)}")
     given: dict[str, Any] = flat.pop("environment_options", {})
     if "environment" in flat:

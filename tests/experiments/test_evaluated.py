@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from built import changed
 from scripts import ROOT, TOY, refused, run
 
 from metarl.experiments.evaluated import Run, pooled, published, read_run
@@ -53,7 +54,7 @@ def runs(scores: np.ndarray, *, published: bool) -> list[Run]:
     """One run per row of scores [S, N], of tasks that all share, or of their own."""
     config = preset_config("navigation-paper" if published else "navigation")
     return [
-        Run(Path("run"), dataclasses.replace(config, seed=seed), "maml", config.protocol, row[None], [])
+        Run(Path("run"), changed(config, seed=seed), "maml", config.protocol, row[None], [])
         for seed, row in enumerate(scores)
     ]
 

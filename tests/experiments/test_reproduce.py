@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from metarl.training.callbacks.csv import read_metrics
 from scripts import TOY, in_a_process, refused, run
 
 from metarl.experiments import reproduce
@@ -14,6 +13,7 @@ from metarl.experiments.experiment import Experiment, Protocol, Training
 from metarl.experiments.kept import Place, Run
 from metarl.experiments.studies import STUDIES
 from metarl.experiments.train import parse
+from metarl.training.callbacks.csv import read_metrics
 
 FLAGS = " ".join(TOY)
 PUBLISHED = {"config.json", "metrics.csv", "best.pt", "evaluation.json"}  # of a finished run

@@ -38,7 +38,16 @@ class Bowl:
     def refresh(self, theta: Params, objective: MetaObjective) -> Params:
         return theta
 
-    def evaluate(self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], seed: int) -> Evaluation:
+    def evaluate(
+        self,
+        theta: Params,
+        rule: InnerRule,
+        steps: int,
+        tasks: NDArray[np.float64],
+        seed: int,
+        *,
+        purpose: Purpose = Purpose.EVALUATION_TASKS,
+    ) -> Evaluation:
         heights = np.array(_heights(theta, steps))[:, None] + tasks[:, 0]
         return Evaluation({"height": heights, "undeclared": heights}, {"tasks": tasks})
 

@@ -134,8 +134,8 @@ def test_unknown_and_missing_fields_are_named() -> None:
     without = {name: value for name, value in document["problem"].items() if name != "environment"}
     with pytest.raises(ValueError, match="configuration field 'environment' of Reinforcement is missing"):
         Config.from_dict(document | {"problem": without})
-    with pytest.raises(ValueError, match="configuration field 'problem' of Config is missing"):
-        Config.from_dict({name: value for name, value in document.items() if name != "problem"} | {"problem": {}})
+    with pytest.raises(ValueError, match="configuration field 'outer' of Config is missing"):
+        Config.from_dict({name: value for name, value in document.items() if name != "outer"})
 
 
 FLAT = {  # as version 0.7 wrote it, of its preset cheetah-dir-paper with some changes

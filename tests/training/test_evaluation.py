@@ -42,7 +42,7 @@ def test_files(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == [
         "experiment", "method", "seed", "gradient_steps", "task", "task_0", "task_1",
-        "average_return", "achieved", "reward/distance", "broken", "adaptation_env_steps",
+        "average_return", "achieved", "success", "reward/distance", "broken", "adaptation_env_steps",
     ]  # fmt: skip
     assert len(rows) == 3 * 3
     assert (rows[0]["experiment"], rows[0]["method"], rows[0]["seed"]) == ("navigation", "maml", "1")

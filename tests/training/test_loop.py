@@ -1,4 +1,3 @@
-import dataclasses
 import errno
 import io
 import math
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from built import make_outer, make_problem
+from built import changed, make_outer, make_problem
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toy import TOY
@@ -75,7 +74,7 @@ def timeless(run_dir: Path) -> list[dict[str, float]]:
 @pytest.mark.parametrize("outer", ["trpo", "adam"])
 @pytest.mark.parametrize("kill_at", [0, 1, 2, 3])
 def test_a_killed_run_resumes_bitwise(tmp_path: Path, outer: Any, kill_at: int) -> None:
-    config = dataclasses.replace(TOY, outer=outer, checkpoint_every=2, evaluate_every=3)
+    config = changed(TOY, outer=outer, checkpoint_every=2, evaluate_every=3)
     run(config, tmp_path / "whole")
     with pytest.raises(KilledError):
         run(config, tmp_path / "killed", kill_at=kill_at)
@@ -89,7 +88,7 @@ def test_a_killed_run_resumes_bitwise(tmp_path: Path, outer: Any, kill_at: int) 
 def test_a_resume_computes_only_what_is_missing(tmp_path: Path) -> None:
     """Iterations are keyed, so a silent restart would end in the same bytes: count what is collected."""
     with pytest.raises(KilledError):
-        run(dataclasses.replace(TOY, checkpoint_every=2), tmp_path / "a", kill_at=3)
+        run(changed(TOY, checkpoint_every=2), tmp_path / "a", kill_at=3)
     for expected in ([2, 3], []):
         problem, collected = make_problem(TOY), []
         collect = problem.collect
@@ -99,7 +98,7 @@ def test_a_resume_computes_only_what_is_missing(tmp_path: Path) -> None:
             return collect(theta, iteration)
 
         problem.collect = counting  # pyright: ignore[reportAttributeAccessIssue]
-        config = dataclasses.replace(TOY, checkpoint_every=2)
+        config = changed(TOY, checkpoint_every=2)
         train_as(config, problem, tmp_path / "a", resume=True)
         assert collected == expected
 
@@ -119,7 +118,7 @@ def test_a_run_that_lost_its_checkpoints_is_not_overwritten(tmp_path: Path, more
 @pytest.mark.parametrize("content", [None, b"PK"])
 def test_a_run_that_lost_its_best_parameters_goes_on(tmp_path: Path, content: bytes | None) -> None:
     run(TOY, tmp_path / "whole")
-    run(dataclasses.replace(TOY, iterations=2), tmp_path / "a")
+    run(changed(TOY, iterations=2), tmp_path / "a")
     best = tmp_path / "a" / "best.pt"
     best.unlink() if content is None else best.write_bytes(content)
     with pytest.warns(UserWarning, match=r"best\.pt.*; the best parameters from here on take its place"):
@@ -130,7 +129,7 @@ def test_a_run_that_lost_its_best_parameters_goes_on(tmp_path: Path, content: by
 
 
 def test_rows_that_metrics_lost_are_named(tmp_path: Path) -> None:
-    run(dataclasses.replace(TOY, iterations=3), tmp_path / "a")
+    run(changed(TOY, iterations=3), tmp_path / "a")
     metrics = tmp_path / "a" / "metrics.csv"
     metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:2]))
     with pytest.warns(UserWarning, match=r"metrics\.csv has lost what follows iteration 0: the run goes on from 3"):
@@ -155,7 +154,7 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_broken_one(tmp_path: Path, c
 
 
 def test_what_was_fallen_back_to_outlives_a_failing_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(dataclasses.replace(TOY, iterations=3), tmp_path / "a")
+    run(changed(TOY, iterations=3), tmp_path / "a")
     (tmp_path / "a" / "checkpoint.pt").write_bytes(b"PK")
     monkeypatch.setattr("metarl.training.callbacks.checkpoints.save", failing_save)
     with pytest.warns(UserWarning, match="iteration 2, is taken"), pytest.raises(OSError, match="full"):
@@ -170,7 +169,7 @@ def failing_save(path: Path, checkpoint: TrainState) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_run_with_a_checkpoint(tmp_path: Path, number: signal.Signals) -> None:
-    config = dataclasses.replace(TOY, checkpoint_every=100)
+    config = changed(TOY, checkpoint_every=100)
     run(config, tmp_path / "whole")
     problem = make_problem(config)
     collect = problem.collect
@@ -208,7 +207,7 @@ def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
 
 
 def test_what_is_not_finite_never_moves_theta_and_in_the_end_stops_the_run(tmp_path: Path) -> None:
-    config = dataclasses.replace(TOY, iterations=9, max_nonfinite=3)
+    config = changed(TOY, iterations=9, max_nonfinite=3)
     problem = make_problem(config)
     collect = problem.collect
 
@@ -252,7 +251,7 @@ def test_one_process_writes_to_a_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", ["checkpoint.pt", "metrics.csv"])
 def test_a_full_disk_stops_the_run_and_leaves_the_checkpoint_whole(tmp_path: Path, monkeypatch: Any, file: str) -> None:
-    run(dataclasses.replace(TOY, iterations=2), tmp_path / "a")
+    run(changed(TOY, iterations=2), tmp_path / "a")
     before = (tmp_path / "a" / "checkpoint.pt").read_bytes()
     sync = os.fsync
 
@@ -287,22 +286,22 @@ def test_the_same_seed_is_the_same_run_and_another_is_not(tmp_path: Path) -> Non
     one, two = run(TOY, tmp_path / "a"), run(TOY, tmp_path / "b")
     assert torch.equal(ravel(one.theta), ravel(two.theta))
     assert timeless(tmp_path / "a") == timeless(tmp_path / "b")
-    other = run(dataclasses.replace(TOY, seed=2), tmp_path / "c")
+    other = run(changed(TOY, seed=2), tmp_path / "c")
     assert not torch.equal(ravel(one.theta), ravel(other.theta))
 
 
 def test_more_iterations_go_on_where_fewer_ended(tmp_path: Path) -> None:
-    run(dataclasses.replace(TOY, iterations=2), tmp_path / "a")
+    run(changed(TOY, iterations=2), tmp_path / "a")
     longer = run(TOY, tmp_path / "a", resume=True)
     assert torch.equal(ravel(longer.theta), ravel(run(TOY, tmp_path / "b").theta))
 
 
 def test_metrics_have_their_stable_names_in_csv_and_tensorboard(tmp_path: Path) -> None:
-    run(dataclasses.replace(TOY, evaluate_every=2), tmp_path / "a")
+    run(changed(TOY, evaluate_every=2), tmp_path / "a")
     rows = read_metrics(tmp_path / "a" / "metrics.csv")
     always = {
         "rollout/return_step0", "rollout/return_step1", "rollout/broken", "env_steps", "policy/std",
-        "rollout/achieved_step0", "rollout/achieved_step1", "reward/distance_step0", "reward/distance_step1",
+        "rollout/achieved_step0", "rollout/achieved_step1", "rollout/success_step0", "rollout/success_step1", "reward/distance_step0", "reward/distance_step1",
         "inner/update_norm", "outer/loss", "outer/improvement", "outer/kl", "outer/backtracks", "outer/accepted",
         "outer/grad_norm", "outer/nonfinite", "outer/cg_iterations",
         "time/sample", "time/adapt", "time/outer", "time/iteration",
@@ -323,7 +322,7 @@ def test_metrics_have_their_stable_names_in_csv_and_tensorboard(tmp_path: Path) 
 
 
 def test_tensorboard_has_no_gap_and_no_duplicate_after_a_resume(tmp_path: Path) -> None:
-    config = dataclasses.replace(TOY, checkpoint_every=2)
+    config = changed(TOY, checkpoint_every=2)
     with pytest.raises(KilledError):
         run(config, tmp_path / "a", kill_at=3)  # iterations 0 .. 2 are logged, the checkpoint has 2 of them
     run(config, tmp_path / "a", resume=True)
@@ -343,7 +342,7 @@ def test_best_holds_the_parameters_that_earned_the_best_return(tmp_path: Path) -
 
 
 def test_a_run_of_zero_iterations_leaves_fresh_parameters(tmp_path: Path) -> None:
-    state = run(dataclasses.replace(TOY, method="random"), tmp_path / "a")
+    state = run(changed(TOY, method="random"), tmp_path / "a")
     assert torch.equal(ravel(state.theta), ravel(make_problem(TOY).initial_parameters(TOY.seed)))
     assert load(tmp_path / "a" / "best.pt").best_score == -math.inf
 

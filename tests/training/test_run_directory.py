@@ -1,10 +1,9 @@
-import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 from bowl import Bowl, roll
-from built import make_outer, make_problem
+from built import changed, make_outer, make_problem
 from toy import TOY
 
 from metarl.training import checkpoint
@@ -35,7 +34,7 @@ def test_another_run_is_never_overwritten(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="already holds a run: add --resume"):
         claim(tmp_path, TOY, resume=False)
     with pytest.raises(ValueError, match="another configuration: seed is 1 there and 2 here"):
-        claim(tmp_path, dataclasses.replace(TOY, seed=2), resume=True)
+        claim(tmp_path, changed(TOY, seed=2), resume=True)
     assert (tmp_path / "config.json").read_bytes() == before
 
 
@@ -53,7 +52,7 @@ def test_resume_before_the_first_checkpoint_starts_again(tmp_path: Path) -> None
 
 def test_what_is_no_part_of_the_numbers_may_change(tmp_path: Path) -> None:
     claim(tmp_path, TOY, resume=False)
-    assert claim(tmp_path, dataclasses.replace(TOY, iterations=9, evaluation_tasks=7), resume=True) is None
+    assert claim(tmp_path, changed(TOY, iterations=9, evaluation_tasks=7), resume=True) is None
 
 
 def test_a_resumed_run_says_how_long_it_is_now(tmp_path: Path) -> None:
@@ -65,7 +64,7 @@ def test_a_resumed_run_says_how_long_it_is_now(tmp_path: Path) -> None:
 
     train_as(TOY)
     before = json.loads((tmp_path / "config.json").read_text())
-    longer = dataclasses.replace(TOY, iterations=5)
+    longer = changed(TOY, iterations=5)
     state = train_as(longer, resume=True)
     after = json.loads((tmp_path / "config.json").read_text())
     assert (state.config["iterations"], after["config"]["iterations"]) == (5, 5)
