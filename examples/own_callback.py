@@ -12,6 +12,7 @@ import metarl
 from metarl.engine.outer.trpo import TRPO
 from metarl.engine.rules.sgd import SGD
 from metarl.envs import TaskVectorEnv
+from metarl.envs.navigation import Navigation2D
 from metarl.rl.baselines.linear_features import LinearFeatures
 from metarl.rl.inner_losses.log_prob import LogProb
 from metarl.rl.policies.gaussian_mlp import GaussianMLP
@@ -36,7 +37,7 @@ def main(run_dir: str) -> list[float]:
     """Train for three iterations, and return the gains."""
     observations, actions = Box(-np.inf, np.inf, (2,)), Box(-1.0, 1.0, (2,))
     problem = MetaRL(
-        lambda count, render_mode=None: TaskVectorEnv("metarl/Navigation2D-v0", count, render_mode=render_mode),
+        lambda count, render_mode=None: TaskVectorEnv(Navigation2D(), count, render_mode=render_mode),
         GaussianMLP(hidden_sizes=(32,)).build(observations, actions),
         SGD(inner_step_size=0.1).build(),
         inner_steps=1,

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from metarl.training.logger import read_metrics
 from numpy.typing import NDArray
 
 from metarl.experiments.experiment import Experiment, Training
 from metarl.files import write_atomically
+from metarl.training.callbacks.csv import read_metrics
 from metarl.training.run_directory import CONFIG, METRICS
 
 CURVES = "curves.csv"

@@ -93,7 +93,7 @@ def main(arguments: Arguments) -> None:
     Console().print(_table(f"{escape(str(arguments.run_dir))}: {which}, {len(tasks)} {kind}", steps, config))
     if directory == arguments.run_dir and not arguments.validation:
         one = read_run(directory)
-        write_adaptation(directory, config.score, steps, draw({one.label: [one]}), options(config), TELLING)
+        write_adaptation(directory, config.problem.score, steps, draw({one.label: [one]}), options(config), TELLING)
 
 
 def _table(title: str, steps: list[dict[str, Any]], config: Config) -> Table:

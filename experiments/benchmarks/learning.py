@@ -4,12 +4,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from metarl.training.logger import read_metrics
 from rich.console import Console
 
 from metarl.experiments import train
 from metarl.experiments.benchmarks.report import table
 from metarl.experiments.studies import LEARNS, PRESET
+from metarl.training.callbacks.csv import read_metrics
 from metarl.training.run_directory import METRICS
 
 SIZE = {"tasks": "20", "episodes": "20", "iterations": "10"}

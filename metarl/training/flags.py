@@ -122,7 +122,9 @@ def _group(title: str, words: str, members: list[tuple[Option, Any]]) -> type:
             hint, metavar = str, choices(option.registry)
             help_text = f"{help_text} MODULE:NAME takes one of your own.".strip()
         argument = tyro.conf.arg(help=help_text, metavar=metavar)
-        fields.append((option.name, Annotated[hint, argument], dataclasses.field(default=value)))
+        fields.append(
+            (option.name, Annotated[hint, argument], dataclasses.field(default_factory=lambda value=value: value))
+        )
     name = re.sub(r"\W+", "_", title)
     group = dataclasses.make_dataclass(name, fields, kw_only=True, frozen=True)
     group.__doc__ = words if words == title else f"{title}: {words}"

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from metarl.training import checkpoint
-from metarl.training.checkpoint import Checkpoint
 from metarl.training.migration import dotted_names, format_2
+from metarl.training.state import TrainState
 
 OLD_AND_NEW = {
     "a policy": (
@@ -55,7 +55,7 @@ def test_an_old_checkpoint_keeps_all_but_its_names() -> None:
 
 def test_checkpoints_of_format_1_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     theta = {"weight0": torch.ones(2, 2), "slow/shift0": torch.zeros(2), "weight": torch.ones(1, 2)}
-    state = Checkpoint({}, 5, theta, {"mean": torch.arange(8.0)}, best_score=0.5)
+    state = TrainState(5, theta, {"mean": torch.arange(8.0)}, best_score=0.5)
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "FORMAT", "metarl-checkpoint-1")
         checkpoint.save(tmp_path / "old.pt", state)
@@ -67,5 +67,5 @@ def test_checkpoints_of_format_1_are_read(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_parameters_of_today_that_are_named_as_of_old_stay(tmp_path: Path) -> None:
     """A module of one linear layer has a weight and a bias."""
-    checkpoint.save(tmp_path / "new.pt", Checkpoint({}, 5, {"weight": torch.ones(2)}, {}, best_score=0.5))
+    checkpoint.save(tmp_path / "new.pt", TrainState(5, {"weight": torch.ones(2)}, {}, best_score=0.5))
     assert list(checkpoint.load(tmp_path / "new.pt").theta) == ["weight"]
