@@ -22,6 +22,7 @@ from metarl.training.config import Config
 from metarl.training.evaluation import evaluate, validation_tasks, write_evaluation
 from metarl.training.events import write_adaptation
 from metarl.training.run_directory import read_config, read_parameters
+from metarl.training.tree import flat
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,11 @@ class Arguments:
     """Support examples (of each class) to adapt on (supervised)."""
     queries: int | None = None
     """Query examples (of each class) that each task is scored on (supervised)."""
+    transductive: bool | None = None
+    """Predict the query examples of a task together, as the paper does, or each by itself (supervised; see train.py
+    --help)."""
+    cache_dir: str | None = None
+    """Where decoded images are kept (supervised)."""
     validation: bool = False
     """Score the validation tasks instead: to choose something by, such as the step sizes."""
     checkpoint: Literal["last", "best"] | None = None
@@ -62,6 +68,8 @@ def main(arguments: Arguments) -> None:
     stored = read_config(arguments.run_dir)
     if stored.method == "oracle" and (arguments.gradient_steps or arguments.step_sizes):
         raise ValueError(f"{arguments.run_dir} is an oracle, which knows the task: it takes no gradient steps")
+    if stored.rule.learns_step_sizes and arguments.step_sizes:
+        raise ValueError(f"--step-sizes means nothing for rule {flat(stored)['rule']}, which learns its own")
     config = overridden(
         stored,
         arguments,
@@ -73,8 +81,10 @@ def main(arguments: Arguments) -> None:
             "counting": "evaluation_counting",
             "shots": "shots",
             "queries": "evaluation_queries",
+            "transductive": "evaluation_transductive",
             "checkpoint": "evaluation_checkpoint",
             "data_dir": "data_dir",
+            "cache_dir": "cache_dir",
             "device": "device",
         },
     )

@@ -1,17 +1,18 @@
 """Every script as its user meets it: toy sizes, through its own `command`, and the mistakes people make."""
 
 import csv
-import dataclasses
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 from scripts import ROOT, TOY, in_a_process, refused, run
 
-from metarl.experiments.presets import PRESETS
-from metarl.training.config import Config
+from metarl.experiments.presets import PRESETS, preset_config
+from metarl.parts import HIDDEN
+from metarl.training.tree import leaves
 
 
 def test_a_run_leaves_what_it_promises(evaluated: Path) -> None:
@@ -61,9 +62,9 @@ def test_resume_goes_on_and_is_quick_when_done(trained: Path) -> None:
 def test_help_shows_presets_and_the_prose_of_every_flag() -> None:
     assert "navigation-paper" in run("train", "--help").stdout
     text = " ".join(run("train", "navigation", "--help").stdout.replace("│", " ").split())
-    for field in dataclasses.fields(Config):
-        if field.name not in ("preset", "environment_options"):
-            assert f"--{field.name.replace('_', '-')}" in text
+    for leaf in leaves(preset_config("navigation")):
+        flag = rf"--{leaf.option.name.replace('_', '-')}\b(?!-)"
+        assert bool(re.search(flag, text)) == (HIDDEN not in leaf.option.markers), leaf.option.name
     assert "Step size alpha of the inner gradient steps." in text
 
 
@@ -78,8 +79,8 @@ def test_help_shows_presets_and_the_prose_of_every_flag() -> None:
         ("navigation --horizon 0", ("horizon must be at least 1; got 0",)),
         ("navigation --method alpha", ("alpha", "maml", "random")),
         ("navigation --environment metarl/Chess-v0", ("metarl/Chess-v0",)),
-        ("navigation --reward sparse", ("reward must be 'squared' or 'distance'; got 'sparse'",)),
-        ("navigation --environment CartPole-v1", ("CartPole-v1", "metarl/Navigation2D-v0")),
+        ("navigation --reward sparse", ("--reward", "sparse", "squared", "distance")),
+        ("navigation --environment CartPole-v1", ("CartPole-v1", "cannot be meta-trained", "sample_tasks(rng, n)")),
         ("navigation --device cuda:9", ("cuda:9",)),
     ],
 )
@@ -163,7 +164,10 @@ def test_brackets_in_a_path_are_only_brackets(tmp_path: Path) -> None:
 def test_evaluation_sizes_that_cannot_be(trained: Path, tmp_path: Path) -> None:
     refused(run("evaluate", trained, "--tasks", "0"), "evaluation_tasks must be at least 1; got 0")
     refused(run("evaluate", trained, "--gradient-steps", "-1"), "evaluation_steps must be at least 0; got -1")
-    refused(run("evaluate", trained, "--step-sizes", "0"), "evaluation_step_sizes must be a list of positive numbers")
+    refused(
+        run("evaluate", trained, "--step-sizes", "0"),
+        "evaluation_step_sizes must be a list of values that are each a positive number",
+    )
     paper = ROOT / "experiments" / "results" / "navigation-paper" / "maml-seed1"
     refused(run("evaluate", paper, "--tasks", "41", "--output", tmp_path / "o"), "40 published test tasks", "41")
 
@@ -206,12 +210,13 @@ def test_anybodys_environment_trains(environment: str, tmp_path: Path) -> None:
     assert len(document["steps"]) == 3
 
 
-def test_options_of_a_custom_environment_keep_their_types(tmp_path: Path) -> None:
-    options = ("--environment-options", "threads", "2", "dynamics", "paper")
+def test_options_of_an_environment_are_flags(tmp_path: Path) -> None:
+    options = ("--threads", "2", "--dynamics", "paper")
     result = run("train", "custom", "--environment", "metarl/AntDir-v1", *options, *TOY, "--run-dir", tmp_path / "run")
     assert result.returncode == 0, result.stderr
     config = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
-    assert config["environment_options"] == {"threads": 2, "dynamics": "paper"}
+    chosen = {"name": "metarl/AntDir-v1", "threads": 2, "dynamics": "paper", "observation": "raw"}
+    assert config["problem"]["environment"] == chosen
 
 
 def test_a_custom_environment_must_be_named_and_found(tmp_path: Path) -> None:

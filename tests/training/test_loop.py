@@ -301,7 +301,8 @@ def test_metrics_have_their_stable_names_in_csv_and_tensorboard(tmp_path: Path) 
     rows = read_metrics(tmp_path / "a" / "metrics.csv")
     always = {
         "rollout/return_step0", "rollout/return_step1", "rollout/broken", "env_steps", "policy/std",
-        "rollout/achieved_step0", "rollout/achieved_step1", "rollout/success_step0", "rollout/success_step1", "reward/distance_step0", "reward/distance_step1",
+        "rollout/achieved_step0", "rollout/achieved_step1",
+        "rollout/success_step0", "rollout/success_step1", "reward/distance_step0", "reward/distance_step1",
         "inner/update_norm", "outer/loss", "outer/improvement", "outer/kl", "outer/backtracks", "outer/accepted",
         "outer/grad_norm", "outer/nonfinite", "outer/cg_iterations",
         "time/sample", "time/adapt", "time/outer", "time/iteration",
@@ -311,8 +312,9 @@ def test_metrics_have_their_stable_names_in_csv_and_tensorboard(tmp_path: Path) 
     assert set(rows[1]) == always | {"iteration"}
     assert set(rows[2]) == always | sometimes | {"iteration"}
     events = EventAccumulator(str(tmp_path / "a")).Reload()
-    first = {f"Learning/rollout/return_step{k}" for k in range(2)} | {f"Learning/{name}" for name in sometimes}
-    others = {name for name in always if not name.startswith("rollout/return")}
+    headlines = {f"rollout/{name}_step{k}" for k in range(2) for name in ("return", "success")}
+    first = {f"Learning/{name}" for name in headlines | sometimes}
+    others = always - headlines
     assert set(events.Tags()["scalars"]) == first | others
     assert min(events.Tags()["scalars"]) == "Learning/evaluation/return_step0"  # what TensorBoard sorts by
     assert set(rows[-1]) == sometimes | {"iteration"}  # the final parameters

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import torch
 
@@ -49,6 +49,9 @@ def first_order(rule: InnerRule) -> InnerRule:
 
 class Rule(Part):
     """Base of the rules' options."""
+
+    learns_step_sizes: ClassVar[bool] = False
+    """Whether the sizes of its steps are meta-learned, so that an evaluation cannot choose them."""
 
     def build(self, step_sizes: Sequence[float] = ()) -> InnerRule:
         """The rule.

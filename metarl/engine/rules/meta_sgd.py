@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -15,6 +16,8 @@ STEP_SIZE = "step_size."  # before the name of the parameter that a meta-learned
 @dataclass(frozen=True, kw_only=True)
 class MetaSGD(GradientRule):
     """Gradient steps with a meta-learned step size for every parameter, which starts from inner_step_size."""
+
+    learns_step_sizes: ClassVar[bool] = True
 
     def build(self, step_sizes: Sequence[float] = ()) -> InnerRule:
         """The rule; see `Rule.build`.
