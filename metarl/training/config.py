@@ -56,7 +56,7 @@ class HeldOut(Part):
 
     evaluation_steps: Annotated[int, at_least(0), MAY_CHANGE] = 3
     """Gradient steps at evaluation."""
-    evaluation_step_sizes: Annotated[tuple[float, ...], POSITIVE, MAY_CHANGE] = (0.1, 0.05)
+    evaluation_step_sizes: Annotated[tuple[float, ...], POSITIVE, MAY_CHANGE] = ()
     """Step size of each gradient step at evaluation; the last one repeats. None given: that of training."""
     evaluation_tasks: Annotated[int, at_least(1), MAY_CHANGE] = 40
     """Held-out tasks at evaluation."""
