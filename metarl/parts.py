@@ -174,6 +174,7 @@ class Registry(Generic[P]):
     def __init__(self, kind: str, package: str, adopt: Callable[[Any], type[P] | None] = lambda thing: None) -> None:
         self.kind, self._package, self._adopt = kind, package, adopt
         self._parts: dict[str, type[P]] = {}
+        self._found: dict[str, type[P]] = {}  # that others wrote, by the names that they were asked for by
         self._finders: list[Callable[[str], type[P] | None]] = []
         self._complete = False
 
@@ -210,21 +211,23 @@ class Registry(Generic[P]):
                 the module is the module's own error.
         """
         self.load()
-        if choice not in self._parts:
+        if choice in self._parts:
+            return self._parts[choice]
+        if choice not in self._found:
             found = self._from_outside(choice) if ":" in choice else self._by_finders(choice)
             if found is None:
                 known = ", ".join(self._parts)
                 raise ValueError(f"unknown {self.kind} {choice!r}: choose one of {known}, or your own as MODULE:NAME")
-            self._parts[choice] = found
-        return self._parts[choice]
+            self._found[choice] = found
+        return self._found[choice]
 
     def name_of(self, part: P) -> str:
         """The name that `find` knows a part by. Raises ValueError for one that was never registered or found."""
         self.load()
-        names = [name for name, kind in self._parts.items() if type(part) is kind]
-        if names:
-            # A part that was named MODULE:NAME is found by that alone in another process.
-            return max(names, key=lambda name: ":" in name)
+        # A part that was named MODULE:NAME is found by that alone in another process.
+        for name, kind in (*self._found.items(), *self._parts.items()):
+            if type(part) is kind:
+                return name
         raise ValueError(f"{part!r} is no registered {self.kind}: decorate its class with register, or name it")
 
     def load(self) -> None:

@@ -117,8 +117,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     sys.path[:] = path
     for name in set(sys.modules) - before:
         del sys.modules[name]
-    for name in [name for name in TOOLS.names if ":" in name]:
-        del TOOLS._parts[name]
+    TOOLS._found.clear()
 
 
 @pytest.mark.parametrize("place", ["my_tools", "my_tools.py", "./my_tools.py"])

@@ -115,7 +115,8 @@ def test_an_unfinished_run_is_kept_gone_on_with_and_dropped(
         raise ValueError("killed")
 
     monkeypatch.setattr(reproduce.Workers, "script", first_iteration)
-    refused(run("reproduce", "toy"), "killed")
+    with pytest.raises(ValueError, match="killed"):
+        run("reproduce", "toy")
     assert {path.name for path in kept.iterdir()} == {"config.json", "metrics.csv", "checkpoint.pt", "best.pt"}
     monkeypatch.setattr(reproduce.Workers, "script", script)
     shutil.rmtree(tmp_path / "runs")

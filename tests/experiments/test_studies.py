@@ -21,6 +21,7 @@ from metarl.experiments.studies import LEARNS, STUDIES, TIMESTEPS
 from metarl.experiments.study import complete_seeds, effects_of, run_rows
 from metarl.experiments.study_figures import mean_curve
 from metarl.experiments.train import parse
+from metarl.training.tree import flat
 
 SCREENING = STUDIES["what-matters"].study
 assert SCREENING is not None
@@ -48,9 +49,9 @@ def test_a_design_that_confounds_main_effects_is_refused() -> None:
 
 def test_the_runs_of_the_screening_are_named_for_their_levels() -> None:
     runs = {one.name: one for one in STUDIES["what-matters"].runs}
-    config = parse(runs["screen-10000111-seed1"].arguments).config.to_dict()
+    config = flat(parse(runs["screen-10000111-seed1"].arguments).config)
     wanted = {
-        "discount": 0.95, "gae_lambda": 0.95, "hidden_sizes": [100, 100], "activation": "relu", "initial_std": 1.0,
+        "discount": 0.95, "gae_lambda": 0.95, "hidden_sizes": (100, 100), "activation": "relu", "initial_std": 1.0,
         "max_kl": 0.01, "inner_step_size": 0.15, "tasks": 20, "episodes": 20, "iterations": 60,
         "inner_loss": "likelihood_ratio", "seed": 1,
     }  # fmt: skip
