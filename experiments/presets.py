@@ -4,6 +4,7 @@ A preset is what `train.py PRESET` starts from. What it leaves out has the defau
 """
 
 import dataclasses
+import difflib
 from typing import Any, NamedTuple
 
 from metarl.training.config import Config
@@ -246,7 +247,9 @@ def preset_config(name: str, method: str = "maml", choices: Options | None = Non
         ValueError: an unknown preset, or a choice that cannot be made.
     """
     if name not in PRESETS:
-        raise ValueError(f"unknown preset {name!r}: choose one of {', '.join(PRESETS)}")
+        close = difflib.get_close_matches(name, PRESETS, n=1)
+        right = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(PRESETS)}"
+        raise ValueError(f"unknown preset {name!r}: {right}")
     options = PRESETS[name].options | BASELINES.get((name, method), {})
     chosen = {"preset": name, "method": method} | options | (choices or {})
     config = from_flat(Config, chosen, surplus=options)

@@ -103,7 +103,7 @@ def _groups(config: Any) -> list[type]:
             continue
         kind = type(leaf.owner)
         declares = kind if leaf.title else _declaring(kind, leaf.option.name)
-        title = leaf.title or _first_sentence(declares)
+        title = leaf.title or declares.__name__.lower()
         words[title] = _first_sentence(declares)
         groups.setdefault(title, []).append((leaf.option, leaf.value))
     return [_group(title, words[title], members) for title, members in groups.items()]
@@ -127,7 +127,7 @@ def _group(title: str, words: str, members: list[tuple[Option, Any]]) -> type:
         )
     name = re.sub(r"\W+", "_", title)
     group = dataclasses.make_dataclass(name, fields, kw_only=True, frozen=True)
-    group.__doc__ = words if words == title else f"{title}: {words}"
+    group.__doc__ = words
     return group
 
 
