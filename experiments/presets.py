@@ -49,11 +49,19 @@ NAVIGATION_PAPER: Options = NAVIGATION | {
     **OUTER_STEP_PAPER,
 }
 
+# Settings with which a half-cheetah learns ten times as fast as with the authors': docs/explanation/what-matters.md.
 CHEETAH_VEL: Options = {
     "problem": "reinforcement",
     "environment": "metarl/HalfCheetahVel-v0",
-    "outer": "trpo",
+    "observation": "compact",
+    "discount": 0.97,
+    "gae_lambda": 0.97,
+    "hidden_sizes": (64, 64),
+    "activation": "tanh",
     "initial_std": 0.5,
+    "inner_step_size": 0.15,
+    "outer": "trpo",
+    "max_kl": 0.07,
 }
 
 CHEETAH_DIR: Options = CHEETAH_VEL | {"environment": "metarl/HalfCheetahDir-v0"}
@@ -185,8 +193,8 @@ PRESETS: dict[str, Preset] = {
     "navigation-paper": Preset(
         "2D navigation as the published run: distance, step size 0.5, 100 iterations", NAVIGATION_PAPER
     ),
-    "cheetah-vel": Preset("half-cheetah, goal velocity, Gymnasium's dynamics", CHEETAH_VEL),
-    "cheetah-dir": Preset("half-cheetah, goal direction, Gymnasium's dynamics", CHEETAH_DIR),
+    "cheetah-vel": Preset("half-cheetah, goal velocity, Gymnasium's dynamics, compact observations", CHEETAH_VEL),
+    "cheetah-dir": Preset("half-cheetah, goal direction, Gymnasium's dynamics, compact observations", CHEETAH_DIR),
     "ant-vel": Preset("ant, goal velocity, Gymnasium's dynamics, compact observations", ANT_VEL),
     "ant-dir": Preset("ant, goal direction, Gymnasium's dynamics, compact observations", ANT_DIR),
     "ant-goal": Preset("ant, goal position, Gymnasium's dynamics, compact observations", ANT_GOAL),

@@ -8,13 +8,14 @@ from rich.console import Console
 
 from metarl.experiments import train
 from metarl.experiments.benchmarks.report import table
-from metarl.experiments.studies import LEARNS, PRESET
 from metarl.training.callbacks.csv import read_metrics
 from metarl.training.run_directory import METRICS
 
+PRESET = "cheetah-dir"
 SIZE = {"tasks": "20", "episodes": "20", "iterations": "10"}
 ENDS = 3  # iterations whose mean is taken, at either end of a run
-# The rises of seeds 1, 2 and 3 were 18.6, 14.9 and 34.4; that of discount 0.99, lambda 1 and raw observations, -2.2.
+# With outer steps of at most 0.02 in place of the preset's the rises of seeds 1, 2 and 3 were 18.6, 14.9 and 34.4;
+# with discount 0.99, lambda 1 and raw observations, -2.2.
 MARGIN = 8.0
 RETURN = "rollout/return_step1"
 
@@ -36,7 +37,7 @@ def learning(console: Console, *, quick: bool) -> list[dict[str, Any]]:
 
 def rise(seed: int) -> dict[str, Any]:
     """Train with a seed; the mean return at both ends of the run."""
-    flags = [word for name, value in (LEARNS | SIZE).items() for word in (f"--{name}", *value.split())]
+    flags = [word for name, value in SIZE.items() for word in (f"--{name}", *value.split())]
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder, "run")
         train.command([PRESET, *flags, "--seed", str(seed), "--run-dir", str(run_dir)])
