@@ -15,7 +15,7 @@ from metarl.engine.model import Model, mlp
 from metarl.engine.module import from_module
 from metarl.engine.objective import MetaObjective, TaskFunctions
 from metarl.engine.params import Params
-from metarl.engine.rules import RULES, InnerRule, Rule, first_order
+from metarl.engine.rules import RULES, GradientRule, InnerRule, Rule, first_order
 from metarl.engine.rules.sgd import SGD
 from metarl.rl.episodes import PolicyBatch, timestep_subset
 from metarl.rl.losses import likelihood_ratio, mean_kl, policy_gradient
@@ -58,6 +58,12 @@ def sgd(*sizes: float) -> InnerRule:
 def rule_part(name: str, **options: Any) -> Rule:
     """A registered rule with some of its own options."""
     return cast(Any, RULES.find(name))(**options)
+
+
+def rule_part_of(name: str, model: Model) -> Rule:
+    """A registered rule that fits a model, whatever its layers are called."""
+    head, first = ("head.*", "body.0") if "head.bias" in model.init(generator(0)) else ("layers.3.*", "layers.0")
+    return rule_part(name, **{"anil": {"adapted": (head,)}, "cavia": {"context_layer": first}}.get(name, {}))
 
 
 def generator(seed: int) -> torch.Generator:
@@ -120,6 +126,12 @@ def model(request: pytest.FixtureRequest) -> Model:
 
 @pytest.fixture(params=RULES.names)
 def rule_name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(params=[name for name in RULES.names if issubclass(RULES.find(name), GradientRule)])
+def gradient_rule_name(request: pytest.FixtureRequest) -> str:
+    """Of the rules that adapt every parameter but a few."""
     return request.param
 
 

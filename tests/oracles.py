@@ -28,6 +28,7 @@ def loop_meta_loss(
     tasks: int,
     *,
     first_order: bool = False,
+    adapts: Callable[[str], bool] = lambda name: not name.startswith("step_size.") and not name.endswith(".shift"),
 ) -> Tensor:
     """Algorithm 1 with a Python loop over tasks and double backward; Meta-SGD where theta holds step sizes."""
     total = torch.zeros((), dtype=torch.float64)
@@ -35,7 +36,7 @@ def loop_meta_loss(
         adapted = dict(theta)
         for step, batch in enumerate(support):
             loss = inner_loss(adapted, task(batch, i))
-            names = [name for name in adapted if not name.startswith("step_size.") and not name.endswith(".shift")]
+            names = [name for name in adapted if adapts(name)]
             gradients = torch.autograd.grad(
                 loss, [adapted[n] for n in names], create_graph=not first_order, allow_unused=True
             )
