@@ -17,9 +17,11 @@ from metarl.engine.objective import MetaObjective, TaskFunctions
 from metarl.engine.params import Params
 from metarl.engine.rules import RULES, GradientRule, InnerRule, Rule, first_order
 from metarl.engine.rules.sgd import SGD
-from metarl.rl.episodes import PolicyBatch, timestep_subset
-from metarl.rl.losses import likelihood_ratio, mean_kl, policy_gradient
+from metarl.rl.episodes import PolicyBatch
+from metarl.rl.losses import policy_gradient
+from metarl.rl.outer_losses import OuterPolicyLoss
 from metarl.rl.policies.gaussian_mlp import GaussianMLP
+from metarl.rl.problem import SURROGATE, functions_of
 
 TASKS = 3
 
@@ -89,7 +91,7 @@ def policy_data(seed: int, tasks: int = TASKS, horizon: int = 5, episodes: int =
 
     lengths = torch.randint(1, horizon + 1, (tasks, 1, episodes), generator=g)
     mask = (torch.arange(horizon)[None, :, None] < lengths).double()
-    return PolicyBatch(randn(2), randn(2), -2.5 + 0.1 * randn(), randn() * mask, mask)
+    return PolicyBatch(randn(2), randn(2), -2.5 + 0.1 * randn(), randn() * mask, mask, randn() * mask)
 
 
 class Net(nn.Module):
@@ -148,6 +150,7 @@ def policy_objective(
     held: bool = False,
     repeat: int = 1,
     dtype: torch.dtype = torch.float64,
+    outer_loss: OuterPolicyLoss = SURROGATE,
 ) -> MetaObjective:
     """MAML-RL's objective on random data; `held`: of first order; `repeat` writes every timestep so many times."""
     learner = Learner(
@@ -155,17 +158,12 @@ def policy_objective(
         lambda params, batch: policy_gradient(policy.apply(params, batch.observations), batch),
         lambda params, batch: policy.apply(params, batch.observations),
     )
-    functions = TaskFunctions(
-        outer_loss=lambda adapted: likelihood_ratio(adapted.outputs, adapted.query),
-        divergence=mean_kl,
-        subset=timestep_subset,
-    )
 
     def data(seed: int) -> PolicyBatch:
         return PolicyBatch(*(field.repeat_interleave(repeat, dim=1).to(dtype) for field in policy_data(seed)))
 
     support = [data(seed) for seed in range(inner_steps)]
-    return MetaObjective(theta, learner, functions, support, data(9))
+    return MetaObjective(theta, learner, functions_of(outer_loss, learner), support, data(9))
 
 
 def squared(outputs: Tensor, targets: Tensor) -> Tensor:

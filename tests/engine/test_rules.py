@@ -235,7 +235,7 @@ def test_a_context_joins_the_layer_that_it_is_told(layer: str, changed: str) -> 
 
 
 def test_cavia_refuses_a_layer_that_is_not_there_and_foreign_parameters() -> None:
-    with pytest.raises(ValueError, match="context_layer must be .* one of body.0; got 'tail'"):
+    with pytest.raises(ValueError, match=r"context_layer must be .* one of body.0; got 'tail'"):
         CAVIA(context_layer="tail").build().init(PARAMS, generator(0))
     with pytest.raises(ValueError, match=r"no parameter is named 'context.weight'; there are body.0.weight, "):
         CAVIA().build().start(PARAMS)
