@@ -81,3 +81,17 @@ def dense_hessian(objective: MetaObjective, theta: Params) -> Tensor:
         )
 
     return torch.as_tensor(torch.autograd.functional.hessian(kl, ravel(theta)))
+
+
+def values_of(
+    start: Tensor, moves: Tensor, rewards: Tensor, horizon: int, chosen: Tensor
+) -> tuple[Tensor, list[Tensor]]:
+    """Expected return of a tabular policy [S, A], and the expected returns from each timestep, state and action on.
+
+    By dynamic programming from the end: start [S], moves [S, A, S], rewards [S, A]; the latter T times [S, A].
+    """
+    ahead, actions_ahead = torch.zeros_like(start), []
+    for _ in range(horizon):
+        actions_ahead.insert(0, rewards + torch.einsum("sax,x->sa", moves, ahead))
+        ahead = torch.einsum("sa,sa->s", chosen, actions_ahead[0])
+    return start.dot(ahead), actions_ahead
