@@ -36,7 +36,7 @@ BENCHMARKS: dict[Name, Callable[..., Any]] = {
     "estimators": estimators,
     "learning": learning,
 }
-MEASURED = tuple(name for name in NAMES if name != "learning")  # which trains, and passes or fails
+MEASURED: tuple[Name, ...] = tuple(name for name in NAMES if name != "learning")  # which trains, and passes or fails
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ def return_after_sampled_step(process: Process, policy: Params) -> Tensor:
     log_probs = log_probabilities(process, policy, all_trajectories(process))
     weights = log_probs[_supports(process)].sum(0).exp()
     supports = _support_batches(process, policy)
-    adapted = vmap(lambda *fields: _learner().adapt(policy, [PolicyBatch(*fields)])[LOGITS])(*supports)
+    adapted = vmap(lambda batch: _learner().adapt(policy, [batch])[LOGITS])(supports)
     after = vmap(lambda logits: expected_return(process, {LOGITS: logits}))(adapted)
     return weights @ after
 
@@ -139,7 +139,7 @@ def outer_moments(process: Process, policy: Params, weight: float) -> Moments:
     """Of minus the meta-gradient of one task: EPISODES trajectories before the inner step, one after it."""
     every, count = all_trajectories(process), len(all_trajectories(process).states[0])
     supports, learner = _support_batches(process, policy), _learner()
-    adapted = vmap(lambda *fields: learner.adapt(policy, [PolicyBatch(*fields)])[LOGITS])(*supports)
+    adapted = vmap(lambda batch: learner.adapt(policy, [batch])[LOGITS])(supports)
     pairs = len(adapted)
     queries = [batch_of(process, {LOGITS: logits}, every) for logits in adapted]
     # task i N + j: support i, then trajectory j
