@@ -4,14 +4,17 @@ from typing import Any
 
 import pytest
 import torch
+from built import meta_rl
 from conftest import TASKS, gaussian_mlp, parameters, policy_data, policy_objective
 from oracles import task
 
 from metarl.engine.maml import AdaptedTask
-from metarl.engine.params import Params
+from metarl.engine.params import Params, ravel
+from metarl.experiments.presets import preset_config
 from metarl.rl.losses import likelihood_ratio
 from metarl.rl.outer_losses import OUTER_LOSSES
 from metarl.rl.outer_losses.e_maml import EMAML, deviation, exploration
+from metarl.training.tree import with_options
 
 POLICY = gaussian_mlp(2, 2, hidden_sizes=(4,), activation="tanh")
 
@@ -99,3 +102,19 @@ def test_equal_returns_explore_nothing() -> None:
 def test_the_weight_must_be_positive() -> None:
     with pytest.raises(ValueError, match=r"exploration must be a positive number; got 0.0"):
         EMAML(exploration=0.0)
+
+
+def test_the_option_reaches_the_outer_step() -> None:
+    """On the same rollouts: another gradient, and under PPO's clipped loss, too."""
+    sizes = {"tasks": 2, "episodes": 4, "horizon": 5, "hidden_sizes": (4,)}
+    found: dict[str, list[torch.Tensor]] = {}
+    for name in OUTER_LOSSES.names:
+        maml = meta_rl(with_options(preset_config("navigation"), sizes | {"outer_loss": name}))
+        theta = maml.initial_parameters(0)
+        objective, _ = maml.collect(theta, 0)
+        clipped = objective.with_outer_loss(objective.clipped(0.2))
+        found[name] = [ravel(one.loss_and_gradient(theta)[1]) for one in (objective, clipped)]
+        # at theta nothing is clipped
+        torch.testing.assert_close(*found[name], rtol=1e-4, atol=1e-6)
+    for plain, explored in zip(found["surrogate"], found["e_maml"], strict=True):
+        assert (plain - explored).norm() > 0.01 * plain.norm()
