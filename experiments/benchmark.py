@@ -13,6 +13,7 @@ import tyro
 from rich.console import Console
 
 from metarl.experiments.benchmarks.curvature import hvp, step
+from metarl.experiments.benchmarks.estimators import estimators
 from metarl.experiments.benchmarks.growth import growth
 from metarl.experiments.benchmarks.iteration import iteration
 from metarl.experiments.benchmarks.learning import learning
@@ -22,7 +23,7 @@ from metarl.experiments.benchmarks.supervised import supervised
 from metarl.experiments.command_line import run
 from metarl.files import write_atomically
 
-Name = Literal["hvp", "step", "sampler", "iteration", "growth", "supervised", "ranks", "learning"]
+Name = Literal["hvp", "step", "sampler", "iteration", "growth", "supervised", "ranks", "estimators", "learning"]
 NAMES: tuple[Name, ...] = get_args(Name)
 BENCHMARKS: dict[Name, Callable[..., Any]] = {
     "hvp": hvp,
@@ -32,9 +33,10 @@ BENCHMARKS: dict[Name, Callable[..., Any]] = {
     "growth": growth,
     "supervised": supervised,
     "ranks": ranks,
+    "estimators": estimators,
     "learning": learning,
 }
-MEASURED = tuple(name for name in NAMES if name != "learning")  # which trains, and passes or fails
+MEASURED: tuple[Name, ...] = tuple(name for name in NAMES if name != "learning")  # which trains, and passes or fails
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class Arguments:
     against open-loop physics and against a straightforward implementation. growth: seconds and memory by tasks,
     episodes, horizon, network, inner steps and threads. supervised: meta-iterations of sinusoid and Omniglot in several
     formulations against a Python loop over tasks. ranks: what travels between ranks, what two are worth, what a slow
-    network costs. learning, only where it is named: whether cheetah-dir learns; it fails where the return after
+    network costs. estimators: bias and variance of what inner and outer losses estimate, on enumerated processes.
+    learning, only where it is named: whether cheetah-dir learns; it fails where the return after
     adaptation does not rise. A few minutes each."""
     output: Path = Path("benchmark.json")
     """Where the figures go."""

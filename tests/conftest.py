@@ -15,11 +15,13 @@ from metarl.engine.model import Model, mlp
 from metarl.engine.module import from_module
 from metarl.engine.objective import MetaObjective, TaskFunctions
 from metarl.engine.params import Params
-from metarl.engine.rules import RULES, InnerRule, Rule, first_order
+from metarl.engine.rules import RULES, GradientRule, InnerRule, Rule, first_order
 from metarl.engine.rules.sgd import SGD
-from metarl.rl.episodes import PolicyBatch, timestep_subset
-from metarl.rl.losses import likelihood_ratio, mean_kl, policy_gradient
+from metarl.rl.episodes import PolicyBatch
+from metarl.rl.losses import policy_gradient
+from metarl.rl.outer_losses import OuterPolicyLoss
 from metarl.rl.policies.gaussian_mlp import GaussianMLP
+from metarl.rl.problem import SURROGATE, functions_of
 
 TASKS = 3
 
@@ -60,6 +62,12 @@ def rule_part(name: str, **options: Any) -> Rule:
     return cast(Any, RULES.find(name))(**options)
 
 
+def rule_part_of(name: str, model: Model) -> Rule:
+    """A registered rule that fits a model, whatever its layers are called."""
+    head, first = ("head.*", "body.0") if "head.bias" in model.init(generator(0)) else ("layers.3.*", "layers.0")
+    return rule_part(name, **{"anil": {"adapted": (head,)}, "cavia": {"context_layer": first}}.get(name, {}))
+
+
 def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
@@ -83,7 +91,7 @@ def policy_data(seed: int, tasks: int = TASKS, horizon: int = 5, episodes: int =
 
     lengths = torch.randint(1, horizon + 1, (tasks, 1, episodes), generator=g)
     mask = (torch.arange(horizon)[None, :, None] < lengths).double()
-    return PolicyBatch(randn(2), randn(2), -2.5 + 0.1 * randn(), randn() * mask, mask)
+    return PolicyBatch(randn(2), randn(2), -2.5 + 0.1 * randn(), randn() * mask, mask, randn() * mask)
 
 
 class Net(nn.Module):
@@ -123,6 +131,12 @@ def rule_name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+@pytest.fixture(params=[name for name in RULES.names if issubclass(RULES.find(name), GradientRule)])
+def gradient_rule_name(request: pytest.FixtureRequest) -> str:
+    """Of the rules that adapt every parameter but a few."""
+    return request.param
+
+
 @pytest.fixture(params=["tanh", "relu"])
 def policy(request: pytest.FixtureRequest) -> Model:
     return gaussian_mlp(2, 2, hidden_sizes=(8, 8), activation=request.param, initial_std=0.7)
@@ -136,6 +150,7 @@ def policy_objective(
     held: bool = False,
     repeat: int = 1,
     dtype: torch.dtype = torch.float64,
+    outer_loss: OuterPolicyLoss = SURROGATE,
 ) -> MetaObjective:
     """MAML-RL's objective on random data; `held`: of first order; `repeat` writes every timestep so many times."""
     learner = Learner(
@@ -143,17 +158,12 @@ def policy_objective(
         lambda params, batch: policy_gradient(policy.apply(params, batch.observations), batch),
         lambda params, batch: policy.apply(params, batch.observations),
     )
-    functions = TaskFunctions(
-        outer_loss=lambda adapted: likelihood_ratio(adapted.outputs, adapted.query),
-        divergence=mean_kl,
-        subset=timestep_subset,
-    )
 
     def data(seed: int) -> PolicyBatch:
         return PolicyBatch(*(field.repeat_interleave(repeat, dim=1).to(dtype) for field in policy_data(seed)))
 
     support = [data(seed) for seed in range(inner_steps)]
-    return MetaObjective(theta, learner, functions, support, data(9))
+    return MetaObjective(theta, learner, functions_of(outer_loss, learner), support, data(9))
 
 
 def squared(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ def loop_meta_loss(
     tasks: int,
     *,
     first_order: bool = False,
+    adapts: Callable[[str], bool] = lambda name: not name.startswith("step_size.") and not name.endswith(".shift"),
 ) -> Tensor:
     """Algorithm 1 with a Python loop over tasks and double backward; Meta-SGD where theta holds step sizes."""
     total = torch.zeros((), dtype=torch.float64)
@@ -35,7 +36,7 @@ def loop_meta_loss(
         adapted = dict(theta)
         for step, batch in enumerate(support):
             loss = inner_loss(adapted, task(batch, i))
-            names = [name for name in adapted if not name.startswith("step_size.") and not name.endswith(".shift")]
+            names = [name for name in adapted if adapts(name)]
             gradients = torch.autograd.grad(
                 loss, [adapted[n] for n in names], create_graph=not first_order, allow_unused=True
             )
@@ -80,3 +81,17 @@ def dense_hessian(objective: MetaObjective, theta: Params) -> Tensor:
         )
 
     return torch.as_tensor(torch.autograd.functional.hessian(kl, ravel(theta)))
+
+
+def values_of(
+    start: Tensor, moves: Tensor, rewards: Tensor, horizon: int, chosen: Tensor
+) -> tuple[Tensor, list[Tensor]]:
+    """Expected return of a tabular policy [S, A], and the expected returns from each timestep, state and action on.
+
+    By dynamic programming from the end: start [S], moves [S, A, S], rewards [S, A]; the latter T times [S, A].
+    """
+    ahead, actions_ahead = torch.zeros_like(start), []
+    for _ in range(horizon):
+        actions_ahead.insert(0, rewards + torch.einsum("sax,x->sa", moves, ahead))
+        ahead = torch.einsum("sa,sa->s", chosen, actions_ahead[0])
+    return start.dot(ahead), actions_ahead

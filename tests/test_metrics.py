@@ -3,8 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from metarl.engine.outer.adam import Adam
-from metarl.engine.outer.trpo import TRPO
+from metarl.engine.outer import OUTERS
 from metarl.metrics import Metric, MetricTable, over_ranks
 from metarl.rl.measuring import MEASURES
 from metarl.supervised.metrics import measures
@@ -62,8 +61,8 @@ def test_ranks_reduce_as_declared() -> None:
 
 def test_every_problem_has_headlines_and_no_two_meanings_of_a_name() -> None:
     for problem in (MEASURES, measures("regression"), measures("classification")):
-        for outer in (Adam().build(), TRPO().build()):
-            table = problem + MetricTable(*outer.measures, *loop.MEASURES)
+        for outer in OUTERS.names:
+            table = problem + MetricTable(*OUTERS.find(outer)().build().measures, *loop.MEASURES)
             assert all(metric.meaning for metric in table)
             assert {bool(metric.score) for metric in table.headlines} == {True, False}  # validation and training
             assert all(metric.higher_is_better is not None for metric in table.headlines)

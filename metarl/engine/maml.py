@@ -32,6 +32,7 @@ class AdaptedTask(NamedTuple):
     support: tuple[Batch, ...]
     query: Batch
     outputs: Outputs  # of the model under theta' on the query
+    path: tuple[Params, ...]  # before each inner step: theta first, what each batch of the support was collected with
 
 
 OuterLoss = Callable[[AdaptedTask], Tensor]  # -> scalar
@@ -57,13 +58,13 @@ class Learner:
 
     def adapt(self, theta: Params, support: Sequence[Batch]) -> Params:
         """Theta' = U_K(... U_1(theta)) of one task: an inner step per batch, in order; differentiable in theta."""
-        return self._steps(theta, support, lambda fast, batch: self._gradient(fast, theta, batch))
+        return self._path(theta, support, lambda fast, batch: self._gradient(fast, theta, batch))[-1]
 
     def adapted_task(self, theta: Params, support: Sequence[Batch], query: Batch) -> AdaptedTask:
         """One task after adaptation on its support."""
-        adapted = self.adapt(theta, support)
-        before = self.rule.merge(self.rule.start(theta), theta)
-        return AdaptedTask(before, adapted, tuple(support), query, self.predict(adapted, query))
+        *path, adapted = self._path(theta, support, lambda fast, batch: self._gradient(fast, theta, batch))
+        before = path[0] if path else adapted
+        return AdaptedTask(before, adapted, tuple(support), query, self.predict(adapted, query), tuple(path))
 
     def task_gradients(
         self, outer_loss: OuterLoss, theta: Params, support: Sequence[Batch], query: Batch
@@ -93,12 +94,12 @@ class Learner:
             taken.append(self._gradient(fast, theta, batch))
             return taken[-1]
 
-        self._steps(theta, support, take)
+        self._path(theta, support, take)
         return tuple(taken)
 
     def replay(self, theta: Params, gradients: Sequence[Params]) -> Params:
         """Theta' of one task whose inner steps take the given gradients, whatever theta is."""
-        return self._steps(theta, gradients, lambda fast, gradient: gradient)
+        return self._path(theta, gradients, lambda fast, gradient: gradient)[-1]
 
     def start_each(self, theta: Params, tasks: int) -> Params:
         """The fast parameters of M tasks before their first inner step, leaves [M, ...].
@@ -129,11 +130,14 @@ class Learner:
         """The parameters that the model is applied with in each of M tasks, all leaves [M, ...]."""
         return vmap(lambda fast_i: self.rule.merge(fast_i, theta))(fast)
 
-    def _steps(self, theta: Params, steps: Sequence[Any], gradient: Callable[[Params, Any], Params]) -> Params:
+    def _path(self, theta: Params, steps: Sequence[Any], gradient: Callable[[Params, Any], Params]) -> list[Params]:
+        """What the model is applied with before the first step and after each."""
         fast = self.rule.start(theta)
+        path = [self.rule.merge(fast, theta)]
         for step, data in enumerate(steps):
             fast = self.rule.update(fast, gradient(fast, data), theta, step)
-        return self.rule.merge(fast, theta)
+            path.append(self.rule.merge(fast, theta))
+        return path
 
     def _gradient(self, fast: Params, theta: Params, batch: Batch) -> Params:
         return grad(lambda moved, data: self.inner_loss(self.rule.merge(moved, theta), data))(fast, batch)

@@ -15,7 +15,7 @@ from torch.func import vmap
 from torch.utils._pytree import tree_leaves, tree_map
 
 from metarl.engine.curvature import CURVATURES, FINITE_DIFFERENCES
-from metarl.engine.maml import Batch, Learner, OuterLoss, Outputs
+from metarl.engine.maml import AdaptedTask, Batch, Learner, OuterLoss, Outputs
 from metarl.engine.params import Params, detach, unravel
 from metarl.engine.solvers import Matvec
 
@@ -26,11 +26,14 @@ class TaskFunctions(NamedTuple):
     outer_loss(task) -> scalar                            the loss of an `AdaptedTask`
     divergence(old_outputs, outputs, batch) -> scalar     what TRPO bounds; None where no trust region is wanted
     subset(batch, fraction) -> batch                      the part of a batch that serves cheaper curvature
+    clipped(epsilon) -> outer loss                        the outer loss without a gain beyond likelihood ratios of
+                                                          1 +- epsilon; None where nothing has a likelihood ratio
     """
 
     outer_loss: OuterLoss
     divergence: Callable[[Outputs, Outputs, Batch], Tensor] | None = None
     subset: Callable[[Batch, float], Batch] | None = None
+    clipped: Callable[[float], OuterLoss] | None = None
 
 
 TaskGradients = Callable[[Params, tuple[Batch, ...], Batch], tuple[Params, Tensor]]
@@ -119,6 +122,28 @@ class MetaObjective:
             first_task=self.first_task,
             reduce=self.reduce,
         )
+
+    def clipped(self, epsilon: float) -> OuterLoss:
+        """The outer loss with clipped likelihood ratios; see `TaskFunctions`. Raises ValueError where it has none."""
+        if self.functions.clipped is None:
+            raise ValueError("this problem has no likelihood ratios to clip: choose the outer optimiser adam instead")
+        return self.functions.clipped(epsilon)
+
+    @property
+    def pre_update_divergence(self) -> OuterLoss:
+        """As an outer loss, the divergence of theta from theta_old before adaptation, on what theta_old collected.
+
+        That is the first batch of the support (without inner steps, the query). Raises ValueError for a problem without
+        divergence.
+        """
+        divergence, rule = self._divergence, self.learner.rule
+        before = rule.merge(rule.start(self.theta_old), self.theta_old)
+
+        def loss(task: AdaptedTask) -> Tensor:
+            batch = task.support[0] if task.support else task.query
+            return divergence(self.learner.predict(before, batch), self.learner.predict(task.theta, batch), batch)
+
+        return loss
 
     def loss_and_gradient(self, theta: Params) -> tuple[float, Params]:
         """The meta-loss and its gradient with respect to theta: the meta-gradient."""

@@ -17,6 +17,8 @@ from metarl.rl.inner_losses import INNER_LOSSES, InnerLoss
 from metarl.rl.inner_losses.log_prob import LogProb
 from metarl.rl.normalizers import NORMALIZATIONS, Normalization
 from metarl.rl.normalizers.none import Unscaled
+from metarl.rl.outer_losses import OUTER_LOSSES, OuterLoss
+from metarl.rl.outer_losses.surrogate import Surrogate
 from metarl.rl.policies import POLICIES
 from metarl.rl.policies.gaussian_mlp import GaussianMLP
 from metarl.rl.policies.policy import Policy, default_policy
@@ -55,6 +57,8 @@ class Reinforcement(ProblemOptions):
     """How observations are scaled on their way into the policy."""
     inner_loss: Annotated[InnerLoss, INNER_LOSSES] = LogProb()
     """What the inner gradient steps minimise."""
+    outer_loss: Annotated[OuterLoss, OUTER_LOSSES] = Surrogate()
+    """What the outer step minimises."""
     baseline: Annotated[Baseline, BASELINES] = LinearFeatures()
     """The expected returns that advantages are measured from."""
 
@@ -146,4 +150,5 @@ class Reinforcement(ProblemOptions):
             device=setting.device,
             commanded=self.environment.commanded,
             shard=setting.shard,
+            outer_loss=self.outer_loss.build(),
         )

@@ -54,4 +54,5 @@ def policy_batch(episodes: Episodes, baseline: Values, *, discount: float, gae_l
         log_probs=episodes.log_probs,
         advantages=normalize(advantages, mask).to(episodes.observations.dtype),
         mask=counted,
+        rewards=rewards.to(episodes.observations.dtype),
     )

@@ -94,7 +94,12 @@ def _check_adaptation(model: Model, theta: Params, observations: Tensor, noise: 
     actions = distribution.sample(noise)
     advantages = torch.zeros(len(noise), 1).index_fill(0, torch.tensor([0]), 1.0)
     batch = PolicyBatch(
-        observations[:, None], actions[:, None], distribution.log_prob(actions)[:, None], advantages, advantages + 1
+        observations=observations[:, None],
+        actions=actions[:, None],
+        log_probs=distribution.log_prob(actions)[:, None],
+        advantages=advantages,
+        mask=torch.ones_like(advantages),
+        rewards=advantages,
     )
     learner = Learner(
         SGD(inner_step_size=1e-2).build(),

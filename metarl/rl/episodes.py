@@ -60,6 +60,7 @@ class PolicyBatch(NamedTuple):
     log_probs: Tensor  # [M, T, E] under the behaviour policy
     advantages: Tensor  # [M, T, E] normalised per task over valid timesteps
     mask: Tensor  # [M, T, E]
+    rewards: Tensor  # [M, T, E] environment units, 0 where the mask is
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Per-task losses of a policy: pure functions of its distribution on a batch [T, E, ...] of one task."""
 
+import torch
 from torch import Tensor
 
 from metarl.rl.distributions import Distribution
@@ -19,9 +20,36 @@ def likelihood_ratio(policy: Distribution, batch: PolicyBatch) -> Tensor:
 
     The outer loss, and an inner loss with the same gradient as `policy_gradient` and the right Hessian.
     """
-    log_ratio = (policy.log_prob(batch.actions) - batch.log_probs) * batch.mask  # masked: exp must not overflow there
-    ratio = log_ratio.exp()
-    return -masked_mean(ratio * batch.advantages, batch.mask)
+    return -masked_mean(_log_ratio(policy, batch).exp() * batch.advantages, batch.mask)
+
+
+def clipped_likelihood_ratio(policy: Distribution, batch: PolicyBatch, *, epsilon: float) -> Tensor:
+    """`likelihood_ratio` without a gain from ratios beyond 1 +- epsilon (Schulman et al. 2017, eq. 7).
+
+    Of the ratio and the clipped ratio, each times the advantage, the smaller counts: a ratio that has moved to the
+    wrong side still is corrected.
+    """
+    ratio = _log_ratio(policy, batch).exp()
+    clipped = ratio.clamp(1 - epsilon, 1 + epsilon)
+    return -masked_mean(torch.minimum(ratio * batch.advantages, clipped * batch.advantages), batch.mask)
+
+
+def dice(policy: Distribution, batch: PolicyBatch) -> Tensor:
+    """- mean of (W_t - W_t-1) A_t, W_t the product of the ratios up to t: DiCE with advantages (Farquhar et al. 2019).
+
+    Where A_t is the sum of the rewards from t on less a baseline of the state at t, it is the sum of W_t r_t (Foerster
+    et al. 2018, eq. 5) in another order, less a term of expectation 0: all derivatives at the behaviour policy are
+    right. Its gradient there is that of `policy_gradient`. Time is the first axis, in order.
+    """
+    log_ratio = _log_ratio(policy, batch)
+    up_to_now = log_ratio.cumsum(0)
+    before = up_to_now - log_ratio
+    return -masked_mean((up_to_now.exp() - before.exp()) * batch.advantages, batch.mask)
+
+
+def _log_ratio(policy: Distribution, batch: PolicyBatch) -> Tensor:
+    """Return log pi(a|s) - log pi_behaviour(a|s), [T, E]; 0 at masked timesteps, where exp must not overflow."""
+    return (policy.log_prob(batch.actions) - batch.log_probs) * batch.mask
 
 
 def mean_kl(old: Distribution, new: Distribution, batch: PolicyBatch) -> Tensor:

@@ -1,6 +1,7 @@
 """Algorithm 3 of Finn et al. 2017 as a Problem: one meta-iteration of MAML-RL, and its evaluation on given tasks."""
 
 import dataclasses
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metarl.engine.maml import Learner
+from metarl.engine.maml import OuterLoss as EngineLoss
 from metarl.engine.model import Model
 from metarl.engine.objective import MetaObjective, TaskFunctions
 from metarl.engine.params import Params
@@ -26,10 +28,12 @@ from metarl.rl.baselines import Values
 from metarl.rl.episodes import Episodes, PolicyBatch, timestep_subset
 from metarl.rl.films import film
 from metarl.rl.inner_losses import PolicyLoss
-from metarl.rl.losses import likelihood_ratio, mean_kl
+from metarl.rl.losses import clipped_likelihood_ratio, likelihood_ratio, mean_kl
 from metarl.rl.measuring import MEASURES, require_whole, scores_of, totals_of_episodes
 from metarl.rl.normalizers import Normalizer
 from metarl.rl.normalizers.none import Unscaled
+from metarl.rl.outer_losses import OuterPolicyLoss
+from metarl.rl.outer_losses.surrogate import Surrogate
 from metarl.rl.sampler import ROLLOUTS, rollout
 from metarl.shard import ALONE, Shard
 
@@ -38,6 +42,7 @@ ROLLOUTS_FOR = {  # what tasks are for -> what their rollouts are keyed by
     Purpose.EVALUATION_TASKS: Purpose.EVALUATION_ROLLOUTS,
 }
 UNSCALED = Unscaled().build()
+SURROGATE = Surrogate().build()
 
 
 class RolloutSettings(NamedTuple):
@@ -73,6 +78,7 @@ class MetaRL:
         commanded: tasks [N, k] -> the value of `achieved` that each of them asks for, [N]; None if they ask for none.
         normalizer: what scales the policy's observations, and keeps their statistics up to date.
         shard: which tasks of a meta-batch are rolled out here.
+        outer_loss: the loss of the outer step.
 
     Raises:
         ValueError: a negative number of inner steps, more ranks than tasks.
@@ -94,6 +100,7 @@ class MetaRL:
         commanded: Callable[[NDArray[np.float64]], NDArray[np.float64] | None] = lambda tasks: None,
         normalizer: Normalizer = UNSCALED,
         shard: Shard = ALONE,
+        outer_loss: OuterPolicyLoss = SURROGATE,
     ) -> None:
         if inner_steps < 0:
             raise ValueError(f"inner_steps must not be negative; got {inner_steps}")
@@ -112,11 +119,7 @@ class MetaRL:
             inner_loss=lambda params, batch: inner_loss(policy.apply(params, batch.observations), batch),
             predict=lambda params, batch: policy.apply(params, batch.observations),
         )
-        self.functions = TaskFunctions(
-            outer_loss=lambda task: likelihood_ratio(task.outputs, task.query),
-            divergence=mean_kl,
-            subset=timestep_subset,
-        )
+        self.functions = functions_of(outer_loss, self.learner)
 
     measures = MEASURES
 
@@ -282,6 +285,21 @@ class MetaRL:
         return policy_batch(
             episodes, self._baseline, discount=self.settings.discount, gae_lambda=self.settings.gae_lambda
         )
+
+
+def functions_of(outer_loss: OuterPolicyLoss, learner: Learner) -> TaskFunctions:
+    """How policies are scored and compared, under an outer loss."""
+
+    def clipped(epsilon: float) -> EngineLoss:
+        surrogate = functools.partial(clipped_likelihood_ratio, epsilon=epsilon)
+        return lambda task: outer_loss(task, surrogate, learner.predict)
+
+    return TaskFunctions(
+        outer_loss=lambda task: outer_loss(task, likelihood_ratio, learner.predict),
+        divergence=mean_kl,
+        subset=timestep_subset,
+        clipped=clipped,
+    )
 
 
 def _traces(episodes: Episodes, count: int) -> dict[str, NDArray[np.float32]]:

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from conftest import TASKS, Regression, generator, parameters, regression, sgd
+from conftest import TASKS, Regression, generator, parameters, regression, rule_part_of, sgd
 from oracles import loop_meta_gradient, task
 from torch import Tensor
 from torch.func import grad
@@ -9,7 +9,7 @@ from metarl.engine.maml import AdaptedTask, Learner, Loss, OuterLoss
 from metarl.engine.model import Model
 from metarl.engine.objective import MetaObjective, TaskFunctions
 from metarl.engine.params import Params, add, ravel, unravel
-from metarl.engine.rules import RULES, InnerRule, first_order
+from metarl.engine.rules import InnerRule, first_order
 from metarl.engine.rules.meta_sgd import STEP_SIZE
 
 STEP_SIZES = (0.3, 0.1)
@@ -22,8 +22,8 @@ def mean_squared_error(model: Model) -> Loss:
     return loss
 
 
-def built(name: str, held: bool = False) -> InnerRule:
-    rule = RULES.find(name)().build(STEP_SIZES)
+def built(name: str, model: Model, held: bool = False) -> InnerRule:
+    rule = rule_part_of(name, model).build(STEP_SIZES)
     return first_order(rule) if held else rule
 
 
@@ -34,6 +34,12 @@ def meta_parameters(model: Model, rule: InnerRule) -> Params:
         name: leaf * (0.5 + torch.rand(leaf.shape, generator=g)) if name.startswith(STEP_SIZE) else leaf
         for name, leaf in rule.init(parameters(model), g).items()
     }
+
+
+@pytest.fixture(params=["sgd", "meta-sgd", "anil"])
+def adapting_rule_name(request: pytest.FixtureRequest) -> str:
+    """Of the rules that adapt parameters of the model's own; a context's loop is in test_rules.py."""
+    return request.param
 
 
 def at_the_adapted(loss: Loss) -> OuterLoss:
@@ -54,11 +60,14 @@ def support(request: pytest.FixtureRequest) -> tuple[Regression, ...]:
 
 @pytest.mark.parametrize("held", [False, True])
 def test_the_meta_gradient_equals_a_loop_over_tasks(
-    model: Model, rule_name: str, support: tuple[Regression, ...], held: bool
+    model: Model, adapting_rule_name: str, support: tuple[Regression, ...], held: bool
 ) -> None:
-    rule = built(rule_name, held)
+    rule = built(adapting_rule_name, model, held)
+    adapts = rule.start(rule.init(parameters(model), generator(0)))
     theta, loss, query = meta_parameters(model, rule), mean_squared_error(model), regression(9)
-    expected_loss, expected = loop_meta_gradient(theta, STEP_SIZES, loss, loss, support, query, TASKS, first_order=held)
+    expected_loss, expected = loop_meta_gradient(
+        theta, STEP_SIZES, loss, loss, support, query, TASKS, first_order=held, adapts=lambda name: name in adapts
+    )
     value, gradient = objective(theta, rule, loss, support, query).loss_and_gradient(theta)
     assert value == pytest.approx(expected_loss.item(), rel=1e-12)
     torch.testing.assert_close(gradient, expected, rtol=1e-10, atol=1e-13)
@@ -67,7 +76,7 @@ def test_the_meta_gradient_equals_a_loop_over_tasks(
 def test_the_meta_gradient_equals_finite_differences(
     model: Model, rule_name: str, support: tuple[Regression, ...]
 ) -> None:
-    rule = built(rule_name)
+    rule = built(rule_name, model)
     theta, loss, query = meta_parameters(model, rule), mean_squared_error(model), regression(9)
     whole = objective(theta, rule, loss, support, query)
     _, gradient = whole.loss_and_gradient(theta)
@@ -115,7 +124,7 @@ def test_each_task_takes_a_full_step_whatever_the_number_of_tasks(model: Model) 
 
 def test_steps_one_at_a_time_equal_all_at_once(model: Model, rule_name: str) -> None:
     """Step k continues from theta'_k, whatever the rule keeps beside it, with the size of step k."""
-    rule = RULES.find(rule_name)().build((0.3, 0.1, 0.05))
+    rule = rule_part_of(rule_name, model).build((0.3, 0.1, 0.05))
     theta = meta_parameters(model, rule)
     learner, batches = Learner(rule, mean_squared_error(model)), [regression(seed) for seed in range(4)]
     fast = learner.start_each(theta, TASKS)
@@ -130,7 +139,7 @@ def test_steps_one_at_a_time_equal_all_at_once(model: Model, rule_name: str) -> 
 
 
 def test_replayed_gradients_give_the_same_adaptation(model: Model, rule_name: str) -> None:
-    rule = built(rule_name)
+    rule = built(rule_name, model)
     theta, learner = meta_parameters(model, rule), Learner(rule, mean_squared_error(model))
     support = [task(regression(seed), 0) for seed in range(3)]
     gradients = learner.inner_gradients(theta, support)

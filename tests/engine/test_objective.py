@@ -85,7 +85,7 @@ def test_one_engine_for_supervised_and_reinforcement() -> None:
 
     def as_policy_batch(batch: Regression) -> PolicyBatch:
         ones = torch.ones(batch.inputs.shape[:2], dtype=torch.float64)
-        return PolicyBatch(batch.inputs, batch.targets, ones, ones, ones)
+        return PolicyBatch(batch.inputs, batch.targets, ones, ones, ones, ones)
 
     support, query = regression(0), regression(1)
     one = MetaObjective(theta, learner_of(model, sgd(0.1)), REGRESSION, [support], query)

@@ -4,8 +4,8 @@ from typing import Any, cast
 
 import pytest
 import torch
-from conftest import Regression, gaussian_mlp, learner_of, parameters, policy_objective, regression, sgd
-from oracles import dense_hessian
+from conftest import TASKS, Regression, gaussian_mlp, learner_of, parameters, policy_objective, regression, sgd
+from oracles import dense_hessian, task
 
 from metarl.engine.curvature import CURVATURES, EPSILON, FINITE_DIFFERENCES
 from metarl.engine.maml import AdaptedTask
@@ -13,6 +13,9 @@ from metarl.engine.model import Model, mlp
 from metarl.engine.objective import MetaObjective, TaskFunctions
 from metarl.engine.outer import OUTERS, Info, OuterOptimizer, State
 from metarl.engine.outer.adam import Adam
+from metarl.engine.outer.ppo import PPO
+from metarl.engine.outer.promp import ProMP
+from metarl.engine.outer.reptile import Reptile
 from metarl.engine.outer.trpo import TRPO
 from metarl.engine.params import Params, add, ravel
 from metarl.engine.solvers import Matvec
@@ -179,17 +182,20 @@ def test_trpo_keeps_the_old_parameters_when_nothing_qualifies() -> None:
 
 @pytest.mark.parametrize("name", OUTERS.names)
 def test_a_non_finite_gradient_never_reaches_theta(name: str) -> None:
-    optimiser = OUTERS.find(name)().build()
-    model = mlp((2, 4, 2), "tanh")
-    theta = parameters(model)
-    new, state, info = optimiser.step(theta, optimiser.init(theta), regression_objective(model, theta, float("nan")))
+    optimiser, policy = OUTERS.find(name)().build(), gaussian_mlp(2, 2, hidden_sizes=(8,))
+    theta = parameters(policy)
+    objective = policy_objective(policy, theta)
+    broken = objective.query._replace(advantages=objective.query.advantages * float("nan"))
+    spoiled = MetaObjective(theta, objective.learner, objective.functions, objective.support, broken)
+    new, state, info = optimiser.step(theta, optimiser.init(theta), spoiled)
+    assert set(info) >= {metric.name.removeprefix("outer/") for metric in optimiser.measures if "{" not in metric.name}
     assert torch.equal(ravel(new), ravel(theta))
     assert info["nonfinite"] == 1
     assert all(torch.isfinite(value).all() for value in state.values())
 
 
 def test_the_registered_optimisers() -> None:
-    assert set(OUTERS.names) >= {"adam", "trpo"}
+    assert set(OUTERS.names) >= {"adam", "trpo", "ppo", "promp", "reptile"}
 
 
 def test_adams_options_are_torchs() -> None:
@@ -291,6 +297,11 @@ def test_damping_counts_in_the_steps_length(kind: str) -> None:
         (TRPO, {"curvature": "forward", "finite_difference_epsilon": 0.0}, "finite_difference_epsilon must be a pos"),
         (Adam, {"learning_rate": float("nan")}, "learning_rate must be a positive number; got nan"),
         (Adam, {"adam_beta1": 1.0}, "adam_beta1 must be below 1; got 1.0"),
+        (PPO, {"epochs": 0}, "epochs must be at least 1; got 0"),
+        (PPO, {"clip": 1.0}, "clip must be below 1; got 1.0"),
+        (ProMP, {"kl_penalty": -1.0}, "kl_penalty must be a finite number, at least 0; got -1.0"),
+        (ProMP, {"kl_target": 0.0}, "kl_target must be a positive number; got 0.0"),
+        (Reptile, {"meta_step_size": 1.5}, r"meta_step_size must be in \(0, 1\]; got 1.5"),
         (Adam, {"gradient_clip": 0.0}, "gradient_clip must be a positive number; got 0.0"),
     ],
 )
@@ -299,24 +310,141 @@ def test_impossible_options_are_refused(part: Any, options: dict, words: str) ->
         part(**options)
 
 
-def test_an_optimiser_of_users_may_take_several_steps_under_its_own_loss(policy: Model) -> None:
-    """PPO's clipped ratio over some epochs on one meta-batch: one function, which needs nothing else of the engine."""
+def ppo_by_hand(
+    policy: Model, theta: Params, objective: MetaObjective, eta: float, *, epochs: int, clip: float
+) -> Params:
+    """PPO's loss, and eta times the divergence before adaptation, by torch.optim and a loop over tasks."""
+    leaves = {name: leaf.clone().requires_grad_() for name, leaf in theta.items()}
+    adam = torch.optim.Adam(leaves.values(), lr=0.01)
+    (support,), query = objective.support, objective.query
+    for _ in range(epochs):
+        total = torch.zeros((), dtype=torch.float64)
+        for i in range(len(query.mask)):
+            first, second = task(support, i), task(query, i)
+            inner = objective.learner.inner_loss(leaves, first)
+            steps = torch.autograd.grad(inner, list(leaves.values()), create_graph=True)
+            adapted = {name: leaf - 0.1 * g for (name, leaf), g in zip(leaves.items(), steps, strict=True)}
+            log_probs = policy.apply(adapted, second.observations).log_prob(second.actions)
+            ratio, gain = (log_probs - second.log_probs).exp(), second.advantages
+            surrogate = torch.where(gain > 0, ratio.clamp(max=1 + clip) * gain, ratio.clamp(min=1 - clip) * gain)
+            kl = policy.apply(theta, first.observations).kl(policy.apply(leaves, first.observations))
+            total = total - (surrogate * second.mask).sum() / second.mask.sum()
+            total = total + eta * (kl * first.mask).sum() / first.mask.sum()
+        adam.zero_grad()
+        (total / len(query.mask)).backward()
+        adam.step()
+    return {name: leaf.detach() for name, leaf in leaves.items()}
 
-    def clipped(task: AdaptedTask) -> torch.Tensor:
-        ratio = (task.outputs.log_prob(task.query.actions) - task.query.log_probs).exp()
-        gain = torch.minimum(ratio * task.query.advantages, ratio.clamp(0.8, 1.2) * task.query.advantages)
-        return -(gain * task.query.mask).sum() / task.query.mask.sum()
+
+@pytest.mark.parametrize(("name", "eta"), [("ppo", 0.0), ("promp", 0.0), ("promp", 3.0)])
+def test_ppo_and_promp_equal_a_loop(name: str, eta: float) -> None:
+    policy = gaussian_mlp(2, 2, hidden_sizes=(8,), activation="tanh")
+    theta = parameters(policy)
+    objective = policy_objective(policy, theta)
+    options = {"learning_rate": 0.01, "epochs": 4, "clip": 0.05} | ({"kl_penalty": eta} if name == "promp" else {})
+    optimiser = cast(Any, OUTERS.find(name))(**options).build()
+    state = optimiser.init(theta)
+    new, state, info = optimiser.step(theta, state, objective)
+    expected = ppo_by_hand(policy, theta, objective, eta, epochs=4, clip=0.05)
+    torch.testing.assert_close(new, expected, rtol=1e-8, atol=1e-10)
+    loss, kl = objective.loss_and_divergence(new)
+    assert (info["kl"], state["step"]) == (pytest.approx(kl), 4)
+    assert info["improvement"] == pytest.approx(info["loss"] - loss)
+    assert loss < objective.loss_and_divergence(theta)[0]
+
+
+PROXIMAL: dict[str, Any] = {"epochs": 2, "clip": 0.01, "kl_penalty": 9.0, "kl_target": 1e-9, "learning_rate": 0.03}
+
+
+@pytest.mark.parametrize("name", PROXIMAL)
+def test_every_option_of_promp_changes_what_comes_of_two_steps(name: str) -> None:
+    policy = gaussian_mlp(2, 2, hidden_sizes=(8,), activation="tanh")
+    theta = parameters(policy)
+    objective, found = policy_objective(policy, theta), []
+    for changes in ({}, {name: PROXIMAL[name]}):
+        optimiser = ProMP(**{"learning_rate": 0.02, "kl_penalty": 1.0, **changes}).build()
+        moved, state, _ = optimiser.step(theta, optimiser.init(theta), objective)
+        found.append(ravel(optimiser.step(moved, state, objective)[0]))
+    assert not torch.equal(*found)
+
+
+def test_eta_follows_its_target() -> None:
+    """Halved where the policy before adaptation moved less than the target, doubled where it moved more."""
+    policy = gaussian_mlp(2, 2, hidden_sizes=(8,), activation="tanh")
+    theta = parameters(policy)
+    objective = policy_objective(policy, theta)
+    free = ProMP(kl_penalty=0.5).build()
+    moved, state, info = free.step(theta, free.init(theta), objective)
+    reached = info["pre_update_kl"]
+    kl = policy.apply(theta, objective.support[0].observations).kl(
+        policy.apply(moved, objective.support[0].observations)
+    )
+    masks = objective.support[0].mask
+    assert reached == pytest.approx(((kl * masks).sum((1, 2)) / masks.sum((1, 2))).mean().item(), rel=1e-9)
+    assert (info["kl_penalty"], state["kl_penalty"]) == (0.5, 0.5)
+    for target, expected in ((reached / 1.6, 1.0), (reached / 1.4, 0.5), (reached * 1.4, 0.5), (reached * 1.6, 0.25)):
+        adaptive = ProMP(kl_penalty=0.5, kl_target=target).build()
+        assert adaptive.step(theta, adaptive.init(theta), objective)[1]["kl_penalty"] == expected
+
+
+@pytest.mark.parametrize("name", ["ppo", "promp"])
+def test_all_epochs_are_refused_with_one(name: str) -> None:
+    """Steps of this size overflow in the second epoch."""
+    policy = gaussian_mlp(2, 2, hidden_sizes=(8,))
+    theta = parameters(policy)
+    optimiser = cast(Any, OUTERS.find(name))(learning_rate=1e200).build()
+    state = optimiser.init(theta)
+    same, unchanged, info = optimiser.step(theta, state, policy_objective(policy, theta))
+    assert same is theta and unchanged is state
+    assert (info["nonfinite"], info["kl"], info["improvement"]) == (1, 0, 0)
+
+
+def test_what_has_no_ratios_cannot_be_clipped() -> None:
+    model = mlp((2, 4, 2), "tanh")
+    theta = parameters(model)
+    optimiser = PPO().build()
+    with pytest.raises(ValueError, match="no likelihood ratios to clip: choose the outer optimiser adam instead"):
+        optimiser.step(theta, optimiser.init(theta), regression_objective(model, theta))
+
+
+def test_without_inner_steps_promp_holds_the_policy_on_the_query() -> None:
+    policy = gaussian_mlp(2, 2, hidden_sizes=(8,), activation="tanh")
+    theta = parameters(policy)
+    optimiser = ProMP().build()
+    _, _, info = optimiser.step(theta, optimiser.init(theta), policy_objective(policy, theta, inner_steps=0))
+    assert info["pre_update_kl"] == info["kl"] > 0
+
+
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_reptile_moves_towards_the_mean_of_the_adapted(share: float) -> None:
+    model = mlp((2, 4, 2), "tanh")
+    theta = parameters(model)
+    objective = regression_objective(model, theta)
+    new, _, info = Reptile(meta_step_size=share).build().step(theta, {}, objective)
+    adapted = [objective.learner.adapt(theta, [task(batch, i) for batch in objective.support]) for i in range(TASKS)]
+    for name, leaf in theta.items():
+        mean = torch.stack([one[name] for one in adapted]).mean(0)
+        torch.testing.assert_close(new[name], leaf + share * (mean - leaf), rtol=1e-12, atol=1e-14)
+    assert info["loss"] == pytest.approx(objective.loss_and_gradient(theta)[0], rel=1e-12)
+
+
+def test_an_optimiser_of_users_may_take_several_steps_under_its_own_loss(policy: Model) -> None:
+    """Plain gradient steps on a loss of one's own: one function, which needs nothing else of the engine."""
+
+    def timid(adapted: AdaptedTask) -> torch.Tensor:
+        log_probs = adapted.outputs.log_prob(adapted.query.actions)
+        distance = (log_probs - adapted.query.log_probs).square().mean()
+        return 0.1 * distance - (log_probs * adapted.query.advantages).mean()
 
     def step(theta: Params, state: State, objective: MetaObjective) -> tuple[Params, State, Info]:
-        objective, losses = objective.with_outer_loss(clipped), []
+        objective, losses = objective.with_outer_loss(timid), []
         for _ in range(6):
             loss, gradient = objective.loss_and_gradient(theta)
-            theta = add(theta, gradient, -0.5)
+            theta = add(theta, gradient, -0.05)
             losses.append(loss)
         return theta, state, {"first": losses[0], "last": losses[-1]}
 
     theta = parameters(policy)
     objective = policy_objective(policy, theta)
-    new, _, info = OuterOptimizer(lambda theta: {}, step).step(theta, {}, objective)
+    _, _, info = OuterOptimizer(lambda theta: {}, step).step(theta, {}, objective)
     assert info["last"] < info["first"]
-    assert objective.loss_and_divergence(new)[0] < objective.loss_and_divergence(theta)[0]

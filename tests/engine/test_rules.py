@@ -10,10 +10,12 @@ from torch import Tensor
 
 from metarl.engine.conformance import check_rule
 from metarl.engine.maml import Learner
-from metarl.engine.model import mlp, xavier_uniform
+from metarl.engine.model import mlp
 from metarl.engine.objective import MetaObjective, TaskFunctions
-from metarl.engine.params import Params, add
-from metarl.engine.rules import RULES, InnerRule, Rule, first_order, fits, overwrite, step_size
+from metarl.engine.params import Params
+from metarl.engine.rules import RULES, InnerRule, Rule, first_order, fits
+from metarl.engine.rules.anil import ANIL
+from metarl.engine.rules.cavia import CAVIA
 from metarl.engine.rules.meta_sgd import STEP_SIZE, MetaSGD
 from metarl.engine.rules.sgd import SGD
 
@@ -31,7 +33,7 @@ def test_every_registered_rule_conforms(rule_name: str) -> None:
 
 
 def test_the_registered_rules() -> None:
-    assert set(RULES.names) >= {"sgd", "meta-sgd"}
+    assert set(RULES.names) >= {"sgd", "meta-sgd", "anil", "cavia"}
     assert RULES.name_of(MetaSGD()) == "meta-sgd"
 
 
@@ -48,10 +50,12 @@ def test_the_step_size_must_be_positive(size: float, rule_name: str) -> None:
 
 
 def update_of_ones(rule: InnerRule, step: int) -> float:
-    """How far step number `step` moves a parameter along a gradient of 1."""
-    theta = rule.init({"x": torch.tensor(0.0, dtype=torch.float64)}, generator(0))
+    """How far step number `step` moves what adapts along a gradient of 1."""
+    theta = rule.init({name: leaf.double() for name, leaf in PARAMS.items()}, generator(0))
     fast = rule.start(theta)
-    return -rule.update(fast, {"x": torch.tensor(1.0, dtype=torch.float64)}, theta, step)["x"].item()
+    moved = rule.update(fast, {name: torch.ones_like(leaf) for name, leaf in fast.items()}, theta, step)
+    (distance,) = {round((leaf - moved[name]).unique().item(), 12) for name, leaf in fast.items()}
+    return distance
 
 
 def test_step_sizes_are_the_rules_own_or_those_given(rule_name: str) -> None:
@@ -70,8 +74,8 @@ def test_step_sizes_are_the_rules_own_or_those_given(rule_name: str) -> None:
         (("body.0.weight", "log_std"), {"body.0.shift", "head.weight"}),
     ],
 )
-def test_what_adapts_is_chosen_by_name(patterns: tuple[str, ...], expected: set[str], rule_name: str) -> None:
-    rule = rule_part(rule_name, not_adapted=patterns).build()
+def test_what_adapts_is_chosen_by_name(patterns: tuple[str, ...], expected: set[str], gradient_rule_name: str) -> None:
+    rule = rule_part(gradient_rule_name, not_adapted=patterns).build()
     theta = rule.init(PARAMS, generator(0))
     assert set(rule.start(theta)) == expected
     assert list(theta)[: len(PARAMS)] == list(PARAMS)
@@ -98,8 +102,8 @@ def test_nothing_to_adapt_is_refused() -> None:
         nothing.start(nothing.init(PARAMS, generator(0)))
 
 
-def test_a_pattern_that_no_name_fits_is_refused(rule_name: str) -> None:
-    rule = rule_part(rule_name, not_adapted=("tail.*",)).build()
+def test_a_pattern_that_no_name_fits_is_refused(gradient_rule_name: str) -> None:
+    rule = rule_part(gradient_rule_name, not_adapted=("tail.*",)).build()
     with pytest.raises(ValueError, match=r"no parameter is named 'tail.\*'; there are body.0.weight, "):
         rule.init(PARAMS, generator(0))
 
@@ -140,54 +144,18 @@ def test_meta_sgd_starts_as_sgd_and_learns_a_step_size_for_every_parameter() -> 
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadOnly(Rule):
-    """ANIL as a user would write it (Raghu et al. 2020): the last layer and the standard deviation alone."""
-
-    inner_step_size: float = 0.1
-    adapted: tuple[str, ...] = ("head.*", "log_std")
+class Signs(Rule):
+    """A rule of a user: steps of one size, whatever the gradient's."""
 
     def build(self, step_sizes: Sequence[float] = ()) -> InnerRule:
-        chosen = fits(self.adapted)
-
-        def start(meta: Params) -> Params:
-            return {name: leaf for name, leaf in meta.items() if chosen(name)}
-
-        return SGD(inner_step_size=self.inner_step_size).build(step_sizes)._replace(start=start)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Context(Rule):
-    """CAVIA as a user would write it (Zintgraf et al. 2019): a context vector joins the first layer's input.
-
-    W [x, c] + b = W_x x + (W_c c + b): the context is what a layer's bias gains, and no network knows of it.
-    """
-
-    inner_step_size: float = 0.1
-    size: int = 3
-    layer: str = "body.0"
-
-    def build(self, step_sizes: Sequence[float] = ()) -> InnerRule:
-        sizes, bias, weight = tuple(step_sizes) or (self.inner_step_size,), f"{self.layer}.bias", "context.weight"
-
-        def init(params: Params, rng: torch.Generator) -> Params:
-            units = len(params[bias])
-            return params | {weight: xavier_uniform((units, self.size), rng).to(params[bias])}
-
-        def start(meta: Params) -> Params:
-            return {"context": meta[weight].new_zeros(self.size)}
-
         def update(fast: Params, gradient: Params, meta: Params, step: int) -> Params:
-            return add(fast, gradient, -step_size(sizes, step))
+            return {name: leaf - 0.1 * gradient[name].tanh() for name, leaf in fast.items()}
 
-        def merge(fast: Params, meta: Params) -> Params:
-            return overwrite({bias: meta[bias] + meta[weight] @ fast["context"]}, meta)
-
-        return InnerRule(init, start, update, merge)
+        return SGD().build()._replace(update=update)
 
 
-@pytest.mark.parametrize("rule", [HeadOnly(), Context()], ids=["anil", "cavia"])
-def test_rules_of_users_conform(rule: Rule) -> None:
-    check_rule(rule)
+def test_a_rule_of_users_conforms() -> None:
+    check_rule(Signs())
 
 
 def regression_learner(rule: InnerRule) -> tuple[Learner, TaskFunctions]:
@@ -203,19 +171,29 @@ def regression_learner(rule: InnerRule) -> tuple[Learner, TaskFunctions]:
     return Learner(rule, loss, predict), functions
 
 
-def test_a_rule_of_users_adapts_the_head_alone() -> None:
-    learner, _ = regression_learner(HeadOnly(inner_step_size=0.5).build())
-    theta = parameters(mlp((2, 4, 2), "tanh"))
+@pytest.mark.parametrize("adapted", [("head.*", "log_std"), ("body.0.bias",)])
+def test_anil_adapts_what_it_is_told_alone(adapted: tuple[str, ...]) -> None:
+    learner, _ = regression_learner(ANIL(inner_step_size=0.5, adapted=adapted).build())
+    theta = learner.rule.init(parameters(mlp((2, 4, 2), "tanh")), generator(0))
     fast = learner.start_each(theta, TASKS)
     merged = learner.merge_each(learner.step_each(fast, theta, regression(0), step=0), theta)
     for name, leaf in theta.items():
-        assert torch.equal(merged[name], leaf.expand_as(merged[name])) == name.startswith("body."), name
+        assert torch.equal(merged[name], leaf.expand_as(merged[name])) != fits(adapted)(name), name
+
+
+def test_anil_refuses_to_adapt_nothing() -> None:
+    with pytest.raises(ValueError, match=r"adapted: no parameter is named 'tail.\*'; there are body.0.weight, "):
+        ANIL(adapted=("tail.*", "head.*")).build().init(PARAMS, generator(0))
+    with pytest.raises(ValueError, match=r"adapted \('head.\*', 'log_std'\) fits none of the parameters x"):
+        ANIL().build().init({"x": torch.ones(1)}, generator(0))
+    with pytest.raises(ValueError, match="adapted must be a list with at least one value"):
+        ANIL(adapted=())
 
 
 @pytest.mark.parametrize("held", [False, True])
 def test_a_context_is_an_input_of_the_model_that_adapts_alone(held: bool) -> None:
-    """Against a network whose inputs really are extended, and a loop with double backward."""
-    rule = Context(inner_step_size=0.5).build()
+    """CAVIA against a network whose inputs really are extended, and a loop with double backward."""
+    rule = CAVIA(inner_step_size=0.5, context_size=3).build()
     learner, functions = regression_learner(first_order(rule) if held else rule)
     theta = learner.rule.init(parameters(mlp((2, 4, 2), "tanh")), generator(3))
     support, query, extended = regression(0), regression(1), mlp((5, 4, 2), "tanh")
@@ -240,3 +218,26 @@ def test_a_context_is_an_input_of_the_model_that_adapts_alone(held: bool) -> Non
     assert value == pytest.approx(total.item() / TASKS, rel=1e-12)
     for (name, leaf), other in zip(gradient.items(), expected, strict=True):
         torch.testing.assert_close(leaf, other, rtol=1e-9, atol=1e-12, msg=name)
+
+
+@pytest.mark.parametrize(("layer", "changed"), [("body.0", "body.0.shift"), ("head", "head.bias")])
+def test_a_context_joins_the_layer_that_it_is_told(layer: str, changed: str) -> None:
+    """It moves the bias, or the shift of a normalised layer, by a vector of the asked size times its weight."""
+    params = PARAMS | {"head.bias": torch.ones(1)}
+    rule = CAVIA(context_layer=layer, context_size=4).build()
+    theta = rule.init(params, generator(0))
+    assert theta["context.weight"].shape == (len(params[changed]), 4)
+    fast = {"context": torch.arange(4.0)}
+    assert torch.equal(rule.start(theta)["context"], torch.zeros(4))
+    merged = rule.merge(fast, theta)
+    torch.testing.assert_close(merged[changed], params[changed] + theta["context.weight"] @ fast["context"])
+    assert all(torch.equal(merged[name], leaf) for name, leaf in theta.items() if name != changed)
+
+
+def test_cavia_refuses_a_layer_that_is_not_there_and_foreign_parameters() -> None:
+    with pytest.raises(ValueError, match=r"context_layer must be .* one of body.0; got 'tail'"):
+        CAVIA(context_layer="tail").build().init(PARAMS, generator(0))
+    with pytest.raises(ValueError, match=r"no parameter is named 'context.weight'; there are body.0.weight, "):
+        CAVIA().build().start(PARAMS)
+    with pytest.raises(ValueError, match=r"context_size must be at least 1; got 0"):
+        CAVIA(context_size=0)

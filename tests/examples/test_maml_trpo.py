@@ -47,7 +47,7 @@ def of_the_example(theta: Params, data: MetaBatch, settings: Settings) -> OuterS
 def of_the_engine(theta: Params, data: MetaBatch, settings: Settings) -> OuterStep:
     """The same from metarl: its policy, losses, objective and TRPO, with everything averaged."""
     policy = GaussianMLP().build(Box(-1, 1, (2,)), Box(-1, 1, (2,)))
-    support, query = [PolicyBatch(*batch) for batch in data.support], PolicyBatch(*data.query)
+    *support, query = (PolicyBatch(*batch, rewards=batch.mask) for batch in (*data.support, data.query))
     learner = Learner(
         SGD().build([settings.inner_step_size]),
         lambda params, batch: policy_gradient(policy.apply(params, batch.observations), batch),

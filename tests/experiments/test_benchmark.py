@@ -45,6 +45,7 @@ def test_every_figure_is_finite(document: dict[str, Any]) -> None:
         document["iteration"],
         document["supervised"],
         *document["ranks"].values(),
+        *document["estimators"].values(),
     ]
     figures = [value for rows in tables for row in rows for value in row.values() if isinstance(value, float)]
     assert len(figures) > 100
@@ -66,6 +67,13 @@ def test_what_travels_is_a_gradient_products_and_a_few_numbers(document: dict[st
         assert vectors < rows[name]["bytes"] < vectors + 400
     told = {"outer/cg_iterations": 5.0, "outer/backtracks": 0.0, "outer/accepted": 1.0}
     assert rows["navigation"]["collectives"] == rows["cheetah-dir"]["collectives"] == collectives(told)
+
+
+def test_estimators_are_biased_where_theory_says_so(document: dict[str, Any]) -> None:
+    biases = {row["inner_loss"]: row["hessian_bias"] for row in document["estimators"]["inner"]}
+    assert biases["dice"] < 1e-9 < 0.1 < biases["likelihood_ratio"] < biases["log_prob"]
+    biases = {row["outer_loss"]: row["bias"] for row in document["estimators"]["outer"]}
+    assert biases["e_maml"] < 1e-9 < 0.05 < biases["surrogate"]
 
 
 def test_rates_are_of_everything(document: dict[str, Any]) -> None:

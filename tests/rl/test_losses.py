@@ -1,8 +1,10 @@
+import itertools
 from collections.abc import Callable
+from typing import Any, NamedTuple, cast
 
 import pytest
 import torch
-from conftest import gaussian_mlp, parameters, policy_data
+from conftest import gaussian_mlp, generator, parameters, policy_data
 from oracles import task
 from torch.func import grad, hessian
 
@@ -11,7 +13,7 @@ from metarl.engine.params import Params, ravel, unravel
 from metarl.rl.distributions import DiagonalGaussian
 from metarl.rl.episodes import masked_mean, timestep_subset
 from metarl.rl.inner_losses import INNER_LOSSES
-from metarl.rl.losses import likelihood_ratio, mean_kl, policy_gradient
+from metarl.rl.losses import clipped_likelihood_ratio, likelihood_ratio, mean_kl, policy_gradient
 
 
 def test_losses_equal_a_loop_over_valid_timesteps(policy: Model) -> None:
@@ -39,13 +41,13 @@ def test_timesteps_weigh_the_same_whatever_episode_they_are_in() -> None:
 
 
 def test_inner_losses_share_the_gradient_at_the_behaviour_policy_but_not_the_hessian() -> None:
-    """What makes the likelihood ratio the loss with the Hessian of the true objective."""
+    """Which of the Hessians is that of the expected return: see test_estimators.py."""
     policy = gaussian_mlp(2, 2, hidden_sizes=(3,), activation="tanh")
     theta = parameters(policy)
     batch = task(policy_data(0), 0)
     batch = batch._replace(log_probs=policy.apply(theta, batch.observations).log_prob(batch.actions).detach())
     gradients, hessians = {}, {}
-    for name in ("log_prob", "likelihood_ratio"):
+    for name in ("log_prob", "likelihood_ratio", "dice"):
         loss = INNER_LOSSES.find(name)().build()
 
         def objective(vector: torch.Tensor, loss: Callable = loss) -> torch.Tensor:
@@ -53,8 +55,9 @@ def test_inner_losses_share_the_gradient_at_the_behaviour_policy_but_not_the_hes
             return loss(policy.apply(params, batch.observations), batch)
 
         gradients[name], hessians[name] = grad(objective)(ravel(theta)), hessian(objective)(ravel(theta))
-    torch.testing.assert_close(gradients["log_prob"], gradients["likelihood_ratio"], rtol=1e-12, atol=1e-13)
-    assert (hessians["log_prob"] - hessians["likelihood_ratio"]).norm() > 0.1 * hessians["log_prob"].norm()
+    for one, other in itertools.combinations(gradients, 2):
+        torch.testing.assert_close(gradients[one], gradients[other], rtol=1e-11, atol=1e-12)
+        assert (hessians[one] - hessians[other]).norm() > 0.1 * hessians[one].norm()
 
 
 def test_subsets_are_evenly_spread_timesteps() -> None:
@@ -74,6 +77,37 @@ def test_subsets_are_evenly_spread_timesteps() -> None:
     assert timestep_subset(stamped, 0.1).observations[:, 0].tolist() == [[0, 0], [7, 3], [8, 2], [9, 1]]
     with pytest.raises(ValueError, match=r"must be in \(0, 1\]; got 1.5"):
         timestep_subset(batch, 1.5)
+
+
+@pytest.mark.parametrize("epsilon", [0.05, 0.2])
+def test_the_clipped_loss_equals_a_loop_and_its_gradient_is_0_beyond_the_limits(epsilon: float) -> None:
+    policy = gaussian_mlp(2, 2, hidden_sizes=(3,), activation="tanh")
+    theta, batch = parameters(policy), task(policy_data(0), 0)
+    log_probs = policy.apply(theta, batch.observations).log_prob(batch.actions)
+    batch = batch._replace(log_probs=log_probs + 0.5 * torch.randn(log_probs.shape, generator=generator(3)))
+    total, stuck = 0.0, torch.zeros_like(batch.mask)
+    for t, e in batch.mask.nonzero().tolist():
+        ratio, gain = (log_probs - batch.log_probs)[t, e].exp().item(), batch.advantages[t, e].item()
+        limit = min(ratio, 1 + epsilon) if gain > 0 else max(ratio, 1 - epsilon)
+        total, stuck[t, e] = total + limit * gain, float(limit != ratio)
+    loss = clipped_likelihood_ratio(policy.apply(theta, batch.observations), batch, epsilon=epsilon)
+    assert loss.item() == pytest.approx(-total / batch.mask.sum().item())
+    assert 0 < stuck.sum() < batch.mask.sum()
+
+    def of(log_prob: torch.Tensor) -> torch.Tensor:
+        return clipped_likelihood_ratio(cast(Any, Told(log_prob)), batch, epsilon=epsilon)
+
+    gradient = grad(of)(log_probs)
+    assert torch.equal(gradient == 0, (stuck > 0) | (batch.mask == 0))
+
+
+class Told(NamedTuple):
+    """A distribution that is told its log-probabilities."""
+
+    log_probs: torch.Tensor
+
+    def log_prob(self, actions: torch.Tensor) -> torch.Tensor:
+        return self.log_probs
 
 
 def test_a_ratio_that_overflows_at_a_masked_timestep_stays_out() -> None:

@@ -168,6 +168,11 @@ def test_the_objective_is_that_of_a_loop_over_tasks_on_the_same_rollouts(inner_l
     def inner(params: Params, batch: PolicyBatch) -> torch.Tensor:
         log_prob = maml.policy.apply(params, batch.observations).log_prob(batch.actions)
         value = log_prob if inner_loss == "log_prob" else (log_prob - batch.log_probs).exp()
+        if inner_loss == "dice":  # the product up to now, less that up to the timestep before
+            products = [torch.ones_like(value[0])]
+            for ratio, valid in zip(value, batch.mask, strict=True):
+                products.append(products[-1] * torch.where(valid > 0, ratio, 1.0))
+            value = torch.stack([after - before for before, after in itertools.pairwise(products)])
         return -(value * batch.advantages * batch.mask).sum() / batch.mask.sum()
 
     def outer(params: Params, batch: PolicyBatch) -> torch.Tensor:
@@ -263,7 +268,7 @@ def test_learning_shortens_the_way_to_the_goal() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"inner_loss": "ppo"}, "unknown inner_loss 'ppo': choose one of likelihood_ratio, log_prob"),
+        ({"inner_loss": "ppo"}, "unknown inner_loss 'ppo': choose one of dice, likelihood_ratio, log_prob, or"),
         ({"inner_steps": -1}, "got -1"),
         ({"inner_steps": 1, "task_per_episode": True}, "inner_steps must be 0; got 1"),
     ],

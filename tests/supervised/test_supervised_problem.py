@@ -110,7 +110,7 @@ def test_supervised_and_reinforcement_data_go_through_one_engine() -> None:
 
     nothing = torch.zeros(3, 4, 2, dtype=torch.float64)
     one = gradient(Examples(inputs, targets), ("inputs", "targets"))
-    other = gradient(PolicyBatch(inputs, targets, nothing, nothing, nothing), ("observations", "actions"))
+    other = gradient(PolicyBatch(inputs, targets, *[nothing] * 4), ("observations", "actions"))
     assert one[0] == other[0]
     assert torch.equal(one[1]["w"], other[1]["w"])
 

@@ -38,6 +38,12 @@ LOSS = (
 )
 """Declarations of what the info of every optimiser here has."""
 
+MOVED = (
+    Metric(name="outer/improvement", meaning="how far the outer step lowered the meta-loss", higher_is_better=True),
+    Metric(name="outer/kl", meaning="mean KL divergence of the adapted policies that the outer step made", unit="nats"),
+)
+"""Declarations of what those have, beside that, that measure how far a step went."""
+
 
 class Outer(Part):
     """Base of the outer optimisers' options."""

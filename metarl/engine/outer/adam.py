@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
+from torch import Tensor
 
 from metarl.engine.objective import MetaObjective
 from metarl.engine.outer import LOSS, OUTERS, Info, Outer, OuterOptimizer, State, nonfinite
@@ -30,28 +31,44 @@ class Adam(Outer):
     def build(self) -> OuterOptimizer:
         """The optimiser. A gradient or new parameters that are not finite leave theta and the state as they are."""
 
-        def init(theta: Params) -> State:
-            zeros = torch.zeros_like(ravel(theta))
-            return {"step": torch.zeros((), dtype=torch.float64), "mean": zeros, "square": zeros.clone()}
-
         def step(theta: Params, state: State, objective: MetaObjective) -> tuple[Params, State, Info]:
-            loss, gradient = objective.loss_and_gradient(theta)
+            return self.descend(theta, state, objective, steps=1)
+
+        return OuterOptimizer(self.moments, step, LOSS)
+
+    def moments(self, theta: Params) -> State:
+        """A fresh state: no steps taken, and the running means of the gradient and of its square [P] at zero."""
+        zeros = torch.zeros_like(ravel(theta))
+        return {"step": torch.zeros((), dtype=torch.float64), "mean": zeros, "square": zeros.clone()}
+
+    def descend(
+        self, theta: Params, state: State, objective: MetaObjective, *, steps: int
+    ) -> tuple[Params, State, Info]:
+        """Steps of Adam on one meta-batch; the info is that of the first. All of them are refused with one of them."""
+        first: Info = {}
+        moved, after = theta, state
+        for _ in range(steps):
+            loss, gradient = objective.loss_and_gradient(moved)
             g = ravel(gradient)
             info = {"loss": loss, "grad_norm": g.norm().item(), "nonfinite": 0.0}
+            first = first or info
             if broken := nonfinite(loss=loss, gradient=info["grad_norm"]):
-                return theta, state, info | broken
-            if self.gradient_clip is not None:
-                g = g.clamp(-self.gradient_clip, self.gradient_clip)
-            t = state["step"] + 1
-            mean = self.adam_beta1 * state["mean"] + (1 - self.adam_beta1) * g
-            square = self.adam_beta2 * state["square"] + (1 - self.adam_beta2) * g**2
-            unbiased_mean = mean / (1 - self.adam_beta1**t)
-            unbiased_square = square / (1 - self.adam_beta2**t)
-            update = unbiased_mean / (unbiased_square.sqrt() + self.adam_epsilon)
-            moved = add(theta, unravel(update, theta), scale=-self.learning_rate)
+                return theta, state, first | broken
+            moved, after = self._step(moved, after, g)
             # an overflow
             if broken := nonfinite(parameters=ravel(moved).abs().max().item()):
-                return theta, state, info | broken
-            return moved, {"step": t, "mean": mean, "square": square}, info
+                return theta, state, first | broken
+        return moved, after, first
 
-        return OuterOptimizer(init, step, LOSS)
+    def _step(self, theta: Params, state: State, g: Tensor) -> tuple[Params, State]:
+        """One step along a gradient [P]: theta and the moments in the state after it."""
+        if self.gradient_clip is not None:
+            g = g.clamp(-self.gradient_clip, self.gradient_clip)
+        t = state["step"] + 1
+        mean = self.adam_beta1 * state["mean"] + (1 - self.adam_beta1) * g
+        square = self.adam_beta2 * state["square"] + (1 - self.adam_beta2) * g**2
+        unbiased_mean = mean / (1 - self.adam_beta1**t)
+        unbiased_square = square / (1 - self.adam_beta2**t)
+        update = unbiased_mean / (unbiased_square.sqrt() + self.adam_epsilon)
+        moved = add(theta, unravel(update, theta), scale=-self.learning_rate)
+        return moved, state | {"step": t, "mean": mean, "square": square}

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from metarl.engine.curvature import CURVATURES, EPSILON, FINITE_DIFFERENCES
 from metarl.engine.objective import MetaObjective
-from metarl.engine.outer import LOSS, OUTERS, Info, Outer, OuterOptimizer, State, nonfinite
+from metarl.engine.outer import LOSS, MOVED, OUTERS, Info, Outer, OuterOptimizer, State, nonfinite
 from metarl.engine.params import Params, add, ravel, unravel
 from metarl.engine.solvers import Matvec, backtracking_line_search, conjugate_gradient
 from metarl.metrics import Metric
@@ -18,8 +18,7 @@ from metarl.parts import NOT_NEGATIVE, POSITIVE, SHARE, at_least, below
 UNTRIED: Info = {"improvement": 0.0, "kl": 0.0, "backtracks": 0.0, "accepted": 0.0, "cg_iterations": 0.0}
 
 SEARCH = (
-    Metric(name="outer/improvement", meaning="how far the outer step lowered the meta-loss", higher_is_better=True),
-    Metric(name="outer/kl", meaning="mean KL divergence of the adapted policies that the outer step made", unit="nats"),
+    *MOVED,
     Metric(name="outer/backtracks", meaning="how often the line search shortened the step", higher_is_better=False),
     Metric(name="outer/accepted", meaning="1 where the line search took a step, else 0", higher_is_better=True),
     Metric(name="outer/cg_iterations", meaning="conjugate gradient iterations of the outer step"),

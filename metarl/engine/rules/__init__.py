@@ -7,7 +7,7 @@ An `InnerRule` says what `maml.Learner` does with the inner gradient; it never t
 import fnmatch
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, NamedTuple
 
@@ -70,14 +70,11 @@ RULES: Registry[Rule] = Registry("rule", "metarl.engine.rules")
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradientRule(Rule):
-    """Base of the rules that move some of the model's own parameters along their gradient."""
+class SteppingRule(Rule):
+    """Base of the rules that take gradient steps of some size."""
 
     inner_step_size: Annotated[float, POSITIVE] = 0.1
     """Step size alpha of the inner gradient steps."""
-    not_adapted: tuple[str, ...] = ("*.shift",)
-    """Parameters that are meta-learned, but that no inner step changes: names, in which * stands for anything, such as
-    body.0.*; the default is the shift of batch norm, as in the paper."""
 
     def sizes(self, step_sizes: Sequence[float]) -> tuple[float, ...]:
         """Those given, or the rule's own. Raises ValueError for one that is not positive and finite."""
@@ -85,11 +82,35 @@ class GradientRule(Rule):
             raise ValueError(f"inner step sizes must be positive numbers; got {list(step_sizes)}")
         return tuple(step_sizes) or (self.inner_step_size,)
 
+    def descent(self, step_sizes: Sequence[float]) -> Callable[[Params, Params, Params, int], Params]:
+        """The `update` of gradient steps: fast - alpha gradient (Finn et al. 2017, equation 1)."""
+        sizes = self.sizes(step_sizes)
+
+        def update(fast: Params, gradient: Params, meta: Params, step: int) -> Params:
+            alpha = step_size(sizes, step)
+            return {name: leaf - alpha * gradient[name] for name, leaf in fast.items()}
+
+        return update
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientRule(SteppingRule):
+    """Base of the rules that adapt all of the model's own parameters but a few."""
+
+    not_adapted: tuple[str, ...] = ("*.shift",)
+    """Parameters that are meta-learned, but that no inner step changes: names, in which * stands for anything, such as
+    body.0.*; the default is the shift of batch norm, as in the paper."""
+
     def require_known(self, params: Params) -> None:
         """Raise ValueError for a pattern, other than the default, that no parameter's name fits."""
-        for pattern in set(self.not_adapted) - set(GradientRule.not_adapted):
-            if not any(map(fits([pattern]), params)):
-                raise ValueError(f"not_adapted: no parameter is named {pattern!r}; there are {', '.join(params)}")
+        require_names("not_adapted", set(self.not_adapted) - set(GradientRule.not_adapted), params)
+
+
+def require_names(option: str, patterns: Iterable[str], params: Params) -> None:
+    """Raise ValueError for a pattern of an option that no parameter's name fits."""
+    for pattern in patterns:
+        if not any(map(fits([pattern]), params)):
+            raise ValueError(f"{option}: no parameter is named {pattern!r}; there are {', '.join(params)}")
 
 
 def fits(patterns: Sequence[str]) -> Callable[[str], bool]:

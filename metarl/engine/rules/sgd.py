@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from metarl.engine.params import Params
-from metarl.engine.rules import RULES, GradientRule, InnerRule, fits, overwrite, step_size
+from metarl.engine.rules import RULES, GradientRule, InnerRule, fits, overwrite
 
 
 @RULES.register("sgd")
@@ -16,7 +16,7 @@ class SGD(GradientRule):
 
     def build(self, step_sizes: Sequence[float] = ()) -> InnerRule:
         """The rule; see `Rule.build`. Its `start` raises ValueError where `not_adapted` leaves nothing to adapt."""
-        sizes, frozen = self.sizes(step_sizes), fits(self.not_adapted)
+        frozen = fits(self.not_adapted)
 
         def init(params: Params, generator: torch.Generator) -> Params:
             self.require_known(params)
@@ -28,8 +28,4 @@ class SGD(GradientRule):
                 raise ValueError(f"not_adapted {self.not_adapted} leaves nothing to adapt of {', '.join(meta)}")
             return fast
 
-        def update(fast: Params, gradient: Params, meta: Params, step: int) -> Params:
-            alpha = step_size(sizes, step)
-            return {name: leaf - alpha * gradient[name] for name, leaf in fast.items()}
-
-        return InnerRule(init, start, update, overwrite)
+        return InnerRule(init, start, self.descent(step_sizes), overwrite)

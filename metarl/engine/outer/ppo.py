@@ -1,0 +1,45 @@
+"""Proximal policy optimisation of the meta-objective: steps of Adam on one meta-batch (Schulman et al. 2017)."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from metarl.engine.maml import OuterLoss
+from metarl.engine.objective import MetaObjective
+from metarl.engine.outer import LOSS, MOVED, OUTERS, Info, OuterOptimizer, State, nonfinite
+from metarl.engine.outer.adam import Adam
+from metarl.engine.params import Params
+from metarl.parts import POSITIVE, at_least, below
+
+
+@OUTERS.register("ppo")
+@dataclass(frozen=True, kw_only=True)
+class PPO(Adam):
+    """Epochs of Adam on the outer loss with clipped likelihood ratios (Schulman et al. 2017, equation 7).
+
+    A step goes through the adaptation anew in every epoch, with the data of the one meta-batch.
+    """
+
+    epochs: Annotated[int, at_least(1)] = 5
+    """Steps of Adam per meta-batch."""
+    clip: Annotated[float, POSITIVE, below(1)] = 0.3
+    """Epsilon: likelihood ratios beyond 1 +- this gain nothing."""
+
+    def build(self) -> OuterOptimizer:
+        """The optimiser; what is not finite in one epoch leaves theta and the state as they were before the first."""
+        return OuterOptimizer(self.moments, self._epochs, (*LOSS, *MOVED))
+
+    def _loss(self, objective: MetaObjective, state: State) -> OuterLoss:
+        """What the epochs descend."""
+        return objective.clipped(self.clip)
+
+    def _epochs(self, theta: Params, state: State, objective: MetaObjective) -> tuple[Params, State, Info]:
+        clipped = objective.with_outer_loss(self._loss(objective, state))
+        moved, after, info = self.descend(theta, state, clipped, steps=self.epochs)
+        untried: Info = {"improvement": 0.0, "kl": 0.0}
+        if info["nonfinite"]:
+            return theta, state, info | untried
+        loss, kl = objective.loss_and_divergence(moved)
+        if broken := nonfinite(loss=loss, kl=kl):
+            return theta, state, info | untried | broken
+        # at theta itself nothing is clipped, and nothing diverged: the first epoch's loss is the objective's own
+        return moved, after, info | {"improvement": info["loss"] - loss, "kl": kl}
