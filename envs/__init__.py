@@ -1,7 +1,10 @@
 """Task-parameterised environments. `import metarl.envs` registers them all with Gymnasium, under `metarl/`."""
 
-from metarl.envs.adapters.gymnasium_loop import GymnasiumEnvironment, LoopVectorEnv
+from metarl.envs.adapters.gymnasium_loop import LoopVectorEnv
+from metarl.envs.adapters.gymnasium_part import GymnasiumEnvironment
+from metarl.envs.adapters.workers import WorkerError
 from metarl.envs.batched import TaskVectorEnv
+from metarl.envs.checking import check_environment
 from metarl.envs.conformance import check_family
 from metarl.envs.family import TaskFamily, make_family, register
 from metarl.envs.locomotion import Locomotion
@@ -22,6 +25,8 @@ __all__ = [
     "TaskFamily",
     "TaskProcess",
     "TaskVectorEnv",
+    "WorkerError",
+    "check_environment",
     "check_family",
     "make_family",
     "register",

@@ -97,11 +97,10 @@ def test_environments_that_are_only_looked_at_are_closed() -> None:
     part.tasks.sample(np.random.default_rng(0), 2)
     assert RECORD.count("closed") == len(RECORD) / 2 > 0
     RECORD.clear()
-    unbounded = type("Unbounded", (Recorded,), {"action_space": gymnasium.spaces.Discrete(2)})
 
     def make() -> Any:
-        env = unbounded()
-        env.action_space = gymnasium.spaces.Discrete(2)
+        env = Recorded()
+        env.action_space = gymnasium.spaces.Box(-np.inf, np.inf, (1,))
         return env
 
     with pytest.raises(ValueError, match="actions must be a bounded vector"):
@@ -154,7 +153,7 @@ def test_task_methods_are_found_through_wrappers() -> None:
     env = LoopVectorEnv(lambda: Given(gymnasium.make("Pendulum-v1")), 2)
     assert env.task_names == ("gravity [m/s^2]",)
     env.reset(seed=0)
-    assert [one.unwrapped.g for one in env._envs] == [row[0] for row in env.tasks]  # pyright: ignore
+    assert [one.unwrapped.g for one in cast(Any, env._crew).envs] == [row[0] for row in env.tasks]  # pyright: ignore
 
 
 def test_every_batch_has_a_simulator_of_its_own() -> None:
