@@ -27,4 +27,5 @@ def check_environment(env: gymnasium.Env | VectorEnv | str, horizon: int | None 
         return check_vector(env, horizon or TIMESTEPS)
     if not isinstance(env, gymnasium.Env):
         raise ValueError(f"env must be a gymnasium.Env, a VectorEnv or an id; got {env!r}")
-    return remarks_on(env, horizon) + check_vector(LoopVectorEnv(lambda: env, 1), horizon or TIMESTEPS)
+    remarks = check_vector(LoopVectorEnv(lambda: env, 1), horizon or TIMESTEPS)
+    return remarks_on(env, horizon) + remarks

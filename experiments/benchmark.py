@@ -19,10 +19,11 @@ from metarl.experiments.benchmarks.learning import learning
 from metarl.experiments.benchmarks.ranks import ranks
 from metarl.experiments.benchmarks.sampling import sampler
 from metarl.experiments.benchmarks.supervised import supervised
+from metarl.experiments.benchmarks.workers import workers
 from metarl.experiments.command_line import run
 from metarl.files import write_atomically
 
-Name = Literal["hvp", "step", "sampler", "iteration", "growth", "supervised", "ranks", "learning"]
+Name = Literal["hvp", "step", "sampler", "iteration", "growth", "supervised", "ranks", "workers", "learning"]
 NAMES: tuple[Name, ...] = get_args(Name)
 BENCHMARKS: dict[Name, Callable[..., Any]] = {
     "hvp": hvp,
@@ -32,6 +33,7 @@ BENCHMARKS: dict[Name, Callable[..., Any]] = {
     "growth": growth,
     "supervised": supervised,
     "ranks": ranks,
+    "workers": workers,
     "learning": learning,
 }
 MEASURED = tuple(name for name in NAMES if name != "learning")  # which trains, and passes or fails
@@ -48,7 +50,8 @@ class Arguments:
     against open-loop physics and against a straightforward implementation. growth: seconds and memory by tasks,
     episodes, horizon, network, inner steps and threads. supervised: meta-iterations of sinusoid and Omniglot in several
     formulations against a Python loop over tasks. ranks: what travels between ranks, what two are worth, what a slow
-    network costs. learning, only where it is named: whether cheetah-dir learns; it fails where the return after
+    network costs. workers: environment steps per second of a loop over environments, of worker processes, and of
+    Gymnasium's, by how long a timestep takes. learning, only where it is named: whether cheetah-dir learns; it fails where the return after
     adaptation does not rise. A few minutes each."""
     output: Path = Path("benchmark.json")
     """Where the figures go."""

@@ -81,8 +81,9 @@ def command_of(script: str) -> str:
     """How another script is started from here, as this one was: ready to be copied into a shell."""
     if Path(sys.argv[0]).suffix != ".py":  # the console command
         return f"{shlex.quote(Path(sys.argv[0]).name)} {script}"
-    python, file = os.path.relpath(sys.executable), os.path.relpath(Path(sys.argv[0]).with_name(f"{script}.py"))
-    return shlex.join([python, file])
+    beside = Path(sys.argv[0]).with_name(f"{script}.py")
+    file = beside if beside.is_file() else Path(__file__).with_name(beside.name)  # a program of one's own
+    return shlex.join([os.path.relpath(sys.executable), os.path.relpath(file)])
 
 
 def _thread_failed(args: threading.ExceptHookArgs) -> None:

@@ -98,10 +98,10 @@ class OwnEnvironment(Environment):
 
     def remarks(self, horizon: int) -> list[str]:
         """Also of the environment's own time limit. Nothing starts worker processes here."""
-        with closing(_made(self, None)) as one:
-            remarks = remarks_on(one, horizon)
         with closing(self._build(2)) as env:
-            return remarks + check_vector(env, horizon)
+            remarks = check_vector(env, horizon)
+        with closing(_made(self, None)) as one:
+            return remarks_on(one, horizon) + remarks
 
     def flat(self, observation: Any) -> NDArray[Any]:
         """Flattened as in training; see `flat_observation`."""

@@ -155,7 +155,9 @@ class Workers:
         try:
             if not worker.pipe.poll(max(0.0, deadline - time.monotonic())):
                 seconds = max(self._patience, START_SECONDS) if command == "be made" else self._patience
-                raise WorkerError(f"the {who} did not answer within {seconds:g} s (to {command})", _asked(worker))
+                where = _asked(worker)
+                worker.process.kill()
+                raise WorkerError(f"the {who} did not answer within {seconds:g} s (to {command})", where)
             failure, result = worker.pipe.recv()
         except (EOFError, ConnectionResetError):
             worker.process.join(CLOSE_SECONDS)

@@ -1,12 +1,14 @@
 """What of an environment of one's own can be told without playing: its task methods, and the wrappers around it."""
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
 import gymnasium
+import numpy as np
 from gymnasium.wrappers.utils import RunningMeanStd
 
-from metarl.rl.contract import checked_sample
+from metarl.rl.contract import checked_sample, unread
 
 
 def task_size(env: gymnasium.Env) -> int:
@@ -28,11 +30,22 @@ def task_size(env: gymnasium.Env) -> int:
 
 
 def remarks_on(env: gymnasium.Env, horizon: int | None) -> list[str]:
-    """What of an environment is worth a line; its own time limit against the horizon (None: there is none yet)."""
+    """What of an environment is worth a line: its own time limit, and what its `info` says after a timestep.
+
+    Args:
+        env: it is reset and stepped once.
+        horizon: of training; None: not known.
+    """
+    task = env.get_wrapper_attr("sample_tasks")(np.random.default_rng(0), 1)[0]
+    env.reset(seed=0, options={"task": np.asarray(task, np.float64)})
+    action_space = copy.deepcopy(env.action_space)
+    action_space.seed(0)
+    remarks = unread(env.step(action_space.sample())[4])
     limit = env.spec.max_episode_steps if env.spec is not None else None
     if limit is None or horizon is None or horizon >= limit:
-        return []
+        return remarks
     return [
+        *remarks,
         f"episodes are cut at the horizon of {horizon} timesteps, before the environment's own limit of {limit}: "
         f"--horizon {limit} plays whole ones"
     ]

@@ -5,7 +5,7 @@ Axes: n environments, T timesteps, O observation, k numbers of a task.
 
 import copy
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -87,12 +87,16 @@ def check_vector(env: VectorEnv, horizon: int = TIMESTEPS) -> list[str]:
         changed[0] = others[0]
         if first.same(_play(env, changed, timesteps)[0], 0, 0):
             _note_without_effect(env, given[0], changed[0], timesteps, remarks)
-    remarks += [
+    return remarks + unread(info)
+
+
+def unread(info: Mapping[str, Any]) -> list[str]:
+    """Remarks on what an environment's `info` calls by other names than are read."""
+    return [
         f"its info has {name!r}, which is not read: say {ours!r}"
         for name, ours in OTHER_NAMES.items()
         if name in info and ours not in info
     ]
-    return remarks
 
 
 def require_vector(env: VectorEnv) -> None:
