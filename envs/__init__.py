@@ -2,7 +2,6 @@
 
 from metarl.envs.adapters.gymnasium_loop import LoopVectorEnv
 from metarl.envs.adapters.gymnasium_part import GymnasiumEnvironment
-from metarl.envs.adapters.workers import WorkerError
 from metarl.envs.batched import TaskVectorEnv
 from metarl.envs.checking import check_environment
 from metarl.envs.conformance import check_family
@@ -11,7 +10,7 @@ from metarl.envs.locomotion import Locomotion
 from metarl.envs.navigation import Navigation2D
 from metarl.envs.process import TaskProcess
 from metarl.envs.single import TaskEnv
-from metarl.rl.environments import ENVIRONMENTS
+from metarl.rl.environments import ENVIRONMENTS, WorkerError
 
 ENVIRONMENTS.load()  # families register themselves: a new one is a new file, and no line here
 

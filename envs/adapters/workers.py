@@ -25,21 +25,10 @@ import gymnasium
 import numpy as np
 
 from metarl.envs.adapters.block import Block, ContractError, Notes, Slots, joined, made
+from metarl.rl.environments import WorkerError
 
 START_SECONDS = 120.0  # that processes may take to import what they need and to make their environments, at least
 CLOSE_SECONDS = 5.0  # that environments may take to close
-
-
-class WorkerError(RuntimeError):
-    """A worker process failed; `traceback` is that of the environment's code, as far as it is known."""
-
-    def __init__(self, message: str, traceback: str = "") -> None:
-        super().__init__(message, traceback)
-        self.message, self.traceback = message, traceback.strip()
-
-    def __str__(self) -> str:
-        """What happened, below the worker's traceback."""
-        return f"{self.message}\n\n{self.traceback}" if self.traceback else self.message
 
 
 class Shared(NamedTuple):

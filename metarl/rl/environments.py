@@ -39,6 +39,18 @@ class TaskDistribution(ABC):
         """Tell which rows [n, k] training may draw, [n]."""
 
 
+class WorkerError(RuntimeError):
+    """A process that environments run in failed; `traceback` is that of the environment's code, as far as it is known."""
+
+    def __init__(self, message: str, traceback: str = "") -> None:
+        super().__init__(message, traceback)
+        self.message, self.traceback = message, traceback.strip()
+
+    def __str__(self) -> str:
+        """What happened, below the worker's traceback."""
+        return f"{self.message}\n\n{self.traceback}" if self.traceback else self.message
+
+
 class Environment(Part, ABC):
     """Base of the parts of the kind `environment`: its fields are the options of one environment."""
 
