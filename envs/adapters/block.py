@@ -34,7 +34,8 @@ class Slots(NamedTuple):
 
     def rows(self, begin: int, end: int) -> "Slots":
         """Views of the rows of some environments."""
-        return Slots(*(array[begin:end] for array in self))
+        arrays: list[Any] = [array[begin:end] for array in self]
+        return Slots(*arrays)
 
 
 class Crew(Protocol):

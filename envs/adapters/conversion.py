@@ -24,11 +24,9 @@ def policy_observations(space: Space) -> Box:
     if isinstance(space, Box) and len(space.shape) == 1:
         return space
     flat = flatten_space(space) if space.is_np_flattenable else None
-    if not isinstance(flat, Box):
-        raise ValueError(
-            f"observations must be a vector (Box), or of a space that Gymnasium flattens to one; got {space}"
-        )
-    return flat
+    if isinstance(flat, Box):
+        return flat
+    raise ValueError(f"observations must be a vector (Box), or of a space that Gymnasium flattens to one; got {space}")
 
 
 def policy_actions(space: Space) -> Space:

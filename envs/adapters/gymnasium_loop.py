@@ -13,10 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from metarl.envs.adapters.block import Block, Crew, Notes, Slots, made
 from metarl.envs.adapters.conversion import own_actions, policy_actions, policy_observations
 from metarl.envs.adapters.workers import Workers
+from metarl.envs.adapters.wrappers import task_size
 from metarl.envs.arguments import check_first, checked_actions, checked_mask, checked_options, checked_seeds
 from metarl.envs.arrays import Array, Mask
 from metarl.envs.batched import with_task
-from metarl.envs.adapters.wrappers import task_size
 
 PATIENCE = 60.0  # seconds
 
@@ -111,6 +111,10 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
     def sample_tasks(self, rng: np.random.Generator, n: int) -> Array:
         """Draw n tasks of the environment's own distribution, [n, k]."""
         return np.asarray(self._first.get_wrapper_attr("sample_tasks")(rng, n), np.float64)
+
+    def own_method(self, name: str) -> Callable[..., Any] | None:
+        """A method of the environment or of one of its wrappers; None: there is no such."""
+        return self._first.get_wrapper_attr(name) if self._first.has_wrapper_attr(name) else None
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None

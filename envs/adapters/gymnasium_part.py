@@ -26,8 +26,9 @@ from metarl.rl.spaces import environment_actions
 class OwnTasks(TaskDistribution):
     """The distribution that an environment brings in its method `sample_tasks`.
 
-    Each draw makes one environment and closes it. What its tasks may be, and where its distribution ends, the
-    environment alone knows: all finite rows count as valid and as in the distribution, and all splits are one.
+    Each draw makes one environment and closes it. What its tasks may be, the environment alone knows: all finite rows
+    count as valid, and all splits are one. Where its distribution ends, it may say in a method
+    `in_distribution(tasks [n, k]) -> [n]`.
     """
 
     def __init__(self, names: tuple[str, ...], make: Callable[[], LoopVectorEnv]) -> None:
@@ -39,8 +40,10 @@ class OwnTasks(TaskDistribution):
             return env.sample_tasks(rng, n)
 
     def in_distribution(self, tasks: Array) -> Mask:
-        """All that are finite, [n]."""
-        return self.valid(tasks)
+        """What the environment says; if it says nothing, all that are finite, [n]."""
+        with closing(self._make()) as env:
+            own = env.own_method("in_distribution")
+            return self.valid(tasks) if own is None else np.asarray(own(tasks), np.bool_) & self.valid(tasks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +127,7 @@ class GymnasiumEnvironment(OwnEnvironment):
 
 
 def _made(part: OwnEnvironment, render_mode: str | None) -> gymnasium.Env:
-    """One environment of a part. Raises ValueError for what Gymnasium refuses, and for options that it does not have."""
+    """One environment of a part. Raises ValueError for what Gymnasium refuses, and for options that it lacks."""
     arguments = {name: _in_python(value) for name, value in part.environment_options.items()}
     if render_mode is not None:  # an environment whose constructor does not take it need not draw
         arguments["render_mode"] = render_mode

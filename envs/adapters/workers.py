@@ -76,7 +76,7 @@ class Workers:
                 f"({error}): give a function or class of a module, or a registered id, or choose workers 0"
             ) from error
         methods = multiprocessing.get_all_start_methods()
-        context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+        context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         shared = [Shared(context.RawArray("b", max(1, a.nbytes)), a.shape, a.dtype) for a in slots]
         self.slots = Slots(*(one.view() for one in shared))
         self._patience = patience
@@ -103,7 +103,9 @@ class Workers:
         """Start episodes; see `Crew.reset`."""
         pairs = list(zip(which, seeds, strict=True))
         shares = [[(i - one.first, seed) for i, seed in pairs if one.first <= i < one.end] for one in self._team]
-        return joined(self._answers("reset", [([i for i, _ in pairs], [seed for _, seed in pairs]) for pairs in shares]))
+        return joined(
+            self._answers("reset", [([i for i, _ in pairs], [seed for _, seed in pairs]) for pairs in shares])
+        )
 
     def step(self, which: Sequence[int]) -> Notes:
         """Step; see `Crew.step`."""

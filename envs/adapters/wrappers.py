@@ -47,7 +47,7 @@ def remarks_on(env: gymnasium.Env, horizon: int | None) -> list[str]:
     return [
         *remarks,
         f"episodes are cut at the horizon of {horizon} timesteps, before the environment's own limit of {limit}: "
-        f"--horizon {limit} plays whole ones"
+        f"--horizon {limit} plays whole ones",
     ]
 
 

@@ -5,7 +5,6 @@ import time
 from typing import Any
 
 import numpy as np
-
 from examples.pendulum import GravityPendulum
 
 
@@ -33,4 +32,4 @@ class Trouble(GravityPendulum):
         if self.how == "hang":
             time.sleep(60)
         if self.how == "misshapen":
-            self._get_obs = lambda: np.zeros(4)
+            vars(self)["_get_obs"] = lambda: np.zeros(4)

@@ -7,13 +7,13 @@ from typing import Any, cast
 import gymnasium
 import numpy as np
 import pytest
+from examples.pendulum import GravityPendulum
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers import NormalizeObservation, NormalizeReward, TimeLimit, TransformReward
 from scripts import TOY, refused, run
 from worlds import Target
 
 import metarl
-from examples.pendulum import GravityPendulum
 from metarl.envs import LoopVectorEnv
 from metarl.rl.contract import require_task_taken
 
@@ -79,7 +79,7 @@ def test_balanced_tasks_are_right_and_tasks_that_never_differ_are_named() -> Non
 
 @pytest.mark.parametrize("wrapper", [NormalizeObservation, NormalizeReward])
 def test_running_statistics_are_refused(wrapper: Any) -> None:
-    wrapped = TimeLimit(wrapper(TransformReward(GravityPendulum(), lambda reward: reward / 2)), 9)
+    wrapped = TimeLimit(wrapper(TransformReward(GravityPendulum(), lambda reward: float(reward) / 2)), 9)
     with pytest.raises(ValueError, match=f"{wrapper.__name__} keeps running statistics.*--normalization running"):
         metarl.check_environment(wrapped)
 

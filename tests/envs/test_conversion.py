@@ -8,7 +8,7 @@ import pytest
 from gymnasium.spaces import Box, Dict, Discrete, Graph, MultiBinary, MultiDiscrete, Tuple, flatten
 
 from metarl.envs import ENVIRONMENTS, LoopVectorEnv
-from metarl.envs.adapters.conversion import flat_observation, own_actions, policy_actions, policy_observations
+from metarl.envs.adapters.conversion import flat_observation, policy_actions, policy_observations
 
 SPACES = [
     Box(0, 255, (4, 5, 3), np.uint8),
@@ -49,7 +49,8 @@ def test_observations_are_flattened_as_gymnasium_does(space: Any) -> None:
     env = LoopVectorEnv(lambda: Anything(space), 2, task_in_observation=True)
     seen, _ = env.reset(seed=1)
     single = cast(Any, env._crew).envs
-    expected = [np.concatenate([flatten(space, one.shown), row]) for one, row in zip(single, env.tasks, strict=True)]
+    flat: Any = [flatten(space, one.shown) for one in single]
+    expected = [np.concatenate([values, row]) for values, row in zip(flat, env.tasks, strict=True)]
     np.testing.assert_array_equal(seen, expected)
     assert env.observation_space.shape == seen.shape
     assert policy_observations(space).shape == flat_observation(space, single[0].shown).shape
@@ -83,7 +84,9 @@ def test_a_part_translates_for_whoever_acts_in_one_environment() -> None:
     np.testing.assert_array_equal(part.flat(np.array([0.25])), [0.25])
     navigation: Any = ENVIRONMENTS.find("metarl/Navigation2D-v0")()
     np.testing.assert_array_equal(navigation.own_actions(np.array([0.5, -3.0])), [0.5, -1.0])
-    np.testing.assert_array_equal(flat_observation(Box(0, 9, (2, 2)), np.arange(8).reshape(2, 2, 2)), [[0, 1, 2, 3], [4, 5, 6, 7]])
+    np.testing.assert_array_equal(
+        flat_observation(Box(0, 9, (2, 2)), np.arange(8).reshape(2, 2, 2)), [[0, 1, 2, 3], [4, 5, 6, 7]]
+    )
 
 
 def test_spaces_that_cannot_be_served() -> None:

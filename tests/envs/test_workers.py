@@ -8,8 +8,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-
 import slow
+
 from metarl.envs import LoopVectorEnv, WorkerError
 from metarl.envs.adapters.block import ContractError
 

@@ -35,7 +35,8 @@ def test_it_trains_from_the_command_line_and_acts_in_whole_numbers(tmp_path: Pat
     assert flat(read_config(place))["policy"] == "categorical_mlp"
     agent = metarl.load_agent(place)
     action = agent.act(np.zeros(4, np.float32))
-    assert isinstance(action, np.int64)
+    assert action.dtype == np.int64
+    assert action.shape == ()
     samples = agent.act(np.zeros((50, 4)), np.random.default_rng(0))
     assert set(samples.tolist()) == {0, 1}
     assert 1 <= cartpole.balanced(str(place), 9.8, timesteps=20) <= 20

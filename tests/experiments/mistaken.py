@@ -8,9 +8,9 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from examples.pendulum import GravityPendulum
 from torch import Tensor, nn
 
-from examples.pendulum import GravityPendulum
 from metarl.engine.params import Params
 from metarl.engine.rules import InnerRule
 from metarl.engine.rules.sgd import SGD
@@ -88,3 +88,13 @@ def wrong() -> SupervisedTasks:
         return x * slope
 
     return function_regression(line, {"slope": (-1.0, 1.0)}, inputs=(-5.0, 5.0))
+
+
+class Bounded(GravityPendulum):
+    """Without a mistake: it knows which tasks it may draw."""
+
+    def in_distribution(self, tasks: Any) -> Any:
+        return (tasks[:, 0] >= 5) & (tasks[:, 0] <= 15)
+
+
+gymnasium.register("Bounded-v0", entry_point=f"{__name__}:Bounded")
