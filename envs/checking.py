@@ -18,14 +18,14 @@ def check_environment(env: gymnasium.Env | VectorEnv | str, horizon: int | None 
         horizon: timesteps of an episode, to be compared with the environment's own limit.
 
     Raises:
-        ValueError: it cannot be meta-trained in; the message says how to mend it. What goes wrong inside the environment
-            is its own error.
+        ValueError: it cannot be meta-trained in; the message says how to mend it. What goes wrong inside the
+            environment is its own error.
     """
     if isinstance(env, str):
         return ENVIRONMENTS.find(env)().remarks(horizon or TIMESTEPS)
     if isinstance(env, VectorEnv):
         return check_vector(env, horizon or TIMESTEPS)
-    if not isinstance(env, gymnasium.Env):
-        raise ValueError(f"env must be a gymnasium.Env, a VectorEnv or an id; got {env!r}")
-    remarks = check_vector(LoopVectorEnv(lambda: env, 1), horizon or TIMESTEPS)
-    return remarks_on(env, horizon) + remarks
+    if isinstance(env, gymnasium.Env):
+        remarks = check_vector(LoopVectorEnv(lambda: env, 1), horizon or TIMESTEPS)
+        return remarks_on(env, horizon) + remarks
+    raise ValueError(f"env must be a gymnasium.Env, a VectorEnv or an id; got {env!r}")

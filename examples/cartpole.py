@@ -42,7 +42,7 @@ def make(**options: Any) -> gymnasium.Env:
     return Gravity(gymnasium.make("CartPole-v1", **options))
 
 
-# CartPole-v1 itself ends after 500 timesteps. A program is also loaded as a module, for the name below: it registers once.
+# CartPole-v1 itself ends after 500 timesteps. The name below also loads a program as a module: it registers once.
 if "GravityCartPole-v0" not in gymnasium.registry:
     gymnasium.register("GravityCartPole-v0", entry_point=f"{Path(__file__).stem}:make")
 

@@ -51,8 +51,8 @@ class Arguments:
     episodes, horizon, network, inner steps and threads. supervised: meta-iterations of sinusoid and Omniglot in several
     formulations against a Python loop over tasks. ranks: what travels between ranks, what two are worth, what a slow
     network costs. workers: environment steps per second of a loop over environments, of worker processes, and of
-    Gymnasium's, by how long a timestep takes. learning, only where it is named: whether cheetah-dir learns; it fails where the return after
-    adaptation does not rise. A few minutes each."""
+    Gymnasium's, by how long a timestep takes. learning, only where it is named: whether cheetah-dir learns; it fails
+    where the return after adaptation does not rise. A few minutes each."""
     output: Path = Path("benchmark.json")
     """Where the figures go."""
     quick: bool = False

@@ -32,7 +32,8 @@ def run(
     """Parse the arguments, then run `main`; a user's mistake (ValueError, OSError) ends in one line and status 2.
 
     So does what does not fit into memory. An error from the user's own code shows its traceback instead, also from a
-    worker process: a line about a value cannot say where in that code the mistake is. `interrupted` is what to say after Ctrl-C.
+    worker process: a line about a value cannot say where in that code the mistake is. `interrupted` is what to say
+    after Ctrl-C.
     """
     keep_freed_memory()
     threading.excepthook = _thread_failed

@@ -20,6 +20,7 @@ from metarl.experiments.figures import draw
 from metarl.experiments.overrides import overridden
 from metarl.experiments.published import evaluation_tasks
 from metarl.experiments.task_files import read_tasks
+from metarl.problem import Evaluation, Problem
 from metarl.randomness import Purpose
 from metarl.training.config import Config
 from metarl.training.evaluation import evaluate, summaries_of, validation_tasks, write_evaluation
@@ -41,8 +42,8 @@ class Arguments:
     tasks: int | None = None
     """Number of held-out tasks."""
     task_file: Path | None = None
-    """Score tasks of your own instead: rows of numbers in a .csv, .npy or .json file, also outside the range of training
-    (reinforcement learning)."""
+    """Score tasks of your own instead: rows of numbers in a .csv, .npy or .json file, also outside the range of
+    training (reinforcement learning)."""
     episodes: int | None = None
     """Episodes per task and gradient step (reinforcement learning)."""
     data_dir: str | None = None
@@ -97,11 +98,7 @@ def main(arguments: Arguments) -> None:
     )
     checkpoint = read_parameters(arguments.run_dir, config.evaluation_checkpoint)
     problem = config.problem.build(config.setting())
-    inside = None
-    if arguments.task_file is not None:
-        tasks, inside = _tasks_of_file(arguments, config)
-    else:
-        tasks = validation_tasks(problem, config) if arguments.validation else evaluation_tasks(config, problem)
+    tasks, inside = _tasks(arguments, config, problem)
     theta = {name: leaf.to(config.device) for name, leaf in checkpoint.theta.items()}
     purpose = Purpose.VALIDATION_TASKS if arguments.validation else Purpose.EVALUATION_TASKS
     result = evaluate(problem, theta, config, tasks, purpose=purpose)
@@ -111,30 +108,41 @@ def main(arguments: Arguments) -> None:
     steps = write_evaluation(
         directory, config, result, tasks, iteration=checkpoint.iteration, split=split, in_distribution=inside
     )
-    which = f"{config.evaluation_checkpoint} checkpoint, iteration {checkpoint.iteration}"
-    title = f"{escape(str(arguments.run_dir))}: {which}"
+    title = f"{escape(str(arguments.run_dir))}: {config.evaluation_checkpoint} checkpoint, "
+    title += f"iteration {checkpoint.iteration}"
     kind = "validation tasks" if arguments.validation else "tasks"
-    Console().print(_table(f"{title}, {len(tasks)} {kind}", steps, config))
-    for words, mask in () if inside is None else (("of", inside), ("outside", ~inside)):
-        if 0 < mask.sum() < len(tasks):
-            part = summaries_of({name: values[:, mask] for name, values in result.scores.items()}, config.seed)
-            Console().print(_table(f"{title}, {mask.sum()} tasks {words} the training distribution", part, config))
+    console = Console()
+    console.print(_table(f"{title}, {len(tasks)} {kind}", steps, config))
+    if inside is not None:
+        _print_apart(console, title, result, inside, config)
     if directory == arguments.run_dir and split == "test":
         one = read_run(directory)
         write_adaptation(directory, config.problem.score, steps, draw({one.label: [one]}), options(config), TELLING)
 
 
-def _tasks_of_file(arguments: Arguments, config: Config) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """The tasks [N, k] of the file, and which of them training may draw, [N]. Raises ValueError for what is no task."""
+def _tasks(
+    arguments: Arguments, config: Config, problem: Problem
+) -> tuple[NDArray[np.float64], NDArray[np.bool_] | None]:
+    """The tasks [N, k]; of a file also which of them training may draw, [N]. Raises ValueError for what is no task."""
+    if arguments.task_file is None:
+        drawn = validation_tasks(problem, config) if arguments.validation else evaluation_tasks(config, problem)
+        return drawn, None
     environment = getattr(config.problem, "environment", None)
     if environment is None:
         raise ValueError(f"--task-file means nothing for {config.preset}: its tasks are no rows of numbers")
     for name in ("tasks", "validation"):
         if getattr(arguments, name):
             raise ValueError(f"--{name} means nothing beside --task-file, which says which tasks")
-    assert arguments.task_file is not None  # that is why this is called
     tasks = read_tasks(arguments.task_file.expanduser(), environment.tasks)
     return tasks, environment.tasks.in_distribution(tasks)
+
+
+def _print_apart(console: Console, title: str, result: Evaluation, inside: NDArray[np.bool_], config: Config) -> None:
+    """The scores of tasks of the training distribution and those of others, where there are both."""
+    for words, mask in (("of", inside), ("outside", ~inside)):
+        if 0 < mask.sum() < len(inside):
+            part = summaries_of({name: values[:, mask] for name, values in result.scores.items()}, config.seed)
+            console.print(_table(f"{title}, {mask.sum()} tasks {words} the training distribution", part, config))
 
 
 def _split(arguments: Arguments) -> tuple[str, Path]:

@@ -1,7 +1,8 @@
 """metarl: meta-training with MAML. `engine` is the heart, `rl` and `supervised` the problems, `training` the rest.
 
 In one's own program: `metarl.train(problem, outer, run_dir=..., iterations=...)`, `metarl.evaluate(problem, theta)`,
-`metarl.check_environment(env)`, `metarl.load_agent(run_dir)`, `agent.adapt(env, task)`, `agent.act(observation)`, `agent.save(path)`.
+`metarl.check_environment(env)`, `metarl.load_agent(run_dir)`, `agent.adapt(env, task)`, `agent.act(observation)`,
+`agent.save(path)`.
 """
 
 import importlib

@@ -133,10 +133,7 @@ def test_actions_are_in_the_units_of_the_runs_environment_and_a_task_may_be_a_nu
     assert samples[0] in env.action_space
     many = envs.LoopVectorEnv(lambda: gymnasium.make("GravityPendulum-v0"), 2)
     assert agent.adapt(many, 9.8).returns == agent.adapt(many, [9.8]).returns
+    disabled = {"autoreset_mode": AutoresetMode.DISABLED}
+    theirs = gymnasium.make_vec("GravityPendulum-v0", 2, "sync", vector_kwargs=disabled)
     with pytest.raises(ValueError, match="drops tasks"):
-        agent.adapt(
-            gymnasium.make_vec(
-                "GravityPendulum-v0", 2, "sync", vector_kwargs={"autoreset_mode": AutoresetMode.DISABLED}
-            ),
-            9.8,
-        )
+        agent.adapt(theirs, 9.8)

@@ -172,7 +172,8 @@ def test_no_global_randomness_and_no_print_in_the_library(path: Path) -> None:
     tree = ast.parse(path.read_text())
     calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     assert not calls & {"print", "torch.manual_seed", "random.seed", "random.random"}
-    keyed = ("np.random.default_rng", "np.random.SeedSequence")
+    # get_state only looks whether somebody else has drawn
+    keyed = ("np.random.default_rng", "np.random.SeedSequence", "np.random.get_state")
     assert not {call for call in calls if call.startswith("np.random.") and not call.startswith(keyed)}
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
         function = ast.unparse(call.func)

@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import inspect
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -122,8 +123,20 @@ class GymnasiumEnvironment(OwnEnvironment):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """The subclass of an id is found anew where the part is unpickled, also in another process."""
-        values = {option.name: getattr(self, option.name) for option in options(type(self))}
-        return _rebuild, (ENVIRONMENTS.name_of(self), gymnasium.spec(self.shown), values)
+        return _rebuild, (ENVIRONMENTS.name_of(self), gymnasium.spec(self.shown), _values(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdoptedEnvironment(OwnEnvironment):
+    """Anybody's class of environments, or function that makes one, named as MODULE:NAME: see `adopted`."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The subclass is made anew where the part is unpickled."""
+        return _found, (ENVIRONMENTS.name_of(self), _values(self))
+
+
+def _values(part: OwnEnvironment) -> dict[str, Any]:
+    return {option.name: getattr(part, option.name) for option in options(type(part))}
 
 
 def _made(part: OwnEnvironment, render_mode: str | None) -> gymnasium.Env:
@@ -157,12 +170,26 @@ def registered(environment_id: str) -> type[GymnasiumEnvironment] | None:
 ENVIRONMENTS.finder(registered)
 
 
+@ENVIRONMENTS.adopter
+def adopted(thing: Any) -> type[Environment] | None:
+    """The part of a class of single environments, or of a function that makes one; None of anything else."""
+    if not (inspect.isfunction(thing) or (isinstance(thing, type) and issubclass(thing, gymnasium.Env))):
+        return None
+    namespace = {"shown": f"{thing.__module__}:{thing.__qualname__}", "maker": staticmethod(thing)}
+    return type(thing.__name__, (AdoptedEnvironment,), {**namespace, "__module__": __name__, "__doc__": thing.__doc__})
+
+
+def _found(name: str, values: dict[str, Any]) -> Environment:
+    """A part in whatever process."""
+    kind: Any = ENVIRONMENTS.find(name)
+    return kind(**values)
+
+
 def _rebuild(name: str, spec: EnvSpec, values: dict[str, Any]) -> Environment:
     """A part in whatever process: an id that only the first one registered is registered here, too."""
     if ":" not in name and spec.id not in gymnasium.registry:
         gymnasium.registry[spec.id] = spec
-    kind: Any = ENVIRONMENTS.find(name)
-    return kind(**values)
+    return _found(name, values)
 
 
 def _in_python(value: Any) -> Any:

@@ -6,6 +6,7 @@ raises, dies or does not answer in time ends all of them, in one `WorkerError` w
 
 import contextlib
 import faulthandler
+import itertools
 import math
 import multiprocessing
 import os
@@ -86,7 +87,7 @@ class Workers:
         self._closed = weakref.finalize(self, _end, self._team, folder)
         n = len(slots.rewards)
         ends = np.linspace(0, n, workers + 1).astype(int).tolist()
-        for first, end in zip(ends, ends[1:], strict=False):
+        for first, end in itertools.pairwise(ends):
             ours, theirs = context.Pipe()
             words = Path(folder.name) / str(first)
             arguments = (theirs, make_env, shared, first, end, str(words))
@@ -103,9 +104,8 @@ class Workers:
         """Start episodes; see `Crew.reset`."""
         pairs = list(zip(which, seeds, strict=True))
         shares = [[(i - one.first, seed) for i, seed in pairs if one.first <= i < one.end] for one in self._team]
-        return joined(
-            self._answers("reset", [([i for i, _ in pairs], [seed for _, seed in pairs]) for pairs in shares])
-        )
+        arguments = [([i for i, _ in share], [seed for _, seed in share]) for share in shares]
+        return joined(self._answers("reset", arguments))
 
     def step(self, which: Sequence[int]) -> Notes:
         """Step; see `Crew.step`."""

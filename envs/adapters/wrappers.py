@@ -44,11 +44,8 @@ def remarks_on(env: gymnasium.Env, horizon: int | None) -> list[str]:
     limit = env.spec.max_episode_steps if env.spec is not None else None
     if limit is None or horizon is None or horizon >= limit:
         return remarks
-    return [
-        *remarks,
-        f"episodes are cut at the horizon of {horizon} timesteps, before the environment's own limit of {limit}: "
-        f"--horizon {limit} plays whole ones",
-    ]
+    cut = f"episodes are cut at the horizon of {horizon} timesteps, before the environment's own limit of {limit}"
+    return [*remarks, f"{cut}: --horizon {limit} plays whole ones"]
 
 
 def wrappers(env: gymnasium.Env) -> Iterator[gymnasium.Wrapper[Any, Any, Any, Any]]:

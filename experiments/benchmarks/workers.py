@@ -48,7 +48,7 @@ class Busy(gymnasium.Env[NDArray[np.float64], NDArray[np.float64]]):
 
 
 def workers(console: Console, *, quick: bool) -> list[dict[str, Any]]:
-    """Environment steps per second by milliseconds of a timestep, for 16 environments, the best of three rounds in turn.
+    """Environment steps per second by milliseconds of a timestep, of 16 environments, the best of three rounds.
 
     `loop` is one process, `workers_N` N of ours, `async` Gymnasium's: a process for every environment. `ratio` is that
     of the most workers to the loop.

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
-from numpy.random import get_state
 from numpy.typing import ArrayLike, NDArray
 
 from metarl.rl.spaces import action_size, flat_observations
@@ -79,8 +78,8 @@ def check_vector(env: VectorEnv, horizon: int = TIMESTEPS) -> list[str]:
                 "out (--normalization running normalises observations, and keeps its statistics with the policy)"
             )
         remarks.append(
-            "equal seeds, tasks and actions give other episodes: reset(seed=...) must seed all that is random in it, or "
-            "runs cannot be repeated"
+            "equal seeds, tasks and actions give other episodes: reset(seed=...) must seed all that is random in it, "
+            "or runs cannot be repeated"
         )
     if repeats:
         changed = given.copy()
@@ -216,6 +215,6 @@ def _global_draws() -> Iterator[list[str]]:
 
 
 def _states() -> dict[str, Any]:
-    _, words, position, *rest = get_state(legacy=True)
+    _, words, position, *rest = np.random.get_state(legacy=True)
     numpys = (np.asarray(words).tobytes(), position, *rest)
     return {"NumPy's global generator (np.random)": numpys, "Python's global generator (random)": random.getstate()}

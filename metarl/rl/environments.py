@@ -40,7 +40,7 @@ class TaskDistribution(ABC):
 
 
 class WorkerError(RuntimeError):
-    """A process that environments run in failed; `traceback` is that of the environment's code, as far as it is known."""
+    """A process that environments run in failed; `traceback` is that of the environment's code, where it is known."""
 
     def __init__(self, message: str, traceback: str = "") -> None:
         super().__init__(message, traceback)

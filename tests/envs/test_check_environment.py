@@ -35,7 +35,7 @@ def test_a_good_environment_has_nothing_to_be_said_of_it() -> None:
     assert metarl.check_environment(gymnasium.make_vec("metarl/Navigation2D-v0", num_envs=2)) == []
     assert metarl.check_environment("examples.pendulum:GravityPendulum-v0", 100) == []
     assert metarl.check_environment("metarl/Navigation2D-v0") == []
-    with pytest.raises(ValueError, match="must be a gymnasium.Env, a VectorEnv or an id; got 3"):
+    with pytest.raises(ValueError, match=r"must be a gymnasium.Env, a VectorEnv or an id; got 3"):
         metarl.check_environment(cast(Any, 3))
 
 
@@ -166,7 +166,7 @@ def test_vector_environments_that_drop_tasks_are_refused() -> None:
         with pytest.raises(ValueError, match="drops tasks"):
             metarl.check_environment(env)
     require_task_taken(Target(2), [0.5])
-    with pytest.raises(ValueError, match="drops tasks: .*attribute `tasks`.*LoopVectorEnv"):
+    with pytest.raises(ValueError, match=r"drops tasks: .*attribute `tasks`.*LoopVectorEnv"):
         require_task_taken(Forgetful(2), [0.5])
 
 
@@ -177,9 +177,9 @@ def gymnasiums(autoreset: AutoresetMode = AutoresetMode.DISABLED) -> VectorEnv:
 def test_gymnasiums_own_vector_environments_are_refused_with_what_to_take_instead() -> None:
     with pytest.raises(ValueError, match=r"needs a method sample_tasks.*LoopVectorEnv\(make_env, num_envs\) makes one"):
         metarl.check_environment(gymnasiums())
-    with pytest.raises(ValueError, match="drops tasks: .*LoopVectorEnv"):
+    with pytest.raises(ValueError, match=r"drops tasks: .*LoopVectorEnv"):
         require_task_taken(gymnasiums(), [8.0])
-    with pytest.raises(ValueError, match="resets by itself: .*AutoresetMode.DISABLED"):
+    with pytest.raises(ValueError, match=r"resets by itself: .*AutoresetMode.DISABLED"):
         require_task_taken(gymnasiums(AutoresetMode.NEXT_STEP), [8.0])
 
 

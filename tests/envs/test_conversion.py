@@ -92,7 +92,7 @@ def test_a_part_translates_for_whoever_acts_in_one_environment() -> None:
 def test_spaces_that_cannot_be_served() -> None:
     with pytest.raises(ValueError, match="of a space that Gymnasium flattens to one; got Graph"):
         policy_observations(Graph(Box(0, 1, (1,)), None))
-    with pytest.raises(ValueError, match="must be a bounded vector .*; got Box"):
+    with pytest.raises(ValueError, match=r"must be a bounded vector .*; got Box"):
         policy_actions(Box(0, np.inf, (1,)))
-    with pytest.raises(ValueError, match="or discrete .*; got Dict"):
+    with pytest.raises(ValueError, match=r"or discrete .*; got Dict"):
         policy_actions(Dict({}))

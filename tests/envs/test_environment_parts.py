@@ -79,6 +79,22 @@ def test_gymnasiums_ids_are_found_with_and_without_a_module() -> None:
             ENVIRONMENTS.find(name)
 
 
+@pytest.mark.parametrize("name", ["examples.pendulum:GravityPendulum", "test_environment_parts:made_by_a_function"])
+def test_classes_and_functions_are_parts_by_their_names(name: str) -> None:
+    kind: Any = ENVIRONMENTS.find(name)
+    part = kind(environment_options={"g": 3.0}, workers=2)
+    assert ENVIRONMENTS.name_of(part) == name
+    again = pickle.loads(pickle.dumps(part))
+    assert again == part
+    assert again.tasks.names == pendulum.GravityPendulum.task_names
+    with pytest.raises(ValueError, match="has no option 'gravity'"):
+        kind(environment_options={"gravity": 3}).build(1, horizon=1)
+
+
+def made_by_a_function(*, g: float = 10.0) -> gymnasium.Env:
+    return pendulum.GravityPendulum(g=g)
+
+
 def test_options_of_anybodys_environment_keep_their_types() -> None:
     def made(**values: Any) -> str:
         RECORD.clear()

@@ -80,7 +80,7 @@ def test_what_no_environment_may_return_is_a_line() -> None:
 
 
 def test_what_cannot_be_made_there() -> None:
-    with pytest.raises(ValueError, match="cannot be pickled .*: give a function or class of a module"):
+    with pytest.raises(ValueError, match=r"cannot be pickled .*: give a function or class of a module"):
         LoopVectorEnv(lambda: gymnasium.make("GravityPendulum-v0"), 2, workers=1)
     with pytest.raises(ValueError, match="workers must be at least 0; got -1"):
         make(-1)
