@@ -141,7 +141,7 @@ def _values(part: OwnEnvironment) -> dict[str, Any]:
 
 def _made(part: OwnEnvironment, render_mode: str | None) -> gymnasium.Env:
     """One environment of a part. Raises ValueError for what Gymnasium refuses, and for options that it lacks."""
-    arguments = {name: _in_python(value) for name, value in part.environment_options.items()}
+    arguments = {name: in_python(value) for name, value in part.environment_options.items()}
     if render_mode is not None:  # an environment whose constructor does not take it need not draw
         arguments["render_mode"] = render_mode
     try:
@@ -192,7 +192,8 @@ def _rebuild(name: str, spec: EnvSpec, values: dict[str, Any]) -> Environment:
     return _found(name, values)
 
 
-def _in_python(value: Any) -> Any:
+def in_python(value: Any) -> Any:
+    """What a text says in Python; a text that says nothing in it, and any other value, as it is."""
     if not isinstance(value, str):
         return value
     try:

@@ -9,6 +9,7 @@ from typing import Any, cast
 import gymnasium
 import numpy as np
 import pytest
+from scripts import TOY, run
 
 from examples import line, pendulum
 from metarl.envs import ENVIRONMENTS, GymnasiumEnvironment, LoopVectorEnv, Navigation2D, TaskVectorEnv, make_family
@@ -89,6 +90,24 @@ def test_classes_and_functions_are_parts_by_their_names(name: str) -> None:
     assert again.tasks.names == pendulum.GravityPendulum.task_names
     with pytest.raises(ValueError, match="has no option 'gravity'"):
         kind(environment_options={"gravity": 3}).build(1, horizon=1)
+
+
+def test_vector_environments_are_parts_by_their_names(tmp_path: Path) -> None:
+    kind: Any = ENVIRONMENTS.find("worlds:Levers")
+    part = kind()
+    assert pickle.loads(pickle.dumps(part)) == part
+    assert part.tasks.names == ("task_0",)
+    rows = part.tasks.sample(np.random.default_rng(0), 50)
+    assert set(rows[:, 0]) == {1, 2, 3}
+    assert part.tasks.in_distribution(rows).all()
+    assert part.build(2, horizon=3).horizon == 3
+    np.testing.assert_array_equal(part.own_actions(np.array([0, 2])[:, None]), [1, 3])  # levers are numbered from 1
+    with pytest.raises(ValueError, match="Levers has no parameter 'width': it has num_envs, horizon"):
+        kind(environment_options={"width": 3}).build(2, horizon=3)
+    with pytest.raises(ValueError, match="Levers cannot be made with render_mode 'rgb_array': add a parameter"):
+        part.build(2, horizon=3, render_mode="rgb_array")
+    result = run("train", "custom", "--environment", "worlds:Levers", *TOY, "--run-dir", tmp_path / "run")
+    assert result.returncode == 0, result.stderr
 
 
 def made_by_a_function(*, g: float = 10.0) -> gymnasium.Env:
