@@ -27,6 +27,10 @@ class TaskFamily(TaskProcess, Environment, ABC):
             own, num_envs, horizon=horizon, render_mode=render_mode, task_in_observation=task_in_observation
         )
 
+    def remarks(self, horizon: int) -> list[str]:
+        """None: a family keeps the contract by its making; `check_family` checks the family itself."""
+        return []
+
     def spaces(self, *, task_in_observation: bool = False) -> tuple[Box, Box]:
         """The spaces of one environment's observations and actions."""
         space = with_task(self.observation_space, len(self.tasks.names)) if task_in_observation else None

@@ -20,10 +20,22 @@ from metarl.experiments.benchmarks.learning import learning
 from metarl.experiments.benchmarks.ranks import ranks
 from metarl.experiments.benchmarks.sampling import sampler
 from metarl.experiments.benchmarks.supervised import supervised
+from metarl.experiments.benchmarks.workers import workers
 from metarl.experiments.command_line import run
 from metarl.files import write_atomically
 
-Name = Literal["hvp", "step", "sampler", "iteration", "growth", "supervised", "ranks", "estimators", "learning"]
+Name = Literal[
+    "hvp",
+    "step",
+    "sampler",
+    "iteration",
+    "growth",
+    "supervised",
+    "ranks",
+    "estimators",
+    "workers",
+    "learning",
+]
 NAMES: tuple[Name, ...] = get_args(Name)
 BENCHMARKS: dict[Name, Callable[..., Any]] = {
     "hvp": hvp,
@@ -34,6 +46,7 @@ BENCHMARKS: dict[Name, Callable[..., Any]] = {
     "supervised": supervised,
     "ranks": ranks,
     "estimators": estimators,
+    "workers": workers,
     "learning": learning,
 }
 MEASURED: tuple[Name, ...] = tuple(name for name in NAMES if name != "learning")  # which trains, and passes or fails
@@ -51,7 +64,8 @@ class Arguments:
     episodes, horizon, network, inner steps and threads. supervised: meta-iterations of sinusoid and Omniglot in several
     formulations against a Python loop over tasks. ranks: what travels between ranks, what two are worth, what a slow
     network costs. estimators: bias and variance of what inner and outer losses estimate, on enumerated processes.
-    learning, only where it is named: whether cheetah-dir learns; it fails where the return after
+    workers: environment steps per second of a loop over environments, of worker processes, and of Gymnasium's, by how
+    long a timestep takes. learning, only where it is named: whether cheetah-dir learns; it fails where the return after
     adaptation does not rise. A few minutes each."""
     output: Path = Path("benchmark.json")
     """Where the figures go."""

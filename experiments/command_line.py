@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import metarl
+from metarl.rl.environments import WorkerError
 from metarl.training.interruption import StoppedError
 
 Arguments = TypeVar("Arguments")
@@ -30,8 +31,9 @@ def run(
 ) -> None:
     """Parse the arguments, then run `main`; a user's mistake (ValueError, OSError) ends in one line and status 2.
 
-    So does what does not fit into memory. An error from the user's own code shows its traceback instead: a line about a
-    value cannot say where in that code the mistake is. `interrupted` is what to say after Ctrl-C.
+    So does what does not fit into memory. An error from the user's own code shows its traceback instead, also from a
+    worker process: a line about a value cannot say where in that code the mistake is. `interrupted` is what to say
+    after Ctrl-C.
     """
     keep_freed_memory()
     threading.excepthook = _thread_failed
@@ -49,10 +51,13 @@ def run(
             raise
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
+    except WorkerError as error:
+        print(f"{error.traceback}\nerror: {error.message}".strip(), file=sys.stderr)
+        sys.exit(1)
     except (MemoryError, OverflowError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "allocate" not in str(
-            error
-        ):  # torch's, of the CPU's memory and of CUDA's
+        # torch's words, of the CPU's memory and of CUDA's
+        of_memory = not isinstance(error, RuntimeError) or "allocate" in str(error)
+        if not of_memory or from_code_of_ones_own(error):
             raise
         words = " ".join(str(error).split())[:200]
         print(f"error: this does not fit into memory, or a number is too large ({words})", file=sys.stderr)
@@ -81,8 +86,9 @@ def command_of(script: str) -> str:
     """How another script is started from here, as this one was: ready to be copied into a shell."""
     if Path(sys.argv[0]).suffix != ".py":  # the console command
         return f"{shlex.quote(Path(sys.argv[0]).name)} {script}"
-    python, file = os.path.relpath(sys.executable), os.path.relpath(Path(sys.argv[0]).with_name(f"{script}.py"))
-    return shlex.join([python, file])
+    beside = Path(sys.argv[0]).with_name(f"{script}.py")
+    file = beside if beside.is_file() else Path(__file__).with_name(beside.name)  # a program of one's own
+    return shlex.join([os.path.relpath(sys.executable), os.path.relpath(file)])
 
 
 def _thread_failed(args: threading.ExceptHookArgs) -> None:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import tyro
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -17,9 +19,11 @@ from metarl.experiments.evaluated import read_run
 from metarl.experiments.figures import draw
 from metarl.experiments.overrides import overridden
 from metarl.experiments.published import evaluation_tasks
+from metarl.experiments.task_files import read_tasks
+from metarl.problem import Evaluation, Problem
 from metarl.randomness import Purpose
 from metarl.training.config import Config
-from metarl.training.evaluation import evaluate, validation_tasks, write_evaluation
+from metarl.training.evaluation import evaluate, summaries_of, validation_tasks, write_evaluation
 from metarl.training.events import write_adaptation
 from metarl.training.run_directory import read_config, read_parameters
 from metarl.training.tree import flat
@@ -37,6 +41,9 @@ class Arguments:
     """Size of each gradient step; the last one repeats."""
     tasks: int | None = None
     """Number of held-out tasks."""
+    task_file: Path | None = None
+    """Score tasks of your own instead: rows of numbers in a .csv, .npy or .json file, also outside the range of
+    training (reinforcement learning)."""
     episodes: int | None = None
     """Episodes per task and gradient step (reinforcement learning)."""
     data_dir: str | None = None
@@ -44,7 +51,8 @@ class Arguments:
     device: str | None = None
     """Torch device, if not that of training."""
     output: Path | None = None
-    """Directory for evaluation.csv, .json and .npz. Default: the run's, or validation/ in it with --validation."""
+    """Directory for evaluation.csv, .json and .npz. Default: the run's; in it validation/ with --validation, and
+    tasks-NAME/ with --task-file NAME.csv."""
     counting: Literal["episodes", "timesteps"] | None = None
     """episodes: every complete episode counts. timesteps: as the authors counted (see train.py --help; reinforcement
     learning)."""
@@ -90,20 +98,60 @@ def main(arguments: Arguments) -> None:
     )
     checkpoint = read_parameters(arguments.run_dir, config.evaluation_checkpoint)
     problem = config.problem.build(config.setting())
-    tasks = validation_tasks(problem, config) if arguments.validation else evaluation_tasks(config, problem)
+    tasks, inside = _tasks(arguments, config, problem)
     theta = {name: leaf.to(config.device) for name, leaf in checkpoint.theta.items()}
     purpose = Purpose.VALIDATION_TASKS if arguments.validation else Purpose.EVALUATION_TASKS
     result = evaluate(problem, theta, config, tasks, purpose=purpose)
-    directory = arguments.output or (arguments.run_dir / "validation" if arguments.validation else arguments.run_dir)
+    split, place = _split(arguments)
+    directory = arguments.output or place
     directory.mkdir(parents=True, exist_ok=True)
-    split = "validation" if arguments.validation else "test"
-    steps = write_evaluation(directory, config, result, tasks, iteration=checkpoint.iteration, split=split)
-    which = f"{config.evaluation_checkpoint} checkpoint, iteration {checkpoint.iteration}"
+    steps = write_evaluation(
+        directory, config, result, tasks, iteration=checkpoint.iteration, split=split, in_distribution=inside
+    )
+    title = f"{escape(str(arguments.run_dir))}: {config.evaluation_checkpoint} checkpoint, "
+    title += f"iteration {checkpoint.iteration}"
     kind = "validation tasks" if arguments.validation else "tasks"
-    Console().print(_table(f"{escape(str(arguments.run_dir))}: {which}, {len(tasks)} {kind}", steps, config))
-    if directory == arguments.run_dir and not arguments.validation:
+    console = Console()
+    console.print(_table(f"{title}, {len(tasks)} {kind}", steps, config))
+    if inside is not None:
+        _print_apart(console, title, result, inside, config)
+    if directory == arguments.run_dir and split == "test":
         one = read_run(directory)
         write_adaptation(directory, config.problem.score, steps, draw({one.label: [one]}), options(config), TELLING)
+
+
+def _tasks(
+    arguments: Arguments, config: Config, problem: Problem
+) -> tuple[NDArray[np.float64], NDArray[np.bool_] | None]:
+    """The tasks [N, k]; of a file also which of them training may draw, [N]. Raises ValueError for what is no task."""
+    if arguments.task_file is None:
+        drawn = validation_tasks(problem, config) if arguments.validation else evaluation_tasks(config, problem)
+        return drawn, None
+    environment = getattr(config.problem, "environment", None)
+    if environment is None:
+        raise ValueError(f"--task-file means nothing for {config.preset}: its tasks are no rows of numbers")
+    for name in ("tasks", "validation"):
+        if getattr(arguments, name):
+            raise ValueError(f"--{name} means nothing beside --task-file, which says which tasks")
+    tasks = read_tasks(arguments.task_file.expanduser(), environment.tasks)
+    return tasks, environment.tasks.in_distribution(tasks)
+
+
+def _print_apart(console: Console, title: str, result: Evaluation, inside: NDArray[np.bool_], config: Config) -> None:
+    """The scores of tasks of the training distribution and those of others, where there are both."""
+    for words, mask in (("of", inside), ("outside", ~inside)):
+        if 0 < mask.sum() < len(inside):
+            part = summaries_of({name: values[:, mask] for name, values in result.scores.items()}, config.seed)
+            console.print(_table(f"{title}, {mask.sum()} tasks {words} the training distribution", part, config))
+
+
+def _split(arguments: Arguments) -> tuple[str, Path]:
+    """What the tasks are of, and where their scores go."""
+    if arguments.task_file is not None:
+        return "file", arguments.run_dir / f"tasks-{arguments.task_file.stem}"
+    if arguments.validation:
+        return "validation", arguments.run_dir / "validation"
+    return "test", arguments.run_dir
 
 
 def _table(title: str, steps: list[dict[str, Any]], config: Config) -> Table:

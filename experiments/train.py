@@ -111,7 +111,7 @@ def _train(arguments: Arguments, shard: Shard) -> None:
     with one_at_first(shard):
         problem, outer = config.problem.build(config.setting(shard)), config.outer.build()
     if config.outer_steps and (words := config.problem.before_training):
-        console.print(words, highlight=False)
+        console.print(words, highlight=False, soft_wrap=True)
     state = train(
         problem,
         outer,

@@ -1,7 +1,8 @@
 """metarl: meta-training with MAML. `engine` is the heart, `rl` and `supervised` the problems, `training` the rest.
 
 In one's own program: `metarl.train(problem, outer, run_dir=..., iterations=...)`, `metarl.evaluate(problem, theta)`,
-`metarl.load_agent(run_dir)`, `agent.adapt(env, task)`, `agent.act(observation)`, `agent.save(path)`.
+`metarl.check_environment(env)`, `metarl.load_agent(run_dir)`, `agent.adapt(env, task)`, `agent.act(observation)`,
+`agent.save(path)`.
 """
 
 import importlib
@@ -9,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from metarl.agent import Agent, load_agent
+    from metarl.envs.checking import check_environment
     from metarl.training.runs import evaluate, train
 
-__all__ = ["Agent", "evaluate", "load_agent", "train"]
+__all__ = ["Agent", "check_environment", "evaluate", "load_agent", "train"]
 
 PLACES = {
     "Agent": "metarl.agent",
     "load_agent": "metarl.agent",
+    "check_environment": "metarl.envs.checking",
     "evaluate": "metarl.training.runs",
     "train": "metarl.training.runs",
 }

@@ -17,6 +17,8 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import ArrayLike, NDArray
 
 from metarl.engine.params import Params
+from metarl.rl.contract import require_task_taken
+from metarl.rl.environments import Environment
 from metarl.rl.problem import MetaRL
 from metarl.training.checkpoint import load, save
 from metarl.training.config import Config
@@ -57,19 +59,20 @@ class Agent:
 
         Args:
             env: E environments without auto-reset that take the task at `reset(options={"tasks": rows})`.
-            task: [k], not necessarily one of the training distribution.
+            task: [k], or a number where k is 1; not necessarily one of the training distribution.
             gradient_steps: K, with the step sizes of the run's evaluation.
             seed: key of the rollouts.
 
         Raises:
-            ValueError: an oracle, a negative number of steps, whatever the environments refuse, parameters that
-                diverge.
+            ValueError: an oracle, a negative number of steps, environments that drop tasks, whatever they refuse,
+                parameters that diverge.
         """
         if gradient_steps < 0:
             raise ValueError(f"gradient_steps must not be negative; got {gradient_steps}")
         if gradient_steps and self.config.method == "oracle":
             raise ValueError(f"an oracle knows the task and takes no gradient steps; got {gradient_steps}")
-        rule, tasks = self.config.test_rule, np.asarray(task, np.float64)[None]
+        rule, tasks = self.config.test_rule, np.atleast_1d(np.asarray(task, np.float64))[None]
+        require_task_taken(env, tasks[0])
         steps = list(islice(self.problem.adaptation(env, self.theta, rule, tasks, seed), gradient_steps + 1))
         returns = tuple(episodes.average(episodes.returns).item() for _, episodes in steps)
         if not np.isfinite(returns).all():
@@ -77,16 +80,31 @@ class Agent:
         theta = {name: leaf[0] for name, leaf in steps[-1][0].items()}
         return dataclasses.replace(self, theta=theta, returns=returns)
 
-    def act(self, observation: ArrayLike, rng: np.random.Generator | None = None) -> NDArray[np.float64]:
-        """The action [..., A], in [-1, 1], for observations [..., O]: the policy's mean, or with `rng` a sample."""
+    @cached_property
+    def _environment(self) -> Environment:
+        return cast(Any, self.config.problem).environment
+
+    def act(self, observation: Any, rng: np.random.Generator | None = None) -> NDArray[Any]:
+        """The action for an observation: the policy's mean or most probable choice, or with `rng` a sample.
+
+        Args:
+            observation: as one environment of the run gives it, or many in one array [..., O]; of an oracle with the
+                task behind it.
+            rng: draws the sample.
+
+        Returns:
+            The action as one environment of the run takes it, in its own units and bounds; a whole number for a
+            discrete one.
+        """
         like = next(iter(self.theta.values()))
-        seen = torch.as_tensor(np.asarray(observation), dtype=like.dtype, device=like.device)
+        flat = np.asarray(observation) if self.config.method == "oracle" else self._environment.flat(observation)
+        seen = torch.as_tensor(flat, dtype=like.dtype, device=like.device)
         with torch.no_grad():
             actions = self.problem.policy.apply(self.theta, seen)
         chosen = actions.mode
         if rng is not None:
             chosen = actions.sample(torch.as_tensor(rng.standard_normal(chosen.shape)).to(chosen))
-        return chosen.numpy(force=True).astype(np.float64).clip(-1, 1)
+        return self._environment.own_actions(chosen.numpy(force=True))
 
 
 def load_agent(place: str | Path, checkpoint: str | int | None = None) -> Agent:

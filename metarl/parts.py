@@ -172,7 +172,7 @@ class Registry(Generic[P]):
     """
 
     def __init__(self, kind: str, package: str, adopt: Callable[[Any], type[P] | None] = lambda thing: None) -> None:
-        self.kind, self._package, self._adopt = kind, package, adopt
+        self.kind, self._package, self._adopters = kind, package, [adopt]
         self._parts: dict[str, type[P]] = {}
         self._found: dict[str, type[P]] = {}  # that others wrote, by the names that they were asked for by
         self._finders: list[Callable[[str], type[P] | None]] = []
@@ -194,6 +194,11 @@ class Registry(Generic[P]):
         """Function decorator: ask it for parts by names that none is registered under; it returns None for no part."""
         self._finders.append(find)
         return find
+
+    def adopter(self, adopt: Callable[[Any], type[P] | None]) -> Callable[[Any], type[P] | None]:
+        """Function decorator: ask it for a part of something else that a user names; it returns None for no part."""
+        self._adopters.append(adopt)
+        return adopt
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -254,8 +259,9 @@ class Registry(Generic[P]):
         thing = getattr(module, name)
         if isinstance(thing, type) and dataclasses.is_dataclass(thing) and callable(getattr(thing, "build", None)):
             return typing.cast(type[P], thing)
-        if (adopted := self._adopt(thing)) is not None:
-            return adopted
+        for adopt in self._adopters:
+            if (adopted := adopt(thing)) is not None:
+                return adopted
         if inspect.isfunction(thing):
             return typing.cast(type[P], part_of_function(thing))
         raise ValueError(

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 from built import make_env, make_problem
-from scripts import ROOT, run
+from gymnasium.vector import AutoresetMode
+from scripts import ROOT, TOY, run
 
 import metarl
 from metarl import envs
@@ -114,3 +115,25 @@ def test_an_adapted_agent_outlives_its_program(trained: Path, tmp_path: Path, wa
     assert not torch.equal(back.theta["head.weight"], agent.theta["head.weight"])
     np.testing.assert_array_equal(back.act(np.ones(2)), adapted.act(np.ones(2)))
     assert back.adapt(vector, [0.4, -0.3], seed=5).returns == adapted.adapt(vector, [0.4, -0.3], seed=5).returns
+
+
+def test_actions_are_in_the_units_of_the_runs_environment_and_a_task_may_be_a_number(tmp_path: Path) -> None:
+    """The pendulum's torque is in [-2, 2] N m, and its task one gravity."""
+    environment = ("--environment", "examples.pendulum:GravityPendulum-v0", "--initial-std", "5")
+    assert run("train", "custom", *environment, *TOY, "--run-dir", tmp_path / "run").returncode == 0
+    agent = metarl.load_agent(tmp_path / "run")
+    env = gymnasium.make("GravityPendulum-v0")
+    observation, _ = env.reset(seed=0)
+    like = torch.as_tensor(observation, dtype=torch.float32)
+    mean = agent.problem.policy.apply(agent.theta, like).mode.numpy(force=True)
+    np.testing.assert_allclose(agent.act(observation), 2 * mean.clip(-1, 1), rtol=1e-6)
+    samples = agent.act(np.tile(observation, (200, 1)), np.random.default_rng(0))
+    assert samples.shape == (200, 1)
+    assert (samples.min(), samples.max()) == (-2, 2)
+    assert samples[0] in env.action_space
+    many = envs.LoopVectorEnv(lambda: gymnasium.make("GravityPendulum-v0"), 2)
+    assert agent.adapt(many, 9.8).returns == agent.adapt(many, [9.8]).returns
+    disabled = {"autoreset_mode": AutoresetMode.DISABLED}
+    theirs = gymnasium.make_vec("GravityPendulum-v0", 2, "sync", vector_kwargs=disabled)
+    with pytest.raises(ValueError, match="drops tasks"):
+        agent.adapt(theirs, 9.8)

@@ -3,9 +3,11 @@
 import dataclasses
 import functools
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import numpy as np
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from metarl.parts import MAY_CHANGE, PROBABILITY, at_least
@@ -87,6 +89,16 @@ class Reinforcement(ProblemOptions):
         """The environment's."""
         return self.environment.tasks.names
 
+    @cached_property
+    def _remarks(self) -> list[str]:
+        """What the check of the environment says. Raises ValueError if it cannot be meta-trained in."""
+        return self.environment.remarks(self.horizon)
+
+    @property
+    def before_training(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """What the check of the environment says, a line each."""
+        return "\n".join(f"note: {remark}" for remark in self._remarks)
+
     def commanded(self, tasks: NDArray[np.float64]) -> NDArray[np.float64] | None:
         """What the environment's tasks [N, k] ask for, [N]."""
         return self.environment.commanded(tasks)
@@ -120,6 +132,15 @@ class Reinforcement(ProblemOptions):
             else dataclasses.replace(self, policy=POLICIES.find(default_policy(actions))())
         )
 
+    def _environments(
+        self, count: int, *, task_in_observation: bool = False, render_mode: str | None = None
+    ) -> VectorEnv:
+        """Make environments; before the first ones they are checked."""
+        _ = self._remarks
+        return self.environment.build(
+            count, horizon=self.horizon, render_mode=render_mode, task_in_observation=task_in_observation
+        )
+
     def build(self, setting: Setting) -> MetaRL:
         """One meta-iteration of MAML-RL. Raises ValueError for what its parts refuse."""
         require_device(setting.device)
@@ -127,7 +148,7 @@ class Reinforcement(ProblemOptions):
         observations, actions = self.environment.spaces(task_in_observation=knows_the_task)
         normalizer, policy = self.normalization.build(), self.policy.build(observations, actions)
         return MetaRL(
-            functools.partial(self.environment.build, horizon=self.horizon, task_in_observation=knows_the_task),
+            functools.partial(self._environments, task_in_observation=knows_the_task),
             normalizer.wrap(policy, observation_size(observations)),
             setting.rule,
             inner_steps=setting.inner_steps,

@@ -4,14 +4,18 @@ Axes: n environments or tasks, k numbers of a task.
 """
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal
+from contextlib import closing
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from gymnasium import Space
+from gymnasium.spaces import Box
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from metarl.parts import Part, Registry
+from metarl.rl.contract import check_vector
+from metarl.rl.spaces import environment_actions
 
 Split = Literal["train", "validation", "test"]
 
@@ -33,6 +37,18 @@ class TaskDistribution(ABC):
     @abstractmethod
     def in_distribution(self, tasks: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Tell which rows [n, k] training may draw, [n]."""
+
+
+class WorkerError(RuntimeError):
+    """A process that environments run in failed; `traceback` is that of the environment's code, where it is known."""
+
+    def __init__(self, message: str, traceback: str = "") -> None:
+        super().__init__(message, traceback)
+        self.message, self.traceback = message, traceback.strip()
+
+    def __str__(self) -> str:
+        """What happened, below the worker's traceback."""
+        return f"{self.message}\n\n{self.traceback}" if self.traceback else self.message
 
 
 class Environment(Part, ABC):
@@ -61,6 +77,26 @@ class Environment(Part, ABC):
     @abstractmethod
     def spaces(self, *, task_in_observation: bool = False) -> tuple[Space, Space]:
         """The spaces of one environment's observations and actions."""
+
+    def remarks(self, horizon: int) -> list[str]:
+        """Check that these environments can be meta-trained in, and say what is worth knowing, one line each.
+
+        Raises:
+            ValueError: they cannot; see `check_vector`.
+        """
+        with closing(self.build(2, horizon=horizon)) as env:
+            return check_vector(env, horizon)
+
+    def flat(self, observation: Any) -> NDArray[Any]:
+        """The vector [..., O] that policies see, of an observation as one environment gives it."""
+        return np.asarray(observation)
+
+    def own_actions(self, actions: NDArray[Any]) -> NDArray[Any]:
+        """What one environment takes, such as real actions in its own units, of a policy's actions [..., A]."""
+        _, space = self.spaces()
+        if isinstance(space, Box):
+            return actions.astype(np.float64).clip(space.low, space.high)
+        return environment_actions(space)(actions)
 
     def commanded(self, tasks: NDArray[np.float64]) -> NDArray[np.float64] | None:
         """The value of `achieved` that tasks [n, k] ask for, [n]; None where it is as much, or as little, as can be."""

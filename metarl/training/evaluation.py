@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,10 +102,19 @@ def write_evaluation(
     *,
     iteration: int,
     split: str = "test",
+    in_distribution: NDArray[np.bool_] | None = None,
 ) -> list[dict[str, Any]]:
     """Write evaluation.csv (a row per task and step), evaluation.json (per step) and evaluation.npz (traces).
 
-    Returns the per-step summaries of evaluation.json.
+    Args:
+        run_dir: where to.
+        config, evaluation, tasks: what was evaluated, and how.
+        iteration: after how many outer steps.
+        split: what the tasks are of.
+        in_distribution: of tasks that were not drawn, whether training may draw them, [N]: a column of evaluation.csv.
+
+    Returns:
+        The per-step summaries of evaluation.json.
     """
     scores = evaluation.scores
     steps, count = next(iter(scores.values())).shape
@@ -113,6 +123,7 @@ def write_evaluation(
         identity
         | {"gradient_steps": step, "task": task}
         | {f"task_{i}": float(value) for i, value in enumerate(tasks[task])}
+        | ({} if in_distribution is None else {"in_distribution": int(in_distribution[task])})
         | {name: float(values[step, task]) for name, values in scores.items()}
         for step in range(steps)
         for task in range(count)
@@ -123,10 +134,7 @@ def write_evaluation(
     writer.writerows(rows)
     write_atomically(run_dir / "evaluation.csv", buffer.getvalue().encode())
 
-    summaries = [
-        {"gradient_steps": step} | {name: summarize(values[step][None], config.seed) for name, values in scores.items()}
-        for step in range(steps)
-    ]
+    summaries = summaries_of(scores, config.seed)
     document = identity | {
         "checkpoint": config.evaluation_checkpoint,
         "iteration": iteration,
@@ -141,6 +149,15 @@ def write_evaluation(
     # last: whoever finds it finds the others
     write_atomically(run_dir / "evaluation.json", (json.dumps(document, indent=2, allow_nan=False) + "\n").encode())
     return summaries
+
+
+def summaries_of(scores: Mapping[str, NDArray[np.float64]], seed: int) -> list[dict[str, Any]]:
+    """`summarize` of every score [K + 1, N] of one run, after each of 0 .. K gradient steps."""
+    steps = len(next(iter(scores.values())))
+    return [
+        {"gradient_steps": step} | {name: summarize(values[step][None], seed) for name, values in scores.items()}
+        for step in range(steps)
+    ]
 
 
 def _finite(summary: Any) -> Any:

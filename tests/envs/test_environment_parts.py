@@ -9,6 +9,7 @@ from typing import Any, cast
 import gymnasium
 import numpy as np
 import pytest
+from scripts import TOY, run
 
 from examples import line, pendulum
 from metarl.envs import ENVIRONMENTS, GymnasiumEnvironment, LoopVectorEnv, Navigation2D, TaskVectorEnv, make_family
@@ -79,6 +80,40 @@ def test_gymnasiums_ids_are_found_with_and_without_a_module() -> None:
             ENVIRONMENTS.find(name)
 
 
+@pytest.mark.parametrize("name", ["examples.pendulum:GravityPendulum", "test_environment_parts:made_by_a_function"])
+def test_classes_and_functions_are_parts_by_their_names(name: str) -> None:
+    kind: Any = ENVIRONMENTS.find(name)
+    part = kind(environment_options={"g": 3.0}, workers=2)
+    assert ENVIRONMENTS.name_of(part) == name
+    again = pickle.loads(pickle.dumps(part))
+    assert again == part
+    assert again.tasks.names == pendulum.GravityPendulum.task_names
+    with pytest.raises(ValueError, match="has no option 'gravity'"):
+        kind(environment_options={"gravity": 3}).build(1, horizon=1)
+
+
+def test_vector_environments_are_parts_by_their_names(tmp_path: Path) -> None:
+    kind: Any = ENVIRONMENTS.find("worlds:Levers")
+    part = kind()
+    assert pickle.loads(pickle.dumps(part)) == part
+    assert part.tasks.names == ("task_0",)
+    rows = part.tasks.sample(np.random.default_rng(0), 50)
+    assert set(rows[:, 0]) == {1, 2, 3}
+    assert part.tasks.in_distribution(rows).all()
+    assert part.build(2, horizon=3).horizon == 3
+    np.testing.assert_array_equal(part.own_actions(np.array([0, 2])[:, None]), [1, 3])  # levers are numbered from 1
+    with pytest.raises(ValueError, match="Levers has no parameter 'width': it has num_envs, horizon"):
+        kind(environment_options={"width": 3}).build(2, horizon=3)
+    with pytest.raises(ValueError, match="Levers cannot be made with render_mode 'rgb_array': add a parameter"):
+        part.build(2, horizon=3, render_mode="rgb_array")
+    result = run("train", "custom", "--environment", "worlds:Levers", *TOY, "--run-dir", tmp_path / "run")
+    assert result.returncode == 0, result.stderr
+
+
+def made_by_a_function(*, g: float = 10.0) -> gymnasium.Env:
+    return pendulum.GravityPendulum(g=g)
+
+
 def test_options_of_anybodys_environment_keep_their_types() -> None:
     def made(**values: Any) -> str:
         RECORD.clear()
@@ -97,11 +132,10 @@ def test_environments_that_are_only_looked_at_are_closed() -> None:
     part.tasks.sample(np.random.default_rng(0), 2)
     assert RECORD.count("closed") == len(RECORD) / 2 > 0
     RECORD.clear()
-    unbounded = type("Unbounded", (Recorded,), {"action_space": gymnasium.spaces.Discrete(2)})
 
     def make() -> Any:
-        env = unbounded()
-        env.action_space = gymnasium.spaces.Discrete(2)
+        env = Recorded()
+        env.action_space = gymnasium.spaces.Box(-np.inf, np.inf, (1,))
         return env
 
     with pytest.raises(ValueError, match="actions must be a bounded vector"):
@@ -154,7 +188,7 @@ def test_task_methods_are_found_through_wrappers() -> None:
     env = LoopVectorEnv(lambda: Given(gymnasium.make("Pendulum-v1")), 2)
     assert env.task_names == ("gravity [m/s^2]",)
     env.reset(seed=0)
-    assert [one.unwrapped.g for one in env._envs] == [row[0] for row in env.tasks]  # pyright: ignore
+    assert [one.unwrapped.g for one in cast(Any, env._crew).envs] == [row[0] for row in env.tasks]  # pyright: ignore
 
 
 def test_every_batch_has_a_simulator_of_its_own() -> None:

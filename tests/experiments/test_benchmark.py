@@ -44,6 +44,7 @@ def test_every_figure_is_finite(document: dict[str, Any]) -> None:
         *document["growth"].values(),
         document["iteration"],
         document["supervised"],
+        document["workers"],
         *document["ranks"].values(),
         *document["estimators"].values(),
     ]

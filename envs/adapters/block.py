@@ -1,0 +1,168 @@
+"""A contiguous block of single environments, stepped one after another; what they show goes into arrays.
+
+Axes: n environments of the block, O observation, k task.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from metarl.envs.adapters.conversion import flat_observation
+from metarl.envs.arrays import Array, Mask
+
+TERM = "reward/"  # how names of reward terms begin
+TRUTHS = ("diverged", "success")  # of `info`: truth values that are passed on
+Notes = dict[str, NDArray[Any]]  # of `info`, [n] each
+
+
+class ContractError(ValueError):
+    """An environment returned what no environment may return; in one line, with what would be right."""
+
+
+class Slots(NamedTuple):
+    """What goes to and comes from n environments; each array has one row an environment."""
+
+    tasks: Array  # [n, k], given
+    actions: NDArray[Any]  # [n, ...], given, as the environments take them
+    observations: Array  # [n, O], flattened
+    rewards: Array  # [n]
+    terminated: Mask  # [n]
+    truncated: Mask  # [n]
+
+    def rows(self, begin: int, end: int) -> "Slots":
+        """Views of the rows of some environments."""
+        arrays: list[Any] = [array[begin:end] for array in self]
+        return Slots(*arrays)
+
+
+class Crew(Protocol):
+    """Whoever steps the environments: one block in this process, or one in each of several processes."""
+
+    def reset(self, which: Sequence[int], seeds: Sequence[int | None]) -> Notes:
+        """Start an episode of some environments, each with its task, and with its seed if that is no None."""
+        ...
+
+    def step(self, which: Sequence[int]) -> Notes:
+        """One timestep of some environments."""
+        ...
+
+    def render(self) -> list[Any]:
+        """What each of them draws."""
+        ...
+
+    def close(self) -> None:
+        """Close them all."""
+        ...
+
+
+class Block:
+    """Environments in this process.
+
+    Args:
+        envs: n environments.
+        slots: where actions and tasks come from, and where the rest goes, of n.
+    """
+
+    def __init__(self, envs: Sequence[gymnasium.Env], slots: Slots) -> None:
+        self.envs, self._slots = envs, slots
+        self._notes: Notes = {"achieved": np.full(len(envs), np.nan)}
+
+    def reset(self, which: Sequence[int], seeds: Sequence[int | None]) -> Notes:
+        """Start episodes; see `Crew.reset`. Raises ContractError for what is neither observation nor info."""
+        for i, seed in zip(which, seeds, strict=True):
+            env = self.envs[i]
+            result = env.reset(seed=seed, options={"task": self._slots.tasks[i].copy()})
+            if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
+                raise ContractError(f"{env}: reset must return (observation, info); got {_shown(result)}")
+            self._see(i, result[0])
+            self._note(i, result[1])
+        return self._notes
+
+    def step(self, which: Sequence[int]) -> Notes:
+        """Step; see `Crew.step`. Raises ContractError for what is no result of a step."""
+        for name, values in self._notes.items():
+            if name.startswith(TERM):
+                values[:] = 0.0  # also of those that are frozen
+        slots = self._slots
+        for i in which:
+            result = self.envs[i].step(slots.actions[i].copy())
+            if not (isinstance(result, tuple) and len(result) == 5 and isinstance(result[4], dict)):
+                right = "(observation, reward, terminated, truncated, info)"
+                raise ContractError(f"{self.envs[i]}: step must return {right}; got {_shown(result)}")
+            seen, reward, slots.terminated[i], slots.truncated[i], info = result
+            self._see(i, seen)
+            slots.rewards[i] = self._number(i, "its reward", reward)
+            self._note(i, info)
+        return self._notes
+
+    def render(self) -> list[Any]:
+        """What each environment draws."""
+        return [env.render() for env in self.envs]
+
+    def close(self) -> None:
+        """Close them all."""
+        for env in self.envs:
+            env.close()
+
+    def _see(self, i: int, observation: Any) -> None:
+        """Keep the observation of environment i."""
+        space, row = self.envs[i].observation_space, self._slots.observations[i]
+        seen = flat_observation(space, observation)
+        if seen.shape != row.shape:
+            raise ContractError(f"{self.envs[i]}: observations must be of {space}; got {_shown(observation)}")
+        row[:] = seen
+
+    def _note(self, i: int, info: dict[str, Any]) -> None:
+        """Keep what environment i says; what it does not say is nan, or false."""
+        notes, n = self._notes, len(self.envs)
+        notes["achieved"][i] = self._number(i, "info['achieved']", info.get("achieved", np.nan))
+        for name in TRUTHS:
+            if name in info or name in notes:
+                notes.setdefault(name, np.zeros(n, np.bool_))[i] = info.get(name, False)
+        for name, value in info.items():
+            if name.startswith(TERM):
+                notes.setdefault(name, np.zeros(n))[i] = self._number(i, f"info[{name!r}]", value)
+
+    def _number(self, i: int, what: str, value: Any) -> float:
+        """A number, also as an array of one. Raises ContractError for anything else."""
+        if isinstance(value, (float, int)):
+            return value
+        array = np.asarray(value)
+        if array.size != 1 or array.dtype.kind not in "fiub":
+            raise ContractError(f"{self.envs[i]}: {what} must be a number; got {_shown(value)}")
+        return float(array.reshape(()))
+
+
+def made(make_env: Callable[[], gymnasium.Env], count: int, first: Iterable[gymnasium.Env] = ()) -> list[gymnasium.Env]:
+    """`count` environments, the first of which may be there already; all are closed again if one cannot be made."""
+    envs = list(first)
+    try:
+        while len(envs) < count:
+            envs.append(make_env())
+    except BaseException:
+        for env in envs:
+            env.close()
+        raise
+    return envs
+
+
+def joined(parts: Sequence[Notes]) -> Notes:
+    """The notes of contiguous blocks as those of one: what only some of them say is false or 0 in the others."""
+    names = {name: values.dtype for notes in parts for name, values in notes.items()}
+    sizes = [len(notes["achieved"]) for notes in parts]
+    return {
+        name: np.concatenate([notes.get(name, np.zeros(n, kind)) for notes, n in zip(parts, sizes, strict=True)])
+        for name, kind in names.items()
+    }
+
+
+def _shown(value: Any) -> str:
+    """A value in a few words, for messages."""
+    array = np.asarray(value) if isinstance(value, (np.ndarray, np.generic)) else None
+    if array is not None and array.size > 1:
+        return f"{array.dtype} {array.shape}"
+    words = repr(value)
+    return words if len(words) <= 80 else f"{type(value).__name__} {words[:60]}..."

@@ -1,0 +1,69 @@
+"""Spaces of anybody's environment as policies see them: observations are flat vectors, real actions lie in [-1, 1].
+
+Axes: O numbers of a flattened observation, A of an action.
+"""
+
+from typing import Any
+
+import numpy as np
+from gymnasium import Space
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete, flatten, flatten_space
+from numpy.typing import NDArray
+
+from metarl.envs.arrays import Array
+
+DISCRETE = (Discrete, MultiDiscrete, MultiBinary)
+
+
+def policy_observations(space: Space) -> Box:
+    """The space of flattened observations, a vector [O]; a vector stays as it is.
+
+    Raises:
+        ValueError: a space that has no vectors of fixed length, such as a graph.
+    """
+    if isinstance(space, Box) and len(space.shape) == 1:
+        return space
+    flat = flatten_space(space) if space.is_np_flattenable else None
+    if isinstance(flat, Box):
+        return flat
+    raise ValueError(f"observations must be a vector (Box), or of a space that Gymnasium flattens to one; got {space}")
+
+
+def policy_actions(space: Space) -> Space:
+    """The space that policies act in: [-1, 1] in every direction of real actions, choices as they are.
+
+    Raises:
+        ValueError: actions without bounds, or neither real nor discrete.
+    """
+    if isinstance(space, DISCRETE):
+        return space
+    if not isinstance(space, Box) or not space.is_bounded():
+        raise ValueError(
+            f"its actions must be a bounded vector (Box), or discrete (Discrete, MultiDiscrete, MultiBinary); got "
+            f"{space}"
+        )
+    return Box(-1.0, 1.0, (int(np.prod(space.shape)),), np.float64)
+
+
+def flat_observation(space: Space, observation: Any) -> Array:
+    """An observation as a vector [O]. Of a Box also many at once: [..., O]."""
+    if not isinstance(space, Box):
+        return np.asarray(flatten(space, observation), np.float64)
+    values = np.asarray(observation, np.float64)
+    many = values.shape[: values.ndim - len(space.shape)]
+    return values.reshape(*many, -1) if space.shape else values[..., None]
+
+
+def own_actions(space: Space, actions: NDArray[Any]) -> NDArray[Any]:
+    """Actions of `policy_actions(space)` as the environment takes them; real ones are clipped, [..., A] -> [..., *A].
+
+    -1 is the lower bound and 1 the upper one.
+    """
+    if not isinstance(space, Box):
+        return actions
+    low, high = space.low, space.high
+    shares = (actions.clip(-1, 1).reshape(*actions.shape[:-1], *space.shape) + 1) / 2
+    chosen = low + shares * (high - low)
+    if np.issubdtype(space.dtype, np.integer):
+        chosen = np.rint(chosen)
+    return chosen.astype(space.dtype).clip(low, high)

@@ -1,0 +1,202 @@
+"""Environments of one's own as parts: registered ids, classes and functions that make single environments."""
+
+import ast
+import functools
+import inspect
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium import Space
+from gymnasium.envs.registration import EnvSpec
+from numpy.typing import NDArray
+
+from metarl.envs.adapters.conversion import DISCRETE, flat_observation, own_actions
+from metarl.envs.adapters.gymnasium_loop import PATIENCE, LoopVectorEnv
+from metarl.envs.adapters.wrappers import remarks_on
+from metarl.envs.arrays import Array, Mask
+from metarl.parts import MAY_CHANGE, POSITIVE, at_least, options
+from metarl.rl.contract import check_vector
+from metarl.rl.environments import ENVIRONMENTS, Environment, Split, TaskDistribution
+from metarl.rl.spaces import environment_actions
+
+
+class OwnTasks(TaskDistribution):
+    """The distribution that an environment brings in its method `sample_tasks`.
+
+    Each draw makes one environment and closes it. What its tasks may be, the environment alone knows: all finite rows
+    count as valid, and all splits are one. Where its distribution ends, it may say in a method
+    `in_distribution(tasks [n, k]) -> [n]`.
+    """
+
+    def __init__(self, names: tuple[str, ...], make: Callable[[], LoopVectorEnv]) -> None:
+        self.names, self._make = names, make
+
+    def sample(self, rng: np.random.Generator, n: int, split: Split = "train") -> Array:
+        """Draw n rows, [n, k]."""
+        with closing(self._make()) as env:
+            return env.sample_tasks(rng, n)
+
+    def in_distribution(self, tasks: Array) -> Mask:
+        """What the environment says; if it says nothing, all that are finite, [n]."""
+        with closing(self._make()) as env:
+            own = env.own_method("in_distribution")
+            return self.valid(tasks) if own is None else np.asarray(own(tasks), np.bool_) & self.valid(tasks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnEnvironment(Environment):
+    """Anybody's single environment that takes tasks (see LoopVectorEnv), many times.
+
+    Its own time limit ends episodes, too. Subclasses say what makes one.
+    """
+
+    environment_options: dict[str, bool | int | float | str | None] = field(default_factory=dict)
+    """Keyword arguments of the environment. What a text says in Python counts: False, None, 0.5, [1, 2]; another text
+    stays text."""
+    workers: Annotated[int, at_least(0), MAY_CHANGE] = 0
+    """Processes that the environments run in, worth it where a timestep takes longer than 0.1 ms; 0: in this process.
+    The numbers are the same."""
+    worker_timeout: Annotated[float, POSITIVE, MAY_CHANGE] = PATIENCE
+    """Seconds after which a worker process that does not answer is an error."""
+
+    shown: ClassVar[str]  # in messages
+    maker: ClassVar[Callable[..., gymnasium.Env]]
+
+    def build(
+        self, num_envs: int, *, horizon: int, render_mode: str | None = None, task_in_observation: bool = False
+    ) -> LoopVectorEnv:
+        """Make them; horizons are the sampler's."""
+        return self._build(num_envs, self.workers, render_mode, task_in_observation)
+
+    def _build(
+        self, num_envs: int, workers: int = 0, render_mode: str | None = None, task_in_observation: bool = False
+    ) -> LoopVectorEnv:
+        return LoopVectorEnv(
+            functools.partial(_made, self, render_mode),
+            num_envs,
+            task_in_observation=task_in_observation,
+            workers=workers,
+            worker_timeout=self.worker_timeout,
+        )
+
+    @functools.cached_property
+    def tasks(self) -> OwnTasks:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The environment's own distribution."""
+        with closing(self._build(1)) as env:
+            return OwnTasks(env.task_names, functools.partial(self._build, 1))
+
+    @functools.cached_property
+    def _own_spaces(self) -> tuple[Space, Space]:
+        """Of one environment as its user sees it."""
+        with closing(_made(self, None)) as env:
+            return env.observation_space, env.action_space
+
+    def spaces(self, *, task_in_observation: bool = False) -> tuple[Space, Space]:
+        """The spaces of flattened observations, and of actions: real ones are rescaled to [-1, 1]."""
+        with closing(self._build(1, task_in_observation=task_in_observation)) as env:
+            return env.single_observation_space, env.single_action_space
+
+    def remarks(self, horizon: int) -> list[str]:
+        """Also of the environment's own time limit. Nothing starts worker processes here."""
+        with closing(self._build(2)) as env:
+            remarks = check_vector(env, horizon)
+        with closing(_made(self, None)) as one:
+            return remarks_on(one, horizon) + remarks
+
+    def flat(self, observation: Any) -> NDArray[Any]:
+        """Flattened as in training; see `flat_observation`."""
+        return flat_observation(self._own_spaces[0], observation)
+
+    def own_actions(self, actions: NDArray[Any]) -> NDArray[Any]:
+        """Real actions of [-1, 1] in the environment's bounds; choices as it numbers them."""
+        space = self._own_spaces[1]
+        return environment_actions(space)(actions) if isinstance(space, DISCRETE) else own_actions(space, actions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GymnasiumEnvironment(OwnEnvironment):
+    """Anybody's registered environment. Each registered id has a subclass of its own: see `registered`."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The subclass of an id is found anew where the part is unpickled, also in another process."""
+        return _rebuild, (ENVIRONMENTS.name_of(self), gymnasium.spec(self.shown), _values(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdoptedEnvironment(OwnEnvironment):
+    """Anybody's class of environments, or function that makes one, named as MODULE:NAME: see `adopted`."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The subclass is made anew where the part is unpickled."""
+        return _found, (ENVIRONMENTS.name_of(self), _values(self))
+
+
+def _values(part: OwnEnvironment) -> dict[str, Any]:
+    return {option.name: getattr(part, option.name) for option in options(type(part))}
+
+
+def _made(part: OwnEnvironment, render_mode: str | None) -> gymnasium.Env:
+    """One environment of a part. Raises ValueError for what Gymnasium refuses, and for options that it lacks."""
+    arguments = {name: in_python(value) for name, value in part.environment_options.items()}
+    if render_mode is not None:  # an environment whose constructor does not take it need not draw
+        arguments["render_mode"] = render_mode
+    try:
+        return type(part).maker(**arguments)
+    except gymnasium.error.Error as error:
+        raise ValueError(f"environment {part.shown!r}: {error}") from error
+    except TypeError as error:
+        for name in arguments:
+            if f"unexpected keyword argument '{name}'" in str(error):
+                raise ValueError(f"environment {part.shown!r} has no option {name!r}: {error}") from error
+        raise  # a mistake in the environment itself
+
+
+@functools.cache
+def registered(environment_id: str) -> type[GymnasiumEnvironment] | None:
+    """The part of an environment that Gymnasium knows by this id; None: it knows no such."""
+    try:
+        spec = gymnasium.spec(environment_id)
+    except gymnasium.error.Error:
+        return None
+    maker = staticmethod(functools.partial(gymnasium.make, environment_id))
+    namespace = {"shown": environment_id, "maker": maker, "__module__": __name__}
+    return type(spec.id, (GymnasiumEnvironment,), namespace)
+
+
+ENVIRONMENTS.finder(registered)
+
+
+@ENVIRONMENTS.adopter
+def adopted(thing: Any) -> type[Environment] | None:
+    """The part of a class of single environments, or of a function that makes one; None of anything else."""
+    if not (inspect.isfunction(thing) or (isinstance(thing, type) and issubclass(thing, gymnasium.Env))):
+        return None
+    namespace = {"shown": f"{thing.__module__}:{thing.__qualname__}", "maker": staticmethod(thing)}
+    return type(thing.__name__, (AdoptedEnvironment,), {**namespace, "__module__": __name__, "__doc__": thing.__doc__})
+
+
+def _found(name: str, values: dict[str, Any]) -> Environment:
+    """A part in whatever process."""
+    kind: Any = ENVIRONMENTS.find(name)
+    return kind(**values)
+
+
+def _rebuild(name: str, spec: EnvSpec, values: dict[str, Any]) -> Environment:
+    """A part in whatever process: an id that only the first one registered is registered here, too."""
+    if ":" not in name and spec.id not in gymnasium.registry:
+        gymnasium.registry[spec.id] = spec
+    return _found(name, values)
+
+
+def in_python(value: Any) -> Any:
+    """What a text says in Python; a text that says nothing in it, and any other value, as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError):  # no value in Python: text
+        return value

@@ -1,0 +1,108 @@
+"""Vector environments of one's own as parts: a class that honours `reset(options={"tasks": rows})`, as MODULE:NAME."""
+
+import functools
+import inspect
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium import Space
+from gymnasium.vector import VectorEnv
+
+from metarl.envs.adapters.gymnasium_part import in_python
+from metarl.envs.arrays import Array, Mask
+from metarl.rl.contract import checked_sample, require_vector
+from metarl.rl.environments import ENVIRONMENTS, Environment, Split, TaskDistribution
+
+
+class VectorTasks(TaskDistribution):
+    """The distribution of a vector environment's `sample_tasks`; where it ends is not known: all finite rows are in it.
+
+    Each draw makes one environment and closes it. All splits are one.
+    """
+
+    def __init__(self, names: tuple[str, ...], part: "VectorEnvironment") -> None:
+        self.names, self._part = names, part
+
+    def sample(self, rng: np.random.Generator, n: int, split: Split = "train") -> Array:
+        """Draw n rows, [n, k]."""
+        with closing(self._part.build(1, horizon=1)) as env:
+            return np.asarray(env.sample_tasks(rng, n), np.float64)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def in_distribution(self, tasks: Array) -> Mask:
+        """All that are finite, [n]."""
+        return self.valid(tasks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorEnvironment(Environment):
+    """Anybody's vector environment without auto-reset, whose constructor takes `num_envs`.
+
+    It is also given `horizon`, `render_mode` and `task_in_observation` if its constructor has parameters of that name.
+    """
+
+    environment_options: dict[str, bool | int | float | str | None] = field(default_factory=dict)
+    """Keyword arguments of the environment, in which a text counts as what it says in Python."""
+
+    maker: ClassVar[type[VectorEnv]]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The subclass is made anew where the part is unpickled."""
+        return _found, (ENVIRONMENTS.name_of(self), self.environment_options)
+
+    def build(
+        self, num_envs: int, *, horizon: int, render_mode: str | None = None, task_in_observation: bool = False
+    ) -> VectorEnv:
+        """Make them.
+
+        Raises:
+            ValueError: the constructor does not know what it must be told, or options that it does not have.
+        """
+        kind, known = type(self).maker, inspect.signature(type(self).maker).parameters
+        arguments: dict[str, Any] = {name: in_python(value) for name, value in self.environment_options.items()}
+        for name in (*arguments, "num_envs"):
+            if name not in known and not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in known.values()):
+                raise ValueError(
+                    f"environment {kind.__qualname__} has no parameter {name!r}: it has {', '.join(known)}"
+                )
+        asked = {"render_mode": render_mode, "task_in_observation": task_in_observation}
+        for name, value in asked.items():
+            if name in known:
+                arguments[name] = value
+            elif value:
+                raise ValueError(
+                    f"environment {kind.__qualname__} cannot be made with {name} {value!r}: add a parameter"
+                )
+        if "horizon" in known:
+            arguments["horizon"] = horizon
+        env = kind(num_envs=num_envs, **arguments)
+        require_vector(env)
+        return env
+
+    @functools.cached_property
+    def tasks(self) -> VectorTasks:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The environment's own distribution."""
+        with closing(self.build(1, horizon=1)) as env:
+            size = checked_sample(getattr(env, "sample_tasks", None), env, 2).shape[1]
+            names = getattr(env, "task_names", tuple(f"task_{i}" for i in range(size)))
+            return VectorTasks(tuple(names), self)
+
+    def spaces(self, *, task_in_observation: bool = False) -> tuple[Space, Space]:
+        """The spaces of one environment's observations and actions."""
+        with closing(self.build(1, horizon=1, task_in_observation=task_in_observation)) as env:
+            return env.single_observation_space, env.single_action_space
+
+
+@ENVIRONMENTS.adopter
+def adopted(thing: Any) -> type[VectorEnvironment] | None:
+    """The part of a class of vector environments; None of anything else."""
+    if not (isinstance(thing, type) and issubclass(thing, VectorEnv)):
+        return None
+    namespace = {"maker": thing, "__module__": __name__, "__doc__": thing.__doc__}
+    return type(thing.__name__, (VectorEnvironment,), namespace)
+
+
+def _found(name: str, environment_options: dict[str, Any]) -> Environment:
+    kind: Any = ENVIRONMENTS.find(name)
+    return kind(environment_options=environment_options)

@@ -1,0 +1,55 @@
+"""What of an environment of one's own can be told without playing: its task methods, and the wrappers around it."""
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.wrappers.utils import RunningMeanStd
+
+from metarl.rl.contract import checked_sample, unread
+
+
+def task_size(env: gymnasium.Env) -> int:
+    """k of the tasks that an environment samples.
+
+    Raises:
+        ValueError: it cannot be meta-trained: it has no task method (also in its wrappers), or one that does not draw
+            from the generator given, or a wrapper that keeps statistics from one episode to the next.
+    """
+    for wrapper in wrappers(env):
+        if any(isinstance(value, RunningMeanStd) for value in vars(wrapper).values()):
+            raise ValueError(
+                f"{env} cannot be meta-trained: {type(wrapper).__name__} keeps running statistics, which no checkpoint "
+                "has and which other environments do not share. Leave it out; --normalization running normalises "
+                "observations and keeps their statistics with the policy"
+            )
+    sample = env.get_wrapper_attr("sample_tasks") if env.has_wrapper_attr("sample_tasks") else None
+    return checked_sample(sample, env, 2).shape[1]
+
+
+def remarks_on(env: gymnasium.Env, horizon: int | None) -> list[str]:
+    """What of an environment is worth a line: its own time limit, and what its `info` says after a timestep.
+
+    Args:
+        env: it is reset and stepped once.
+        horizon: of training; None: not known.
+    """
+    task = env.get_wrapper_attr("sample_tasks")(np.random.default_rng(0), 1)[0]
+    env.reset(seed=0, options={"task": np.asarray(task, np.float64)})
+    action_space = copy.deepcopy(env.action_space)
+    action_space.seed(0)
+    remarks = unread(env.step(action_space.sample())[4])
+    limit = env.spec.max_episode_steps if env.spec is not None else None
+    if limit is None or horizon is None or horizon >= limit:
+        return remarks
+    cut = f"episodes are cut at the horizon of {horizon} timesteps, before the environment's own limit of {limit}"
+    return [*remarks, f"{cut}: --horizon {limit} plays whole ones"]
+
+
+def wrappers(env: gymnasium.Env) -> Iterator[gymnasium.Wrapper[Any, Any, Any, Any]]:
+    """The wrappers around an environment, from the outermost on."""
+    while isinstance(env, gymnasium.Wrapper):
+        yield env
+        env = env.env

@@ -1,0 +1,71 @@
+"""Tasks of one's own from a file: rows of numbers as .csv, .npy or .json.
+
+Axes: N tasks, k numbers of a task.
+"""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metarl.rl.environments import TaskDistribution
+
+
+def read_tasks(path: Path, distribution: TaskDistribution) -> NDArray[np.float64]:
+    """The tasks [N, k] of a file, which training need not be able to draw.
+
+    Args:
+        path: ends in .csv (a head line is not needed; of evaluation.csv the columns task_0, task_1 .. are taken), .npy
+            or .json (a list of rows). Where k is 1, numbers do for rows.
+        distribution: what the tasks are, and may be.
+
+    Raises:
+        ValueError: another kind of file, rows of another length, numbers that are no task.
+        OSError: it cannot be read.
+    """
+    names = ", ".join(distribution.names)
+    readers = {".csv": _of_csv, ".npy": lambda file, size: np.load(file, allow_pickle=False), ".json": _of_json}
+    if path.suffix not in readers:
+        raise ValueError(f"a file of tasks must end in {', '.join(readers)}; got {path}")
+    size = len(distribution.names)
+    try:
+        rows = np.asarray(readers[path.suffix](path, size), np.float64)
+    except (ValueError, TypeError, EOFError) as error:
+        raise ValueError(f"{path} must hold rows of {size} numbers ({names}): {error}") from error
+    if rows.ndim == 1 and size == 1:
+        rows = rows[:, None]
+    if rows.ndim != 2 or rows.shape[1] != size or len(rows) == 0:
+        raise ValueError(f"{path} must hold rows of {size} numbers ({names}), at least one; got {rows.shape}")
+    valid = distribution.valid(rows)
+    if not valid.all():
+        i = np.flatnonzero(~valid)[0]
+        raise ValueError(f"{path}: tasks must be {distribution.must_be} ({names}); row {i} is {rows[i].tolist()}")
+    return rows
+
+
+def _of_csv(path: Path, size: int) -> Any:
+    with path.open(newline="") as file:
+        lines = [line for line in csv.reader(file) if line]
+    if lines and not _are_numbers(lines[0]):
+        head, *lines = lines
+        wanted = [f"task_{i}" for i in range(size)]
+        if set(wanted) <= set(head):
+            places = [head.index(name) for name in wanted]
+            lines = [[line[place] for place in places] for line in lines]
+            lines = list(dict.fromkeys(map(tuple, lines)))  # evaluation.csv has a row for every gradient step
+    return [[float(value) for value in line] for line in lines]
+
+
+def _of_json(path: Path, size: int) -> Any:
+    return json.loads(path.read_text())
+
+
+def _are_numbers(words: list[str]) -> bool:
+    try:
+        list(map(float, words))
+    except ValueError:
+        return False
+    return True

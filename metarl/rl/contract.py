@@ -1,0 +1,220 @@
+"""What training asks of a vector environment, checked in one place, with messages that say how to mend it.
+
+Axes: n environments, T timesteps, O observation, k numbers of a task.
+"""
+
+import copy
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from numpy.typing import ArrayLike, NDArray
+
+from metarl.rl.spaces import action_size, flat_observations
+
+Array = NDArray[np.float64]
+DRAWN = 16  # tasks
+TIMESTEPS = 100  # of the episodes that are played to see whether tasks and seeds matter
+SEED = 7
+OTHER_NAMES = {"is_success": "success", "is_diverged": "diverged"}  # of `info`, as others call them
+
+
+class Played(NamedTuple):
+    """Episodes of random actions."""
+
+    observations: Array  # [T + 1, n, O]
+    rewards: Array  # [T, n]
+
+    def same(self, other: "Played", i: int, j: int) -> bool:
+        """Whether environment i here showed and paid what environment j did there."""
+        pairs = ((self.observations, other.observations), (self.rewards, other.rewards))
+        return all(np.array_equal(one[:, i], two[:, j], equal_nan=True) for one, two in pairs)
+
+
+def check_vector(env: VectorEnv, horizon: int = TIMESTEPS) -> list[str]:
+    """Check that a vector environment can be meta-trained in, and name what is worth knowing.
+
+    Episodes of the same random actions are played: with equal seeds and tasks, again with the same, and with another
+    task of the first environment.
+
+    Args:
+        env: n environments; with 2 of them more is found than with 1.
+        horizon: timesteps of an episode at most.
+
+    Returns:
+        Remarks, one line each; [] if there is nothing to say.
+
+    Raises:
+        ValueError: auto-reset, no `sample_tasks`, tasks that equal generators do not draw again, tasks that are dropped
+            at reset, state that is kept from one episode to the next.
+    """
+    require_vector(env)
+    if not hasattr(env, "sample_tasks"):
+        raise ValueError(
+            f"{env} cannot be meta-trained: a vector environment needs a method sample_tasks(rng, n) -> tasks [n, k]. "
+            "Of single environments that have it, metarl.envs.LoopVectorEnv(make_env, num_envs) makes one"
+        )
+    tasks = checked_sample(env.sample_tasks, env, DRAWN)  # pyright: ignore[reportAttributeAccessIssue]
+    remarks, given = [], np.repeat(tasks[:1], env.num_envs, axis=0)
+    others = tasks[(tasks != tasks[0]).any(1)]
+    if len(others) == 0:
+        remarks.append(f"the first {DRAWN} tasks that it draws are all the same, {tasks[0]}")
+        others = _another(tasks[:1])
+    timesteps = min(horizon, TIMESTEPS)
+    with _global_draws() as drawn:
+        first, info = _play(env, given, timesteps)
+        _require_tasks(env, given)
+        again, _ = _play(env, given, timesteps)
+    remarks += [f"it draws from {name}, which no seed of a run reaches: draw from self.np_random" for name in drawn]
+    repeats = first.same(again, 0, 0)
+    if not repeats and not drawn:
+        if env.num_envs > 1 and first.same(first, 0, 1):
+            raise ValueError(
+                f"{env} keeps state from one episode to the next, such as running statistics: after other episodes, "
+                "the same seed and task give another one. A checkpoint would not have that state: leave the wrapper "
+                "out (--normalization running normalises observations, and keeps its statistics with the policy)"
+            )
+        remarks.append(
+            "equal seeds, tasks and actions give other episodes: reset(seed=...) must seed all that is random in it, "
+            "or runs cannot be repeated"
+        )
+    if repeats:
+        changed = given.copy()
+        changed[0] = others[0]
+        if first.same(_play(env, changed, timesteps)[0], 0, 0):
+            _note_without_effect(env, given[0], changed[0], timesteps, remarks)
+    return remarks + unread(info)
+
+
+def unread(info: Mapping[str, Any]) -> list[str]:
+    """Remarks on what an environment's `info` calls by other names than are read."""
+    return [
+        f"its info has {name!r}, which is not read: say {ours!r}"
+        for name, ours in OTHER_NAMES.items()
+        if name in info and ours not in info
+    ]
+
+
+def require_vector(env: VectorEnv) -> None:
+    """Raise ValueError unless rollouts can be made in a vector environment: without auto-reset, known actions."""
+    if env.metadata.get("autoreset_mode") is not AutoresetMode.DISABLED:
+        raise ValueError(
+            f"{env} resets by itself: rollouts need autoreset_mode DISABLED. Make it with "
+            "autoreset_mode=gymnasium.vector.AutoresetMode.DISABLED, or, of single environments, "
+            "metarl.envs.LoopVectorEnv(make_env, num_envs)"
+        )
+    action_size(env.single_action_space)
+
+
+def require_task_taken(env: VectorEnv, task: ArrayLike) -> None:
+    """Raise ValueError unless a vector environment takes a task [k] at `reset(options={"tasks": rows})`.
+
+    Where it does not say so in an attribute `tasks` [n, k], episodes of this and of another task are played.
+    """
+    require_vector(env)
+    row = np.asarray(task, np.float64)[None]
+    rows = np.repeat(row, env.num_envs, axis=0)
+    if _own_tasks(env) is not None:
+        return  # `reset` and `tasks` belong together: what is refused there is refused by the rollouts, too
+    first, _ = _play(env, rows, TIMESTEPS)
+    try:
+        other, _ = _play(env, np.repeat(_another(row), env.num_envs, axis=0), TIMESTEPS)
+    except Exception:  # it refuses that task: then it has read it
+        return
+    if first.same(other, 0, 0):
+        _note_without_effect(env, rows[0], _another(row)[0], TIMESTEPS, [])
+
+
+def checked_sample(sample: Callable[..., Any] | None, env: Any, count: int) -> Array:
+    """`count` tasks [count, k] that an environment draws.
+
+    Raises:
+        ValueError: there is no such method, it does not draw [n, k] finite numbers, or equal generators do not draw
+            equal tasks.
+    """
+    refused = f"{env} cannot be meta-trained: "
+    if sample is None:
+        raise ValueError(
+            f"{refused}it has no method sample_tasks(rng, n) -> tasks [n, k]; add one, to it or to a wrapper around it"
+        )
+    with _global_draws() as drawn:
+        rows, again = (np.asarray(sample(np.random.default_rng(0), count), np.float64) for _ in range(2))
+    if rows.ndim != 2 or len(rows) != count:
+        raise ValueError(f"{refused}sample_tasks(rng, {count}) must be [{count}, k]; got {rows.shape}")
+    if not np.isfinite(rows).all():
+        raise ValueError(f"{refused}tasks must be finite numbers; it drew {rows[~np.isfinite(rows).all(1)][0]}")
+    if not np.array_equal(rows, again):
+        source = f"it draws from {drawn[0]}" if drawn else "it draws from a generator of its own"
+        raise ValueError(
+            f"{refused}sample_tasks(rng, n) must draw equal tasks from equal generators; {source}: draw from rng"
+        )
+    return rows
+
+
+def _note_without_effect(env: VectorEnv, task: Array, other: Array, timesteps: int, remarks: list[str]) -> None:
+    """Raises ValueError unless the environment says that it has taken the tasks: then they may matter later."""
+    if _own_tasks(env) is not None:
+        remarks.append(
+            f"tasks {task} and {other} show and pay the same in {timesteps} timesteps of random actions: is "
+            'options["task"] read at reset?'
+        )
+        return
+    raise ValueError(
+        f"{env} drops tasks: {task} and {other} show and pay the same in {timesteps} timesteps of random actions. Its "
+        'reset(options={"tasks": rows [n, k]}) must give row i to environment i; an attribute `tasks` [n, k] says that '
+        "it does where tasks show later. Of single environments that take a task, "
+        "metarl.envs.LoopVectorEnv(make_env, num_envs) makes one"
+    )
+
+
+def _own_tasks(env: VectorEnv) -> Array | None:
+    """The tasks that an environment says it has; None: it does not say."""
+    try:
+        return np.asarray(env.tasks)  # pyright: ignore[reportAttributeAccessIssue]
+    except (AttributeError, ValueError):  # none, or none before the first reset
+        return None if not hasattr(type(env.unwrapped), "tasks") else np.zeros((0, 0))
+
+
+def _require_tasks(env: VectorEnv, given: Array) -> None:
+    """Raise ValueError if an environment says that it has other tasks than it was given."""
+    own = _own_tasks(env)
+    if own is not None and not np.array_equal(own, given):
+        raise ValueError(f"{env} drops tasks: its `tasks` must be the rows given at reset, {given[0]}; got {own[:1]}")
+
+
+def _another(rows: Array) -> Array:
+    return rows * 1.5 + 0.5
+
+
+def _play(env: VectorEnv, tasks: Array, timesteps: int) -> tuple[Played, dict[str, Any]]:
+    """Episodes of random actions, the same in every environment, until all have ended; and the last info."""
+    n, space = env.num_envs, copy.deepcopy(env.single_action_space)
+    space.seed(SEED)
+    flat = flat_observations(env.single_observation_space)
+    seen, info = env.reset(seed=[SEED] * n, options={"tasks": tasks})  # pyright: ignore[reportArgumentType]
+    observations, rewards = [np.array(flat(seen), np.float64)], []
+    for _ in range(timesteps):
+        seen, reward, terminated, truncated, info = env.step(np.stack([space.sample()] * n))
+        observations.append(np.array(flat(seen), np.float64))
+        rewards.append(np.array(reward, np.float64))
+        if np.all(terminated | truncated):
+            break
+    return Played(np.stack(observations), np.stack(rewards)), info
+
+
+@contextmanager
+def _global_draws() -> Iterator[list[str]]:
+    """The names of the global generators that are drawn from in this block, once it is left."""
+    names: list[str] = []
+    before = _states()
+    yield names
+    names += [name for name, state in _states().items() if state != before[name]]
+
+
+def _states() -> dict[str, Any]:
+    _, words, position, *rest = np.random.get_state(legacy=True)
+    numpys = (np.asarray(words).tobytes(), position, *rest)
+    return {"NumPy's global generator (np.random)": numpys, "Python's global generator (random)": random.getstate()}
