@@ -1,5 +1,6 @@
 """The tasks of every family: what is drawn, from where to where, and what else a task may be."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,10 @@ from metarl.envs import ENVIRONMENTS, make_family
 from metarl.envs.tasks import Joint, Sign, Uniform
 
 DRAWN = 20_000
+CORNERS = "metarl/SparseCorner"
 RANGES: dict[str, tuple[list[float], list[float]]] = {  # of every family whose tasks are uniform
     "metarl/Navigation2D": ([-0.5, -0.5], [0.5, 0.5]),
+    "metarl/HalfCircle": ([0.0], [np.pi]),
     "metarl/HalfCheetahVel": ([0.0], [2.0]),
     "metarl/HalfCheetahMass": ([0.5] * 7, [1.5] * 7),
     "metarl/AntVel": ([0.0], [3.0]),
@@ -29,7 +32,10 @@ def test_tasks_fill_their_ranges_evenly(environment_id: str, split: Any) -> None
     tasks = make_family(environment_id).tasks
     rows = tasks.sample(np.random.default_rng(0), DRAWN, split)
     if environment_id.split("-")[0] not in RANGES:
-        np.testing.assert_array_equal(np.unique(rows), [-1, 1])
+        size = 2 if environment_id.startswith(CORNERS) else 1
+        signs, counts = np.unique(rows, axis=0, return_counts=True)
+        np.testing.assert_array_equal(signs, size * np.array(list(itertools.product([-1, 1], repeat=size))))
+        np.testing.assert_allclose(counts, DRAWN / 2**size, rtol=0.1)
         assert rows.mean() == pytest.approx(0, abs=0.03)
         return
     low, high = map(np.array, RANGES[environment_id.split("-")[0]])
