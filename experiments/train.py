@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import tyro
 from rich.console import Console
 from rich.table import Table
 
-from metarl.experiments.callbacks import callbacks
+from metarl.experiments.callbacks import callbacks, own_callbacks
 from metarl.experiments.command_line import command_of, run
 from metarl.experiments.presets import PRESETS, preset_config
 from metarl.shard import Shard
@@ -36,6 +37,8 @@ class Script:
     too are compared with it."""
     initial_parameters: Path | None = None
     """Start from the best parameters of the run in this directory instead of fresh ones."""
+    callback: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """A callback of your own, as MODULE:NAME: what is called without arguments to make it. Any number of times."""
 
 
 class Arguments(NamedTuple):
@@ -108,6 +111,7 @@ def _train(arguments: Arguments, shard: Shard) -> None:
     console = Console(stderr=True, markup=False, quiet=shard.rank > 0)
     run_dir = script.run_dir or default_run_dir(config.preset, config.method, config.seed)
     console.print(f"{config.preset}, method {config.method}, seed {config.seed} -> {run_dir}", highlight=False)
+    further = own_callbacks(script.callback)
     with one_at_first(shard):
         problem, outer = config.problem.build(config.setting(shard)), config.outer.build()
     if config.outer_steps and (words := config.problem.before_training):
@@ -118,6 +122,7 @@ def _train(arguments: Arguments, shard: Shard) -> None:
         run_dir=run_dir,
         iterations=config.outer_steps,
         seed=config.seed,
+        callbacks=further,
         sinks=callbacks(config, problem, run_dir, console),
         resume=script.resume,
         initial_parameters=script.initial_parameters,
