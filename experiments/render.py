@@ -13,7 +13,7 @@ import imageio.v3 as iio
 import tyro
 from rich.console import Console
 
-from metarl.experiments.command_line import run
+from metarl.experiments.command_line import arguments_of, run
 from metarl.experiments.overrides import overridden
 from metarl.experiments.published import evaluation_tasks
 from metarl.files import write_atomically
@@ -78,7 +78,7 @@ def main(arguments: Arguments) -> None:
 
 def command(argv: Sequence[str]) -> None:
     """The script: its arguments without its name."""
-    run(lambda args: tyro.cli(Arguments, prog="experiments/render.py", description=__doc__, args=args), main, argv)
+    run(lambda args: arguments_of(Arguments, "render", __doc__ or "", args), main, argv)
 
 
 if __name__ == "__main__":

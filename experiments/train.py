@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from metarl.experiments.callbacks import callbacks, own_callbacks
-from metarl.experiments.command_line import command_of, run
+from metarl.experiments.command_line import command_of, described, program, run
 from metarl.experiments.presets import PRESETS, preset_config
 from metarl.shard import Shard
 from metarl.training import flags
@@ -22,8 +22,6 @@ from metarl.training.distributed import connected, one_at_first
 from metarl.training.run_directory import CONFIG, identity_of, read_config
 from metarl.training.runs import train
 from metarl.training.tree import with_options
-
-PROGRAM = "experiments/train.py"
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,8 @@ def parse(argv: Sequence[str]) -> Arguments:
             return with_options(stored, choices)
         return preset_config(preset or "", method, choices)
 
-    parsed = flags.parse(make, Script, rest, program=f"{PROGRAM} {preset or ''}".strip(), description=__doc__ or "")
+    named = f"{program('train')} {preset or ''}".strip()
+    parsed = flags.parse(make, Script, rest, program=named, description=_description())
     return Arguments(parsed.config, parsed.script)
 
 
@@ -96,8 +95,12 @@ def show_presets() -> None:
     for name, preset in PRESETS.items():
         table.add_row(name, preset.description)
     console = Console()
-    console.print(f"{__doc__}\n\npresets:", highlight=False, markup=False)
+    console.print(f"{_description()}\n\npresets:", highlight=False, markup=False)
     console.print(table)
+
+
+def _description() -> str:
+    return described("train", __doc__ or "")
 
 
 def main(arguments: Arguments) -> None:
