@@ -3,6 +3,7 @@
 Axes: n environments, k task.
 """
 
+import functools
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
@@ -64,16 +65,37 @@ class Point(TaskFamily):
 
         The axes are the same in every picture; a point that has left them is drawn at their border.
         """
+        scene = _scene(self.view, *map(float, self.goals(task[None])[0]))
+        return scene.draw(path, path[-1].clip(-self.view, self.view))
+
+
+class _Scene:
+    """Axes and a goal, drawn once; paths are drawn over a copy of them, at a tenth of the time."""
+
+    def __init__(self, view: float, goal: tuple[float, float]) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg  # here: 0.4 s of every start that draws nothing
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(4, 4), dpi=100, layout="constrained")
-        canvas = FigureCanvasAgg(figure)
-        axes = figure.add_subplot(aspect="equal")
-        axes.set(xlim=(-self.view, self.view), ylim=(-self.view, self.view), xlabel="x [m]", ylabel="y [m]")
-        axes.plot(path[:, 0], path[:, 1], color="tab:blue", linewidth=1.5)
-        axes.plot(*path[-1].clip(-self.view, self.view), "o", color="tab:blue", label="position", clip_on=False)
-        axes.plot(*self.goals(task[None])[0], "*", color="tab:red", markersize=14, label="goal")
-        axes.legend(loc="upper right")
-        canvas.draw()
-        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+        self._canvas, self._axes = FigureCanvasAgg(figure), figure.add_subplot(aspect="equal")
+        self._axes.set(xlim=(-view, view), ylim=(-view, view), xlabel="x [m]", ylabel="y [m]")
+        (self._line,) = self._axes.plot([], [], color="tab:blue", linewidth=1.5)
+        (self._point,) = self._axes.plot([], [], "o", color="tab:blue", label="position", clip_on=False)
+        self._axes.plot(*goal, "*", color="tab:red", markersize=14, label="goal")
+        self._axes.legend(loc="upper right")
+        self._canvas.draw()
+        self._empty = self._canvas.copy_from_bbox(figure.bbox)
+
+    def draw(self, path: Array, position: Array) -> NDArray[np.uint8]:
+        """A picture with a path [t, 2] and a position [2]."""
+        self._canvas.restore_region(self._empty)
+        self._line.set_data(path[:, 0], path[:, 1])
+        self._point.set_data(position[:1], position[1:])
+        self._axes.draw_artist(self._line)
+        self._axes.draw_artist(self._point)
+        return np.asarray(self._canvas.buffer_rgba())[..., :3].copy()
+
+
+@functools.lru_cache(maxsize=8)
+def _scene(view: float, x: float, y: float) -> _Scene:
+    return _Scene(view, (x, y))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -50,7 +51,7 @@ def own_callbacks(choices: Sequence[str]) -> list[Callback]:
         ValueError: nothing of that name, or something that makes no callback.
     """
     things = [named("callback", choice) for choice in choices]
-    made = [thing() if callable(thing) else thing for thing in things]
+    made: list[Any] = [thing() if callable(thing) else thing for thing in things]
     if wrong := [choice for choice, one in zip(choices, made, strict=True) if not isinstance(one, Callback)]:
         raise ValueError(f"callback {wrong[0]!r} must be a class of callbacks, or a function that returns one")
     return made
