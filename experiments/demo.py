@@ -20,7 +20,7 @@ from rich.table import Table
 import metarl
 from metarl.agent import Agent
 from metarl.experiments.command_line import arguments_of, run
-from metarl.experiments.render import own_task
+from metarl.experiments.render import environment_of, own_task
 from metarl.files import write_atomically
 from metarl.randomness import Purpose
 from metarl.rl.films import worded
@@ -112,7 +112,7 @@ def _described(agent: Agent, task: NDArray[np.float64]) -> str:
     """A task in words, and whether training might have drawn it."""
     config = agent.config
     words = ", ".join(worded(name, value) for name, value in zip(config.problem.task_names, task, strict=True))
-    within = config.problem.environment.tasks.in_distribution(task[None])[0]
+    within = environment_of(config).tasks.in_distribution(task[None])[0]
     return words if within else f"{words} (outside of what training draws)"
 
 

@@ -18,6 +18,7 @@ from metarl.experiments.command_line import arguments_of, run
 from metarl.experiments.overrides import overridden
 from metarl.experiments.published import evaluation_tasks
 from metarl.files import write_atomically
+from metarl.rl.environments import Environment
 from metarl.rl.problem import MetaRL
 from metarl.training.config import Config
 from metarl.training.pictures import at_speed, require_video, side_by_side, video
@@ -87,6 +88,14 @@ def main(arguments: Arguments) -> None:
     console.print(f"{words}: {arguments.output}")
 
 
+def environment_of(config: Config) -> Environment:
+    """The environment of a run. Raises ValueError for a supervised one."""
+    environment = getattr(config.problem, "environment", None)
+    if not environment:
+        raise ValueError(f"--task means nothing for {config.preset}: its tasks are not made of a few numbers")
+    return environment
+
+
 def own_task(config: Config, numbers: Sequence[float]) -> NDArray[np.float64]:
     """A task of the user's own, [k].
 
@@ -94,9 +103,7 @@ def own_task(config: Config, numbers: Sequence[float]) -> NDArray[np.float64]:
         ValueError: a supervised run, another count of numbers than the environment's tasks have, or one that is no
             task of it.
     """
-    environment = getattr(config.problem, "environment", None)
-    if environment is None:
-        raise ValueError(f"--task means nothing for {config.preset}: its tasks are not made of a few numbers")
+    environment = environment_of(config)
     names, task = environment.tasks.names, np.array(numbers, np.float64)
     if len(task) != len(names):
         raise ValueError(f"--task must have {len(names)} numbers ({', '.join(names)}); got {len(task)}")

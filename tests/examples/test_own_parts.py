@@ -124,6 +124,7 @@ def test_the_optimiser_is_polyaks_and_refuses_what_is_not_finite() -> None:
     outer = own_outer.HeavyBall(outer_rate=0.1, momentum=0.5).build()
     theta: Any = {"a": torch.tensor([2.0, -1.0]).double()}
     state, expected, velocity = outer.init(theta), theta["a"], torch.zeros(2).double()
+    info = {}
     for _ in range(3):
         velocity = 0.5 * velocity + expected
         expected = expected - 0.1 * velocity
