@@ -48,6 +48,22 @@ class Uniform(TaskDistribution):
 
 
 @dataclass(frozen=True)
+class LogUniform(Uniform):
+    """Every number above 0, and its logarithm uniform between those of its bounds: factors that halve or double alike.
+
+    Args:
+        names: k names with units.
+        low, high: k bounds each, above 0.
+    """
+
+    positive: bool = True
+
+    def sample(self, rng: np.random.Generator, n: int, split: Split = "train") -> Array:
+        """Draw n rows, [n, k]."""
+        return np.exp(rng.uniform(np.log(self.low), np.log(self.high), (n, len(self.names))))
+
+
+@dataclass(frozen=True)
 class Sign(TaskDistribution):
     """One number, 1 or -1, equally likely."""
 

@@ -52,7 +52,7 @@ def test_formulas_take_tensors_as_they_take_arrays(environment_id: str, options:
     family = make_family(environment_id, **options)
     before, actions, after, tasks = visited(family)
     if isinstance(family, Locomotion):
-        family.physics.of(after, "qpos")[0, 2] = 0.1  # an ant that has fallen
+        family.physics.of(after, "qpos")[0, 1:3] = 0.1  # a robot that has fallen: the height is one of these
     else:
         after[0] = cast(Point, family).goals(tasks)[0]  # a point that has arrived
     arrays = before, actions, after, tasks
@@ -106,7 +106,7 @@ def test_the_height_at_which_an_ant_has_fallen(height: float, falls: bool, dynam
     assert alive == (0.0 if falls and dynamics == "gymnasium" else 0.05)
 
 
-@pytest.mark.parametrize("environment_id", [name for name in OURS if issubclass(ENVIRONMENTS.find(name), Locomotion)])
+@pytest.mark.parametrize("environment_id", [name for name in OURS if "Cheetah" in name or "Ant" in name])
 @pytest.mark.parametrize("dynamics", ["gymnasium", "paper"])
 def test_rewards_by_formulas_written_once_more(environment_id: str, dynamics: str) -> None:
     family = cast(Locomotion, make_family(environment_id, dynamics=dynamics))
@@ -134,7 +134,7 @@ def test_rewards_by_formulas_written_once_more(environment_id: str, dynamics: st
 def test_commands_are_the_tasks_velocities() -> None:
     tasks = np.array([[0.5], [1.5]])
     for environment_id in OURS:
-        commanded = make_family(environment_id).commanded(np.tile(tasks, (1, 7)))
+        commanded = make_family(environment_id).commanded(np.tile(tasks, (1, 50)))
         if "Vel" in environment_id:
             np.testing.assert_array_equal(cast(Any, commanded), [0.5, 1.5])
         else:
