@@ -302,7 +302,7 @@ def test_achieved_is_the_mean_velocity_or_the_distance() -> None:
     np.testing.assert_allclose(info["achieved"], np.abs(ant.states[:, 1:3] - [2, -1]).sum(1))
 
 
-@pytest.mark.parametrize("environment_id", LOCOMOTION)
+@pytest.mark.parametrize("environment_id", PAPERS)
 def test_compact_observations(environment_id: str) -> None:
     """Positions and velocities of Gymnasium's dynamics, the velocities times 0.2, under both kinds."""
     env = vector(environment_id, 4)
