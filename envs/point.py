@@ -70,7 +70,7 @@ class Point(TaskFamily):
 
 
 class _Scene:
-    """Axes and a goal, drawn once; paths are drawn over a copy of them, at a tenth of the time."""
+    """Axes and a goal, drawn once; paths are drawn over a copy of them, at a fiftieth of the time."""
 
     def __init__(self, view: float, goal: tuple[float, float]) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg  # here: 0.4 s of every start that draws nothing

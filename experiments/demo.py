@@ -14,7 +14,6 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 import metarl
@@ -121,7 +120,7 @@ def _table(scores: dict[str, NDArray[np.float64]], achieved_name: str, step_size
     table = Table(box=None)
     shown = {"average_return": "return", "achieved": achieved_name, "success": "success"}
     for name in ("gradient steps", "step size", *(words for score, words in shown.items() if score in scores)):
-        table.add_column(escape(name), justify="right")
+        table.add_column(name, justify="right")
     for step in range(len(scores["average_return"])):
         size = f"{step_sizes[min(step, len(step_sizes)) - 1]:g}" if step and step_sizes else ""
         table.add_row(str(step), size, *(f"{scores[score][step, 0]:.2f}" for score in shown if score in scores))
