@@ -90,6 +90,11 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         """The process's: k names with units."""
         return self.process.tasks.names
 
+    @property
+    def achieved_name(self) -> str:
+        """What `info["achieved"]` measures, with its unit."""
+        return getattr(self.process, "achieved_name", "achieved")
+
     def sample_tasks(self, rng: np.random.Generator, n: int, split: Split = "train") -> Array:
         """Draw n tasks, [n, k]."""
         return self.process.tasks.sample(rng, n, split)

@@ -84,14 +84,16 @@ class Velocity(Goal):
 
 @dataclass(frozen=True)
 class Direction(Goal):
-    """Run forward (1) or backward (-1), equally likely, as fast as possible: reward d v."""
+    """Run forward (1) or backward (-1), equally likely, as fast as possible: reward `weight` d v."""
+
+    weight: float = 1.0
 
     achieved_name = "mean velocity in the direction [m/s]"
     tasks = Sign("direction (1 or -1)")
 
     def reward(self, motion: Motion, tasks: Array) -> Array:
-        """The velocity in the direction."""
-        return tasks[:, 0] * motion.velocity
+        """The velocity in the direction, times the weight."""
+        return self.weight * tasks[:, 0] * motion.velocity
 
     def achieved(self, motion: Motion, tasks: Array) -> Array:
         """Mean velocity in the direction."""

@@ -234,10 +234,22 @@ def centre_of_mass_position(physics: Physics, states: Array) -> Array:
     return physics.of(states, "subtree_com")[:, :2]
 
 
-def joints(physics: Physics, states: Array, *, first: int, scale: float = 1.0) -> Array:
-    """Positions from qpos[first] on, and all velocities times a scale, [n, nq - first + nv]."""
-    parts = physics.of(states, "qpos")[:, first:], scale * physics.of(states, "qvel")
-    return namespace(states).concat(parts, axis=1)
+def joints(physics: Physics, states: Array, *, first: int, scale: float = 1.0, fastest: float | None = None) -> Array:
+    """Positions from qpos[first] on, and all velocities times a scale, [n, nq - first + nv].
+
+    Velocities are clipped to [-fastest, fastest] first, where that is given.
+    """
+    velocities = physics.of(states, "qvel")
+    if fastest is not None:
+        velocities = velocities.clip(-fastest, fastest)
+    return namespace(states).concat([physics.of(states, "qpos")[:, first:], scale * velocities], axis=1)
+
+
+def alive(bonus: float, actions: Array, fallen: Mask | None = None) -> Array:
+    """A bonus for every timestep, but for those in which the robot falls, where `fallen` [n] is given; [n]."""
+    arrays = namespace(actions)
+    always = arrays.full_like(actions[:, 0], bonus)
+    return always if fallen is None else arrays.where(fallen, 0.0, always)
 
 
 def control_cost(weight: float, actions: Array) -> Array:

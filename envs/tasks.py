@@ -48,6 +48,22 @@ class Uniform(TaskDistribution):
 
 
 @dataclass(frozen=True)
+class LogUniform(Uniform):
+    """Every number above 0, and its logarithm uniform between those of its bounds: factors that halve or double alike.
+
+    Args:
+        names: k names with units.
+        low, high: k bounds each, above 0.
+    """
+
+    positive: bool = True
+
+    def sample(self, rng: np.random.Generator, n: int, split: Split = "train") -> Array:
+        """Draw n rows, [n, k]."""
+        return np.exp(rng.uniform(np.log(self.low), np.log(self.high), (n, len(self.names))))
+
+
+@dataclass(frozen=True)
 class Sign(TaskDistribution):
     """One number, 1 or -1, equally likely."""
 
@@ -67,6 +83,36 @@ class Sign(TaskDistribution):
     def valid(self, tasks: Array) -> Mask:
         """Plus or minus one, [n]."""
         return np.abs(tasks[:, 0]) == 1
+
+    def in_distribution(self, tasks: Array) -> Mask:
+        """All that are valid, [n]."""
+        return self.valid(tasks)
+
+
+@dataclass(frozen=True)
+class OneOf(TaskDistribution):
+    """One of a few rows, equally likely.
+
+    Args:
+        names: k names with units.
+        rows: the tasks there are, of k numbers each.
+    """
+
+    names: tuple[str, ...]
+    rows: tuple[tuple[float, ...], ...]
+
+    @property
+    def must_be(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The rows themselves."""
+        return f"one of {', '.join(map(str, self.rows))}"
+
+    def sample(self, rng: np.random.Generator, n: int, split: Split = "train") -> Array:
+        """Draw n rows, [n, k]."""
+        return np.array(self.rows)[rng.integers(len(self.rows), size=n)]
+
+    def valid(self, tasks: Array) -> Mask:
+        """Equal to one of the rows, [n]."""
+        return (tasks[:, None] == np.array(self.rows)).all(axis=2).any(axis=1)
 
     def in_distribution(self, tasks: Array) -> Mask:
         """All that are valid, [n]."""

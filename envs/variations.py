@@ -10,7 +10,7 @@ import numpy as np
 
 from metarl.envs.arrays import Array
 from metarl.envs.physics.models import MjModel
-from metarl.envs.tasks import NOTHING, Uniform
+from metarl.envs.tasks import NOTHING, LogUniform, Uniform
 from metarl.rl.environments import TaskDistribution
 
 
@@ -54,3 +54,52 @@ class Masses(Variation):
         scale = np.ones((len(tasks), model.nbody))
         scale[:, [model.body(name).id for name in self.bodies]] = tasks
         return {"body_mass": scale * model.body_mass, "body_inertia": scale[:, :, None] * model.body_inertia}
+
+
+@dataclass(frozen=True)
+class Factors(Variation):
+    """Masses, inertias, damping and friction times factors of their own, as in rand_param_envs (Rothfuss et al. 2019).
+
+    Every factor is base^u with u uniform in [-`limit`, `limit`]; base is 1.3 for the damping of a joint and 1.5 for
+    everything else. A body has a factor for its mass and one for each of its three principal moments of inertia; a geom
+    has one for its sliding friction. rand_param_envs also draws factors of torsional and rolling friction, which
+    contacts of condim 3, the robots' own, do not feel, and of the world's body and the free joints, which have neither
+    mass nor damping.
+
+    Args:
+        bodies, joints, geoms: names in the model's file; every joint has one degree of freedom.
+        limit: largest |u|.
+    """
+
+    bodies: tuple[str, ...]
+    joints: tuple[str, ...]
+    geoms: tuple[str, ...]
+    limit: float = 3.0
+
+    @property
+    def tasks(self) -> LogUniform:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Factors of masses, inertias, damping, friction, in this order."""
+        masses = [f"mass of {body} [x]" for body in self.bodies]
+        inertias = [f"inertia {axis} of {body} [x]" for body in self.bodies for axis in (1, 2, 3)]
+        damping = [f"damping of {joint} [x]" for joint in self.joints]
+        friction = [f"friction of {geom} [x]" for geom in self.geoms]
+        names = (*masses, *inertias, *damping, *friction)
+        bases = [1.3 if name in damping else 1.5 for name in names]
+        return LogUniform(names, tuple(base**-self.limit for base in bases), tuple(base**self.limit for base in bases))
+
+    def parameters(self, model: MjModel, tasks: Array) -> dict[str, Array]:
+        """body_mass [n, bodies], body_inertia [n, bodies, 3], dof_damping [n, nv], geom_friction [n, geoms, 3]."""
+        n, sizes = len(tasks), (len(self.bodies), 3 * len(self.bodies), len(self.joints), len(self.geoms))
+        masses, inertias, damping, friction = np.split(tasks, np.cumsum(sizes)[:-1], axis=1)
+        bodies = [model.body(name).id for name in self.bodies]
+        joints = [int(model.joint(name).dofadr[0]) for name in self.joints]
+        geoms = [model.geom(name).id for name in self.geoms]
+        fields = {
+            name: np.tile(getattr(model, name), (n, *[1] * getattr(model, name).ndim))
+            for name in ("body_mass", "body_inertia", "dof_damping", "geom_friction")
+        }
+        fields["body_mass"][:, bodies] *= masses
+        fields["body_inertia"][:, bodies] *= inertias.reshape(n, len(bodies), 3)
+        fields["dof_damping"][:, joints] *= damping
+        fields["geom_friction"][:, geoms, 0] *= friction
+        return fields

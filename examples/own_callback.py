@@ -1,6 +1,9 @@
-"""A callback of one's own, which collects what adaptation gains. Run it with: python own_callback.py.
+"""A callback of one's own, which collects what adaptation gains, and prints it when the training ends.
 
-It trains a point to find its goal for three iterations, in a folder of its own.
+From the command line, and from Python:
+
+    python experiments/train.py navigation --iterations 3 --callback examples/own_callback.py:Gain
+    python examples/own_callback.py
 """
 
 import tempfile
@@ -32,6 +35,10 @@ class Gain(Callback):
             returns = [moment.metrics[f"rollout/return_step{k}"] for k in (0, 1)]
             self.gains.append(returns[1] - returns[0])
 
+    def close(self, error: BaseException | None) -> None:
+        """Print the gains, also of a training that was stopped."""
+        print("gain of one inner step:", *(f"{gain:.3f}" for gain in self.gains))
+
 
 def main(run_dir: str) -> list[float]:
     """Train for three iterations, and return the gains."""
@@ -61,4 +68,4 @@ def main(run_dir: str) -> list[float]:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        print("gain of one inner step:", *(f"{gain:.3f}" for gain in main(folder)))
+        main(folder)

@@ -3,7 +3,7 @@
 `sample_tasks(rng, n)` draws n tasks, a row of numbers each; `reset(options={"task": row})` starts an episode of one.
 Here a pendulum hangs on a rod whose length is the task, and is not observed. From the command line, or from Python:
 
-    PYTHONPATH=examples python experiments/train.py custom --environment own_environment:RodPendulum-v0
+    python experiments/train.py custom --environment examples/own_environment.py:RodPendulum-v0
     python examples/own_environment.py
 """
 

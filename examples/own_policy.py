@@ -1,10 +1,9 @@
 """Example: a policy of one's own. Any `torch.nn.Module` becomes the mean of a Gaussian, or the logits of categories.
 
-From the command line, in the folder of this file:
+From the command line, and from Python:
 
-    metarl train navigation --policy own_policy.py:Net --width 32
-
-From Python: `python own_policy.py`.
+    python experiments/train.py navigation --policy examples/own_policy.py:Net --width 32
+    python examples/own_policy.py
 """
 
 import torch

@@ -21,7 +21,7 @@ from metarl.experiments.benchmarks.ranks import ranks
 from metarl.experiments.benchmarks.sampling import sampler
 from metarl.experiments.benchmarks.supervised import supervised
 from metarl.experiments.benchmarks.workers import workers
-from metarl.experiments.command_line import run
+from metarl.experiments.command_line import arguments_of, run
 from metarl.files import write_atomically
 
 Name = Literal[
@@ -90,7 +90,7 @@ def main(arguments: Arguments) -> None:
 
 def command(argv: Sequence[str]) -> None:
     """The script: its arguments without its name."""
-    run(lambda args: tyro.cli(Arguments, prog="experiments/benchmark.py", description=__doc__, args=args), main, argv)
+    run(lambda args: arguments_of(Arguments, "benchmark", __doc__ or "", args), main, argv)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
 """From a configuration to the callbacks of its training, and to what TensorBoard lists of it."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
+from metarl.parts import named
 from metarl.problem import Problem
 from metarl.randomness import Purpose
 from metarl.training.callbacks.callback import Callback
@@ -39,6 +42,19 @@ def callbacks(config: Config, problem: Problem, run_dir: Path, console: Console)
             Films(lambda theta: validation_pictures(problem, theta, config), tensorboard.show, config.render_every)
         )
     return found
+
+
+def own_callbacks(choices: Sequence[str]) -> list[Callback]:
+    """Callbacks of the user's own, each named as MODULE:NAME: a class or a function, called without arguments.
+
+    Raises:
+        ValueError: nothing of that name, or something that makes no callback.
+    """
+    things = [named("callback", choice) for choice in choices]
+    made: list[Any] = [thing() if callable(thing) else thing for thing in things]
+    if wrong := [choice for choice, one in zip(choices, made, strict=True) if not isinstance(one, Callback)]:
+        raise ValueError(f"callback {wrong[0]!r} must be a class of callbacks, or a function that returns one")
+    return made
 
 
 def options(config: Config) -> dict[str, Option]:

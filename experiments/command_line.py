@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import tyro
+
 import metarl
 from metarl.rl.environments import WorkerError
 from metarl.training.interruption import StoppedError
@@ -84,11 +86,45 @@ def _places() -> tuple[str, ...]:
 
 def command_of(script: str) -> str:
     """How another script is started from here, as this one was: ready to be copied into a shell."""
-    if Path(sys.argv[0]).suffix != ".py":  # the console command
-        return f"{shlex.quote(Path(sys.argv[0]).name)} {script}"
-    beside = Path(sys.argv[0]).with_name(f"{script}.py")
-    file = beside if beside.is_file() else Path(__file__).with_name(beside.name)  # a program of one's own
-    return shlex.join([os.path.relpath(sys.executable), os.path.relpath(file)])
+    return shlex.join([*_started(), script] if by_console() else _started(script))
+
+
+def by_console() -> bool:
+    """Whether this process was started by the command `metarl`, or by its module, and not by a script's own file."""
+    started = Path(sys.argv[0])
+    return started.suffix != ".py" or started.stem == "console"
+
+
+def program(script: str) -> str:
+    """What a script's own help calls it."""
+    return f"metarl {script}" if by_console() else f"experiments/{script}.py"
+
+
+def arguments_of(kind: type[Arguments], script: str, description: str, argv: Sequence[str]) -> Arguments:
+    """A command line as a dataclass of arguments; the help names the script as it was started.
+
+    Raises:
+        SystemExit: help was asked for, or tyro refuses something.
+    """
+    return tyro.cli(kind, prog=program(script), description=described(script, description), args=list(argv))
+
+
+def described(script: str, description: str) -> str:
+    """A script's description, with the command that it was started by."""
+    return description.replace(f"python experiments/{script}.py", program(script)) if by_console() else description
+
+
+def _started(script: str | None = None) -> list[str]:
+    """The first words of this process's command line; of another script in place of this one, if it is named."""
+    started, python = Path(sys.argv[0]), os.path.relpath(sys.executable)
+    if started.suffix != ".py":
+        return [started.name]
+    if by_console():
+        return [python, "-m", "metarl.experiments.console"]
+    file = started.with_name(f"{script}.py") if script else started
+    if not file.is_file():  # a program of one's own calls a script
+        file = Path(__file__).with_name(file.name)
+    return [python, os.path.relpath(file)]
 
 
 def _thread_failed(args: threading.ExceptHookArgs) -> None:
@@ -107,8 +143,11 @@ def _resume_command(argv: Sequence[str]) -> str:
     if int(os.environ.get("GROUP_WORLD_SIZE", "1")) > 1:
         return "the same torchrun command, with --resume, on every machine"
     ranks = [f"--nproc-per-node={os.environ['LOCAL_WORLD_SIZE']}"] if "LOCAL_WORLD_SIZE" in os.environ else []
-    start = ["torchrun", *ranks] if ranks else [os.path.relpath(sys.executable)]
-    return shlex.join([*start, os.path.relpath(sys.argv[0]), *argv, *["--resume"] * ("--resume" not in argv)])
+    command = [*_started(), sys.argv[1]] if by_console() else _started()
+    if ranks:
+        module = ["-m", "metarl.experiments.console", sys.argv[1]] if by_console() else command[1:]
+        command = ["torchrun", *ranks, *module]
+    return shlex.join([*command, *argv, *["--resume"] * ("--resume" not in argv)])
 
 
 def keep_freed_memory() -> None:

@@ -6,6 +6,7 @@ import importlib.metadata
 import sys
 
 COMMANDS = {
+    "demo": "adapt a shipped policy to a task of yours, without training",
     "train": "meta-train",
     "evaluate": "score a run on held-out tasks",
     "plot": "draw runs",

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from metarl.experiments.callbacks import TELLING, options
-from metarl.experiments.command_line import run
+from metarl.experiments.command_line import arguments_of, run
 from metarl.experiments.evaluated import read_run
 from metarl.experiments.figures import draw
 from metarl.experiments.overrides import overridden
@@ -197,7 +197,7 @@ def _words(name: str, config: Config) -> str:
 
 def command(argv: Sequence[str]) -> None:
     """The script: its arguments without its name."""
-    run(lambda args: tyro.cli(Arguments, prog="experiments/evaluate.py", description=__doc__, args=args), main, argv)
+    run(lambda args: arguments_of(Arguments, "evaluate", __doc__ or "", args), main, argv)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from metarl.experiments.command_line import command_of
 from metarl.experiments.presets import preset_config
 from metarl.experiments.published import published_returns, published_scores
 from metarl.parts import MAY_CHANGE
@@ -80,7 +82,8 @@ def read_run(directory: Path) -> Run:
     config = read_config(directory)
     path = directory / "evaluation.csv"
     if not path.is_file():
-        raise ValueError(f"{directory} has no evaluation.csv: run experiments/evaluate.py {directory} first")
+        command = f"{command_of('evaluate')} {shlex.quote(str(directory))}"
+        raise ValueError(f"{directory} has no evaluation.csv: run {command} first")
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     steps = 1 + max(int(row["gradient_steps"]) for row in rows)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from metarl.experiments.command_line import run
+from metarl.experiments.command_line import arguments_of, run
 from metarl.experiments.evaluated import Run, pooled, published, read_run, require_comparable
 from metarl.experiments.figures import draw
 from metarl.training.config import Config
@@ -110,7 +110,7 @@ def refused_steps(methods: dict[str, list[Run]]) -> str:
 
 def command(argv: Sequence[str]) -> None:
     """The script: its arguments without its name."""
-    run(lambda args: tyro.cli(Arguments, prog="experiments/plot.py", description=__doc__, args=args), main, argv)
+    run(lambda args: arguments_of(Arguments, "plot", __doc__ or "", args), main, argv)
 
 
 if __name__ == "__main__":

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tyro
 from rich.console import Console
 
-from metarl.experiments.command_line import run
+from metarl.experiments.command_line import arguments_of, run
 from metarl.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -151,7 +150,7 @@ def _lines(table: list[list[str]]) -> list[str]:
 
 def command(argv: Sequence[str]) -> None:
     """The script: its arguments without its name."""
-    run(lambda args: tyro.cli(Arguments, prog="experiments/readme.py", description=__doc__, args=args), main, argv)
+    run(lambda args: arguments_of(Arguments, "readme", __doc__ or "", args), main, argv)
 
 
 if __name__ == "__main__":

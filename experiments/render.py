@@ -9,15 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import imageio.v3 as iio
+import numpy as np
 import tyro
+from numpy.typing import NDArray
 from rich.console import Console
 
-from metarl.experiments.command_line import run
+from metarl.experiments.command_line import arguments_of, run
 from metarl.experiments.overrides import overridden
 from metarl.experiments.published import evaluation_tasks
 from metarl.files import write_atomically
-from metarl.training.pictures import gif, side_by_side
+from metarl.rl.environments import Environment
+from metarl.rl.problem import MetaRL
+from metarl.training.config import Config
+from metarl.training.pictures import at_speed, require_video, side_by_side, video
 from metarl.training.run_directory import read_config, read_parameters
 
 
@@ -31,6 +35,8 @@ class Arguments:
     """The video: .mp4 or .gif; .png for a supervised task, or to see where a film ends."""
     task_index: int = 0
     """Which of the evaluation's tasks."""
+    task: tuple[float, ...] | None = None
+    """A task of your own instead, number by number (reinforcement learning)."""
     gradient_steps: int | None = None
     """How many gradient steps: one film before, and one after each. Default: 1, for an oracle none."""
     checkpoint: Literal["best", "last"] | None = None
@@ -41,12 +47,15 @@ class Arguments:
     """Torch device, if not that of training."""
     height: int = 320
     """Of each film, in pixels."""
+    speed: float = 1.0
+    """How many times as fast as in real time."""
+    mean_action: bool = False
+    """Film the policy's mean action, not a sample of it (reinforcement learning)."""
 
 
 def main(arguments: Arguments) -> None:
     """Adapt, film, and write the video."""
-    if arguments.output.suffix not in (".mp4", ".gif", ".png"):
-        raise ValueError(f"--output must end in .mp4, .gif or .png; got {arguments.output}")
+    require_video(arguments.output.suffix)
     config = read_config(arguments.run_dir)
     steps = min(1, config.test_steps) if arguments.gradient_steps is None else arguments.gradient_steps
     if steps < 0 or (steps > 0 and config.method == "oracle"):
@@ -55,30 +64,58 @@ def main(arguments: Arguments) -> None:
     config = overridden(config, arguments, {"data_dir": "data_dir", "device": "device"})
     checkpoint = read_parameters(arguments.run_dir, arguments.checkpoint or config.evaluation_checkpoint)
     problem = config.problem.build(config.setting())
-    tasks = evaluation_tasks(config, problem)
-    if not 0 <= arguments.task_index < len(tasks):
-        raise ValueError(f"--task-index must be in 0 .. {len(tasks) - 1}; got {arguments.task_index}")
-    theta = {name: leaf.to(config.device) for name, leaf in checkpoint.theta.items()}
-    films = problem.pictures(theta, config.test_rule, steps, tasks, arguments.task_index, config.seed)
-    frames, rate = side_by_side(films, height=arguments.height), films[0].frames_per_second
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    if arguments.output.suffix == ".gif":
-        video = gif(frames, rate)
-    elif arguments.output.suffix == ".png":
-        video = iio.imwrite("<bytes>", frames[-1], extension=".png")
+    if arguments.task is None:
+        tasks = evaluation_tasks(config, problem)
+        if not 0 <= arguments.task_index < len(tasks):
+            raise ValueError(f"--task-index must be in 0 .. {len(tasks) - 1}; got {arguments.task_index}")
+        index = arguments.task_index
     else:
-        video = iio.imwrite("<bytes>", frames, extension=".mp4", plugin="FFMPEG", fps=rate, macro_block_size=2)
-    write_atomically(arguments.output, video)
+        tasks, index = own_task(config, arguments.task)[None], 0
+    theta = {name: leaf.to(config.device) for name, leaf in checkpoint.theta.items()}
+    if arguments.mean_action:
+        if not isinstance(problem, MetaRL):
+            raise ValueError(f"--mean-action means nothing for {config.preset}, which has no policy")
+        films = problem.pictures(theta, config.test_rule, steps, tasks, index, config.seed, mean_action=True)
+    else:
+        films = problem.pictures(theta, config.test_rule, steps, tasks, index, config.seed)
+    frames, rate = at_speed(side_by_side(films, height=arguments.height), films[0].frames_per_second, arguments.speed)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(arguments.output, video(frames, rate, arguments.output.suffix))
     console = Console(markup=False, highlight=False, soft_wrap=True)
     for step, film in enumerate(films):
-        console.print(f"{film.title}: {film.captions[-1]} after {step} gradient steps")
+        console.print(f"{film.title}: {', '.join(film.captions[-1].splitlines())} after {step} gradient steps")
     words = "picture" if arguments.output.suffix == ".png" else f"{len(frames)} frames at {rate:.0f} per second"
     console.print(f"{words}: {arguments.output}")
 
 
+def environment_of(config: Config) -> Environment:
+    """The environment of a run. Raises ValueError for a supervised one."""
+    environment = getattr(config.problem, "environment", None)
+    if not environment:
+        raise ValueError(f"--task means nothing for {config.preset}: its tasks are not made of a few numbers")
+    return environment
+
+
+def own_task(config: Config, numbers: Sequence[float]) -> NDArray[np.float64]:
+    """A task of the user's own, [k].
+
+    Raises:
+        ValueError: a supervised run, another count of numbers than the environment's tasks have, or one that is no
+            task of it.
+    """
+    environment = environment_of(config)
+    names, task = environment.tasks.names, np.array(numbers, np.float64)
+    if len(task) != len(names):
+        raise ValueError(f"--task must have {len(names)} numbers ({', '.join(names)}); got {len(task)}")
+    if not environment.tasks.valid(task[None])[0]:
+        words = " ".join(f"{number:g}" for number in task)
+        raise ValueError(f"--task must be {environment.tasks.must_be} ({', '.join(names)}); got {words}")
+    return task
+
+
 def command(argv: Sequence[str]) -> None:
     """The script: its arguments without its name."""
-    run(lambda args: tyro.cli(Arguments, prog="experiments/render.py", description=__doc__, args=args), main, argv)
+    run(lambda args: arguments_of(Arguments, "render", __doc__ or "", args), main, argv)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import Any
 import tyro
 from rich.console import Console
 
-from metarl.experiments.command_line import run
+from metarl.experiments.command_line import arguments_of, run
 from metarl.experiments.curves import kept_curves
 from metarl.experiments.experiment import Experiment
 from metarl.experiments.kept import EVALUATION, PER_TASK, Place, Run
@@ -244,7 +244,7 @@ def _interrupt(*_: int | FrameType | None) -> None:
 def command(argv: Sequence[str]) -> None:
     """The script: its arguments without its name."""
     run(
-        lambda args: tyro.cli(Arguments, prog="experiments/reproduce.py", description=__doc__, args=args),
+        lambda args: arguments_of(Arguments, "reproduce", __doc__ or "", args),
         main,
         argv,
         GOES_ON,

@@ -14,7 +14,7 @@ import tyro
 from numpy.typing import NDArray
 from rich.console import Console
 
-from metarl.experiments.command_line import run
+from metarl.experiments.command_line import arguments_of, run
 from metarl.experiments.curves import CURVES, RUNS, Curve, finished_curve, kept_curves, write_curves, write_table
 from metarl.experiments.design import Cell, Study
 from metarl.experiments.effects import LETTERS, Effect, differences_from_base, factorial_effects
@@ -151,7 +151,7 @@ def effect_rows(
 
 def command(argv: Sequence[str]) -> None:
     """The script: its arguments without its name."""
-    run(lambda args: tyro.cli(Arguments, prog="experiments/study.py", description=__doc__, args=args), main, argv)
+    run(lambda args: arguments_of(Arguments, "study", __doc__ or "", args), main, argv)
 
 
 if __name__ == "__main__":

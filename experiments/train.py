@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import tyro
 from rich.console import Console
 from rich.table import Table
 
-from metarl.experiments.callbacks import callbacks
-from metarl.experiments.command_line import command_of, run
+from metarl.experiments.callbacks import callbacks, own_callbacks
+from metarl.experiments.command_line import command_of, described, program, run
 from metarl.experiments.presets import PRESETS, preset_config
 from metarl.shard import Shard
 from metarl.training import flags
@@ -21,8 +22,6 @@ from metarl.training.distributed import connected, one_at_first
 from metarl.training.run_directory import CONFIG, identity_of, read_config
 from metarl.training.runs import train
 from metarl.training.tree import with_options
-
-PROGRAM = "experiments/train.py"
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,8 @@ class Script:
     too are compared with it."""
     initial_parameters: Path | None = None
     """Start from the best parameters of the run in this directory instead of fresh ones."""
+    callback: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """A callback of your own, as MODULE:NAME: what is called without arguments to make it. Any number of times."""
 
 
 class Arguments(NamedTuple):
@@ -68,7 +69,8 @@ def parse(argv: Sequence[str]) -> Arguments:
             return with_options(stored, choices)
         return preset_config(preset or "", method, choices)
 
-    parsed = flags.parse(make, Script, rest, program=f"{PROGRAM} {preset or ''}".strip(), description=__doc__ or "")
+    named = f"{program('train')} {preset or ''}".strip()
+    parsed = flags.parse(make, Script, rest, program=named, description=_description())
     return Arguments(parsed.config, parsed.script)
 
 
@@ -93,8 +95,12 @@ def show_presets() -> None:
     for name, preset in PRESETS.items():
         table.add_row(name, preset.description)
     console = Console()
-    console.print(f"{__doc__}\n\npresets:", highlight=False, markup=False)
+    console.print(f"{_description()}\n\npresets:", highlight=False, markup=False)
     console.print(table)
+
+
+def _description() -> str:
+    return described("train", __doc__ or "")
 
 
 def main(arguments: Arguments) -> None:
@@ -108,6 +114,7 @@ def _train(arguments: Arguments, shard: Shard) -> None:
     console = Console(stderr=True, markup=False, quiet=shard.rank > 0)
     run_dir = script.run_dir or default_run_dir(config.preset, config.method, config.seed)
     console.print(f"{config.preset}, method {config.method}, seed {config.seed} -> {run_dir}", highlight=False)
+    further = own_callbacks(script.callback)
     with one_at_first(shard):
         problem, outer = config.problem.build(config.setting(shard)), config.outer.build()
     if config.outer_steps and (words := config.problem.before_training):
@@ -118,6 +125,7 @@ def _train(arguments: Arguments, shard: Shard) -> None:
         run_dir=run_dir,
         iterations=config.outer_steps,
         seed=config.seed,
+        callbacks=further,
         sinks=callbacks(config, problem, run_dir, console),
         resume=script.resume,
         initial_parameters=script.initial_parameters,

@@ -251,12 +251,9 @@ class Registry(Generic[P]):
         module = _module(place, f"{self.kind} {choice!r}")
         if name in self._parts:
             return self._parts[name]
-        if not hasattr(module, name):
-            if (found := self._by_finders(name)) is not None:
-                return found
-            public = [one for one in vars(module) if not one.startswith("_")]
-            raise ValueError(f"{self.kind} {choice!r}: {place} has no {name}; it has {', '.join(public) or 'nothing'}")
-        thing = getattr(module, name)
+        if not hasattr(module, name) and (found := self._by_finders(name)) is not None:
+            return found
+        thing = named(self.kind, choice)
         if isinstance(thing, type) and dataclasses.is_dataclass(thing) and callable(getattr(thing, "build", None)):
             return typing.cast(type[P], thing)
         for adopt in self._adopters:
@@ -268,6 +265,27 @@ class Registry(Generic[P]):
             f"{self.kind} {choice!r} must be a dataclass with a method `build`, or a function that does what `build` "
             f"does; {name} is {type(thing).__name__}"
         )
+
+
+def named(kind: str, choice: str) -> Any:
+    """What MODULE:NAME names; MODULE may be a file.
+
+    Args:
+        kind: what it is to be, for messages.
+        choice: MODULE:NAME.
+
+    Raises:
+        ValueError: not of that form, no such module, or nothing of that name in it. What goes wrong inside the module
+            is the module's own error.
+    """
+    place, _, name = choice.rpartition(":")
+    if not place or not name:
+        raise ValueError(f"{kind} must be MODULE:NAME, such as mine.py:Mine; got {choice!r}")
+    module = _module(place, f"{kind} {choice!r}")
+    if not hasattr(module, name):
+        public = [one for one in vars(module) if not one.startswith("_")]
+        raise ValueError(f"{kind} {choice!r}: {place} has no {name}; it has {', '.join(public) or 'nothing'}")
+    return getattr(module, name)
 
 
 def part_of_function(function: Callable[..., Any]) -> type[Any]:

@@ -26,7 +26,7 @@ class Film(NamedTuple):
 
     title: str  # the task in words
     frames: NDArray[np.uint8]  # [F, height, width, 3]
-    captions: list[str]  # of each frame: how it is going
+    captions: list[str]  # of each frame: how it is going, in one line or several
     frames_per_second: float = 1.0  # in real time
 
 

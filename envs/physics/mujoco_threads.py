@@ -23,8 +23,11 @@ from metarl.envs.physics.protocol import Physics
 STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
 STAGES = {  # what must be computed at the new state for a measured quantity to belong to it
     "subtree_com": mujoco.mjtStage.mjSTAGE_POS,
+    "cinert": mujoco.mjtStage.mjSTAGE_POS,
     "xmat": mujoco.mjtStage.mjSTAGE_POS,
     "subtree_linvel": mujoco.mjtStage.mjSTAGE_VEL,
+    "cvel": mujoco.mjtStage.mjSTAGE_VEL,
+    "qfrc_actuator": mujoco.mjtStage.mjSTAGE_ACC,
     "cfrc_ext": mujoco.mjtStage.mjSTAGE_ACC,  # as mj_rnePostConstraint, under the controls of the step that led here
 }
 

@@ -1,10 +1,12 @@
 """Films: one episode of one task under given parameters, by the sampler itself and the environment's own pictures."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from gymnasium.vector import VectorEnv, VectorWrapper
 from numpy.typing import NDArray
+from torch import Tensor
 
 from metarl.engine.model import Model
 from metarl.engine.params import Params
@@ -14,22 +16,55 @@ from metarl.rl.sampler import Key, rollout
 FRAMES_PER_SECOND = 25.0  # of a film at most: timesteps in between are not drawn
 
 
-def film(env: VectorEnv, policy: Model, params: Params, task: NDArray[np.float64], *, horizon: int, key: Key) -> Film:
+class AtMode(NamedTuple):
+    """A distribution all of whose samples are the same actions: the most probable ones of a policy's."""
+
+    actions: Tensor  # [..., A]
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Return the actions [..., A], whatever the noise."""
+        return self.actions
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Return the logarithm of the actions' probability, which is 1: [...]."""
+        return torch.zeros_like(actions[..., 0])
+
+
+def film(
+    env: VectorEnv,
+    policy: Model,
+    params: Params,
+    task: NDArray[np.float64],
+    *,
+    horizon: int,
+    key: Key,
+    mean_action: bool = False,
+) -> Film:
     """One episode of a task [k] under its parameters (stacked: leaves [1, ...]).
 
     Args:
         env: one environment that draws itself.
         policy, horizon, key: see `rollout`.
+        mean_action: act by the policy's mean (its mode), not by a sample.
 
     Raises:
         ValueError: the environment does not draw itself; see also `rollout`.
     """
+    if mean_action:
+        sampled = policy
+        policy = Model(sampled.init, lambda params, observations: AtMode(sampled.apply(params, observations).mode))
     camera = _Camera(env)
     rollout(camera, policy, params, task[None], horizon=horizon, key=key)
     names = getattr(env.unwrapped, "task_names", None) or [f"task_{i}" for i in range(len(task))]
-    title = ", ".join(f"{name} {value:.2f}" for name, value in zip(names, task, strict=True))
+    title = ", ".join(worded(name, value) for name, value in zip(names, task, strict=True))
     rate = camera.rate / camera.every
     return Film(title, np.stack(camera.frames), camera.captions, rate)
+
+
+def worded(name: str, value: float) -> str:
+    """A quantity in words: `velocity [m/s]` and 1.5 are `velocity 1.50 m/s`."""
+    words, _, unit = name.removesuffix("]").partition(" [") if name.endswith("]") else (name, "", "")
+    return f"{words} {value:.2f} {unit}".rstrip()
 
 
 class _Camera(VectorWrapper):
@@ -45,7 +80,7 @@ class _Camera(VectorWrapper):
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         result = self.env.reset(seed=seed, options=options)
         self._timestep, self._return = 0, 0.0
-        self._draw()
+        self._draw(result[1])
         return result
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
@@ -53,12 +88,16 @@ class _Camera(VectorWrapper):
         self._timestep += 1
         self._return += float(result[1][0])
         if self._timestep % self.every == 0 or result[2][0] or result[3][0]:
-            self._draw()
+            self._draw(result[4])
         return result
 
-    def _draw(self) -> None:
+    def _draw(self, info: dict[str, Any]) -> None:
         pictures = self.env.render()
         if not isinstance(pictures, tuple) or pictures[0] is None:
             raise ValueError(f"{self.env} does not draw itself: it needs render_mode rgb_array")
         self.frames.append(np.asarray(pictures[0], np.uint8))
-        self.captions.append(f"t {self._timestep}, return {self._return:.1f}")
+        words = [f"t {self._timestep}, return {self._return:.1f}"]
+        if "achieved" in info:
+            name = getattr(self.env.unwrapped, "achieved_name", "achieved")
+            words.append(worded(name, float(np.asarray(info["achieved"])[0])))
+        self.captions.append("\n".join(words))

@@ -227,9 +227,19 @@ class MetaRL:
         )
 
     def pictures(
-        self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], index: int, seed: int
+        self,
+        theta: Params,
+        rule: InnerRule,
+        steps: int,
+        tasks: NDArray[np.float64],
+        index: int,
+        seed: int,
+        *,
+        mean_action: bool = False,
     ) -> list[Film]:
         """Film one episode of tasks[index] before adaptation and after each of `steps` gradient steps of `evaluate`.
+
+        The episodes that are filmed act by samples of the policy, or with `mean_action` by its mean.
 
         Raises:
             ValueError: the environment does not draw itself, or cannot here.
@@ -239,7 +249,8 @@ class MetaRL:
         adaptation = self.adaptation(env, theta, rule, task[None], seed, first_task=index)
         for step, (stacked, _) in enumerate(itertools.islice(adaptation, steps + 1)):
             key = (seed, Purpose.PICTURES, step)
-            films.append(film(camera, self.policy, stacked, task, horizon=self.settings.horizon, key=key))
+            horizon = self.settings.horizon
+            films.append(film(camera, self.policy, stacked, task, horizon=horizon, key=key, mean_action=mean_action))
         camera.close()
         env.close()
         return films

@@ -1,6 +1,7 @@
 """Films side by side, with words on them: for videos and for TensorBoard."""
 
 import io
+import math
 import textwrap
 
 import imageio.v3 as iio
@@ -11,6 +12,9 @@ from PIL import Image, ImageDraw, ImageFont
 from metarl.problem import Film
 
 MARGIN = 6  # pixels around words
+GAP = 8  # pixels between films
+FASTEST = 50.0  # frames per second that every viewer of GIF shows
+SUFFIXES = (".mp4", ".gif", ".png")
 
 
 def side_by_side(films: list[Film], *, height: int) -> NDArray[np.uint8]:
@@ -31,23 +35,71 @@ def side_by_side(films: list[Film], *, height: int) -> NDArray[np.uint8]:
     line = round(font.getbbox("Ag")[3]) + MARGIN
     scaled = [_scaled(film.frames, height) for film in films]
     widths = [frames.shape[2] for frames in scaled]
-    length = max(len(frames) for frames in scaled)
-    letters = max(8, int(sum(widths) / font.getlength("n")) - 2)
-    title = textwrap.wrap(films[0].title, letters)
-    top, pictures = (len(title) + 2) * line + MARGIN, []
-    for f in range(length):
-        canvas = Image.new("RGB", (_even(sum(widths)), _even(top + height)), "white")
+    lefts = [sum(widths[:i]) + i * GAP for i in range(len(films))]
+    across = lefts[-1] + widths[-1]
+
+    def wrapped(text: str, width: int) -> list[str]:
+        letters = max(8, int(width / font.getlength("n")) - 2)
+        return [part for words in text.split("\n") for part in textwrap.wrap(words, letters)]
+
+    title = wrapped(films[0].title, across)
+    captions = [[wrapped(words, width) for words in film.captions] for film, width in zip(films, widths, strict=True)]
+    most = max(len(words) for of_film in captions for words in of_film)
+    first = (len(title) + 1) * line  # top of the captions
+    top, pictures = first + most * line + MARGIN, []
+    for f in range(max(len(frames) for frames in scaled)):
+        canvas = Image.new("RGB", (_even(across), _even(top + height)), "white")
         draw = ImageDraw.Draw(canvas)
+
+        def write(words: str, left: int, above: int, draw: ImageDraw.ImageDraw = draw) -> None:
+            draw.text((left + MARGIN, above + MARGIN), words, fill="black", font=font)
+
         for i, words in enumerate(title):
-            draw.text((MARGIN, i * line + MARGIN), words, fill="black", font=font)
-        for step, (film, frames) in enumerate(zip(films, scaled, strict=True)):
-            left, i = sum(widths[:step]), min(f, len(frames) - 1)
+            write(words, 0, i * line)
+        for step, (frames, left) in enumerate(zip(scaled, lefts, strict=True)):
+            now = min(f, len(frames) - 1)
             steps = "before adaptation" if step == 0 else f"after {step} gradient step{'s' if step > 1 else ''}"
-            draw.text((left + MARGIN, top - 2 * line), steps, fill="black", font=font)
-            draw.text((left + MARGIN, top - line), film.captions[i], fill="black", font=font)
-            canvas.paste(Image.fromarray(frames[i]), (left, top))
+            write(steps, left, first - line)
+            for i, words in enumerate(captions[step][now]):
+                write(words, left, first + i * line)
+            canvas.paste(Image.fromarray(frames[now]), (left, top))
         pictures.append(np.asarray(canvas))
     return np.stack(pictures)
+
+
+def at_speed(frames: NDArray[np.uint8], frames_per_second: float, speed: float) -> tuple[NDArray[np.uint8], float]:
+    """The frames [F, ...] and their rate for a film that runs `speed` times as fast; the last frame stays.
+
+    What would be more than 50 frames per second, which GIF cannot show, loses frames between.
+
+    Raises:
+        ValueError: a speed that is not a positive number.
+    """
+    if not 0 < speed < math.inf:
+        raise ValueError(f"speed must be a positive number; got {speed}")
+    every = max(1, math.ceil(frames_per_second * speed / FASTEST))
+    kept = frames[(len(frames) - 1) % every :: every]
+    return kept, frames_per_second * speed / every
+
+
+def video(frames: NDArray[np.uint8], frames_per_second: float, suffix: str) -> bytes:
+    """Frames [F, height, width, 3] as a file: `.mp4`, `.gif`, or of the last frame `.png`.
+
+    Raises:
+        ValueError: another suffix.
+    """
+    require_video(suffix)
+    if suffix == ".gif":
+        return gif(frames, frames_per_second)
+    if suffix == ".png":
+        return iio.imwrite("<bytes>", frames[-1], extension=".png")
+    return iio.imwrite("<bytes>", frames, extension=".mp4", plugin="FFMPEG", fps=frames_per_second, macro_block_size=2)
+
+
+def require_video(suffix: str) -> None:
+    """Raise ValueError for a file's suffix that `video` does not write."""
+    if suffix not in SUFFIXES:
+        raise ValueError(f"--output must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}; got {suffix or 'none'}")
 
 
 def gif(frames: NDArray[np.uint8], frames_per_second: float) -> bytes:

@@ -1,5 +1,6 @@
 """The tasks of every family: what is drawn, from where to where, and what else a task may be."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,18 @@ from metarl.envs import ENVIRONMENTS, make_family
 from metarl.envs.tasks import Joint, Sign, Uniform
 
 DRAWN = 20_000
+CORNERS = "metarl/SparseCorner"
 RANGES: dict[str, tuple[list[float], list[float]]] = {  # of every family whose tasks are uniform
     "metarl/Navigation2D": ([-0.5, -0.5], [0.5, 0.5]),
+    "metarl/HalfCircle": ([0.0], [np.pi]),
     "metarl/HalfCheetahVel": ([0.0], [2.0]),
     "metarl/HalfCheetahMass": ([0.5] * 7, [1.5] * 7),
+    "metarl/Walker2DVel": ([0.0], [10.0]),
     "metarl/AntVel": ([0.0], [3.0]),
     "metarl/AntGoal": ([-3.0, -3.0], [3.0, 3.0]),
 }
+# families whose tasks are log-uniform: how many factors, and how many of them are of damping, before those of friction
+FACTORS = {"metarl/Walker2DParams": (42, 6, 8), "metarl/HopperParams": (24, 3, 5)}
 OURS = [name for name in ENVIRONMENTS.names if name.startswith("metarl/")]
 
 
@@ -28,14 +34,27 @@ def environment_id(request: pytest.FixtureRequest) -> str:
 def test_tasks_fill_their_ranges_evenly(environment_id: str, split: Any) -> None:
     tasks = make_family(environment_id).tasks
     rows = tasks.sample(np.random.default_rng(0), DRAWN, split)
+    if environment_id.split("-")[0] in FACTORS:
+        size, damping, friction = FACTORS[environment_id.split("-")[0]]
+        bases = np.array([1.5] * (size - damping - friction) + [1.3] * damping + [1.5] * friction)
+        exponents = np.log(rows) / np.log(bases)
+        require_even(exponents, np.full(size, -3.0), np.full(size, 3.0))
+        return
     if environment_id.split("-")[0] not in RANGES:
-        np.testing.assert_array_equal(np.unique(rows), [-1, 1])
+        size = 2 if environment_id.startswith(CORNERS) else 1
+        signs, counts = np.unique(rows, axis=0, return_counts=True)
+        np.testing.assert_array_equal(signs, size * np.array(list(itertools.product([-1, 1], repeat=size))))
+        np.testing.assert_allclose(counts, DRAWN / 2**size, rtol=0.1)
         assert rows.mean() == pytest.approx(0, abs=0.03)
         return
-    low, high = map(np.array, RANGES[environment_id.split("-")[0]])
+    require_even(rows, *map(np.array, RANGES[environment_id.split("-")[0]]))
+
+
+def require_even(rows: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
+    """Every column fills its range evenly, whatever the others are."""
     share = (rows - low) / (high - low)
-    assert (share >= 0).all()
-    assert (share <= 1).all()
+    assert (share >= -1e-12).all()
+    assert (share <= 1 + 1e-12).all()
     for column in share.T:
         counts, _ = np.histogram(column, bins=10, range=(0, 1))
         np.testing.assert_allclose(counts, DRAWN / 10, rtol=0.1)

@@ -130,7 +130,7 @@ def test_damaged_and_foreign_checkpoints(trained: Path, tmp_path: Path) -> None:
 def test_plot_says_what_is_missing(tmp_path: Path) -> None:
     fresh = tmp_path / "fresh"
     run("train", "navigation", "--method", "random", *TOY, "--run-dir", fresh)
-    refused(run("plot", fresh, "--output", tmp_path / "f.png"), "evaluation.csv", "experiments/evaluate.py")
+    refused(run("plot", fresh, "--output", tmp_path / "f.png"), "evaluation.csv", f"evaluate.py {fresh} first")
     refused(run("plot", "--output", tmp_path / "f.png"), "at least one run directory")
 
 

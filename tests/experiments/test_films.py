@@ -8,8 +8,12 @@ import imageio.v3 as iio
 import imageio_ffmpeg
 import numpy as np
 import pytest
+import torch
 from scripts import TOY, refused, run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from metarl.rl.films import AtMode, worded
+from metarl.training.pictures import at_speed
 
 
 def frames_of(video: Path, width: int) -> np.ndarray:
@@ -28,11 +32,69 @@ def test_render_films_each_step(trained: Path, tmp_path: Path, suffix: str) -> N
     result = run("render", trained, "--output", video, "--gradient-steps", "2", "--height", "64", "--task-index", "1")
     assert result.returncode == 0, result.stderr
     assert "after 2 gradient steps" in result.stdout
-    frames = frames_of(video, 3 * 64)
+    width = 3 * 64 + 2 * 8  # three panels, which do not touch
+    frames = frames_of(video, width)
     assert frames.shape[0] == 7  # the start and 6 timesteps
-    assert frames.shape[2] == 3 * 64
+    assert frames.shape[2] == width
     assert frames.shape[1] > 64
     assert frames.std() > 0
+
+
+def test_a_task_of_ones_own_is_filmed(trained: Path, tmp_path: Path) -> None:
+    video = ("--output", tmp_path / "film.png", "--height", "64")
+    done = run("render", trained, *video, "--task", "0.4", "-2")
+    assert done.returncode == 0, done.stderr
+    first = done.stdout.splitlines()[0]
+    assert re.match(
+        r"goal_x 0.40 m, goal_y -2.00 m: t 6, return -\d+\.\d, distance to the goal \d\.\d\d m after 0", first
+    )
+    refused(
+        run("render", trained, *video, "--task", "0.4"), "--task must have 2 numbers (goal_x [m], goal_y [m]); got 1"
+    )
+    refused(run("render", trained, *video, "--task", "nan", "1"), "must be finite numbers", "got nan 1")
+
+
+def test_the_mean_action_is_filmed_when_asked_for(trained: Path, tmp_path: Path) -> None:
+    said = {}
+    for options in ((), ("--mean-action",)):
+        done = run(
+            "render", trained, "--output", tmp_path / "f.png", "--height", "32", "--task", "0.4", "-0.2", *options
+        )
+        assert done.returncode == 0, done.stderr
+        said[options] = done.stdout.splitlines()[0]
+    assert said[()] != said[("--mean-action",)]
+
+
+def test_a_certain_distribution_has_one_sample() -> None:
+    actions = torch.tensor([[0.5, -1.0]])
+    certain = AtMode(actions)
+    assert certain.sample(torch.randn(1, 2)) is actions
+    assert certain.log_prob(actions).tolist() == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("speed", "rate", "kept"), [(1.0, 25.0, 11), (2.0, 50.0, 11), (4.0, 50.0, 6), (0.5, 12.5, 11), (3.0, 37.5, 6)]
+)
+def test_speed(speed: float, rate: float, kept: int) -> None:
+    frames = np.arange(11, dtype=np.uint8)[:, None, None, None]
+    some, per_second = at_speed(frames, 25.0, speed)
+    assert (per_second, len(some)) == (rate, kept)
+    assert some[-1] == 10  # the end is always seen
+    assert (len(some) - 1) / per_second == pytest.approx(10 / 25 / speed)
+
+
+@pytest.mark.parametrize("speed", [0.0, -1.0, float("inf"), float("nan")])
+def test_speeds_that_are_none(speed: float) -> None:
+    with pytest.raises(ValueError, match="speed must be a positive number"):
+        at_speed(np.zeros((2, 1, 1, 3), np.uint8), 25.0, speed)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("velocity [m/s]", "velocity 1.50 m/s"), ("task_0", "task_0 1.50"), ("mass of torso [x]", "mass of torso 1.50 x")],
+)
+def test_quantities_in_words(name: str, words: str) -> None:
+    assert worded(name, 1.5) == words
 
 
 @pytest.mark.render
