@@ -14,6 +14,7 @@ from rich.table import Table
 from metarl.experiments.callbacks import callbacks
 from metarl.experiments.command_line import command_of, run
 from metarl.experiments.presets import PRESETS, preset_config
+from metarl.experiments.published import require_published
 from metarl.shard import Shard
 from metarl.training import flags
 from metarl.training.config import Config
@@ -49,7 +50,7 @@ def parse(argv: Sequence[str]) -> Arguments:
     """The command line, as one of the presets with its flags, or as the run that it goes on with.
 
     Raises:
-        ValueError: an unknown preset, part or option; none where one is needed.
+        ValueError: an unknown preset, part or option; none where one is needed; an option that means nothing.
     """
     preset = argv[0] if argv and not argv[0].startswith("-") else None
     rest = argv[1:] if preset else argv
@@ -69,7 +70,18 @@ def parse(argv: Sequence[str]) -> Arguments:
         return preset_config(preset or "", method, choices)
 
     parsed = flags.parse(make, Script, rest, program=f"{PROGRAM} {preset or ''}".strip(), description=__doc__ or "")
+    _require_meaning(parsed)
     return Arguments(parsed.config, parsed.script)
+
+
+def _require_meaning(parsed: flags.Parsed) -> None:
+    """Raise ValueError for an option that was given and has no effect, or test tasks that were never published."""
+    config = parsed.config
+    if idle := sorted(parsed.given & config.without_effect):
+        flag = f"--{idle[0].replace('_', '-')}"
+        raise ValueError(f"{flag} means nothing for method {config.method}, which trains without inner steps")
+    if config.problem.protocol.get("published_tasks"):
+        require_published(config)
 
 
 def _stored(preset: str | None, method: str, argv: Sequence[str]) -> Config | None:
@@ -123,6 +135,7 @@ def _train(arguments: Arguments, shard: Shard) -> None:
         initial_parameters=script.initial_parameters,
         checkpoint_every=config.checkpoint_every,
         keep_every=config.keep_every,
+        log_every=config.log_every,
         max_nonfinite=config.max_nonfinite,
         grace=config.grace,
         config=identity_of(config),
