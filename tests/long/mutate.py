@@ -45,13 +45,13 @@ OPTIONS = (
     "tests/training/test_no_dead_options.py",
 )
 TESTS: dict[str, tuple[str, ...]] = {  # source file -> the tests that concern it, the quickest to fail first
-    "metarl/training/tree.py": ("tests/training/test_tree.py", *OPTIONS),
+    "metarl/training/tree.py": ("tests/training/test_tree.py", "tests/training/test_flags.py", *OPTIONS[:2]),
     "metarl/training/flags.py": ("tests/training/test_flags.py", "tests/training/test_config.py"),
     "metarl/training/config.py": (*OPTIONS, "tests/experiments/test_methods.py"),
-    "metarl/training/evaluation.py": ("tests/training/test_evaluation.py", *OPTIONS, "tests/training/test_loop.py"),
+    "metarl/training/evaluation.py": ("tests/training/test_evaluation.py", "tests/training/test_splits.py", *OPTIONS),
     "metarl/training/loop.py": (
-        "tests/training/test_loop.py",
         "tests/training/test_runs.py",
+        "tests/training/test_loop.py",
         "tests/training/test_distributed.py",
     ),
     "metarl/problems/reinforcement.py": (*OPTIONS, "tests/experiments/test_methods.py"),
@@ -130,7 +130,9 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, Callable[[], object]]]:
 
 
 def _decoration(node: ast.AST) -> Iterator[ast.AST]:
-    """What a decorator is made of: whether a dataclass is frozen is not what tests are for."""
+    """What decorators and declarations of metrics are made of: words for readers, and whether a dataclass is frozen."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Metric":
+        yield from ast.walk(node)
     if isinstance(node, ast.ClassDef | ast.FunctionDef):
         for decorator in node.decorator_list:
             yield from ast.walk(decorator)
