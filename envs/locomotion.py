@@ -20,7 +20,7 @@ from metarl.envs.physics.mujoco_threads import MujocoThreads
 from metarl.envs.physics.protocol import LIMIT, Physics
 from metarl.envs.tasks import Joint
 from metarl.envs.variations import Unchanged, Variation
-from metarl.parts import at_least
+from metarl.parts import MAY_CHANGE, at_least
 
 VELOCITY_SCALE = 0.2  # of `observation="compact"`: joints turn at up to about 10 rad/s, the rest stays within 1
 
@@ -61,7 +61,7 @@ class Locomotion(TaskFamily):
     """gymnasium: the robot of Gymnasium's v5 environment. paper: the robot of the authors' release."""
     observation: Literal["raw", "compact"] = "raw"
     """raw: as under the chosen dynamics. compact: positions and scaled velocities alone."""
-    threads: Annotated[int, at_least(0)] = 0
+    threads: Annotated[int, at_least(0), MAY_CHANGE] = 0
     """Threads that step the environments; 0: one for each core that the process may use."""
 
     robots: ClassVar[Mapping[str, Robot]]  # by kind of dynamics

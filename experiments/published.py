@@ -39,11 +39,25 @@ def evaluation_tasks(config: Config, problem: Problem) -> NDArray[np.float64]:
     """The tasks [N, k] that a run is evaluated on: the published ones, or its own held-out ones.
 
     Raises:
-        ValueError: more tasks than were published.
+        ValueError: see `require_published`.
     """
     if not config.problem.protocol.get("published_tasks"):
         return held_out_tasks(problem, config)
-    tasks = published_tasks(config.experiment)
+    return require_published(config)
+
+
+def require_published(config: Config) -> NDArray[np.float64]:
+    """The published test tasks of a run, as many as it is evaluated on.
+
+    Raises:
+        ValueError: an experiment without published tasks, or of another environment than theirs; more than there are.
+    """
+    tasks, names = published_tasks(config.experiment), config.problem.task_names
+    if tasks.shape[1] != len(names):
+        raise ValueError(
+            f"the published test tasks of {config.experiment!r} are {tasks.shape[1]} numbers each; this environment's "
+            f"are {len(names)}: {', '.join(names)}"
+        )
     if config.evaluation_tasks > len(tasks):
         raise ValueError(f"there are {len(tasks)} published test tasks; got --tasks {config.evaluation_tasks}")
     return tasks[: config.evaluation_tasks]

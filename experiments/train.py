@@ -15,6 +15,7 @@ from rich.table import Table
 from metarl.experiments.callbacks import callbacks, own_callbacks
 from metarl.experiments.command_line import command_of, described, program, run
 from metarl.experiments.presets import PRESETS, preset_config
+from metarl.experiments.published import require_published
 from metarl.shard import Shard
 from metarl.training import flags
 from metarl.training.config import Config
@@ -50,7 +51,7 @@ def parse(argv: Sequence[str]) -> Arguments:
     """The command line, as one of the presets with its flags, or as the run that it goes on with.
 
     Raises:
-        ValueError: an unknown preset, part or option; none where one is needed.
+        ValueError: an unknown preset, part or option; none where one is needed; an option that means nothing.
     """
     preset = argv[0] if argv and not argv[0].startswith("-") else None
     rest = argv[1:] if preset else argv
@@ -71,7 +72,18 @@ def parse(argv: Sequence[str]) -> Arguments:
 
     named = f"{program('train')} {preset or ''}".strip()
     parsed = flags.parse(make, Script, rest, program=named, description=_description())
+    _require_meaning(parsed)
     return Arguments(parsed.config, parsed.script)
+
+
+def _require_meaning(parsed: flags.Parsed) -> None:
+    """Raise ValueError for an option that was given and has no effect, or test tasks that were never published."""
+    config = parsed.config
+    if idle := sorted(parsed.given & config.without_effect):
+        flag = f"--{idle[0].replace('_', '-')}"
+        raise ValueError(f"{flag} means nothing for method {config.method}, which trains without inner steps")
+    if config.problem.protocol.get("published_tasks"):
+        require_published(config)
 
 
 def _stored(preset: str | None, method: str, argv: Sequence[str]) -> Config | None:
@@ -131,6 +143,7 @@ def _train(arguments: Arguments, shard: Shard) -> None:
         initial_parameters=script.initial_parameters,
         checkpoint_every=config.checkpoint_every,
         keep_every=config.keep_every,
+        log_every=config.log_every,
         max_nonfinite=config.max_nonfinite,
         grace=config.grace,
         config=identity_of(config),

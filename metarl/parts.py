@@ -202,9 +202,9 @@ class Registry(Generic[P]):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the registered parts."""
+        """Of the registered parts, in the order of the alphabet: that of imports depends on who asks."""
         self.load()
-        return tuple(self._parts)
+        return tuple(sorted(self._parts))
 
     def find(self, choice: str) -> type[P]:
         """The part of that name, or of MODULE:NAME outside the project; MODULE may be a file, such as mine.py:MyRule.
@@ -221,7 +221,7 @@ class Registry(Generic[P]):
         if choice not in self._found:
             found = self._from_outside(choice) if ":" in choice else self._by_finders(choice)
             if found is None:
-                known = ", ".join(self._parts)
+                known = ", ".join(self.names)
                 raise ValueError(f"unknown {self.kind} {choice!r}: choose one of {known}, or your own as MODULE:NAME")
             self._found[choice] = found
         return self._found[choice]

@@ -81,7 +81,7 @@ class Watching(Part):
     keep_every: Annotated[int, at_least(0), MAY_CHANGE] = 0
     """Also keep the checkpoint of every so many iterations, as checkpoint-NUMBER.pt; 0: none."""
     log_every: Annotated[int, at_least(1), MAY_CHANGE] = 1
-    """Measure and log the training metrics every so many iterations."""
+    """Log the training metrics every so many iterations; those of a refused outer step are logged whenever it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +113,16 @@ class Config(Watching, HeldOut, Adaptation, Training):
     def adaptation_steps(self) -> int:
         """Inner steps that the method trains with: pretrained and oracle are K = 0 and nothing more."""
         return 0 if self.method in ("pretrained", "oracle") else self.inner_steps
+
+    @property
+    def without_effect(self) -> frozenset[str]:
+        """Names of the options that mean nothing for the method."""
+        if self.method not in ("pretrained", "oracle"):
+            return frozenset()
+        found = {"inner_steps", "first_order"}
+        if self.method == "oracle":  # it is not adapted at evaluation either
+            found |= {"rule", "inner_loss", "evaluation_step_sizes", *tree.flat(self.rule)}
+        return frozenset(found)
 
     @property
     def test_steps(self) -> int:

@@ -34,6 +34,7 @@ def train(
     seed: int = 0,
     callbacks: Sequence[Callback] = (),
     state: TrainState | None = None,
+    log_every: int = 1,
     max_nonfinite: int = MAX_NONFINITE,
     grace: float = GRACE,
     shard: Shard = ALONE,
@@ -49,6 +50,8 @@ def train(
         seed: key of the fresh parameters.
         callbacks: see `Callback`; of several ranks the first has them.
         state: what to go on from; None: fresh parameters. Of several ranks, the first one's counts.
+        log_every: iterations between those whose training metrics callbacks are shown; of a refused outer step they
+            are shown whenever it is.
         max_nonfinite: stop after so many refused outer steps in a row for which something was not finite.
         grace: seconds that an iteration may go on after SIGTERM or SIGINT; see `interruption.wishes`.
         shard: which of several ranks this is.
@@ -68,7 +71,7 @@ def train(
         streak = _Streak(max_nonfinite)
         while state.iteration < iterations:
             wish.done = state.iteration
-            moment = _iterate(problem, outer, state, crew, streak)
+            moment = _iterate(problem, outer, state, crew, streak, log_every)
             stop = agree(moment.after.theta, wish.signal is not None, shard)
             stop = stop and moment.after.iteration < iterations  # or it is complete
             crew.iteration(moment._replace(last=stop))
@@ -111,7 +114,9 @@ def _begin(problem: Problem, outer: OuterOptimizer, seed: int, state: TrainState
     )
 
 
-def _iterate(problem: Problem, outer: OuterOptimizer, state: TrainState, crew: "_Crew", streak: "_Streak") -> Moment:
+def _iterate(
+    problem: Problem, outer: OuterOptimizer, state: TrainState, crew: "_Crew", streak: "_Streak", log_every: int
+) -> Moment:
     """One meta-iteration, and what is measured of it."""
     crew.stage("collecting")
     start = time.perf_counter()
@@ -134,7 +139,10 @@ def _iterate(problem: Problem, outer: OuterOptimizer, state: TrainState, crew: "
         outer_state=outer_state,
         env_steps=metrics.get("env_steps", state.env_steps),
     )
-    return _judged(problem, state, after, metrics | crew.measure(state), refused=refused)
+    measured = crew.measure(state)
+    moment = _judged(problem, state, after, metrics | measured, refused=refused)
+    shown = refused or state.iteration % log_every == 0
+    return moment if shown else moment._replace(metrics=measured)
 
 
 def _judged(

@@ -178,7 +178,7 @@ def read_parameters(run_dir: Path, which: str | int) -> TrainState:
     config = read_config(run_dir)
     path = run_dir / (kept_name(which) if isinstance(which, int) else {"last": LAST, "best": BEST}[which])
     state = _load_last(run_dir) if which == "last" else load(path)
-    _require_same(config, understood(state.config, path), path)
+    _require_same(understood(state.config, path), config, path)
     return state
 
 

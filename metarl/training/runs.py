@@ -42,6 +42,7 @@ def train(
     initial_parameters: Params | str | Path | None = None,
     checkpoint_every: int = 1,
     keep_every: int = 0,
+    log_every: int = 1,
     max_nonfinite: int = loop.MAX_NONFINITE,
     grace: float = GRACE,
     config: Mapping[str, Any] | Identity | None = None,
@@ -61,6 +62,7 @@ def train(
         initial_parameters: start from these, or from the best ones of another run directory.
         checkpoint_every: iterations between checkpoints.
         keep_every: also keep the state after every so many outer steps, as checkpoint-NUMBER.pt; 0: none.
+        log_every: iterations between those whose training metrics the sinks and callbacks are shown.
         max_nonfinite: stop after so many refused outer steps in a row for which something was not finite.
         grace: seconds that an iteration may go on after SIGTERM or SIGINT.
         config: plain values that are kept with the run, and that a resume must repeat. None: the seed.
@@ -73,10 +75,13 @@ def train(
         StoppedError: SIGTERM or SIGINT; a checkpoint was written.
         RuntimeError: the problem or a callback wanted to exit Python.
     """
-    _require_sane(iterations=iterations, checkpoint_every=checkpoint_every, keep_every=keep_every, grace=grace)
+    _require_sane(iterations=iterations, keep_every=keep_every, grace=grace)
+    for name, every in (("checkpoint_every", checkpoint_every), ("log_every", log_every)):
+        if every < 1:
+            raise ValueError(f"{name} must be at least 1; got {every}")
     place = Path(run_dir).expanduser()
     identity = config if isinstance(config, Identity) else plain_identity({"seed": seed} if config is None else config)
-    crew = [*callbacks, *(standard_sinks(place) if sinks is None else sinks)]
+    crew = [*callbacks, *(standard_sinks(place, log_every) if sinks is None else sinks)]
     with ExitStack() as stack:
         state = None
         if shard.rank == 0:
@@ -95,15 +100,17 @@ def train(
             seed=seed,
             callbacks=[*crew, Checkpoints(place, checkpoint_every, keep_every)],
             state=state,
+            log_every=log_every,
             max_nonfinite=max_nonfinite,
             grace=grace,
             shard=shard,
         )
 
 
-def standard_sinks(run_dir: Path) -> list[Callback]:
+def standard_sinks(run_dir: Path, log_every: int = 1) -> list[Callback]:
     """metrics.csv and TensorBoard in the run directory, and the progress on standard error."""
-    return [Csv(run_dir / METRICS), TensorBoard(run_dir), ConsoleProgress(Console(file=sys.stderr, markup=False))]
+    console = ConsoleProgress(Console(file=sys.stderr, markup=False))
+    return [Csv(run_dir / METRICS, log_every), TensorBoard(run_dir), console]
 
 
 def evaluate(
@@ -146,11 +153,9 @@ def _parameters(source: Params | str | Path | None) -> Params | None:
     return load(Path(source).expanduser() / BEST).theta if isinstance(source, str | Path) else source
 
 
-def _require_sane(*, iterations: int, checkpoint_every: int, keep_every: int, grace: float) -> None:
+def _require_sane(*, iterations: int, keep_every: int, grace: float) -> None:
     if iterations < 0:
         raise ValueError(f"iterations must be at least 0; got {iterations}")
-    if checkpoint_every < 1:
-        raise ValueError(f"checkpoint_every must be at least 1; got {checkpoint_every}")
     if keep_every < 0:
         raise ValueError(f"keep_every must be at least 0; got {keep_every}")
     if not 0 <= grace < math.inf:

@@ -194,6 +194,27 @@ def test_a_non_finite_gradient_never_reaches_theta(name: str) -> None:
     assert all(torch.isfinite(value).all() for value in state.values())
 
 
+@pytest.mark.parametrize("name", OUTERS.names)
+@pytest.mark.parametrize(
+    ("loss", "entry", "reasons"),
+    [
+        (1.0, math.inf, {"nonfinite_gradient"}),
+        (math.nan, 1.0, {"nonfinite_loss"}),
+        (math.nan, math.nan, {"nonfinite_loss", "nonfinite_gradient"}),
+    ],
+)
+def test_what_is_not_finite_is_named(name: str, loss: float, entry: float, reasons: set[str]) -> None:
+    class Broken:
+        def loss_and_gradient(self, theta: Params) -> tuple[float, Params]:
+            return loss, {"x": torch.tensor([1.0, entry, 1.0], dtype=torch.float64)}
+
+    optimiser = OUTERS.find(name)().build()
+    new, _, info = optimiser.step(THREE_ZEROS, optimiser.init(THREE_ZEROS), cast(MetaObjective, Broken()))
+    assert torch.equal(new["x"], THREE_ZEROS["x"])
+    assert {key for key in info if key.startswith("nonfinite_")} == reasons
+    assert info["nonfinite"] == 1
+
+
 def test_the_registered_optimisers() -> None:
     assert set(OUTERS.names) >= {"adam", "trpo", "ppo", "promp", "reptile"}
 

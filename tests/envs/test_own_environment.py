@@ -58,6 +58,24 @@ def test_seeds_and_masks() -> None:
     assert not np.array_equal(after[0], before[0])
 
 
+def test_each_environment_gets_other_seeds_in_every_episode() -> None:
+    given: list[int | None] = []
+
+    class Seeded(gymnasium.Wrapper):
+        def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, Any]:
+            given.append(seed)
+            return self.env.reset(seed=seed, options=options)
+
+    env = LoopVectorEnv(lambda: Seeded(gymnasium.make("GravityPendulum-v0")), N)
+    starts = [env.reset(seed=[10 * episode + i for i in range(N)])[0].copy() for episode in range(4)]
+    assert len(set(given)) == 4 * N
+    assert len(np.unique(np.concatenate(starts), axis=0)) == 4 * N
+    env.reset()
+    assert given[-N:] == [None] * N  # each goes on with a generator of its own
+    env.reset(seed=[0, 1, 2])
+    assert given[-N:] == given[:N]
+
+
 def test_the_end_freezes_and_actions_are_rescaled() -> None:
     env = pendulums()
     assert env.metadata["autoreset_mode"] is AutoresetMode.DISABLED

@@ -152,6 +152,27 @@ def test_figures_draw_published_curves_dashed_bands_and_an_oracle_from_side_to_s
     assert len(axes.collections) == 2  # bands
 
 
+def test_thick_learning_curves_are_running_means_over_the_seeds() -> None:
+    config, rng = changed(preset_config("navigation"), iterations=200), np.random.default_rng(0)
+    returns = rng.normal(0.0, 1.0, (2, 200, 2))  # seed, iteration, before and after
+    names = ("rollout/return_step0", "rollout/return_step1")
+    both = [
+        Run(
+            *(Path("run"), changed(config, seed=seed), "maml", config.protocol, np.zeros((1, 4))),
+            [{"iteration": float(i), **dict(zip(names, pair, strict=True))} for i, pair in enumerate(rows)],
+        )
+        for seed, rows in enumerate(returns)
+    ]
+    axes = draw({"maml": both}).axes[0]
+    assert axes.get_title() == "meta-training, running mean of 4"
+    lines = {str(line.get_label()): line for line in axes.lines if not str(line.get_label()).startswith("_")}
+    for step, words in enumerate(("before", "after")):
+        expected = np.convolve(returns[:, :, step].mean(0), np.full(4, 0.25), mode="valid")
+        line = lines[f"maml, {words} adaptation"]
+        np.testing.assert_allclose(np.asarray(line.get_ydata()), expected, atol=1e-12)
+        np.testing.assert_allclose(np.asarray(line.get_xdata()), np.arange(197) + 1.5)
+
+
 def test_readme_shows_what_was_committed() -> None:
     page = (ROOT / "README.md").read_text()
     assert page.count("<!-- scores") >= 5

@@ -96,6 +96,34 @@ def test_the_published_settings_of_each_method() -> None:
     assert preset_config("cheetah-vel-paper") == preset_config("cheetah-vel-paper", "maml")
 
 
+@pytest.mark.parametrize("method", ["pretrained", "oracle"])
+def test_options_without_effect_are_refused(method: str) -> None:
+    """They are, as the numbers show, without effect: the built problem and the evaluation's rule are the same."""
+    idle = preset_config("navigation", method).without_effect
+    assert {"inner_steps", "first_order"} <= idle
+    assert ("inner_step_size" in idle) == ("inner_loss" in idle) == (method == "oracle")
+    words = {"first_order": [], "inner_loss": ["likelihood_ratio"], "rule": ["meta-sgd"], "not_adapted": ["log_std"]}
+    for name in sorted(idle):
+        flag = f"--{name.replace('_', '-')}"
+        with pytest.raises(ValueError, match=f"{flag} means nothing for method {method}, which trains without inner"):
+            parse(["navigation", "--method", method, flag, *words.get(name, ["1"])])
+        assert parse(["navigation", flag, *words.get(name, ["1"])]).config.method == "maml"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("ant-goal --published-tasks", "no published test tasks for 'ant-goal'"),
+        ("custom --environment metarl/AntVel-v1 --published-tasks", "no published test tasks for 'custom'"),
+        ("navigation --environment metarl/AntVel-v1 --published-tasks", "are 2 numbers each; this environment's are 1"),
+        ("navigation-paper --evaluation-tasks 41", "there are 40 published test tasks; got --tasks 41"),
+    ],
+)
+def test_tasks_that_were_never_published_are_refused_at_the_start(line: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        parse(line.split())
+
+
 @pytest.mark.parametrize("method", [["--method", "oracle"], ["--method=oracle"]])
 def test_flags_come_after_the_methods_settings(method: list[str]) -> None:
     assert parse(["cheetah-vel-paper", *method]).config.iterations == 1000

@@ -15,6 +15,7 @@ from metarl.engine.outer.trpo import TRPO
 from metarl.engine.params import Params, add, stack
 from metarl.engine.rules import InnerRule, first_order
 from metarl.engine.rules.meta_sgd import STEP_SIZE, MetaSGD
+from metarl.problem import Film
 from metarl.randomness import Purpose, numpy_generator
 from metarl.rl.advantages import policy_batch
 from metarl.rl.baselines import BASELINES
@@ -227,6 +228,29 @@ def test_evaluation_counts_episodes_as_it_is_told() -> None:
         result = maml.evaluate(maml.initial_parameters(0), sgd(0.1), 1, np.array([[0.02, 0.02]]), seed=1)
         spent[counting] = result.scores["adaptation_env_steps"][1, 0]
     assert spent["episodes"] < 40 * 8 <= spent["timesteps"]
+
+
+def test_films_are_of_the_policies_that_the_evaluation_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Task by task and step by step: what adapts the filmed policy is what adapted the one in the tables."""
+    filmed: list[tuple[Params, np.ndarray]] = []
+
+    def film(env: object, policy: object, params: Params, task: np.ndarray, **options: object) -> Film:
+        filmed.append((params, task))
+        return Film("", np.zeros((1, 1, 1, 3), np.uint8), [""])
+
+    monkeypatch.setattr("metarl.rl.problem.film", film)
+    maml, tasks = problem(), np.array([[0.5, 0.5], [-0.2, 0.1], [0.1, -0.4]])
+    maml._make_env = lambda n, **options: envs.TaskVectorEnv(envs.Navigation2D(), n, horizon=8)
+    theta = maml.initial_parameters(0)
+    env = maml._make_env(3 * SETTINGS.evaluation_episodes)
+    scored = list(itertools.islice(maml.adaptation(env, theta, sgd(0.7), tasks, seed=4), 3))
+    assert len(maml.pictures(theta, sgd(0.7), 2, tasks, 1, seed=4)) == 3
+    for (params, task), (stacked, _) in zip(filmed, scored, strict=True):
+        np.testing.assert_array_equal(task, tasks[1])
+        for name, leaf in stacked.items():
+            torch.testing.assert_close(params[name][0], leaf[1], rtol=1e-4, atol=1e-5)
+    other = itertools.islice(maml.adaptation(env, theta, sgd(0.7), tasks, seed=5), 3)
+    assert not torch.allclose(filmed[2][0]["body.0.weight"][0], list(other)[2][0]["body.0.weight"][1], atol=1e-3)
 
 
 def test_zero_steps_of_a_still_policy_score_the_distance_to_the_goal() -> None:

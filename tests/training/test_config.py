@@ -68,6 +68,17 @@ def test_the_plain_presets_share_the_fast_outer_step() -> None:
             )
 
 
+def test_defaults_that_papers_name() -> None:
+    adam = flat(preset("sinusoid"))
+    assert (adam["learning_rate"], adam["adam_beta1"], adam["adam_beta2"], adam["adam_epsilon"]) == (
+        *(1e-3, 0.9, 0.999, 1e-8),  # Kingma and Ba 2015, and Finn et al. 2017
+    )
+    assert (adam["tasks"], adam["inner_steps"], adam["hidden_sizes"]) == (25, 1, (40, 40))
+    trpo = flat(preset("navigation"))
+    assert (trpo["backtrack_ratio"], trpo["max_backtracks"], trpo["cg_tolerance"]) == (0.8, 15, 1e-10)
+    assert (trpo["max_broken"], trpo["max_nonfinite"], trpo["grace"], trpo["ridge"]) == (0.5, 10, 60.0, 1e-5)
+
+
 PUBLISHED = {  # environment, tasks, episodes, iterations, max_kl, test step sizes, test episodes; PAPER.md, section 2
     "navigation-paper": ("Navigation2D", 20, 20, 100, 0.01, (0.5, 0.25), 40),
     "cheetah-vel-paper": ("HalfCheetahVel", 40, 10, 475, 0.01, (0.1, 0.05), 20),
@@ -111,6 +122,8 @@ def test_the_published_runs(name: str) -> None:
         ({"seed": 2**32}, r"seed must be below 2\^32; got 4294967296"),
         ({"inner_step_size": -0.1}, "inner_step_size must be a positive number; got -0.1"),
         ({"max_kl": float("nan")}, "max_kl must be a positive number; got nan"),
+        ({"outer": "adam", "adam_beta1": 1.0}, "adam_beta1 must be below 1; got 1.0"),
+        ({"outer": "adam", "adam_beta2": 1.0}, "adam_beta2 must be below 1; got 1.0"),
         ({"outer": "adam", "learning_rate": float("inf")}, "learning_rate must be a positive number; got inf"),
         ({"discount": 1.5}, r"discount must be in \[0, 1\]; got 1.5"),
         ({"curvature_fraction": 0.0}, r"curvature_fraction must be in \(0, 1\]; got 0.0"),

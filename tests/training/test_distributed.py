@@ -1,16 +1,20 @@
 """Ranks that share a meta-batch: most with threads for ranks, whose sums meet at a barrier; then torchrun itself."""
 
 import os
+import re
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from bowl import Bowl, roll
 from built import make_outer, make_problem
 from scripts import ROOT, TOY, refused, run
 from torch import Tensor
@@ -22,10 +26,12 @@ from metarl.engine.params import Params, ravel
 from metarl.experiments.presets import preset_config
 from metarl.problem import Metrics
 from metarl.shard import ALONE, Shard
+from metarl.training import loop
 from metarl.training.callbacks.csv import read_metrics
 from metarl.training.checkpoint import load
 from metarl.training.config import Config
 from metarl.training.distributed import agree, broadcast, connected, meet, one_at_first
+from metarl.training.interruption import StoppedError, Wish
 from metarl.training.tree import with_options
 
 SMALL: dict[str, Any] = {"tasks": 7, "episodes": 4, "horizon": 20, "hidden_sizes": (8, 8), "cg_damping": 1.0}
@@ -119,6 +125,28 @@ def test_a_wish_of_one_rank_is_everybodys() -> None:
     theta = {"x": torch.ones(3)}
     assert in_ranks(3, lambda shard: agree(theta, shard.rank == 1, shard)) == [True] * 3
     assert in_ranks(3, lambda shard: agree(theta, False, shard)) == [False] * 3
+
+
+def test_ranks_stop_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal reaches one rank: all of them stop after the same iteration, with what it then has."""
+
+    class Asked(Wish):
+        @property
+        def signal(self) -> Any:
+            return signal.SIGTERM if self.done >= 1 else None
+
+    @contextmanager
+    def wishes(announce: Callable[[str], None], grace: float) -> Iterator[Wish]:
+        yield Asked() if grace == 1 else Wish()  # the second rank's
+
+    monkeypatch.setattr(loop, "wishes", wishes)
+
+    def one(shard: Shard) -> int:
+        with pytest.raises(StoppedError) as stopped:
+            loop.train(Bowl(), roll(), iterations=9, grace=shard.rank, shard=shard)
+        return int(re.findall(r"SIGTERM after (\d+) iterations", str(stopped.value))[0])
+
+    assert in_ranks(3, one) == [2, 2, 2]
 
 
 def test_ranks_that_differ_in_a_bit_are_stopped() -> None:

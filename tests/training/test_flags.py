@@ -42,7 +42,7 @@ def test_flags_are_the_options_of_the_chosen_parts() -> None:
     [
         ("--speed 3", "--speed is an option of tool drill; tool is hammer here"),
         ("--rouns 3", "there is no option --rouns; did you mean --rounds?"),
-        ("--tool saw", "unknown tool 'saw': choose one of hammer, drill, or your own as MODULE:NAME"),
+        ("--tool saw", "unknown tool 'saw': choose one of drill, hammer, or your own as MODULE:NAME"),
         ("--weight -1", "weight must be a positive number; got -1.0"),
         ("--preset chair", "there is no option --preset"),
     ],
@@ -60,7 +60,7 @@ def test_help_shows_the_chosen_parts_in_groups(capsys: pytest.CaptureFixture[str
     for words in (
         "--speed",
         "Turns per second",
-        "--bit {wood,steel,MODULE:NAME}",
+        "--bit {steel,wood,MODULE:NAME}",
         "--width",
         "What is built",
         "--place",

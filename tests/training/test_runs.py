@@ -13,6 +13,7 @@ from bowl import Bowl, roll
 from scripts import ROOT
 
 import metarl
+from metarl.engine.outer import Info, OuterOptimizer, State
 from metarl.engine.params import Params
 from metarl.engine.rules.sgd import SGD
 from metarl.problem import Metrics
@@ -149,6 +150,7 @@ def test_parameters_of_another_network_are_named(tmp_path: Path, change: dict[st
     [
         ({"iterations": -1}, "iterations must be at least 0; got -1"),
         ({"checkpoint_every": 0}, "checkpoint_every must be at least 1; got 0"),
+        ({"log_every": 0}, "log_every must be at least 1; got 0"),
         ({"keep_every": -1}, "keep_every must be at least 0; got -1"),
         ({"grace": math.inf}, "grace must be a finite number of seconds, at least 0; got inf"),
     ],
@@ -157,6 +159,73 @@ def test_numbers_that_make_no_sense(tmp_path: Path, options: dict[str, Any], wor
     with pytest.raises(ValueError, match=words):
         train(tmp_path / "run", **options)
     assert not (tmp_path / "run").exists()
+
+
+class Walking(Bowl):
+    """Bowl, with ten more timesteps in every iteration than in the one before, and scores of one's own."""
+
+    scores: tuple[float | None, ...] = (1.0, 2.0, 3.0, 4.0, 5.0)
+
+    def collect(self, theta: Params, iteration: int) -> Any:
+        objective, metrics = super().collect(theta, iteration)
+        return objective, metrics | {"env_steps": 10.0 * (iteration + 1), "at": float(iteration)}
+
+    def score(self, metrics: Metrics) -> float | None:
+        return self.scores[int(metrics["at"])] if "at" in metrics else None
+
+
+@pytest.mark.parametrize("stop", [1, 3])
+def test_timesteps_are_counted_over_all_iterations_and_sessions(tmp_path: Path, stop: int) -> None:
+    for iterations in (stop, 4):
+        state = metarl.train(
+            Walking(), roll(), run_dir=tmp_path / "run", iterations=iterations, resume=iterations == 4, log_every=1
+        )
+    rows = read_metrics(tmp_path / "run" / "metrics.csv")
+    assert [row["env_steps"] for row in rows] == [10, 30, 60, 100]
+    assert state.env_steps == 100
+
+
+def test_metrics_are_logged_every_so_many_iterations_and_everything_else_goes_on(tmp_path: Path) -> None:
+    """Whatever the problem measures: the best parameters, and what is counted, do not depend on it."""
+    seen = Diary()
+    metarl.train(Walking(), roll(), run_dir=tmp_path / "run", iterations=5, log_every=3, callbacks=[seen])
+    rows = read_metrics(tmp_path / "run" / "metrics.csv")
+    assert [(row["iteration"], row.get("env_steps")) for row in rows if "env_steps" in row] == [(0, 10), (3, 100)]
+    assert [row["iteration"] for row in rows] == [0, 1, 2, 3, 4, 5]  # what callbacks measure is theirs to time
+    metarl.train(Walking(), roll(), run_dir=tmp_path / "plain", iterations=5, log_every=3)
+    assert [row["iteration"] for row in read_metrics(tmp_path / "plain" / "metrics.csv")] == [0, 3]
+    assert load(tmp_path / "plain" / "best.pt").iteration == 4
+    metarl.train(Walking(), roll(), run_dir=tmp_path / "plain", iterations=5, log_every=3, resume=True)
+
+
+def test_a_refused_step_is_logged_whenever_it_is(tmp_path: Path) -> None:
+    def step(theta: Params, state: State, objective: Any) -> tuple[Params, State, Info]:
+        refused = float(theta["x"][0] < 1)  # from the second step on
+        return ({name: leaf / 4 for name, leaf in theta.items()}, state, {"nonfinite": refused})
+
+    outer = OuterOptimizer(lambda theta: {}, step)
+    metarl.train(Walking(), outer, run_dir=tmp_path / "run", iterations=3, seed=1, log_every=9)
+    rows = read_metrics(tmp_path / "run" / "metrics.csv")
+    assert [(row["iteration"], row["outer/nonfinite"]) for row in rows] == [(0, 0), (1, 1), (2, 1)]
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [
+        ((-3.0, None, -2.0, -2.5), 2),  # None: a policy diverged
+        ((-3.0, math.nan, -4.0, -5.0), 0),
+        ((-1.0, -1.0, -1.0, None), 0),  # the first of equals
+        ((None, None, None, -9.0), 3),
+    ],
+)
+def test_the_best_parameters_are_of_the_best_score_that_there_is(
+    tmp_path: Path, scores: tuple[float | None, ...], best: int
+) -> None:
+    problem = Walking()
+    problem.scores = scores
+    state = metarl.train(problem, roll(), run_dir=tmp_path / "run", iterations=4)
+    assert load(tmp_path / "run" / "best.pt").iteration == best
+    assert state.best_score == scores[best]
 
 
 def test_the_loop_needs_no_directory() -> None:

@@ -1,0 +1,140 @@
+"""No option is dead: another value of it makes other numbers, other files, or a refusal."""
+
+import csv
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from every_option import CLASSIFICATION, REINFORCEMENT, Case, every_case, write_images
+
+from metarl.experiments import evaluate, train
+from metarl.parts import MAY_CHANGE
+from metarl.rl.problem import MetaRL
+from metarl.supervised.datasets import glyphs, omniglot
+from metarl.training.callbacks.csv import read_metrics
+from metarl.training.checkpoint import load
+from metarl.training.config import Config
+from metarl.training.interruption import StoppedError
+from metarl.training.tree import with_options
+
+CASES = list(every_case())
+Witness = dict[str, Any]
+
+# Options that a run's numbers cannot show, with what shows them.
+BUILT: dict[str, Callable[[Config], Any]] = {
+    "compile": lambda config: config.problem.before_training,
+    "threads": lambda config: config.problem.environment.build(1, horizon=1).process.physics._threads,  # pyright: ignore
+}
+# May change at a resume, although the training's numbers are others; or must not, although they are not.
+SPECIAL = {"iterations", "max_nonfinite", "max_broken", "compile", "device", "data_dir", "grace"}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("images")
+    write_images(place)
+    return place
+
+
+@pytest.fixture(autouse=True)
+def small_data(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative folders are those of the small images; a few characters are a whole alphabet."""
+    monkeypatch.chdir(images)
+    monkeypatch.setattr(omniglot, "ARCHIVES", {"all": ("", 9)})
+    monkeypatch.setattr(omniglot, "SPLIT_SIZES", (3, 3, 3))
+    monkeypatch.setattr(glyphs, "CLASSES", {"train": 4, "validation": 4, "test": 4})
+
+
+@pytest.fixture(scope="module")
+def known() -> dict[str, Witness]:
+    """What runs left, by their configuration."""
+    return {}
+
+
+@pytest.mark.filterwarnings("ignore:.*left out")
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_another_value_makes_a_difference(case: Case, known: dict[str, Witness], tmp_path: Path) -> None:
+    name = case.option.name
+    if name in BUILT:
+        assert all(BUILT[name](other) != BUILT[name](case.config) for other in case.others())
+        return
+    key = json.dumps([case.config.to_dict(), name == "grace"])
+    if key not in known:
+        known[key] = witness(case.config, tmp_path / "first", hangs=name == "grace")
+    first = known[key]
+    assert "theta" in first or name == "grace", first
+    for number, config in enumerate(case.others()):
+        other = witness(config, tmp_path / str(number), hangs=name == "grace")
+        assert other != first, f"{config} leaves the same as with {name} {case.value}"
+        if name not in SPECIAL and "refused" not in other:
+            same = other["theta"] == first["theta"]
+            assert same == (MAY_CHANGE in case.option.markers), "what may change at a resume is no part of the training"
+
+
+def witness(config: Config, place: Path, *, hangs: bool = False) -> Witness:
+    """What a run and its evaluation leave, without times; of one that is refused, the reason.
+
+    Args:
+        config: of the run.
+        place: an empty folder.
+        hangs: have SIGTERM come in the first iteration, which then takes a while.
+    """
+    place.mkdir()
+    run_dir = place / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        if hangs:
+            patch.setattr(MetaRL, "collect", hanging(MetaRL.collect))
+        try:
+            train.main(train.Arguments(config, train.Script(run_dir)))
+            evaluate.main(evaluate.Arguments(run_dir, output=place / "scores"))
+        except StoppedError as error:
+            return {"refused": str(error)}
+        except ValueError as error:
+            return {"refused": str(error).replace(str(place), "")}
+    last, previous = load(run_dir / "checkpoint.pt"), run_dir / "checkpoint.previous.pt"
+    with (place / "scores" / "evaluation.csv").open() as file:
+        scores = list(csv.reader(file))
+    return {
+        "theta": {leaf: tensor.numpy().tobytes() for leaf, tensor in last.theta.items()},
+        "iterations": (last.iteration, load(previous).iteration if previous.exists() else None),
+        "metrics": [
+            {name: value for name, value in row.items() if not name.startswith("time/")}
+            for row in read_metrics(run_dir / "metrics.csv")
+        ],
+        "scores": scores,
+        "files": sorted(path.name for path in run_dir.iterdir() if "tfevents" not in path.name),
+        "films": sum(path.read_bytes().count(b"GIF8") for path in run_dir.glob("*tfevents*")),
+        "cached": sorted(path.name for path in Path("elsewhere").glob("*")),
+    }
+
+
+def hanging(collect: Callable[..., Any]) -> Callable[..., Any]:
+    def slow(problem: MetaRL, theta: Any, iteration: int) -> Any:
+        if iteration == 1:
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(0.3)
+        return collect(problem, theta, iteration)
+
+    return slow
+
+
+def test_every_part_is_there() -> None:
+    """A part that nothing can choose is not tested; nor is one whose options nobody looked at."""
+    kinds = {case.part.split()[0] for case in CASES if case.part}
+    assert kinds == {
+        *("environment", "policy", "normalization", "baseline", "rule", "outer", "dataset", "network", "problem")
+    }
+    assert len(CASES) > 75
+
+
+@pytest.mark.parametrize("config", [REINFORCEMENT, CLASSIFICATION], ids=["reinforcement", "supervised"])
+def test_a_run_of_no_size_is_repeated_bitwise(config: Config, tmp_path: Path) -> None:
+    """Without this every option would seem to have an effect."""
+    first, second = (witness(with_options(config, {}), tmp_path / name) for name in ("first", "second"))
+    assert first == second
+    assert np.isfinite([row["outer/loss"] for row in first["metrics"] if "outer/loss" in row]).all()
