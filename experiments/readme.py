@@ -1,7 +1,8 @@
-"""Write a page's tables of results anew from experiments/results/: python experiments/readme.py [--page PAGE.md].
+"""Write the tables of results in README.md and docs/ anew: python experiments/readme.py [--page PAGE.md].
 
-A table stands between `<!-- scores FILE [STEP ...] -->` or `<!-- rows FILE COLUMN ... -->` and `<!-- end -->`, and a
-picture between `<!-- figure FILE WORDS -->` and `<!-- end -->`. Spaces in names of columns are written as underscores.
+The tables are made of experiments/results/. One stands between `<!-- scores FILE [STEP ...] -->` or
+`<!-- rows FILE COLUMN ... -->` and `<!-- end -->`, and a picture between `<!-- figure FILE WORDS -->` and `<!-- end -->`.
+Spaces in names of columns are written as underscores.
 """
 
 import csv
@@ -31,19 +32,27 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Arguments:
-    """Which page to fill in."""
+    """Which pages to fill in."""
 
-    page: Path = ROOT / "README.md"
-    """The Markdown file."""
+    page: Path | None = None
+    """The Markdown file. Default: README.md, and every page of docs/."""
 
 
 def main(arguments: Arguments) -> None:
-    """Fill in the page."""
-    page = arguments.page.read_text()
-    write_atomically(arguments.page, filled(page, arguments.page.parent).encode())
-    Console().print(
-        f"{len(BLOCK.findall(page))} tables and figures in {arguments.page}", highlight=False, soft_wrap=True
-    )
+    """Fill in the pages."""
+    console = Console()
+    for path in [arguments.page] if arguments.page else pages():
+        page = path.read_text()
+        count = len(BLOCK.findall(page))
+        if count:
+            write_atomically(path, filled(page, path.parent).encode())
+            console.print(f"{count} tables and figures in {path}", highlight=False, soft_wrap=True)
+
+
+def pages() -> list[Path]:
+    """README.md, and every page of docs/ that is written by hand."""
+    site = ROOT / "docs"
+    return [ROOT / "README.md", *sorted(path for path in site.rglob("*.md") if "_build" not in path.parts)]
 
 
 def filled(page: str, folder: Path = ROOT) -> str:
@@ -98,7 +107,7 @@ def scores(rows: list[Row], steps: list[int]) -> list[str]:
         table.append([f"**{name}**, {seeds} seed{'s' * (seeds > 1)}", *cells])
         known = [by_step.get(step, {}).get("published") for step in steps]
         if any(known):
-            table.append(["published", *(_number(cell, first) if cell else "" for cell in known)])
+            table.append(["published", *(_as_printed(cell, first) if cell else "" for cell in known)])
     return _lines(table)
 
 
@@ -129,10 +138,16 @@ def _score(row: Row) -> str:
     return _number(row["mean"], row) + (f" [{', '.join(interval)}]" if interval else "")
 
 
+def _as_printed(value: str, row: Row) -> str:
+    """A published number, with no more digits than it was published with."""
+    digits = value.lstrip("-0.").replace(".", "")
+    return value if len(digits) < 3 and "%" not in _number(value, row) else _number(value, row)
+
+
 def _number(value: object, row: Row | None = None) -> str:
     """Three significant digits, in per cent where the row is of an accuracy; words as they are."""
     try:
-        number = float(str(value))
+        number = float(str(value)) + 0.0  # -0.0 becomes 0.0
     except ValueError:
         return "" if value is None else str(value).replace("_", " ")
     if row and str(row.get("preset", "")).startswith(("omniglot", "miniimagenet")):
