@@ -1,8 +1,11 @@
 """Write the tables of results in README.md and docs/ anew: python experiments/readme.py [--page PAGE.md].
 
-The tables are made of experiments/results/. One stands between `<!-- scores FILE [STEP ...] -->` or
-`<!-- rows FILE COLUMN ... -->` and `<!-- end -->`, and a picture between `<!-- figure FILE WORDS -->` and `<!-- end -->`.
-Spaces in names of columns are written as underscores.
+The tables are made of experiments/results/. They stand between a line that says which, and `<!-- end -->`:
+
+    <!-- scores FILE [STEP ...] -->                    methods x gradient steps
+    <!-- rows FILE COLUMN ... -->                      some columns; spaces in their names are written as underscores
+    <!-- headlines FILE:METHOD:STEP:PAGE ... -->       single scores of several files
+    <!-- figure FILE WORDS -->                         a picture
 """
 
 import csv
@@ -25,7 +28,7 @@ from metarl.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "experiments" / "results"
-BLOCK = re.compile(r"(<!-- (scores|rows|figure) (\S+)([^>]*) -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (scores|rows|figure|headlines) (\S+)([^>]*) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Row = dict[str, Any]
 
@@ -70,6 +73,8 @@ def filled(page: str, folder: Path = ROOT) -> str:
         begin, kind, file, words, end = match.groups()
         if kind == "figure":
             lines = [picture(file, words.strip(), folder)]
+        elif kind == "headlines":
+            lines = headlines([file, *words.split()], folder)
         elif kind == "scores":
             lines = scores(read(file), [int(step) for step in words.split()])
         else:
@@ -109,6 +114,29 @@ def scores(rows: list[Row], steps: list[int]) -> list[str]:
         if any(known):
             table.append(["published", *(_as_printed(cell, first) if cell else "" for cell in known)])
     return _lines(table)
+
+
+def headlines(cells: list[str], folder: Path) -> list[str]:
+    """Single scores of several tables, each named FILE:METHOD:STEP:PAGE, with links to pages of docs/results/."""
+    table = [["experiment", "method", "gradient steps", "metarl", "published"]]
+    for cell in cells:
+        file, method, step, page = cell.split(":")
+        found = [row for row in read(file) if (row["method"], row["gradient_steps"]) == (method, step)]
+        if not found:
+            raise ValueError(f"the page shows {cell}, and {file} has no such row")
+        link = os.path.relpath(ROOT / "docs" / "results" / f"{page}.md", folder.resolve())
+        known = found[0].get("published")
+        ours = f"{_score(found[0])}, {found[0]['seeds']} seed{'s' * (found[0]['seeds'] != '1')}"
+        table.append(
+            [f"[{_name(found[0], file)}]({link})", method, step, ours, _as_printed(known, found[0]) if known else ""]
+        )
+    return _lines(table)
+
+
+def _name(row: Row, file: str) -> str:
+    """What a row of scores is of: the preset, and the table's name where that says more."""
+    stem = Path(file).stem
+    return row["preset"] if stem == "figure" or stem in row["preset"] else f"{row['preset']}, {stem}"
 
 
 def columns(rows: list[Row], names: list[str]) -> list[str]:

@@ -188,6 +188,16 @@ def test_readme_tables_by_hand() -> None:
     assert scores([few | {"preset": "sinusoid", "mean": "nan", "low": "", "high": ""}], [3])[2].endswith("| diverges |")
 
 
+def test_single_scores_have_links_to_their_pages() -> None:
+    begin = "<!-- headlines navigation-paper/figure.csv:maml:1:navigation sinusoid/5shot.csv:maml:1:sinusoid -->\n"
+    lines = filled(f"{begin}<!-- end -->", ROOT / "docs").splitlines()
+    assert lines[3].startswith("| [navigation-paper](results/navigation.md) | maml | 1 | -10.7 [")
+    assert lines[3].endswith(", 3 seeds | -11.7 |")
+    assert lines[4].startswith("| [sinusoid, 5shot](results/sinusoid.md)")
+    with pytest.raises(ValueError, match="no such row"):
+        filled("<!-- headlines sinusoid/5shot.csv:oracle:1:sinusoid -->\n<!-- end -->")
+
+
 def test_readme_mistakes_are_named(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     for text, words in (
