@@ -83,4 +83,4 @@ def test_reference_rows() -> None:
     assert rows["--sizes"] == ("float ..., a positive number", "0.1")
     assert rows["--quiet"] == ("bool", "False")
     (hardness,) = (row for row in flags.reference(Steel) if row[0] == "--hardness")
-    assert hardness[1:3] == ("hard or soft", "hard")
+    assert hardness[1:3] == ("soft or hard", "hard")
