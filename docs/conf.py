@@ -27,3 +27,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+
+# Dashes and quotation marks stay as they are typed: flags begin with two dashes, and theta' ends with an apostrophe.
+smartquotes = False
+autodoc_preserve_defaults = True

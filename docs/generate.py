@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import tyro
+from docutils import nodes
 from sphinx.application import Sphinx
 
 from metarl.engine.outer import OUTERS
@@ -40,6 +41,7 @@ from metarl.training.flags import reference
 
 ROOT = Path(__file__).resolve().parents[1]
 MARKER = re.compile(r"^<!-- generate ([\w -]+) -->$", re.MULTILINE)
+SIGNATURE = re.compile(r"^(\w+\(.*?\) -> \S+(?: \S+)*?) {2,}(\S.*)$")
 SCRIPTS = ("train", "evaluate", "plot", "render", "reproduce", "benchmark", "study", "readme")
 METHODS: dict[str, Registry[Any]] = {
     "Inner rules": RULES,
@@ -57,6 +59,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Have Sphinx fill every page when it is read, and read the pages that show the code each time."""
     app.connect("source-read", _read)
     app.connect("env-get-outdated", _outdated)
+    app.connect("autodoc-process-docstring", _signatures)
+    app.connect("doctree-read", _colons)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -67,6 +71,18 @@ def _read(app: Sphinx, page: str, source: list[str]) -> None:
 def _outdated(app: Sphinx, *_: object) -> list[str]:
     pages = [page for page in app.env.found_docs if MARKER.search(Path(app.env.doc2path(page)).read_text())]
     return [page for page in pages if page in app.env.all_docs]
+
+
+def _signatures(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
+    """Make a list of lines such as `init(theta) -> state      what it is`, which docstrings align in columns."""
+    lines[:] = [SIGNATURE.sub(r"* ``\1``: \2", line) for line in lines]
+
+
+def _colons(app: Sphinx, document: nodes.document) -> None:
+    """Put a colon between an argument and its meaning, where Sphinx leaves two hyphens."""
+    for text in list(document.findall(nodes.Text)):
+        if text == " -- " and text.parent is not None:
+            text.parent.replace(text, nodes.Text(": "))
 
 
 def filled(page: str) -> str:

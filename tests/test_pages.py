@@ -182,3 +182,10 @@ def test_make_targets_exist_and_ci_calls_the_readmes_test_command() -> None:
 
 def test_the_version_is_that_of_the_package() -> None:
     assert f'version = "{metarl.__version__}"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_signatures_in_columns_become_a_list() -> None:
+    match = generate.SIGNATURE.fullmatch("divergence(old, new, batch) -> scalar     what TRPO bounds; None for none")
+    assert match is not None
+    assert match.groups() == ("divergence(old, new, batch) -> scalar", "what TRPO bounds; None for none")
+    assert generate.SIGNATURE.fullmatch("a line (with a bracket) -> and an arrow") is None
