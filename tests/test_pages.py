@@ -3,6 +3,7 @@ flags, files and targets exist, and generated pages have all parts.
 """
 
 import ast
+import importlib.metadata
 import importlib.util
 import re
 import shlex
@@ -180,8 +181,10 @@ def test_make_targets_exist_and_ci_calls_the_readmes_test_command() -> None:
     assert "\nmake test\n" in TEXTS["README.md"]
 
 
-def test_the_version_is_that_of_the_package() -> None:
-    assert f'version = "{metarl.__version__}"' in (ROOT / "pyproject.toml").read_text()
+def test_the_version_stands_in_one_place() -> None:
+    assert metarl.__version__ == importlib.metadata.version("metarl")
+    sources = [ROOT / "metarl" / "__init__.py", ROOT / "docs" / "conf.py", ROOT / "CITATION.cff"]
+    assert not any(re.search(r"\b\d+\.\d+\.\d+\b", path.read_text().replace("cff-version: 1.2.0", "")) for path in sources)
 
 
 def test_signatures_in_columns_become_a_list() -> None:
