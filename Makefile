@@ -7,7 +7,7 @@ RANDOM := runs/navigation-random-seed1
 FIGURE := runs/navigation.png
 PARALLEL := -n auto --dist loadscope
 
-.PHONY: train figure test test-no-render test-long check setup opengl lock
+.PHONY: train figure test test-no-render test-long check docs setup opengl lock
 .SUFFIXES:
 
 train: setup opengl
@@ -35,10 +35,15 @@ test-no-render: check
 test-long: setup
 	$(BIN)/pytest -p no:xdist tests/long
 
-check: setup
+check: docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+# The documentation site, without network; warnings are errors.
+docs: setup
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+	@echo "documentation: docs/_build/html/index.html"
 
 setup: .venv/installed
 
@@ -67,7 +72,7 @@ opengl: setup
 # The newest versions that pyproject.toml admits, as the new lock file.
 lock:
 	$(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/pip install --quiet torch==2.13.0 'setuptools>=77' '.[dev]'
+	.venv-lock/bin/pip install --quiet torch==2.13.0 'setuptools>=77' '.[dev,docs]'
 	{ head -n 1 requirements.lock; .venv-lock/bin/pip freeze --all --exclude pip --exclude metarl | sed 's/+cpu//'; } > .venv-lock/new
 	mv .venv-lock/new requirements.lock
 	rm -r .venv-lock

@@ -1,7 +1,11 @@
-"""Write a page's tables of results anew from experiments/results/: python experiments/readme.py [--page PAGE.md].
+"""Write the tables of results in README.md and docs/ anew: python experiments/readme.py [--page PAGE.md].
 
-A table stands between `<!-- scores FILE [STEP ...] -->` or `<!-- rows FILE COLUMN ... -->` and `<!-- end -->`, and a
-picture between `<!-- figure FILE WORDS -->` and `<!-- end -->`. Spaces in names of columns are written as underscores.
+The tables are made of experiments/results/. They stand between a line that says which, and `<!-- end -->`:
+
+    <!-- scores FILE [STEP ...] -->                    methods x gradient steps
+    <!-- rows FILE COLUMN ... -->                      some columns; spaces in their names are written as underscores
+    <!-- headlines FILE:METHOD:STEP:PAGE ... -->       single scores of several files
+    <!-- figure FILE WORDS -->                         a picture
 """
 
 import csv
@@ -23,26 +27,34 @@ from metarl.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "experiments" / "results"
-BLOCK = re.compile(r"(<!-- (scores|rows|figure) (\S+)([^>]*) -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (scores|rows|figure|headlines) (\S+)([^>]*) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Which page to fill in."""
+    """Which pages to fill in."""
 
-    page: Path = ROOT / "README.md"
-    """The Markdown file."""
+    page: Path | None = None
+    """The Markdown file. Default: README.md, and every page of docs/."""
 
 
 def main(arguments: Arguments) -> None:
-    """Fill in the page."""
-    page = arguments.page.read_text()
-    write_atomically(arguments.page, filled(page, arguments.page.parent).encode())
-    Console().print(
-        f"{len(BLOCK.findall(page))} tables and figures in {arguments.page}", highlight=False, soft_wrap=True
-    )
+    """Fill in the pages."""
+    console = Console()
+    for path in [arguments.page] if arguments.page else pages():
+        page = path.read_text()
+        count = len(BLOCK.findall(page))
+        if count:
+            write_atomically(path, filled(page, path.parent).encode())
+            console.print(f"{count} tables and figures in {path}", highlight=False, soft_wrap=True)
+
+
+def pages() -> list[Path]:
+    """README.md, and every page of docs/ that is written by hand."""
+    site = ROOT / "docs"
+    return [ROOT / "README.md", *sorted(path for path in site.rglob("*.md") if "_build" not in path.parts)]
 
 
 def filled(page: str, folder: Path = ROOT) -> str:
@@ -60,6 +72,8 @@ def filled(page: str, folder: Path = ROOT) -> str:
         begin, kind, file, words, end = match.groups()
         if kind == "figure":
             lines = [picture(file, words.strip(), folder)]
+        elif kind == "headlines":
+            lines = headlines([file, *words.split()], folder)
         elif kind == "scores":
             lines = scores(read(file), [int(step) for step in words.split()])
         else:
@@ -97,8 +111,31 @@ def scores(rows: list[Row], steps: list[int]) -> list[str]:
         table.append([f"**{name}**, {seeds} seed{'s' * (seeds > 1)}", *cells])
         known = [by_step.get(step, {}).get("published") for step in steps]
         if any(known):
-            table.append(["published", *(_number(cell, first) if cell else "" for cell in known)])
+            table.append(["published", *(_as_printed(cell, first) if cell else "" for cell in known)])
     return _lines(table)
+
+
+def headlines(cells: list[str], folder: Path) -> list[str]:
+    """Single scores of several tables, each named FILE:METHOD:STEP:PAGE, with links to pages of docs/results/."""
+    table = [["experiment", "method", "gradient steps", "metarl", "published"]]
+    for cell in cells:
+        file, method, step, page = cell.split(":")
+        found = [row for row in read(file) if (row["method"], row["gradient_steps"]) == (method, step)]
+        if not found:
+            raise ValueError(f"the page shows {cell}, and {file} has no such row")
+        link = os.path.relpath(ROOT / "docs" / "results" / f"{page}.md", folder.resolve())
+        known = found[0].get("published")
+        ours = f"{_score(found[0])}, {found[0]['seeds']} seed{'s' * (found[0]['seeds'] != '1')}"
+        table.append(
+            [f"[{_name(found[0], file)}]({link})", method, step, ours, _as_printed(known, found[0]) if known else ""]
+        )
+    return _lines(table)
+
+
+def _name(row: Row, file: str) -> str:
+    """What a row of scores is of: the preset, and the table's name where that says more."""
+    stem = Path(file).stem
+    return row["preset"] if stem == "figure" or stem in row["preset"] else f"{row['preset']}, {stem}"
 
 
 def columns(rows: list[Row], names: list[str]) -> list[str]:
@@ -128,10 +165,16 @@ def _score(row: Row) -> str:
     return _number(row["mean"], row) + (f" [{', '.join(interval)}]" if interval else "")
 
 
+def _as_printed(value: str, row: Row) -> str:
+    """A published number, with no more digits than it was published with."""
+    digits = value.lstrip("-0.").replace(".", "")
+    return value if len(digits) < 3 and "%" not in _number(value, row) else _number(value, row)
+
+
 def _number(value: object, row: Row | None = None) -> str:
     """Three significant digits, in per cent where the row is of an accuracy; words as they are."""
     try:
-        number = float(str(value))
+        number = float(str(value)) + 0.0  # -0.0 becomes 0.0
     except ValueError:
         return "" if value is None else str(value).replace("_", " ")
     if row and str(row.get("preset", "")).startswith(("omniglot", "miniimagenet")):

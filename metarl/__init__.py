@@ -6,6 +6,7 @@ In one's own program: `metarl.train(problem, outer, run_dir=..., iterations=...)
 """
 
 import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ PLACES = {
 
 def __getattr__(name: str) -> Any:
     """What other modules offer, when it is asked for: the engine needs neither Gymnasium nor a run's files."""
+    if name == "__version__":
+        return importlib.metadata.version("metarl")
     if name in PLACES:
         return getattr(importlib.import_module(PLACES[name]), name)
     raise AttributeError(f"module 'metarl' has no attribute {name!r}")

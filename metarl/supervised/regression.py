@@ -14,7 +14,7 @@ Range = tuple[float, float]
 def function_regression(
     function: Callable[..., NDArray[np.float64]], parameters: Mapping[str, Range], inputs: Range
 ) -> SupervisedTasks:
-    """Tasks of fitting y = function(x, *task): tasks [n, k] and inputs [N, 1] uniform, targets [N, 1], float32.
+    """Make tasks of fitting y = function(x, task ...): tasks [n, k] and inputs [N, 1] uniform, targets [N, 1], float32.
 
     The three splits are one distribution.
 

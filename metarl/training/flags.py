@@ -6,6 +6,8 @@
 import dataclasses
 import itertools
 import re
+import types
+import typing
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, NamedTuple, TypeVar
 
@@ -147,7 +149,30 @@ def reference(kind: type) -> list[tuple[str, str, str, str]]:
     for option in options(kind):
         if is_hidden(option):
             continue
-        kind_words = "a part" if option.registry else getattr(option.hint, "__name__", str(option.hint))
-        default = "required" if option.default is dataclasses.MISSING else str(option.default)
-        rows.append((f"--{option.name.replace('_', '-')}", kind_words, default, option.words))
+        type_words = ", ".join([_type_words(option.hint, option.registry), *(bound.words for bound in option.bounds)])
+        default = "required" if option.default is dataclasses.MISSING else _default_words(option)
+        rows.append((f"--{option.name.replace('_', '-')}", type_words, default, option.words))
     return rows
+
+
+def _type_words(hint: Any, registry: Registry[Any] | None) -> str:
+    """The type of an option as users say it."""
+    if registry is not None:
+        return "a part"
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return " or ".join(map(str, arguments))
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_type_words(one, None) for one in arguments if one is not type(None))
+    if origin is tuple:
+        return f"{_type_words(arguments[0], None)} ..."
+    return getattr(hint, "__name__", str(hint))
+
+
+def _default_words(option: Option) -> str:
+    """The default of an option as it would be given: a part by its name, a list word by word."""
+    if option.registry is not None:
+        return option.registry.name_of(option.default)
+    if isinstance(option.default, tuple):
+        return " ".join(map(str, option.default)) or "none"
+    return "none" if option.default is None else str(option.default)

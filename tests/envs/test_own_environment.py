@@ -158,7 +158,7 @@ def test_mistakes() -> None:
         env.step(np.full((N, 1), np.nan))
 
 
-def test_the_examples_are_the_files_that_the_readme_names() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+def test_the_examples_are_the_files_that_the_documentation_names() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "own-environment.md").read_text()
     for module in (line, pendulum):
-        assert f"tests/examples/{Path(cast(str, module.__file__)).name}" in readme
+        assert f"tests/examples/{Path(cast(str, module.__file__)).name}" in page

@@ -12,7 +12,7 @@ from scripts import ROOT, TOY, refused, run
 from metarl.experiments.evaluated import Run, pooled, published, read_run
 from metarl.experiments.figures import draw
 from metarl.experiments.presets import preset_config
-from metarl.experiments.readme import columns, filled, scores
+from metarl.experiments.readme import columns, filled, pages, scores
 from metarl.training.tree import with_options
 
 # PAPER: the authors' mean returns after 0, 1 .. gradient steps
@@ -173,18 +173,19 @@ def test_thick_learning_curves_are_running_means_over_the_seeds() -> None:
         np.testing.assert_allclose(np.asarray(line.get_xdata()), np.arange(197) + 1.5)
 
 
-def test_readme_shows_what_was_committed() -> None:
-    page = (ROOT / "README.md").read_text()
-    assert page.count("<!-- scores") >= 5
-    assert filled(page) == page, "run experiments/readme.py"
-
-
-@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.stem)
 def test_pages_show_what_was_committed(page: Path) -> None:
     text = page.read_text()
-    assert filled(text, page.parent) == text, f"run experiments/readme.py --page {page.relative_to(ROOT)}"
+    assert filled(text, page.parent) == text, "run experiments/readme.py"
     for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", text):
         assert (page.parent / picture).is_file(), picture
+
+
+def test_there_are_tables_of_every_experiment() -> None:
+    everything = "".join(page.read_text() for page in pages())
+    assert everything.count("<!-- scores") >= 10
+    for table in (ROOT / "experiments" / "results").glob("*/figure.csv"):
+        assert f"<!-- scores {table.parent.name}/figure.csv" in everything
 
 
 def test_columns_have_intervals_and_figures_are_shown_once_they_are_there() -> None:
@@ -200,9 +201,22 @@ def test_readme_tables_by_hand() -> None:
     row = {"preset": "navigation-paper", "method": "maml", "seeds": "3", "gradient_steps": "0", "mean": "-40.656"}
     table = scores([row | {"low": "-44.32", "high": "-36.33", "published": "-40.41"}], [])
     assert table[2:] == ["| **maml**, 3 seeds | -40.7 [-44.3, -36.3] |", "| published | -40.4 |"]
+    printed = scores([row | {"low": "", "high": "", "published": "-0.38"}], [])
+    assert printed[3] == "| published | -0.38 |"
+    assert columns([{"gain": "-0.0"}], ["gain"])[2] == "| 0 |"
     few = {"preset": "omniglot-5way-1shot", "method": "maml", "seeds": "1", "gradient_steps": "3", "mean": "0.9791"}
     assert scores([few | {"low": "0.972", "high": "0.984"}], [3])[2] == "| **maml**, 1 seed | 97.9 % [97.2, 98.4] |"
     assert scores([few | {"preset": "sinusoid", "mean": "nan", "low": "", "high": ""}], [3])[2].endswith("| diverges |")
+
+
+def test_single_scores_have_links_to_their_pages() -> None:
+    begin = "<!-- headlines navigation-paper/figure.csv:maml:1:navigation sinusoid/5shot.csv:maml:1:sinusoid -->\n"
+    lines = filled(f"{begin}<!-- end -->", ROOT / "docs").splitlines()
+    assert lines[3].startswith("| [navigation-paper](results/navigation.md) | maml | 1 | -10.7 [")
+    assert lines[3].endswith(", 3 seeds | -11.7 |")
+    assert lines[4].startswith("| [sinusoid, 5shot](results/sinusoid.md)")
+    with pytest.raises(ValueError, match="no such row"):
+        filled("<!-- headlines sinusoid/5shot.csv:oracle:1:sinusoid -->\n<!-- end -->")
 
 
 def test_readme_mistakes_are_named(tmp_path: Path) -> None:

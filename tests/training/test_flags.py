@@ -77,4 +77,10 @@ def test_values_of_flags_before_they_are_parsed() -> None:
 
 
 def test_reference_rows() -> None:
-    assert flags.reference(Hammer) == [("--weight", "float", "2.0", "In kilograms.")]
+    assert flags.reference(Hammer) == [("--weight", "float, a positive number", "2.0", "In kilograms.")]
+    rows = {flag: (words, default) for flag, words, default, _ in flags.reference(Work)}
+    assert rows["--tool"] == ("a part", "hammer")
+    assert rows["--sizes"] == ("float ..., a positive number", "0.1")
+    assert rows["--quiet"] == ("bool", "False")
+    (hardness,) = (row for row in flags.reference(Steel) if row[0] == "--hardness")
+    assert hardness[1:3] == ("soft or hard", "hard")
