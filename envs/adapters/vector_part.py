@@ -59,7 +59,8 @@ class VectorEnvironment(Environment):
         Raises:
             ValueError: the constructor does not know what it must be told, or options that it does not have.
         """
-        kind, known = type(self).maker, inspect.signature(type(self).maker).parameters
+        kind: Any = type(self).maker
+        known = inspect.signature(kind).parameters
         arguments: dict[str, Any] = {name: in_python(value) for name, value in self.environment_options.items()}
         for name in (*arguments, "num_envs"):
             if name not in known and not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in known.values()):
