@@ -130,14 +130,12 @@ def test_a_wish_of_one_rank_is_everybodys() -> None:
 def test_ranks_stop_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """A signal reaches one rank: all of them stop after the same iteration, with what it then has."""
 
-    class Asked(Wish):
-        @property
-        def signal(self) -> Any:
-            return signal.SIGTERM if self.done >= 1 else None
+    after_one = property(lambda wish: signal.SIGTERM if wish.done >= 1 else None)
+    asked = type("Asked", (Wish,), {"signal": after_one})
 
     @contextmanager
     def wishes(announce: Callable[[str], None], grace: float) -> Iterator[Wish]:
-        yield Asked() if grace == 1 else Wish()  # the second rank's
+        yield asked() if grace == 1 else Wish()  # the second rank's
 
     monkeypatch.setattr(loop, "wishes", wishes)
 
