@@ -131,9 +131,10 @@ def test_ranks_stop_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """A signal reaches one rank: all of them stop after the same iteration, with what it then has."""
 
     class Asked(Wish):
-        @property
-        def signal(self) -> Any:
-            return signal.SIGTERM if self.done >= 1 else None
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, value)
+            if name == "done" and value >= 1:
+                super().__setattr__("signal", signal.SIGTERM)
 
     @contextmanager
     def wishes(announce: Callable[[str], None], grace: float) -> Iterator[Wish]:
