@@ -122,7 +122,7 @@ def _started(script: str | None = None) -> list[str]:
     if by_console():
         return [python, "-m", "metarl.experiments.console"]
     file = started.with_name(f"{script}.py") if script else started
-    if not file.is_file():  # a program of one's own calls a script
+    if script and not file.is_file():  # a program of one's own calls a script
         file = Path(__file__).with_name(file.name)
     return [python, os.path.relpath(file)]
 

@@ -38,6 +38,9 @@ def scored(run_dir: Path) -> dict:
 @pytest.mark.parametrize("variant", [[], ["--first-order"], ["--rule", "meta-sgd"]])
 def test_sinusoid_by_every_method(tmp_path: Path, method: str, variant: list[str]) -> None:
     trained = run("train", "sinusoid", "--method", method, *SINUSOID, *variant, "--run-dir", tmp_path / "run")
+    if (method == "oracle" and variant) or (method == "pretrained" and variant == ["--first-order"]):
+        refused(trained, f"{variant[0]} means nothing for method {method}")
+        return
     assert trained.returncode == 0, trained.stderr
     evaluated = run("evaluate", tmp_path / "run", "--shots", "5", "--queries", "6")
     assert evaluated.returncode == 0, evaluated.stderr
