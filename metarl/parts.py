@@ -23,14 +23,13 @@ import inspect
 import itertools
 import math
 import pkgutil
-import sys
 import textwrap
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
+
+from metarl.outside import module_named
 
 
 @dataclass(frozen=True)
@@ -248,7 +247,7 @@ class Registry(Generic[P]):
 
     def _from_outside(self, choice: str) -> type[P]:
         place, _, name = choice.rpartition(":")
-        module = _module(place, f"{self.kind} {choice!r}")
+        module = module_named(place, f"{self.kind} {choice!r}")
         if name in self._parts:
             return self._parts[name]
         if not hasattr(module, name) and (found := self._by_finders(name)) is not None:
@@ -281,7 +280,7 @@ def named(kind: str, choice: str) -> Any:
     place, _, name = choice.rpartition(":")
     if not place or not name:
         raise ValueError(f"{kind} must be MODULE:NAME, such as mine.py:Mine; got {choice!r}")
-    module = _module(place, f"{kind} {choice!r}")
+    module = module_named(place, f"{kind} {choice!r}")
     if not hasattr(module, name):
         public = [one for one in vars(module) if not one.startswith("_")]
         raise ValueError(f"{kind} {choice!r}: {place} has no {name}; it has {', '.join(public) or 'nothing'}")
@@ -311,42 +310,3 @@ def part_of_function(function: Callable[..., Any]) -> type[Any]:
     return dataclasses.make_dataclass(
         function.__name__, fields, bases=(Part,), frozen=True, kw_only=True, namespace=namespace
     )
-
-
-def _module(place: str, asked: str) -> ModuleType:
-    """The module of a dotted name or of a file; the folder that the user is in counts as a place of modules."""
-    if place.endswith(".py"):
-        return _module_of_file(Path(place).expanduser().resolve(), asked)
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.append(here)  # last: nothing of the user's hides anybody's module
-    try:
-        return importlib.import_module(place)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{place}.".startswith(f"{error.name}."):
-            raise  # the module is there, and misses another one
-        raise ValueError(
-            f"{asked}: there is no module {error.name!r}; is it in this folder, installed, or on PYTHONPATH?"
-        ) from error
-    except TypeError as error:
-        if not place.startswith("."):
-            raise
-        raise ValueError(f"{asked}: name the module in full, without leading dots") from error
-
-
-def _module_of_file(path: Path, asked: str) -> ModuleType:
-    known = sys.modules.get(path.stem)
-    if known is not None:
-        if Path(getattr(known, "__file__", None) or "").resolve() == path:
-            return known
-        raise ValueError(f"{asked}: a module named {path.stem!r} is loaded already; give the file another name")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if not path.is_file() or spec is None or spec.loader is None:
-        raise ValueError(f"{asked}: there is no file {path}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # dataclasses and pickles look their module up
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[path.stem]
-        raise
-    return module

@@ -194,7 +194,7 @@ def test_a_non_finite_gradient_never_reaches_theta(name: str) -> None:
     assert all(torch.isfinite(value).all() for value in state.values())
 
 
-@pytest.mark.parametrize("name", OUTERS.names)
+@pytest.mark.parametrize("name", ["adam", "trpo"])  # which ask first for the loss and its gradient
 @pytest.mark.parametrize(
     ("loss", "entry", "reasons"),
     [

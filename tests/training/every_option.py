@@ -65,6 +65,8 @@ WHERE: dict[str, dict[str, Any]] = {
     "backtrack_ratio": {"max_kl": 50.0, "max_backtracks": 40},
     "categorical_mlp": {"environment": "places:Switches", "outer": "adam"},
     "finite_difference_epsilon": {"curvature": "symmetric"},
+    "goal_radius": {"goal_radius": 1.5},
+    "metarl/HopperParams-v0": {"horizon": 80, "initial_std": 1.0},  # until it falls
     "max_backtracks": {"max_kl": 50.0, "max_backtracks": 40},
     "max_broken": {"environment": "places:Fragile", "max_broken": 1.0, "episodes": 4},
     "max_nonfinite": {"outer": "adam", "learning_rate": 1e38},

@@ -127,7 +127,8 @@ def test_every_part_is_there() -> None:
     """A part that nothing can choose is not tested; nor is one whose options nobody looked at."""
     kinds = {case.part.split()[0] for case in CASES if case.part}
     assert kinds == {
-        *("environment", "policy", "normalization", "baseline", "rule", "outer", "dataset", "network", "problem")
+        *("environment", "policy", "normalization", "outer_loss", "baseline", "rule", "outer", "dataset", "network"),
+        "problem",
     }
     assert len(CASES) > 75
 

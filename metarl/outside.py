@@ -1,0 +1,46 @@
+"""Modules that a user names, in the user's own folder or anywhere on Python's path."""
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+
+def module_named(place: str, asked: str) -> ModuleType:
+    """The module of a dotted name or of a file; the folder that the user is in counts as a place of modules."""
+    if place.endswith(".py"):
+        return _of_file(Path(place).expanduser().resolve(), asked)
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)  # last: nothing of the user's hides anybody's module
+    try:
+        return importlib.import_module(place)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{place}.".startswith(f"{error.name}."):
+            raise  # the module is there, and misses another one
+        raise ValueError(
+            f"{asked}: there is no module {error.name!r}; is it in this folder, installed, or on PYTHONPATH?"
+        ) from error
+    except TypeError as error:
+        if not place.startswith("."):
+            raise
+        raise ValueError(f"{asked}: name the module in full, without leading dots") from error
+
+
+def _of_file(path: Path, asked: str) -> ModuleType:
+    known = sys.modules.get(path.stem)
+    if known is not None:
+        if Path(getattr(known, "__file__", None) or "").resolve() == path:
+            return known
+        raise ValueError(f"{asked}: a module named {path.stem!r} is loaded already; give the file another name")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise ValueError(f"{asked}: there is no file {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # dataclasses and pickles look their module up
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[path.stem]
+        raise
+    return module
