@@ -49,7 +49,7 @@ NAVIGATION_PAPER: Options = NAVIGATION | {
     **OUTER_STEP_PAPER,
 }
 
-# Settings with which a half-cheetah learns ten times as fast as with the authors': docs/explanation/what-matters.md.
+# Settings with which a half-cheetah learns; docs/explanation/what-matters.md has what each of them does.
 CHEETAH_VEL: Options = {
     "problem": "reinforcement",
     "environment": "metarl/HalfCheetahVel-v0",
