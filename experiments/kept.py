@@ -9,10 +9,12 @@ from pathlib import Path
 from metarl.experiments.curves import settings
 from metarl.experiments.experiment import Experiment, Training
 from metarl.files import write_atomically
+from metarl.training.callbacks.csv import read_metrics, write_metrics
 from metarl.training.run_directory import BEST, CONFIG, LAST, METRICS, read_config
 
 EVALUATION, PER_TASK = "evaluation.json", "evaluation.csv"
 TO_GO_ON = (LAST, BEST, METRICS, CONFIG)  # in this order: best.pt and metrics.csv may be ahead of the last checkpoint
+DIGITS = 6  # of a finished run's learning curve: three times as many would only fill the repository
 CHECKPOINTS = {"last": LAST, "best": BEST}
 
 
@@ -107,9 +109,11 @@ class Run:
     def publish(self, experiment: Experiment) -> None:
         """Keep of the finished and evaluated run its policy, learning curve and summary alone."""
         checkpoints = {*_evaluated_checkpoints(self.directory), *_checkpoints_of_protocols(experiment, self.training)}
-        small = {CONFIG, METRICS, EVALUATION, *checkpoints}
+        small = {CONFIG, EVALUATION, *checkpoints}
         _copy(self.directory, self.published, small)
-        for file in {*TO_GO_ON, PER_TASK} - small:
+        if rows := read_metrics(self.directory / METRICS):
+            write_metrics(self.published / METRICS, rows, DIGITS)
+        for file in {*TO_GO_ON, PER_TASK} - small - {METRICS}:
             (self.published / file).unlink(missing_ok=True)
         self.drop()
 

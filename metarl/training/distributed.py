@@ -4,6 +4,7 @@ What travels are sums: the meta-gradient, curvature products, the line search's 
 and examples stay where they were made. All that ranks tell each other goes through `Shard.reduce`.
 """
 
+import importlib
 import os
 import secrets
 import signal
@@ -44,6 +45,10 @@ def connected(device: str) -> Iterator[Shard]:
     if device.startswith("cuda"):
         _take_gpu(device, local_rank)
     backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
+    # This module's default arguments hold the process group that there is when it is imported, as it is by the first
+    # gradient. Imported now, they hold none. A held group outlives its destruction, and its threads abort a process
+    # that ends.
+    importlib.import_module("torch.distributed.nn.functional")
     try:
         store, rank, world = next(rendezvous("env://", timeout=MEETING))
         dist.init_process_group(backend, store=meet(store, rank, world), rank=rank, world_size=world)

@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 from metarl.files import write_atomically, writing
@@ -33,30 +34,40 @@ class Csv(Callback):
                 f"{self._path} has lost what follows iteration {last}: the run goes on from {state.iteration}",
                 stacklevel=2,
             )
-        self._columns = list(dict.fromkeys(name for row in rows for name in row))
-        self._rewrite(rows)
+        self._columns = write_metrics(self._path, rows)
 
     def iteration(self, moment: Moment) -> None:
         """Add a row; all rows are written anew where a column is new."""
         if not moment.metrics:
             return
         row = {"iteration": float(moment.iteration), **moment.metrics}
-        if new := [name for name in row if name not in self._columns]:
-            rows = read_metrics(self._path)
-            self._columns += new
-            self._rewrite([*rows, row])
+        if any(name not in self._columns for name in row):
+            self._columns = write_metrics(self._path, [*read_metrics(self._path), row])
             return
         with writing(self._path), self._path.open("a", newline="") as file:
             csv.DictWriter(file, self._columns, lineterminator="\n").writerow(_cells(row))
             file.flush()
             os.fsync(file.fileno())  # before the checkpoint that counts it
 
-    def _rewrite(self, rows: list[Metrics]) -> None:
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, self._columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(_cells(row) for row in rows)
-        write_atomically(self._path, buffer.getvalue().encode())
+
+def write_metrics(path: Path, rows: Sequence[Metrics], digits: int | None = None) -> list[str]:
+    """Write a metrics.csv, whole or not at all.
+
+    Args:
+        path: the file.
+        rows: one for each iteration.
+        digits: significant ones of fractions; None writes numbers that read back bitwise the same.
+
+    Returns:
+        The names of its columns: every metric of any row, in the order of their first row.
+    """
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_cells(row, digits) for row in rows)
+    write_atomically(path, buffer.getvalue().encode())
+    return columns
 
 
 def read_metrics(path: Path) -> list[Metrics]:
@@ -80,6 +91,12 @@ def read_metrics(path: Path) -> list[Metrics]:
         raise ValueError(f"{path} is damaged: {error}") from error
 
 
-def _cells(row: Metrics) -> dict[str, str]:
-    """Numbers as text that reads back bitwise the same; whole numbers without a fraction."""
-    return {name: str(int(value)) if float(value).is_integer() else repr(float(value)) for name, value in row.items()}
+def _cells(row: Metrics, digits: int | None = None) -> dict[str, str]:
+    """Numbers as text; whole numbers without a fraction, fractions with so many significant digits (None: all)."""
+
+    def fraction(value: float) -> str:
+        return repr(value) if digits is None else f"{value:.{digits}g}"
+
+    return {
+        name: str(int(value)) if float(value).is_integer() else fraction(float(value)) for name, value in row.items()
+    }
