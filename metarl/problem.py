@@ -71,9 +71,17 @@ class Problem(Protocol):
         ...
 
     def pictures(
-        self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], index: int, seed: int
+        self,
+        theta: Params,
+        rule: InnerRule,
+        steps: int,
+        tasks: NDArray[np.float64],
+        index: int,
+        seed: int,
+        *,
+        purpose: Purpose = Purpose.EVALUATION_TASKS,
     ) -> list[Film]:
-        """Film tasks[index] before adaptation and after each of `steps` gradient steps."""
+        """Film tasks[index] before adaptation and after each of `steps` gradient steps; `purpose` as in `evaluate`."""
         ...
 
     def score(self, metrics: Metrics) -> float | None:

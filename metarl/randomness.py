@@ -24,6 +24,13 @@ class Purpose(IntEnum):
     EVALUATION_EXAMPLES = 9
     VALIDATION_EXAMPLES = 10
     VALIDATION_ROLLOUTS = 11
+    VALIDATION_PICTURES = 12
+
+
+PICTURES_OF = {  # what tasks are for -> what pictures of them are keyed by
+    Purpose.VALIDATION_TASKS: Purpose.VALIDATION_PICTURES,
+    Purpose.EVALUATION_TASKS: Purpose.PICTURES,
+}
 
 
 def seed_sequence(seed: int, purpose: Purpose, *key: int) -> np.random.SeedSequence:

@@ -13,13 +13,13 @@ from gymnasium.vector import VectorEnv
 from metarl.envs.adapters.gymnasium_part import in_python
 from metarl.envs.arrays import Array, Mask
 from metarl.rl.contract import checked_sample, require_vector
-from metarl.rl.environments import ENVIRONMENTS, Environment, Split, TaskDistribution
+from metarl.rl.environments import ENVIRONMENTS, Environment, Split, TaskDistribution, draw_tasks
 
 
 class VectorTasks(TaskDistribution):
     """The distribution of a vector environment's `sample_tasks`; where it ends is not known: all finite rows are in it.
 
-    Each draw makes one environment and closes it. All splits are one.
+    Each draw makes one environment and closes it. All splits are one, unless `sample_tasks` has a parameter `split`.
     """
 
     def __init__(self, names: tuple[str, ...], part: "VectorEnvironment") -> None:
@@ -28,7 +28,8 @@ class VectorTasks(TaskDistribution):
     def sample(self, rng: np.random.Generator, n: int, split: Split = "train") -> Array:
         """Draw n rows, [n, k]."""
         with closing(self._part.build(1, horizon=1)) as env:
-            return np.asarray(env.sample_tasks(rng, n), np.float64)  # pyright: ignore[reportAttributeAccessIssue]
+            sample = env.sample_tasks  # pyright: ignore[reportAttributeAccessIssue]  # `require_vector` has seen it
+            return draw_tasks(sample, rng, n, split)
 
     def in_distribution(self, tasks: Array) -> Mask:
         """All that are finite, [n]."""

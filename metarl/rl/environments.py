@@ -3,7 +3,9 @@
 Axes: n environments or tasks, k numbers of a task.
 """
 
+import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any, ClassVar, Literal
 
@@ -18,6 +20,14 @@ from metarl.rl.contract import check_vector
 from metarl.rl.spaces import environment_actions
 
 Split = Literal["train", "validation", "test"]
+
+
+def draw_tasks(
+    sample: Callable[..., Any], rng: np.random.Generator, n: int, split: Split = "train"
+) -> NDArray[np.float64]:
+    """Draw n tasks [n, k] by an environment's `sample_tasks`: `(rng, n)`, or `(rng, n, split)` if it has splits."""
+    arguments = (rng, n, split) if "split" in inspect.signature(sample).parameters else (rng, n)
+    return np.asarray(sample(*arguments), np.float64)
 
 
 class TaskDistribution(ABC):

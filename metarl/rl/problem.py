@@ -22,9 +22,10 @@ from metarl.engine.params import Params
 from metarl.engine.rules import InnerRule
 from metarl.metrics import over_ranks
 from metarl.problem import Evaluation, Film, Metrics
-from metarl.randomness import Purpose, numpy_generator, torch_generator
+from metarl.randomness import PICTURES_OF, Purpose, numpy_generator, torch_generator
 from metarl.rl.advantages import policy_batch
 from metarl.rl.baselines import Values
+from metarl.rl.environments import Split, draw_tasks
 from metarl.rl.episodes import Episodes, PolicyBatch, timestep_subset
 from metarl.rl.films import film
 from metarl.rl.inner_losses import PolicyLoss
@@ -41,6 +42,7 @@ ROLLOUTS_FOR = {  # what tasks are for -> what their rollouts are keyed by
     Purpose.VALIDATION_TASKS: Purpose.VALIDATION_ROLLOUTS,
     Purpose.EVALUATION_TASKS: Purpose.EVALUATION_ROLLOUTS,
 }
+SPLITS: dict[Purpose, Split] = {Purpose.VALIDATION_TASKS: "validation", Purpose.EVALUATION_TASKS: "test"}
 UNSCALED = Unscaled().build()
 SURROGATE = Surrogate().build()
 
@@ -134,12 +136,12 @@ class MetaRL:
         return {name: leaf.to(self.device) for name, leaf in theta.items()}
 
     def sample_tasks(self, seed: int, purpose: Purpose, *key: int, count: int) -> NDArray[np.float64]:
-        """`count` tasks [count, k] of the training distribution, a function of the arguments.
+        """`count` tasks [count, k], a function of the arguments; where the environment has splits, of the purpose's.
 
         They are drawn together, so that a stratified or balanced sampler is right.
         """
-        draw = self._env.sample_tasks  # pyright: ignore[reportAttributeAccessIssue]  # the contract's one extra method
-        return draw(numpy_generator(seed, purpose, *key), count)
+        sample = self._env.sample_tasks  # pyright: ignore[reportAttributeAccessIssue]  # the contract's one extra method
+        return draw_tasks(sample, numpy_generator(seed, purpose, *key), count, SPLITS.get(purpose, "train"))
 
     def collect(self, theta: Params, iteration: int) -> tuple[MetaObjective, Metrics]:
         """Sample tasks and rollouts, adapt, sample again with the adapted policies; build the outer objective.
@@ -235,20 +237,22 @@ class MetaRL:
         index: int,
         seed: int,
         *,
+        purpose: Purpose = Purpose.EVALUATION_TASKS,
         mean_action: bool = False,
     ) -> list[Film]:
         """Film one episode of tasks[index] before adaptation and after each of `steps` gradient steps of `evaluate`.
 
-        The episodes that are filmed act by samples of the policy, or with `mean_action` by its mean.
+        `purpose` is the one given to `evaluate`. The episodes that are filmed act by samples of the policy, or with
+        `mean_action` by its mean.
 
         Raises:
             ValueError: the environment does not draw itself, or cannot here.
         """
         camera, env = self._make_env(1, render_mode="rgb_array"), self._make_env(self.settings.evaluation_episodes)
         task, films = tasks[index], []
-        adaptation = self.adaptation(env, theta, rule, task[None], seed, first_task=index)
+        adaptation = self.adaptation(env, theta, rule, task[None], seed, first_task=index, purpose=purpose)
         for step, (stacked, _) in enumerate(itertools.islice(adaptation, steps + 1)):
-            key = (seed, Purpose.PICTURES, step)
+            key = (seed, PICTURES_OF[purpose], step)
             horizon = self.settings.horizon
             films.append(film(camera, self.policy, stacked, task, horizon=horizon, key=key, mean_action=mean_action))
         camera.close()

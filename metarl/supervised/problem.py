@@ -18,7 +18,7 @@ from metarl.engine.params import Params
 from metarl.engine.rules import InnerRule
 from metarl.metrics import over_ranks
 from metarl.problem import Evaluation, Film, Metrics
-from metarl.randomness import Purpose, numpy_generator, torch_generator
+from metarl.randomness import PICTURES_OF, Purpose, numpy_generator, torch_generator
 from metarl.shard import ALONE, Shard
 from metarl.supervised.losses import KINDS
 from metarl.supervised.metrics import measures
@@ -198,10 +198,18 @@ class MetaSupervised:
         return scores, traces | {"outputs": outputs[:, :count].numpy(force=True)}
 
     def pictures(
-        self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], index: int, seed: int
+        self,
+        theta: Params,
+        rule: InnerRule,
+        steps: int,
+        tasks: NDArray[np.float64],
+        index: int,
+        seed: int,
+        *,
+        purpose: Purpose = Purpose.EVALUATION_TASKS,
     ) -> list[Film]:
         """Picture tasks[index] with examples of its own, before adaptation and after each of `steps` gradient steps."""
-        rng = numpy_generator(seed, Purpose.PICTURES, index)
+        rng = numpy_generator(seed, PICTURES_OF[purpose], index)
         scores, traces = self._score_some(theta, rule, steps, tasks[index : index + 1], rng)
         trace = {name: array[:, 0] if name == "outputs" else array[0] for name, array in traces.items()}
         shown = self._kind.shown
