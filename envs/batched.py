@@ -63,7 +63,8 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         self.num_envs = num_envs
         self.task_in_observation = task_in_observation
         self.single_action_space = process.action_space
-        space, size = process.observation_space, len(process.tasks.names)
+        space = process.observation_space
+        size = len(process.tasks.names)
         self.single_observation_space = with_task(space, size) if task_in_observation else space
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -114,7 +115,8 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         """
         options = checked_options(options)
         n = self.num_envs
-        mask, seeds = checked_mask(options.get("reset_mask"), n), checked_seeds(seed, n)
+        mask = checked_mask(options.get("reset_mask"), n)
+        seeds = checked_seeds(seed, n)
         rows = self._checked_tasks(options["tasks"]) if "tasks" in options else None
         first = self._states is None
         check_first(first, mask)
@@ -155,7 +157,9 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         running = ~(self._terminated | self._truncated)
         rows = slice(None) if running.all() else np.flatnonzero(running)  # a slice copies nothing
         actions = checked_actions(actions, self.action_space.shape, running)
-        before, clipped, task = self._states[rows], actions[rows].clip(-1, 1), self._tasks[rows]
+        before = self._states[rows]
+        clipped = actions[rows].clip(-1, 1)
+        task = self._tasks[rows]
         after = self.process.transition(before, clipped, task)
         terms = self.process.reward_terms(before, clipped, after, task)
 
@@ -203,8 +207,10 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         return reached if success is None else reached | {"success": success}
 
     def _checked_tasks(self, tasks: ArrayLike) -> Array:
-        rows, own = np.array(tasks, dtype=np.float64), self.process.tasks
-        expected, names = (self.num_envs, len(own.names)), ", ".join(own.names)
+        rows = np.array(tasks, dtype=np.float64)
+        own = self.process.tasks
+        expected = (self.num_envs, len(own.names))
+        names = ", ".join(own.names)
         if rows.shape != expected:
             raise ValueError(f"tasks must have shape {expected}, one row ({names}) per environment; got {rows.shape}")
         valid = own.valid(rows)  # nan is not

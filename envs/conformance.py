@@ -52,7 +52,8 @@ def _spaces(family: TaskFamily) -> None:
 
 
 def _tasks(family: TaskFamily) -> None:
-    tasks, splits = family.tasks, typing.get_args(Split)
+    tasks = family.tasks
+    splits = typing.get_args(Split)
     for split in splits:
         rows = tasks.sample(np.random.default_rng(0), TASKS, split)
         _require(rows.shape == (TASKS, len(tasks.names)), f"sample(rng, n) must be [n, k]; got {rows.shape}")
@@ -73,7 +74,8 @@ def _shapes(family: TaskFamily) -> None:
     actions = _actions(family)[0].clip(-1, 1)
     after = family.transition(before, actions, tasks)
     _require(after.shape == before.shape, f"transition must be [n, S] as its states are; got {after.shape}")
-    seen, space = family.observe(after, tasks), family.observation_space
+    seen = family.observe(after, tasks)
+    space = family.observation_space
     _require(seen.shape == (ENVS, *space.shape), f"observe must be [n, O], O as in {space}; got {seen.shape}")
     terms = family.reward_terms(before, actions, after, tasks)
     _require(len(terms) > 0, "reward_terms must name at least one term")
@@ -100,7 +102,8 @@ def _determinism(family: TaskFamily) -> None:
 
 
 def _alone_as_among_others(family: TaskFamily) -> None:
-    env, tasks = TaskVectorEnv(family, ENVS), _drawn(family)
+    env = TaskVectorEnv(family, ENVS)
+    tasks = _drawn(family)
     together = _play(env, 3, tasks)
     for i in range(ENVS):
         single = TaskEnv(family)
@@ -133,7 +136,9 @@ def _ends(family: TaskFamily) -> None:
 
 
 def _resets(family: TaskFamily) -> None:
-    env, tasks, mask = TaskVectorEnv(family, ENVS), _drawn(family), np.arange(ENVS) % 2 == 0
+    env = TaskVectorEnv(family, ENVS)
+    tasks = _drawn(family)
+    mask = np.arange(ENVS) % 2 == 0
     before = _play(env, 1)[-1][0]
     own = env.tasks
     env.reset()
@@ -148,7 +153,8 @@ def _resets(family: TaskFamily) -> None:
 
 
 def _pickles(family: TaskFamily) -> None:
-    env, actions = TaskVectorEnv(family, ENVS), _actions(family)
+    env = TaskVectorEnv(family, ENVS)
+    actions = _actions(family)
     env.reset(seed=1, options={"tasks": _drawn(family)})
     env.step(actions[0])
     others = pickle.loads(pickle.dumps(env)), copy.deepcopy(env)

@@ -125,7 +125,8 @@ class Locomotion(TaskFamily):
 
     def initial_state(self, tasks: Array, rngs: Sequence[np.random.Generator]) -> Array:
         """The robot's pose at rest, both with noise, [n, S]."""
-        robot, model = self.robot, self.physics.model
+        robot = self.robot
+        model = self.physics.model
         qpos = robot.pose(model) + np.stack([robot.position_noise(rng, model.nq) for rng in rngs])
         qvel = np.stack([robot.velocity_noise(rng, model.nv) for rng in rngs])
         states = self.physics.start(qpos, qvel, self._parameters(tasks))

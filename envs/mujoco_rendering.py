@@ -48,7 +48,8 @@ def _renderer(model: MjModel) -> tuple[Any, Any]:
     from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer  # here: loads OpenGL
 
     _choose_backend()
-    model.vis.global_.offwidth, model.vis.global_.offheight = SIZE, SIZE
+    model.vis.global_.offwidth = SIZE
+    model.vis.global_.offheight = SIZE
     data = mujoco.MjData(model)
     renderer = MujocoRenderer(model, data, width=SIZE, height=SIZE, camera_name="track")
     try:

@@ -77,7 +77,8 @@ class _Scene:
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(4, 4), dpi=100, layout="constrained")
-        self._canvas, self._axes = FigureCanvasAgg(figure), figure.add_subplot(aspect="equal")
+        self._canvas = FigureCanvasAgg(figure)
+        self._axes = figure.add_subplot(aspect="equal")
         self._axes.set(xlim=(-view, view), ylim=(-view, view), xlabel="x [m]", ylabel="y [m]")
         (self._line,) = self._axes.plot([], [], color="tab:blue", linewidth=1.5)
         (self._point,) = self._axes.plot([], [], "o", color="tab:blue", label="position", clip_on=False)

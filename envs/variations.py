@@ -46,7 +46,8 @@ class Masses(Variation):
     @property
     def tasks(self) -> Uniform:  # pyright: ignore[reportIncompatibleVariableOverride]
         """One factor for each body."""
-        names, size = tuple(f"mass of {body} [x]" for body in self.bodies), len(self.bodies)
+        names = tuple(f"mass of {body} [x]" for body in self.bodies)
+        size = len(self.bodies)
         return Uniform(names, (self.least,) * size, (self.most,) * size, positive=True)
 
     def parameters(self, model: MjModel, tasks: Array) -> dict[str, Array]:
@@ -89,7 +90,8 @@ class Factors(Variation):
 
     def parameters(self, model: MjModel, tasks: Array) -> dict[str, Array]:
         """body_mass [n, bodies], body_inertia [n, bodies, 3], dof_damping [n, nv], geom_friction [n, geoms, 3]."""
-        n, sizes = len(tasks), (len(self.bodies), 3 * len(self.bodies), len(self.joints), len(self.geoms))
+        n = len(tasks)
+        sizes = (len(self.bodies), 3 * len(self.bodies), len(self.joints), len(self.geoms))
         masses, inertias, damping, friction = np.split(tasks, np.cumsum(sizes)[:-1], axis=1)
         bodies = [model.body(name).id for name in self.bodies]
         joints = [int(model.joint(name).dofadr[0]) for name in self.joints]

@@ -51,7 +51,8 @@ def balanced(run_dir: str, gravity: float, timesteps: int = 500) -> int:
     """Timesteps for which the run's policy, adapted to a gravity, keeps the pole up."""
     agent = metarl.load_agent(run_dir)
     many = LoopVectorEnv(make, 20)
-    env, adapted = make(), agent.adapt(many, gravity)
+    env = make()
+    adapted = agent.adapt(many, gravity)
     observation, _ = env.reset(seed=0, options={"task": [gravity]})
     for timestep in range(1, timesteps + 1):
         observation, _, fallen, over, _ = env.step(adapted.act(observation))

@@ -42,7 +42,8 @@ class Gain(Callback):
 
 def main(run_dir: str) -> list[float]:
     """Train for three iterations, and return the gains."""
-    observations, actions = Box(-np.inf, np.inf, (2,)), Box(-1.0, 1.0, (2,))
+    observations = Box(-np.inf, np.inf, (2,))
+    actions = Box(-1.0, 1.0, (2,))
     problem = MetaRL(
         lambda count, render_mode=None: TaskVectorEnv(Navigation2D(), count, render_mode=render_mode),
         GaussianMLP(hidden_sizes=(32,)).build(observations, actions),

@@ -59,7 +59,8 @@ def train(iterations: int, tasks: int = 20, width: int = 64) -> list[float]:
         seed=1,
     )
     outer = TRPO(max_kl=0.02).build()
-    theta, returns = problem.initial_parameters(seed=1), []
+    theta = problem.initial_parameters(seed=1)
+    returns = []
     state = outer.init(theta)
     for iteration in range(iterations):
         objective, metrics = problem.collect(theta, iteration)

@@ -116,7 +116,8 @@ def described(script: str, description: str) -> str:
 
 def _started(script: str | None = None) -> list[str]:
     """The first words of this process's command line; of another script in place of this one, if it is named."""
-    started, python = Path(sys.argv[0]), os.path.relpath(sys.executable)
+    started = Path(sys.argv[0])
+    python = os.path.relpath(sys.executable)
     if started.suffix != ".py":
         return [started.name]
     if by_console():

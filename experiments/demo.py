@@ -55,7 +55,8 @@ def main(arguments: Arguments) -> None:
     if arguments.gradient_steps < 0:
         raise ValueError(f"--gradient-steps must be at least 0; got {arguments.gradient_steps}")
     agent = metarl.load_agent(run_of(arguments.policy))
-    config, problem = agent.config, agent.problem
+    config = agent.config
+    problem = agent.problem
     if arguments.gradient_steps and config.method == "oracle":
         raise ValueError(f"an oracle knows the task: --gradient-steps must be 0; got {arguments.gradient_steps}")
     task = task_of(agent, arguments)

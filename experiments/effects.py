@@ -37,7 +37,8 @@ def terms(levels: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
     columns = dict(zip(letters, signs, strict=True))
     groups: list[tuple[list[str], NDArray[np.float64]]] = []
     for (first, one), (second, other) in itertools.combinations(columns.items(), 2):
-        name, column = first + second, one * other
+        name = first + second
+        column = one * other
         for words, shared in groups:
             if abs(shared @ column) == len(column):
                 words.append(f"{'+' if shared @ column > 0 else '-'} {name}")
@@ -100,7 +101,8 @@ def differences_from_base(names: list[str], responses: NDArray[np.float64]) -> l
         names: of the cells, the base first.
         responses: of each cell with each seed, [cells, seeds]; with one seed the margins are NaN.
     """
-    means, seeds = responses.mean(1), responses.shape[1]
+    means = responses.mean(1)
+    seeds = responses.shape[1]
     margin = float("nan")
     if seeds > 1:
         error, freedom = seed_error(responses)

@@ -99,7 +99,8 @@ class Run:
 
     def keep(self) -> None:
         """Copy what the run must not lose into the results, if its last checkpoint is newer than what is there."""
-        last, copy = self.directory / LAST, self.unfinished / LAST
+        last = self.directory / LAST
+        copy = self.unfinished / LAST
         if self.is_brought_back or not last.is_file():
             return
         if copy.is_file() and copy.stat().st_mtime >= last.stat().st_mtime:

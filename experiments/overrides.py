@@ -17,7 +17,8 @@ def overridden(config: Config, arguments: Any, options: dict[str, str]) -> Confi
     Raises:
         ValueError: an argument that means nothing for this run, or an impossible value.
     """
-    known, values = flat(config), {}
+    known = flat(config)
+    values = {}
     for argument, option in options.items():
         value = getattr(arguments, argument)
         if value is None:

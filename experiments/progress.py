@@ -46,12 +46,15 @@ class Progress:
     def __init__(
         self, console: Console, waiting: Sequence[Run], jobs: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._console, self._clock, self._jobs = console, clock, jobs
+        self._console = console
+        self._clock = clock
+        self._jobs = jobs
         self._waiting = list(waiting)
         self._active: dict[str, Active] = {}
         self._done = 0
         self._seconds: defaultdict[str, list[float]] = defaultdict(list)  # of whole runs, by experiment
-        self._lock, self._stop = threading.RLock(), threading.Event()
+        self._lock = threading.RLock()
+        self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> "Progress":
@@ -82,8 +85,10 @@ class Progress:
     def line(self) -> str:
         """What is made, what is done and waits, and the time that is left as far as it can be told."""
         with self._lock:
-            now, pace = self._clock(), defaultdict(list, {name: list(ones) for name, ones in self._seconds.items()})
-            words, left = [], 0.0
+            now = self._clock()
+            pace = defaultdict(list, {name: list(ones) for name, ones in self._seconds.items()})
+            words = []
+            left = 0.0
             for active in self._active.values():
                 done = min(active.run.iterations_done, active.iterations)
                 words.append(f"{active.run.name} {active.stage}, iteration {done} of {active.iterations}")

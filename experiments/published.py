@@ -52,7 +52,8 @@ def require_published(config: Config) -> NDArray[np.float64]:
     Raises:
         ValueError: an experiment without published tasks, or of another environment than theirs; more than there are.
     """
-    tasks, names = published_tasks(config.experiment), config.problem.task_names
+    tasks = published_tasks(config.experiment)
+    names = config.problem.task_names
     if tasks.shape[1] != len(names):
         raise ValueError(
             f"the published test tasks of {config.experiment!r} are {tasks.shape[1]} numbers each; this environment's "

@@ -70,7 +70,8 @@ def main(arguments: Arguments) -> None:
             raise ValueError(f"--task-index must be in 0 .. {len(tasks) - 1}; got {arguments.task_index}")
         index = arguments.task_index
     else:
-        tasks, index = own_task(config, arguments.task)[None], 0
+        tasks = own_task(config, arguments.task)[None]
+        index = 0
     theta = {name: leaf.to(config.device) for name, leaf in checkpoint.theta.items()}
     if arguments.mean_action:
         if not isinstance(problem, MetaRL):
@@ -104,7 +105,8 @@ def own_task(config: Config, numbers: Sequence[float]) -> NDArray[np.float64]:
             task of it.
     """
     environment = environment_of(config)
-    names, task = environment.tasks.names, np.array(numbers, np.float64)
+    names = environment.tasks.names
+    task = np.array(numbers, np.float64)
     if len(task) != len(names):
         raise ValueError(f"--task must have {len(names)} numbers ({', '.join(names)}); got {len(task)}")
     if not environment.tasks.valid(task[None])[0]:

@@ -101,7 +101,8 @@ class Making:
 
     def make(self, one: Run) -> None:
         """Train a run, evaluate it or add it to its study, and keep what is small of it."""
-        iterations, log = one.training.iterations, one.directory.with_suffix(".log")
+        iterations = one.training.iterations
+        log = one.directory.with_suffix(".log")
         if self.arguments.go_on:
             try:
                 one.bring_back(iterations)
@@ -194,7 +195,8 @@ class Workers:
         cores = sorted(os.sched_getaffinity(0))
         self._shares = [set(cores[job::jobs]) or set(cores) for job in range(jobs)]
         self._pool = ThreadPoolExecutor(jobs)
-        self._free, self._mine = list(self._shares), threading.local()
+        self._free = list(self._shares)
+        self._mine = threading.local()
         self._children: set[subprocess.Popen[bytes]] = set()
         self._stopping = False
 

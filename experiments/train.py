@@ -128,7 +128,8 @@ def _train(arguments: Arguments, shard: Shard) -> None:
     console.print(f"{config.preset}, method {config.method}, seed {config.seed} -> {run_dir}", highlight=False)
     further = own_callbacks(script.callback)
     with one_at_first(shard):
-        problem, outer = config.problem.build(config.setting(shard)), config.outer.build()
+        problem = config.problem.build(config.setting(shard))
+        outer = config.outer.build()
     if config.outer_steps and (words := config.problem.before_training):
         console.print(words, highlight=False, soft_wrap=True)
     state = train(
@@ -150,7 +151,8 @@ def _train(arguments: Arguments, shard: Shard) -> None:
         shard=shard,
     )
     console.print(f"{state.iteration} iterations done; metrics and checkpoints are in {run_dir}", highlight=False)
-    folder, tensorboard = shlex.quote(str(run_dir)), os.path.relpath(Path(sys.executable).with_name("tensorboard"))
+    folder = shlex.quote(str(run_dir))
+    tensorboard = os.path.relpath(Path(sys.executable).with_name("tensorboard"))
     console.print(f"watch:    {shlex.quote(tensorboard)} --logdir {folder}", highlight=False, soft_wrap=True)
     console.print(f"evaluate: {command_of('evaluate')} {folder}", highlight=False, soft_wrap=True)
 

@@ -71,7 +71,8 @@ class Agent:
             raise ValueError(f"gradient_steps must not be negative; got {gradient_steps}")
         if gradient_steps and self.config.method == "oracle":
             raise ValueError(f"an oracle knows the task and takes no gradient steps; got {gradient_steps}")
-        rule, tasks = self.config.test_rule, np.atleast_1d(np.asarray(task, np.float64))[None]
+        rule = self.config.test_rule
+        tasks = np.atleast_1d(np.asarray(task, np.float64))[None]
         require_task_taken(env, tasks[0])
         steps = list(islice(self.problem.adaptation(env, self.theta, rule, tasks, seed), gradient_steps + 1))
         returns = tuple(episodes.average(episodes.returns).item() for _, episodes in steps)

@@ -91,9 +91,11 @@ class Option(NamedTuple):
             raise ValueError(f"{self.name} must be {' or '.join(map(repr, choices))}; got {value!r}")
         for bound in self.bounds:
             if isinstance(value, tuple) and bound is not NOT_EMPTY:
-                fits, right = all(map(bound.admits, value)), f"a list of values that are each {bound.words}"
+                fits = all(map(bound.admits, value))
+                right = f"a list of values that are each {bound.words}"
             else:
-                fits, right = bound.admits(value), bound.words
+                fits = bound.admits(value)
+                right = bound.words
             if not fits:
                 raise ValueError(f"{self.name} must be {right}; got {value}")
 
@@ -114,12 +116,14 @@ def check(part: Any) -> None:
 @functools.cache
 def options(kind: type) -> tuple[Option, ...]:
     """The options of a kind of part (or of any dataclass), in the order of its fields."""
-    hints, words = typing.get_type_hints(kind, include_extras=True), _words(kind)
+    hints = typing.get_type_hints(kind, include_extras=True)
+    words = _words(kind)
     found = []
     for field in dataclasses.fields(kind):
         if not field.init:
             continue
-        hint, metadata = hints[field.name], ()
+        hint = hints[field.name]
+        metadata = ()
         if typing.get_origin(hint) is Annotated:
             hint, *metadata = typing.get_args(hint)
         default = field.default
@@ -171,7 +175,9 @@ class Registry(Generic[P]):
     """
 
     def __init__(self, kind: str, package: str, adopt: Callable[[Any], type[P] | None] = lambda thing: None) -> None:
-        self.kind, self._package, self._adopters = kind, package, [adopt]
+        self.kind = kind
+        self._package = package
+        self._adopters = [adopt]
         self._parts: dict[str, type[P]] = {}
         self._found: dict[str, type[P]] = {}  # that others wrote, by the names that they were asked for by
         self._finders: list[Callable[[str], type[P] | None]] = []

@@ -147,7 +147,8 @@ class MujocoThreads(Physics):
             batch.step(rows, nstep=self.frame_skip, stage=self._stage)
         except SimulationError as error:  # MuJoCo gave up on some; the others have run
             failed = error.ids
-        n, after = len(states), states.copy()
+        n = len(states)
+        after = states.copy()
         after[:, : self._carried] = batch.state[:n, : self._carried]
         self._read_measured(batch, after)
         broken = batch.warning[:n, :, 1].any(axis=1)  # counts; a full contact buffer is a wrong simulation too
@@ -195,9 +196,11 @@ class MujocoThreads(Physics):
         self._varied |= set(parameters)
         changed = False
         for name in sorted(self._varied):
-            own, values = batch.expand(name)[:n], parameters.get(name, getattr(self.model, name))
+            own = batch.expand(name)[:n]
+            values = parameters.get(name, getattr(self.model, name))
             if not np.array_equal(own, np.broadcast_to(values, own.shape)):
-                own[:], changed = values, True
+                own[:] = values
+                changed = True
         if changed:
             batch.set_const(rows)
 

@@ -97,7 +97,8 @@ _observe_compact = functools.partial(joints, first=2, scale=VELOCITY_SCALE)  # w
 
 
 def _costs_paper(physics: Physics, actions: Array, next_states: Array) -> dict[str, Array]:
-    arrays, contacts = namespace(actions), _contacts(physics, next_states)
+    arrays = namespace(actions)
+    contacts = _contacts(physics, next_states)
     return {
         "control": control_cost(CONTROL, actions),
         "contact": -CONTACT * arrays.square(contacts).sum(axis=1),

@@ -79,7 +79,8 @@ def _objectives(config: Config, *, iterations: int) -> tuple[MetaObjective, Meta
         return tree_map(torch.Tensor.double, tree)
 
     theta64: Params = double(theta)
-    support, query = double(single.support), double(single.query)
+    support = double(single.support)
+    query = double(single.query)
     return single, MetaObjective(theta64, single.learner, single.functions, support, query)
 
 
@@ -98,7 +99,8 @@ def step(console: Console, *, quick: bool) -> list[dict[str, Any]]:
     """
     config = preset_config("cheetah-dir-paper")
     config = with_options(config, {"tasks": 2, "episodes": 2, "horizon": 10}) if quick else config
-    problem, theta = built(config).problem, load(ITERATE).theta
+    problem = built(config).problem
+    theta = load(ITERATE).theta
     batches = [problem.collect(theta, 1000 + batch)[0] for batch in range(2 if quick else 5)]
     before = [batch.loss_and_divergence(theta)[0] for batch in batches]
     rows = []
@@ -121,7 +123,10 @@ def step(console: Console, *, quick: bool) -> list[dict[str, Any]]:
             "cg_iterations": iterations,
         }
         outer = with_options(config, changes).outer.build()
-        same, fresh, cost, rejected = [], [], [], 0
+        same = []
+        fresh = []
+        cost = []
+        rejected = 0
         for made_of, objective in enumerate(batches):
             gradient_seconds = seconds(lambda objective=objective: objective.loss_and_gradient(theta))
             start = time.perf_counter()

@@ -61,12 +61,14 @@ def estimators(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any
 def inner_rows(states: int, actions: int, horizon: int, *, seed: int = 1) -> list[dict[str, Any]]:
     """Of every inner loss, without baseline and with the exact values as one."""
     process, policy = random_process(states, actions, horizon, seed=seed)
-    logits, size = policy[LOGITS], policy[LOGITS].numel()
+    logits = policy[LOGITS]
+    size = policy[LOGITS].numel()
 
     def score(moved: Tensor) -> Tensor:
         return expected_return(process, {LOGITS: moved})
 
-    gradient, curvature = grad(score)(logits), hessian(score)(logits).reshape(size, size)
+    gradient = grad(score)(logits)
+    curvature = hessian(score)(logits).reshape(size, size)
     after = grad(score)(logits + STEP_SIZE * gradient).flatten()
     exact = after + STEP_SIZE * curvature @ after
     rows = []
@@ -100,7 +102,8 @@ def moments(
 ) -> Moments:
     """Of a derivative of minus the loss of one trajectory, times the horizon, over which the loss is a mean."""
     every = all_trajectories(process)
-    batch, weights = batch_of(process, policy, every, baseline), log_probabilities(process, policy, every).exp()
+    batch = batch_of(process, policy, every, baseline)
+    weights = log_probabilities(process, policy, every).exp()
 
     def of_one(*fields: Tensor) -> Tensor:
         alone = PolicyBatch(*(field[:, None] for field in fields))
@@ -137,8 +140,10 @@ def return_after_sampled_step(process: Process, policy: Params) -> Tensor:
 
 def outer_moments(process: Process, policy: Params, weight: float) -> Moments:
     """Of minus the meta-gradient of one task: EPISODES trajectories before the inner step, one after it."""
-    every, count = all_trajectories(process), len(all_trajectories(process).states[0])
-    supports, learner = _support_batches(process, policy), _learner()
+    every = all_trajectories(process)
+    count = len(all_trajectories(process).states[0])
+    supports = _support_batches(process, policy)
+    learner = _learner()
     adapted = vmap(lambda batch: learner.adapt(policy, [batch])[LOGITS])(supports)
     pairs = len(adapted)
     queries = [batch_of(process, {LOGITS: logits}, every) for logits in adapted]
@@ -169,7 +174,8 @@ def _supports(process: Process) -> Tensor:
 
 def _support_batches(process: Process, policy: Params) -> PolicyBatch:
     """A task's batch of each of these choices: [N^EPISODES, T, EPISODES, ...]."""
-    every, chosen = all_trajectories(process), _supports(process).T.flatten()
+    every = all_trajectories(process)
+    chosen = _supports(process).T.flatten()
     batch = batch_of(process, policy, Trajectories(*(field[:, chosen] for field in every)))
     return PolicyBatch(*(field.unflatten(1, (-1, EPISODES)).transpose(0, 1) for field in batch))
 

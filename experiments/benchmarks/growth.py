@@ -77,8 +77,10 @@ def _measured(config: Config, quick: bool) -> dict[str, float]:
 def _measure(config: Config, repeats: int) -> dict[str, float]:
     """Seconds of the stages, after a meta-iteration that also allocates where there are several; MiB at most."""
     keep_freed_memory()
-    ready, laps = built(config), []
-    problem, outer = ready.problem, ready.outer
+    ready = built(config)
+    laps = []
+    problem = ready.problem
+    outer = ready.outer
     theta = problem.initial_parameters(config.seed)
     with torch_threads(ready.options.threads or len(os.sched_getaffinity(0))):
         for index in range(repeats + (repeats > 1)):

@@ -42,8 +42,12 @@ def iteration(console: Console, *, quick: bool) -> list[dict[str, Any]]:
     ):
         sizes = {"tasks": tasks, "episodes": EPISODES, **SETTINGS, **changes}
         ready = configured(preset, sizes | ({"tasks": 2, "horizon": 5} if quick else {}))
-        problem, outer, reference = ready.problem, ready.outer, make_reference(ready)
-        theta, laps, others = problem.initial_parameters(ready.options.seed), [], []
+        problem = ready.problem
+        outer = ready.outer
+        reference = make_reference(ready)
+        theta = problem.initial_parameters(ready.options.seed)
+        laps = []
+        others = []
         for index in range(2 if quick else 6):
             others.append(reference(theta, index))
             start = time.perf_counter()
@@ -108,11 +112,14 @@ def _open_loop(ready: Configured) -> Reference:
 
 def _straightforward(ready: Configured) -> Reference:
     exact = built(with_options(ready.config, EXACT))
-    options, policy, env = exact.options, exact.problem.policy, exact.environments(exact.options.episodes)
+    options = exact.options
+    policy = exact.problem.policy
+    env = exact.environments(exact.options.episodes)
 
     @torch_threads(1)  # its tensors are those of one task: a second thread makes it slower
     def run(theta: Params, index: int) -> dict[str, float]:
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall = time.perf_counter()
+        cpu = time.process_time()
         rows = exact.problem.sample_tasks(options.seed, Purpose.TRAINING_TASKS, index, count=options.tasks)
         tasks = straightforward.collect(options, env, policy, theta, np.asarray(rows), index)
         straightforward.outer_step(options, policy, theta, tasks)

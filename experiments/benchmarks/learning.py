@@ -41,7 +41,8 @@ def rise(seed: int) -> dict[str, Any]:
         run_dir = Path(folder, "run")
         train.command([PRESET, *flags, "--seed", str(seed), "--run-dir", str(run_dir)])
         returns = [row[RETURN] for row in read_metrics(run_dir / METRICS)]
-    first, last = sum(returns[:ENDS]) / ENDS, sum(returns[-ENDS:]) / ENDS
+    first = sum(returns[:ENDS]) / ENDS
+    last = sum(returns[-ENDS:]) / ENDS
     return {"seed": seed, "first": first, "last": last, "rise": last - first}
 
 

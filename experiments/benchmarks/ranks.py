@@ -75,7 +75,8 @@ def _traffic() -> list[dict[str, Any]]:
             return total
 
         shard = Shard(reduce=count)
-        problem, outer = config.problem.build(config.setting(shard)), config.outer.build()
+        problem = config.problem.build(config.setting(shard))
+        outer = config.outer.build()
         theta = problem.initial_parameters(config.seed)
         objective, _ = problem.collect(theta, 1)
         theta, _, info = outer.step(theta, outer.init(theta), objective)
@@ -95,12 +96,14 @@ def _efficiency(preset: str, seed: int) -> dict[str, Any]:
         _together([[sys.executable, TRAIN, *flags, "--run-dir", str(run_dir)] for run_dir in alone])
         shared = Path(place) / "shared"
         _together([[*TORCHRUN, "--standalone", "--nproc-per-node", "2", TRAIN, *flags, "--run-dir", str(shared)]])
-        one, both = statistics.mean(map(_seconds, alone)), _seconds(shared)
+        one = statistics.mean(map(_seconds, alone))
+        both = _seconds(shared)
     return {"preset": preset, "seed": seed, "independent": one, "two_ranks": both, "efficiency": one / (2 * both)}
 
 
 def _delays() -> list[dict[str, Any]]:
-    rows, still = [], 0.0
+    rows = []
+    still = 0.0
     for count in (2, 4, 8):
         for delay in (0.0, 1.0, 10.0):
             seconds, collectives = spread(count, delay, SMALL.split())
@@ -160,11 +163,13 @@ def hosts(count: int, delay: float) -> Iterator[None]:
     """Network namespaces, each with a tunnel to a relay, which hands every packet on after `delay` milliseconds."""
     if os.geteuid() != 0 or not shutil.which("ip"):
         raise ValueError("hosts are network namespaces: that needs root, and the command ip")
-    tunnels, stop = [], threading.Event()
+    tunnels = []
+    stop = threading.Event()
     relay = threading.Thread(target=_relay, args=(tunnels, delay / 1000, stop), daemon=True)
     try:
         for rank in range(count):
-            host, inside = HOST.format(rank), f"ip netns exec {HOST.format(rank)}"
+            host = HOST.format(rank)
+            inside = f"ip netns exec {HOST.format(rank)}"
             tunnels.append(os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK))
             fcntl.ioctl(tunnels[-1], TUNSETIFF, struct.pack("16sH", host.encode(), IFF_TUN | IFF_NO_PI))
             _run(

@@ -56,7 +56,8 @@ def sampler(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]
             others = _vectors(name, counts) if dynamics == "gymnasium" else {}
             rounds = []
             for repeat in range(repeats):
-                closed, opened = loops.closed(repeat), loops.opened()
+                closed = loops.closed(repeat)
+                opened = loops.opened()
                 rounds.append((closed, opened, {key: _steps_per_s(env, quick) for key, env in others.items()}))
             closed, opened = (max(one[i] for one in rounds) for i in (0, 1))
             row = {"robot": robot, "dynamics": dynamics, "threads": threads, "open_loop": opened, "closed_loop": closed}
@@ -79,7 +80,8 @@ def environments(console: Console, *, quick: bool) -> list[dict[str, Any]]:
 
     A round is 10 timesteps; resets are counted, and weigh on the small numbers.
     """
-    threads, counts = sorted({1, len(os.sched_getaffinity(0))}), (1, 10) if quick else (1, 10, 100, 800, 3000, 10000)
+    threads = sorted({1, len(os.sched_getaffinity(0))})
+    counts = (1, 10) if quick else (1, 10, 100, 800, 3000, 10000)
     rows = []
     for robot, used, n in itertools.product(ROBOTS, threads, counts):
         rate = _rate(OURS[robot], n, used)
@@ -94,7 +96,8 @@ class Loops:
     def __init__(self, environment: str, dynamics: str, tasks: int, horizon: int) -> None:
         family = cast(Locomotion, make_family(environment, dynamics=dynamics))
         self.env = family.build(tasks * EPISODES, horizon=horizon)
-        self.watched, self.horizon = _Starts(self.env), horizon
+        self.watched = _Starts(self.env)
+        self.horizon = horizon
         self.policy, self.params, self.rows = _policy(self.env, tasks)
         self.physics = cast(MujocoThreads, family.physics)
         robot = family.robot
@@ -107,7 +110,8 @@ class Loops:
 
     def replayed(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Where the last closed loop's episodes began, [n, 1 + nq + nv], and its controls, [n, MuJoCo steps, A]."""
-        begun, physics = self.watched.begun, self.physics
+        begun = self.watched.begun
+        physics = self.physics
         states = np.concatenate([physics.of(begun, name) for name in ("time", "qpos", "qvel")], axis=1)
         actions = self.taken.actions.movedim(1, 2).flatten(0, 1).double().numpy().clip(-1, 1)  # [n, T, A]
         return states, np.repeat(actions, physics.frame_skip, axis=1)
@@ -131,7 +135,8 @@ class _Starts(VectorWrapper):
 
 def _rate(environment: str, num_envs: int, threads: int) -> float:
     """Environment steps per second of the closed loop, the best of two; one task for every 20 environments."""
-    tasks, horizon = max(1, num_envs // EPISODES), 10
+    tasks = max(1, num_envs // EPISODES)
+    horizon = 10
     env = make_family(environment, threads=threads).build(num_envs, horizon=horizon)
     policy, params, rows = _policy(env, tasks)
     rates = [_timed_rollout(env, policy, params, rows, horizon, repeat)[1] for repeat in range(2)]
@@ -142,7 +147,8 @@ def _timed_rollout(
     env: VectorEnv, policy: Model, params: Params, rows: NDArray[np.float64], horizon: int, repeat: int
 ) -> tuple[Episodes, float]:
     """Episodes of the real sampler, reset included, and their environment steps per second."""
-    key, start = (repeat, Purpose.TRAINING_ROLLOUTS, 0, 0), time.perf_counter()
+    key = (repeat, Purpose.TRAINING_ROLLOUTS, 0, 0)
+    start = time.perf_counter()
     taken = rollout(env, policy, params, rows, horizon=horizon, key=key)
     return taken, taken.num_steps.sum().item() / (time.perf_counter() - start)
 
@@ -166,7 +172,8 @@ def _vectors(name: str, counts: tuple[int, ...]) -> dict[tuple[str, int], Vector
 def _steps_per_s(env: VectorEnv, quick: bool) -> float:
     """Environment steps per second of a Gymnasium vector environment, for two seconds."""
     actions = np.random.default_rng(0).uniform(-1, 1, (50, *cast(tuple[int, ...], env.action_space.shape)))
-    steps, start = 0, time.perf_counter()
+    steps = 0
+    start = time.perf_counter()
     while time.perf_counter() - start < (0.0 if quick else 2.0) or not steps:
         for action in actions:
             env.step(action)

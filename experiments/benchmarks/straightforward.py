@@ -83,10 +83,12 @@ def outer_step(options: Any, policy: Model, theta: Params, tasks: list[Task]) ->
     length = (2 * options.max_kl / step.dot(product(step))).sqrt()
 
     def moved(scale: float) -> Params:
-        result, start = {}, 0
+        result = {}
+        start = 0
         for name, leaf in theta.items():
             part = step[start : start + leaf.numel()].reshape(leaf.shape)
-            result[name], start = leaf - scale * length * part, start + leaf.numel()
+            result[name] = leaf - scale * length * part
+            start = start + leaf.numel()
         return result
 
     def evaluate(scale: float) -> tuple[float, float]:

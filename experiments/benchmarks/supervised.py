@@ -24,7 +24,9 @@ from metarl.supervised.problem import ExampleSettings, MetaSupervised
 from metarl.supervised.tasks import Examples
 from metarl.threads import torch_threads
 
-ALPHA, SIZE, WAYS = {"sinusoid": 0.01, "omniglot": 0.4}, 28, 5
+ALPHA = {"sinusoid": 0.01, "omniglot": 0.4}
+SIZE = 28
+WAYS = 5
 NEVER = 10**9  # logged
 FORMULATIONS: dict[str, dict[str, tuple[str, str]]] = {  # problem -> name -> network, how gradients are taken
     "sinusoid": {
@@ -78,12 +80,14 @@ def supervised(console: Console, *, quick: bool) -> list[dict[str, Any]]:
 
 def _problem(name: str, network: str, how: str, quick: bool) -> MetaSupervised:
     if name == "sinusoid":
-        tasks, sizes = Sinusoid().build(), (3 if quick else 25, 10, 10)
+        tasks = Sinusoid().build()
+        sizes = (3 if quick else 25, 10, 10)
     else:  # pixels at random: what they show makes no difference here
         images = (np.random.default_rng(0).random((40 * 20, SIZE, SIZE, 1)) < 0.1).astype(np.uint8)
         classes = np.arange(40)
         data = ImageClasses(images, np.full(40, 20), {"train": classes}, white=1.0)
-        tasks, sizes = few_shot(data, ways=WAYS, rotate=True), (2 if quick else 32, 1, 1)
+        tasks = few_shot(data, ways=WAYS, rotate=True)
+        sizes = (2 if quick else 32, 1, 1)
     filters = 4 if quick else 64
     model = {
         "dense": lambda: regressor(1, (40, 40), 1),
@@ -143,7 +147,8 @@ def _loop(problem: MetaSupervised, alpha: float) -> TaskGradients:
 
 def _iteration(problem: MetaSupervised) -> Callable[[], object]:
     """Iteration 1 again and again: data, meta-gradient, Adam."""
-    optimiser, theta = Adam(learning_rate=1e-3).build(), problem.initial_parameters(0)
+    optimiser = Adam(learning_rate=1e-3).build()
+    theta = problem.initial_parameters(0)
     state = optimiser.init(theta)
     return lambda: optimiser.step(theta, state, problem.collect(theta, 1)[0])
 

@@ -95,7 +95,8 @@ def batch_of(
 def values(process: Process, policy: Params) -> Tensor:
     """The expected return from each timestep and state on, [T, S]: the best baseline that knows the state."""
     chosen = policy[LOGITS].softmax(-1)
-    ahead, found = torch.zeros_like(process.start), []
+    ahead = torch.zeros_like(process.start)
+    found = []
     for _ in range(process.horizon):
         ahead = (chosen * (process.rewards + process.moves @ ahead)).sum(-1)
         found.append(ahead)

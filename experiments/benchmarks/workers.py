@@ -73,7 +73,9 @@ def workers(console: Console, *, quick: bool) -> list[dict[str, Any]]:
 def _rate(env: VectorEnv, quick: bool) -> float:
     """Environment steps per second, for a second."""
     env.reset(seed=0)
-    actions, steps, start = np.zeros((env.num_envs, 2)), 0, time.perf_counter()
+    actions = np.zeros((env.num_envs, 2))
+    steps = 0
+    start = time.perf_counter()
     while time.perf_counter() - start < (0.0 if quick else 1.0) or not steps:
         env.step(actions)
         steps += env.num_envs

@@ -31,7 +31,8 @@ def check_rule(rule: Rule, *, seed: int = 0) -> None:
         rule: the rule's options; the rule is built with its own step sizes.
         seed: key of the parameters and the data.
     """
-    built, generator = rule.build(), torch.Generator().manual_seed(seed)
+    built = rule.build()
+    generator = torch.Generator().manual_seed(seed)
     network = mlp((2, 3, 2), "tanh")
     params = _in_double(network.init(generator) | {"body.0.shift": torch.zeros(3), "log_std": torch.zeros(2)})
     meta = built.init(dict(params), generator)
@@ -103,7 +104,8 @@ def _check_meta_gradient(
         direction = torch.randn(ravel(theta).shape, generator=generator, dtype=torch.float64)
         step = unravel(direction, theta)
         difference = loss_at(add(theta, step, DIFFERENCE)) - loss_at(add(theta, step, -DIFFERENCE))
-        expected, found = difference / (2 * DIFFERENCE), ravel(gradient).dot(direction).item()
+        expected = difference / (2 * DIFFERENCE)
+        found = ravel(gradient).dot(direction).item()
         _require(
             abs(found - expected) <= 1e-6 * (1 + abs(expected)),
             f"the gradient through the adaptation must be that of finite differences: {found:.8g}, not {expected:.8g}",

@@ -43,7 +43,8 @@ def symmetric_difference(
 
     def products(v: Params) -> Params:
         h = epsilon / ravel(v).norm()
-        plus, minus = gradients(add(theta, v, h)), gradients(add(theta, v, -h))
+        plus = gradients(add(theta, v, h))
+        minus = gradients(add(theta, v, -h))
         return {name: (leaf - minus[name]) / (2 * h) for name, leaf in plus.items()}
 
     return products

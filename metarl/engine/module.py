@@ -120,7 +120,8 @@ def _scaling_apart(
     bare._parameters = dict.fromkeys(layer._parameters)
 
     def forward(inputs: Tensor) -> Tensor:
-        outputs, ones = kind.forward(bare, inputs), (1,) * trailing_axes(inputs)
+        outputs = kind.forward(bare, inputs)
+        ones = (1,) * trailing_axes(inputs)
         weight, bias = layer._parameters["weight"], layer._parameters["bias"]  # of this call: functional_call's
         assert weight is not None
         outputs = outputs * weight.reshape(*weight.shape, *ones)

@@ -104,10 +104,13 @@ class MetaObjective:
         gradients: TaskGradients | None = None,
     ) -> None:
         self.theta_old = detach(theta_old)
-        self.learner, self.functions = learner, functions
-        self.support, self.query = tuple(support), query
+        self.learner = learner
+        self.functions = functions
+        self.support = tuple(support)
+        self.query = query
         self.num_tasks = num_tasks or len(tree_leaves(query)[0])
-        self.first_task, self.reduce = first_task, reduce
+        self.first_task = first_task
+        self.reduce = reduce
         self._task_gradients = gradients or gradients_of(learner, functions.outer_loss)
 
     def with_outer_loss(self, outer_loss: OuterLoss) -> "MetaObjective":
@@ -136,7 +139,8 @@ class MetaObjective:
         That is the first batch of the support (without inner steps, the query). Raises ValueError for a problem without
         divergence.
         """
-        divergence, rule = self._divergence, self.learner.rule
+        divergence = self._divergence
+        rule = self.learner.rule
         before = rule.merge(rule.start(self.theta_old), self.theta_old)
 
         def loss(task: AdaptedTask) -> Tensor:
@@ -186,12 +190,15 @@ class MetaObjective:
         """
         if kind not in CURVATURES:
             raise ValueError(f"unknown curvature {kind!r}: choose one of {', '.join(CURVATURES)}")
-        learner, predict, divergence = self.learner, self.learner.predict, self._divergence
+        learner = self.learner
+        predict = self.learner.predict
+        divergence = self._divergence
         adapt: Callable[[Params, Any], Params] = learner.adapt
         steps: Any = self.support
         if learner.rule.holds_gradient and CURVATURES[kind] in FINITE_DIFFERENCES:
             # differences would see the inner gradients move with theta: those at theta are held instead
-            adapt, steps = learner.replay, self._inner_gradients(theta)
+            adapt = learner.replay
+            steps = self._inner_gradients(theta)
         data = (steps, self._part_of_the_query(fraction))
         count, here = self._chosen(task_fraction)
         if not here:  # all of them are other ranks'

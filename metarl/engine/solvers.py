@@ -31,8 +31,11 @@ def conjugate_gradient(
         matvec: v [P] -> A v [P].
         b: right-hand side [P].
     """
-    x, residual, direction = torch.zeros_like(b), b.clone(), b.clone()
-    squared, step = residual.dot(residual), 0
+    x = torch.zeros_like(b)
+    residual = b.clone()
+    direction = b.clone()
+    squared = residual.dot(residual)
+    step = 0
     while step < iterations and squared >= tolerance:
         product = matvec(direction) + damping * direction
         curvature = direction.dot(product)
@@ -43,7 +46,8 @@ def conjugate_gradient(
         alpha = squared / curvature
         x = x + alpha * direction
         residual = residual - alpha * product
-        previous, squared = squared, residual.dot(residual)
+        previous = squared
+        squared = residual.dot(residual)
         direction = residual + (squared / previous) * direction
         step += 1
     return ConjugateGradient(x, step, squared.item(), x.dot(b - residual).item())

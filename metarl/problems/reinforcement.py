@@ -146,7 +146,8 @@ class Reinforcement(ProblemOptions):
         require_device(setting.device)
         knows_the_task = setting.method == "oracle"
         observations, actions = self.environment.spaces(task_in_observation=knows_the_task)
-        normalizer, policy = self.normalization.build(), self.policy.build(observations, actions)
+        normalizer = self.normalization.build()
+        policy = self.policy.build(observations, actions)
         return MetaRL(
             functools.partial(self._environments, task_in_observation=knows_the_task),
             normalizer.wrap(policy, observation_size(observations)),

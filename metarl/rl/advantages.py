@@ -45,7 +45,8 @@ def policy_batch(episodes: Episodes, baseline: Values, *, discount: float, gae_l
     rewards are negative, its early end would count as a success, to the losses, the baseline and the normalisation.
     """
     counted = episodes.mask * episodes.counted[:, None]
-    rewards, mask = episodes.rewards.double() * counted, counted.double()
+    rewards = episodes.rewards.double() * counted
+    mask = counted.double()
     values = baseline(episodes.observations, discounted_sums(rewards, discount), mask)
     advantages = generalized_advantages(rewards, values, discount=discount, gae_lambda=gae_lambda)
     return PolicyBatch(

@@ -58,7 +58,8 @@ def check_vector(env: VectorEnv, horizon: int = TIMESTEPS) -> list[str]:
             "Of single environments that have it, metarl.envs.LoopVectorEnv(make_env, num_envs) makes one"
         )
     tasks = checked_sample(env.sample_tasks, env, DRAWN)  # pyright: ignore[reportAttributeAccessIssue]
-    remarks, given = [], np.repeat(tasks[:1], env.num_envs, axis=0)
+    remarks = []
+    given = np.repeat(tasks[:1], env.num_envs, axis=0)
     others = tasks[(tasks != tasks[0]).any(1)]
     if len(others) == 0:
         remarks.append(f"the first {DRAWN} tasks that it draws are all the same, {tasks[0]}")
@@ -191,11 +192,13 @@ def _another(rows: Array) -> Array:
 
 def _play(env: VectorEnv, tasks: Array, timesteps: int) -> tuple[Played, dict[str, Any]]:
     """Episodes of random actions, the same in every environment, until all have ended; and the last info."""
-    n, space = env.num_envs, copy.deepcopy(env.single_action_space)
+    n = env.num_envs
+    space = copy.deepcopy(env.single_action_space)
     space.seed(SEED)
     flat = flat_observations(env.single_observation_space)
     seen, info = env.reset(seed=[SEED] * n, options={"tasks": tasks})  # pyright: ignore[reportArgumentType]
-    observations, rewards = [np.array(flat(seen), np.float64)], []
+    observations = [np.array(flat(seen), np.float64)]
+    rewards = []
     for _ in range(timesteps):
         seen, reward, terminated, truncated, info = env.step(np.stack([space.sample()] * n))
         observations.append(np.array(flat(seen), np.float64))

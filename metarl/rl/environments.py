@@ -44,7 +44,8 @@ class WorkerError(RuntimeError):
 
     def __init__(self, message: str, traceback: str = "") -> None:
         super().__init__(message, traceback)
-        self.message, self.traceback = message, traceback.strip()
+        self.message = message
+        self.traceback = traceback.strip()
 
     def __str__(self) -> str:
         """What happened, below the worker's traceback."""

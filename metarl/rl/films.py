@@ -79,7 +79,8 @@ class _Camera(VectorWrapper):
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         result = self.env.reset(seed=seed, options=options)
-        self._timestep, self._return = 0, 0.0
+        self._timestep = 0
+        self._return = 0.0
         self._draw(result[1])
         return result
 

@@ -108,12 +108,18 @@ class MetaRL:
             raise ValueError(
                 f"a task that lasts one episode cannot be adapted to: inner_steps must be 0; got {inner_steps}"
             )
-        self.policy, self.inner_steps, self.settings = policy, inner_steps, settings
-        self.seed, self.device = seed, torch.device(device)
+        self.policy = policy
+        self.inner_steps = inner_steps
+        self.settings = settings
+        self.seed = seed
+        self.device = torch.device(device)
         self._tasks_per_group = settings.episodes if task_per_episode else 1
-        self._shard, self._local = shard, shard.tasks(settings.tasks)
-        self._make_env, self._commanded = make_env, commanded
-        self._baseline, self._normalizer = baseline, normalizer
+        self._shard = shard
+        self._local = shard.tasks(settings.tasks)
+        self._make_env = make_env
+        self._commanded = commanded
+        self._baseline = baseline
+        self._normalizer = normalizer
         self.learner = Learner(
             rule,
             inner_loss=lambda params, batch: inner_loss(policy.apply(params, batch.observations), batch),
@@ -147,7 +153,9 @@ class MetaRL:
         Raises:
             ValueError: the environment broke more than `max_broken` of the episodes.
         """
-        settings, clock, first = self.settings, _Clock(), self._local.start
+        settings = self.settings
+        clock = _Clock()
+        first = self._local.start
         rows = slice(first * self._tasks_per_group, self._local.stop * self._tasks_per_group)
         count = settings.tasks * self._tasks_per_group
         # Every rank draws the tasks of all, and keeps its own.
@@ -156,7 +164,8 @@ class MetaRL:
         adapted, rollouts, batches = [], [], []
         for step in range(self.inner_steps + 1):
             adapted.append(self.learner.merge_each(fast, theta))
-            key, horizon = (self.seed, Purpose.TRAINING_ROLLOUTS, iteration, step), settings.horizon
+            key = (self.seed, Purpose.TRAINING_ROLLOUTS, iteration, step)
+            horizon = settings.horizon
             rollouts.append(
                 rollout(self._env, self.policy, adapted[-1], tasks, horizon=horizon, key=key, first_task=first)
             )
@@ -209,7 +218,10 @@ class MetaRL:
         the episodes of a task that did not break; `error` is that of the distance between what was achieved and what
         was commanded, `broken` the share of the episodes that did.
         """
-        settings, per_step, traces, spent = self.settings, [], [], np.zeros(len(tasks))
+        settings = self.settings
+        per_step = []
+        traces = []
+        spent = np.zeros(len(tasks))
         wanted = self._commanded(tasks)
         env = self._make_env(len(tasks) * self.settings.evaluation_episodes)
         for _, episodes in itertools.islice(self.adaptation(env, theta, rule, tasks, seed, purpose=purpose), steps + 1):
@@ -244,8 +256,10 @@ class MetaRL:
         Raises:
             ValueError: the environment does not draw itself, or cannot here.
         """
-        camera, env = self._make_env(1, render_mode="rgb_array"), self._make_env(self.settings.evaluation_episodes)
-        task, films = tasks[index], []
+        camera = self._make_env(1, render_mode="rgb_array")
+        env = self._make_env(self.settings.evaluation_episodes)
+        task = tasks[index]
+        films = []
         adaptation = self.adaptation(env, theta, rule, task[None], seed, first_task=index)
         for step, (stacked, _) in enumerate(itertools.islice(adaptation, steps + 1)):
             key = (seed, Purpose.PICTURES, step)
@@ -286,7 +300,8 @@ class MetaRL:
         learner = dataclasses.replace(self.learner, rule=rule)
         fast = learner.start_each(theta, len(tasks))
         for step in itertools.count():
-            key, horizon = (seed, ROLLOUTS_FOR[purpose], step), self.settings.horizon
+            key = (seed, ROLLOUTS_FOR[purpose], step)
+            horizon = self.settings.horizon
             stacked = learner.merge_each(fast, theta)
             episodes = gather(env, self.policy, stacked, tasks, horizon=horizon, key=key, first_task=first_task)
             yield stacked, episodes

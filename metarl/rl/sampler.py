@@ -56,7 +56,9 @@ def rollout(
             that `spaces` cannot make vectors of.
     """
     like = next(iter(params.values()))
-    num_tasks, num_envs, episodes = len(like), env.num_envs, _episodes_per_task(env, len(like))
+    num_tasks = len(like)
+    num_envs = env.num_envs
+    episodes = _episodes_per_task(env, len(like))
     rows = tasks if len(tasks) == num_envs else np.repeat(tasks, episodes, axis=0)
     flat = flat_observations(env.single_observation_space)
     for_environment = environment_actions(env.single_action_space)
@@ -171,7 +173,8 @@ def _episodes_per_task(env: VectorEnv, num_tasks: int) -> int:
 
 def _bad(values: NDArray[Any], like: Tensor) -> NDArray[np.bool_]:
     """Which environments have a value among theirs that is not finite in the tensor's dtype; [n] or [n, k] -> [n]."""
-    sizes, limit = np.abs(values), torch.finfo(like.dtype).max
+    sizes = np.abs(values)
+    limit = torch.finfo(like.dtype).max
     if sizes.max(initial=0.0) <= limit:  # of all of them: faster, and nan if any of them is
         return np.zeros(len(values), np.bool_)
     return np.logical_not(np.logical_and.reduce(sizes.reshape(len(values), -1) <= limit, axis=1))

@@ -32,7 +32,8 @@ def download(url: str, path: Path, md5: str) -> None:
     try:
         with urllib.request.urlopen(url, timeout=60) as response, atomic(path) as file:
             length = response.headers.get("Content-Length") or ""
-            size, console = int(length) if length.isdecimal() else 0, Console(stderr=True)
+            size = int(length) if length.isdecimal() else 0
+            console = Console(stderr=True)
             with wrap_file(response, size, description=path.name, console=console) as progress:
                 while chunk := progress.read(1 << 20):
                     digest.update(chunk)

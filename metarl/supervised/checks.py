@@ -81,9 +81,11 @@ def _check_examples(made: SupervisedTasks, split: Split) -> None:
 
 def _require_targets(made: SupervisedTasks, words: str, targets: Tensor, leading: tuple[int, int]) -> None:
     if made.kind == "classification":
-        expected, right = torch.int64, leading
+        expected = torch.int64
+        right = leading
     else:
-        expected, right = torch.float32, (*leading, made.outputs)
+        expected = torch.float32
+        right = (*leading, made.outputs)
     _require(
         targets.dtype == expected and targets.shape == right,
         f"{words} targets must be {expected} {list(right)}; got {targets.dtype} {list(targets.shape)}",

@@ -54,7 +54,8 @@ def few_shot(data: ImageClasses, *, ways: int, rotate: bool = False) -> Supervis
         tasks: NDArray[np.float64], rng: np.random.Generator, shots: int, queries: int
     ) -> tuple[Examples, Examples]:
         made.require_examples(shots, queries)
-        chosen, turns = tasks[:, :ways].astype(np.int64), tasks[:, ways:].astype(np.int64)
+        chosen = tasks[:, :ways].astype(np.int64)
+        turns = tasks[:, ways:].astype(np.int64)
         counts = data.counts[chosen][..., None]
         order = rng.random((*chosen.shape, data.counts.max()))
         order[np.arange(order.shape[-1]) >= counts] = 2.0  # beyond the images of a class with fewer: never first

@@ -45,7 +45,8 @@ class _Type:
     """Stands in for numpy.dtype: its name and byte order."""
 
     def __init__(self, name: Any, *_: Any) -> None:
-        self.name, self.order = name, "<"
+        self.name = name
+        self.order = "<"
 
     def __setstate__(self, state: Any) -> None:
         self.order = state[1]
@@ -66,7 +67,8 @@ class _Array:
         data = self.data.encode("latin1") if isinstance(self.data, str) else self.data
         if not isinstance(self.type, _Type) or not isinstance(data, bytes | bytearray):
             raise TypeError("an array must have a type and bytes")
-        dtype, shape = self.type.numpy(), tuple(int(size) for size in self.shape)
+        dtype = self.type.numpy()
+        shape = tuple(int(size) for size in self.shape)
         if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(data):
             raise ValueError(f"an array of shape {shape} cannot have {len(data)} bytes")
         return np.frombuffer(data, dtype).reshape(shape, order="F" if self.fortran else "C")

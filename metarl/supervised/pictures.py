@@ -30,12 +30,15 @@ def draw_fits(axes: Axes, trace: Trace, steps: Sequence[int]) -> None:
 
 def draw_images(axes: Axes, trace: Trace, step: int) -> None:
     """A column per class: support images, query images below, each with its predicted label after `step` steps."""
-    labels, predicted = trace["support_targets"], trace["outputs"][step].argmax(-1)
+    labels = trace["support_targets"]
+    predicted = trace["outputs"][step].argmax(-1)
     height, width, _ = _as_image(trace["support_inputs"][0]).shape
     column, row, captioned = 1.2 * width, 1.1 * height, 1.5 * height
-    classes, bottom = int(labels.max()) + 1, 0.0
+    classes = int(labels.max()) + 1
+    bottom = 0.0
     for label in range(classes):
-        left, top = label * column, 0.0
+        left = label * column
+        top = 0.0
         axes.text(left + width / 2, -0.15 * height, str(label + 1), ha="center")
         for i in np.flatnonzero(labels == label)[:ROWS]:
             _place(axes, trace["support_inputs"][i], left, top)
@@ -72,7 +75,8 @@ def picture(trace: Trace, step: int) -> NDArray[np.uint8]:
     values = trace["query_targets"].dtype.kind == "f"
     classes = 0 if values else int(trace["support_targets"].max()) + 1
     figure = Figure(figsize=(4.0 if values else max(3.0, 0.7 * classes), 3.0), dpi=120, layout="constrained")
-    canvas, axes = FigureCanvasAgg(figure), figure.subplots()
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.subplots()
     if values:
         draw_fits(axes, trace, [step])
         shown = np.concatenate([trace["support_targets"].ravel(), trace["query_targets"].ravel()])

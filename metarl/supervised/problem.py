@@ -88,9 +88,14 @@ class MetaSupervised:
             raise ValueError(f"unknown kind of problem {kind!r}: choose one of {', '.join(KINDS)}")
         if inner_steps < 0:
             raise ValueError(f"inner_steps must not be negative; got {inner_steps}")
-        self.distribution, self.model, self.inner_steps = distribution, model, inner_steps
-        self.settings, self.seed, self.device = settings, seed, torch.device(device)
-        self._shard, self._local = shard, shard.tasks(settings.tasks)
+        self.distribution = distribution
+        self.model = model
+        self.inner_steps = inner_steps
+        self.settings = settings
+        self.seed = seed
+        self.device = torch.device(device)
+        self._shard = shard
+        self._local = shard.tasks(settings.tasks)
         self._kind = KINDS[kind]
         loss = self._kind.loss
         self.measures = measures(kind)
@@ -117,7 +122,8 @@ class MetaSupervised:
 
         The metrics are measured every `log_every` iterations, and empty in between.
         """
-        start, settings = time.perf_counter(), self.settings
+        start = time.perf_counter()
+        settings = self.settings
         tasks = self.sample_tasks(self.seed, Purpose.TRAINING_TASKS, iteration, count=settings.tasks)
         rng = numpy_generator(self.seed, Purpose.TRAINING_EXAMPLES, iteration)
         here = slice(self._local.start, self._local.stop)
@@ -145,7 +151,8 @@ class MetaSupervised:
             for name, score in scores.items()
         }
         metrics = over_ranks(totals, self.measures, self._shard.reduce)
-        metrics["time/sample"], metrics["time/adapt"] = sampled - start, time.perf_counter() - sampled
+        metrics["time/sample"] = sampled - start
+        metrics["time/adapt"] = time.perf_counter() - sampled
         return objective, metrics
 
     def refresh(self, theta: Params, objective: MetaObjective) -> Params:
@@ -166,7 +173,8 @@ class MetaSupervised:
 
         `diverged` is 1 where the loss is not finite, or more than ten times that before adaptation.
         """
-        rng, chunk = numpy_generator(seed, EXAMPLES[purpose]), self.settings.tasks
+        rng = numpy_generator(seed, EXAMPLES[purpose])
+        chunk = self.settings.tasks
         parts = [
             self._score_some(theta, rule, steps, tasks[first : first + chunk], rng)
             for first in range(0, len(tasks), chunk)  # all at once would need memory for all
@@ -193,7 +201,8 @@ class MetaSupervised:
             "query_inputs": query.inputs,
             "query_targets": query.targets,
         }
-        count, outputs = self.settings.traced_tasks, torch.stack([outputs for outputs, _ in measured])
+        count = self.settings.traced_tasks
+        outputs = torch.stack([outputs for outputs, _ in measured])
         traces = {name: array[:count].numpy(force=True) for name, array in drawn.items()}
         return scores, traces | {"outputs": outputs[:, :count].numpy(force=True)}
 
@@ -231,7 +240,8 @@ class MetaSupervised:
     ) -> list[tuple[Tensor, dict[str, Tensor]]]:
         """Outputs [M, N, O] on the query and scores [M] by name, after 0 .. `steps` inner steps on the support."""
         predict = self.model.apply_stacked if transductive else functools.partial(self._one_by_one, support.inputs)
-        fast, results = learner.start_each(theta, len(query.inputs)), []
+        fast = learner.start_each(theta, len(query.inputs))
+        results = []
         for step in range(steps + 1):
             stacked = learner.merge_each(fast, theta)
             with torch.no_grad():

@@ -166,7 +166,8 @@ def _require_plain(value: Any) -> None:
 
     A pickle may name one list many times, and so describe more values than any memory holds.
     """
-    waiting, seen = [value], 0
+    waiting = [value]
+    seen = 0
     while waiting:
         one = waiting.pop()
         seen += 1

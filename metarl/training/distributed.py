@@ -100,7 +100,8 @@ def meet(store: Store, rank: int, world: int) -> Store:
     Raises:
         RuntimeError: not all ranks have come in time.
     """
-    own, start = secrets.token_hex(16), time.monotonic()
+    own = secrets.token_hex(16)
+    start = time.monotonic()
     if rank > 0:
         store.set(f"rank {rank}", own)
         first = store.get(own).decode()

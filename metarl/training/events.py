@@ -39,7 +39,8 @@ class EventFile:
         directory.mkdir(parents=True, exist_ok=True)
         newest = max((_stamp(path) for path in directory.glob(f"{NAME}*")), default=-1)
         stamp = max(int(time.time()), newest + 1)
-        self._time, self.path = float(stamp), directory / f"{NAME}{stamp:010d}.{socket.gethostname()}.{os.getpid()}"
+        self._time = float(stamp)
+        self.path = directory / f"{NAME}{stamp:010d}.{socket.gethostname()}.{os.getpid()}"
         with writing(self.path):
             self._records = RecordWriter(self.path.open("wb"))
         self._write(Event(file_version="brain.Event:2"))

@@ -119,9 +119,12 @@ def _declaring(kind: type, name: str) -> type:
 def _group(title: str, words: str, members: list[tuple[Option, Any]]) -> type:
     fields = []
     for option, value in members:
-        hint, help_text, metavar = option.hint, option.words, None
+        hint = option.hint
+        help_text = option.words
+        metavar = None
         if option.registry is not None:
-            hint, metavar = str, choices(option.registry)
+            hint = str
+            metavar = choices(option.registry)
             help_text = f"{help_text} MODULE:NAME takes one of your own.".strip()
         argument = tyro.conf.arg(help=help_text, metavar=metavar)
         fields.append(
@@ -159,7 +162,8 @@ def _type_words(hint: Any, registry: Registry[Any] | None) -> str:
     """The type of an option as users say it."""
     if registry is not None:
         return "a part"
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    origin = typing.get_origin(hint)
+    arguments = typing.get_args(hint)
     if origin is typing.Literal:
         return " or ".join(map(str, arguments))
     if origin in (typing.Union, types.UnionType):

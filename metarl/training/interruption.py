@@ -45,7 +45,8 @@ def wishes(announce: Callable[[str], None], grace: float = GRACE) -> Iterator[Wi
         announce: tells the user a sentence.
         grace: seconds from the first signal on.
     """
-    wish, timers = Wish(), list[threading.Timer]()
+    wish = Wish()
+    timers = list[threading.Timer]()
 
     def note(number: int, _: FrameType | None) -> None:
         if wish.overdue:

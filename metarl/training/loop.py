@@ -210,7 +210,8 @@ class _Streak:
     """How many outer steps in a row were refused because something was not finite."""
 
     def __init__(self, limit: int) -> None:
-        self._limit, self._length = limit, 0
+        self._limit = limit
+        self._length = 0
         self._what: set[str] = set()
 
     def count(self, info: Metrics) -> bool:

@@ -46,7 +46,8 @@ def side_by_side(films: list[Film], *, height: int) -> NDArray[np.uint8]:
     captions = [[wrapped(words, width) for words in film.captions] for film, width in zip(films, widths, strict=True)]
     most = max(len(words) for of_film in captions for words in of_film)
     first = (len(title) + 1) * line  # top of the captions
-    top, pictures = first + most * line + MARGIN, []
+    top = first + most * line + MARGIN
+    pictures = []
     for f in range(max(len(frames) for frames in scaled)):
         canvas = Image.new("RGB", (_even(across), _even(top + height)), "white")
         draw = ImageDraw.Draw(canvas)

@@ -88,7 +88,8 @@ def _claim(run_dir: Path, identity: Identity, *, resume: bool) -> TrainState | N
             leftover.unlink()
         if _before_its_first_iteration(run_dir):
             return None
-        state, best_score = _load_last(run_dir), -math.inf
+        state = _load_last(run_dir)
+        best_score = -math.inf
         identity.require_same(state.config, run_dir / LAST)
         try:
             best = load(run_dir / BEST)

@@ -49,7 +49,8 @@ def flat(part: Any) -> dict[str, Any]:
     values: dict[str, Any] = {}
     owners: dict[str, str] = {}
     for leaf in leaves(part):
-        name, owner = leaf.option.name, leaf.title or type(part).__name__
+        name = leaf.option.name
+        owner = leaf.title or type(part).__name__
         if name in owners:
             raise ValueError(f"{owners[name]} and {owner} both have an option {name!r}: rename one")
         owners[name] = owner

@@ -12,7 +12,8 @@ def typed_value(name: str, hint: Any, value: Any) -> Any:
     Raises:
         ValueError: a value of another type.
     """
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    origin = typing.get_origin(hint)
+    arguments = typing.get_args(hint)
     if origin is Annotated:
         return typed_value(name, arguments[0], value)
     if origin is types.UnionType or origin is typing.Union:

@@ -51,7 +51,8 @@ class ProMP(PPO):
         return built._replace(init=init, measures=(*built.measures, *PRE_UPDATE))
 
     def _loss(self, objective: MetaObjective, state: State) -> OuterLoss:
-        clipped, divergence = objective.clipped(self.clip), objective.pre_update_divergence
+        clipped = objective.clipped(self.clip)
+        divergence = objective.pre_update_divergence
         eta = state["kl_penalty"].item()
 
         def loss(task: AdaptedTask) -> Tensor:

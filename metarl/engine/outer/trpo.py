@@ -98,7 +98,8 @@ class TRPO(Outer):
         solution = conjugate_gradient(
             matvec, g, iterations=self.cg_iterations, tolerance=self.cg_tolerance, damping=self.cg_damping
         )
-        s, quadratic = solution.x, solution.quadratic
+        s = solution.x
+        quadratic = solution.quadratic
         # differences are not linear in v, so that conjugate gradient's own value is not theirs: anew, as the authors
         if quadratic > 0 and self._differences:
             quadratic = s.dot(matvec(s) + self.cg_damping * s).item()

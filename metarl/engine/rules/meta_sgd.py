@@ -28,7 +28,8 @@ class MetaSGD(GradientRule):
         The rule's `start` raises ValueError where no parameter has a step size: where `not_adapted` leaves none, or
         where another rule made the meta-parameters.
         """
-        sizes, frozen = self.sizes(step_sizes), fits(self.not_adapted)
+        sizes = self.sizes(step_sizes)
+        frozen = fits(self.not_adapted)
 
         def init(params: Params, generator: torch.Generator) -> Params:
             self.require_known(params)

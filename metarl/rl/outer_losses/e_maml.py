@@ -66,6 +66,7 @@ def _mean_return(batch: PolicyBatch) -> Tensor:
 
 def _mean_of_others(batch: PolicyBatch) -> Tensor:
     """Of each episode, the mean undiscounted return of the others that count, [E]; 0 where there are none."""
-    returns, counted = batch.rewards.sum(0), batch.mask.amax(0)
+    returns = batch.rewards.sum(0)
+    counted = batch.mask.amax(0)
     others = counted.sum() - counted
     return (returns.sum() - returns) / others.clamp(min=1)

@@ -59,7 +59,8 @@ def policy_of(network: type[nn.Module]) -> type[ModulePolicy]:
     Raises:
         ValueError: a keyword-only parameter without a type.
     """
-    hints, fields = typing.get_type_hints(network.__init__, include_extras=True), []
+    hints = typing.get_type_hints(network.__init__, include_extras=True)
+    fields = []
     for name, parameter in _keywords(network).items():
         if name not in hints:
             raise ValueError(f"option {name!r} of {network.__name__} needs a type, such as {name}: int = 64")

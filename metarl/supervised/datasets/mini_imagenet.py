@@ -103,7 +103,8 @@ def _decode(layouts: dict[Split, Layout], write: WriteClass) -> str:
 
 def _layout(place: Path, split: Split) -> Layout:
     """The layout that the folder has of a split."""
-    short, folder = SHORT[split], place / SHORT[split]
+    short = SHORT[split]
+    folder = place / SHORT[split]
     for name in TABLES:
         table = place / name.format(short)
         if table.is_file():

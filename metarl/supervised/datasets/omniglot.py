@@ -89,7 +89,8 @@ def splits(characters: Characters) -> ImageClasses:
     Raises:
         ValueError: not the 1623 characters.
     """
-    images, total = characters.images, sum(SPLIT_SIZES)
+    images = characters.images
+    total = sum(SPLIT_SIZES)
     if len(images) != total:
         raise ValueError(f"Omniglot has {total} characters; got {len(images)}")
     alphabetical = np.lexsort((characters.character, characters.alphabet))  # a split is of characters, not of rows
@@ -104,7 +105,8 @@ def _read_npz(path: Path) -> Characters:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             found = Characters(*(arrays[name] for name in Characters._fields))
-        images, shape = found.images, (len(found.alphabet), DRAWINGS, SIZE, SIZE)
+        images = found.images
+        shape = (len(found.alphabet), DRAWINGS, SIZE, SIZE)
         if images.shape != shape or images.dtype != np.uint8 or images.max(initial=0) > 1:
             raise ValueError(
                 f"images must be uint8, 0 or 1, of shape {shape}; got {images.dtype}, {images.shape}, "
@@ -139,7 +141,8 @@ def _sources(place: Path) -> list[Source]:
 
 def _archive(place: Path, name: str, md5: str) -> Path:
     """The unpacked folder, or the verified zip archive, downloaded where there is none."""
-    folder, archive = place / name, place / f"{name}.zip"
+    folder = place / name
+    archive = place / f"{name}.zip"
     if folder.is_dir():
         return folder
     if archive.is_file():
@@ -176,7 +179,8 @@ def _decode(sources: Iterable[Source], write: WriteClass) -> str:
 
 def _drawings(source: Source) -> dict[str, NDArray[np.uint8]]:
     """The drawings [20, 28, 28] of one source by ALPHABET/CHARACTER; 1 is black. Drawing NN - 1 is *_NN.png."""
-    place, drawn = source.path, dict[str, list[NDArray[np.uint8]]]()
+    place = source.path
+    drawn = dict[str, list[NDArray[np.uint8]]]()
     for path, read in members(place).items():
         if _is_drawing(path):
             if len(path.parts) < 3:

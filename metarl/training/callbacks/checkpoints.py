@@ -22,7 +22,9 @@ class Checkpoints(Callback):
     """
 
     def __init__(self, run_dir: Path, every: int = 1, keep_every: int = 0) -> None:
-        self._run_dir, self._every, self._keep_every = run_dir, every, keep_every
+        self._run_dir = run_dir
+        self._every = every
+        self._keep_every = keep_every
         self._iterations = 0
         self._unsaved: TrainState | None = None
 

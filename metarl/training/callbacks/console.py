@@ -31,7 +31,9 @@ class ConsoleProgress(Callback):
     """
 
     def __init__(self, console: Console, every: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
-        self._console, self._every, self._clock = console, every, clock
+        self._console = console
+        self._every = every
+        self._clock = clock
         self._bar: _Bar | None = None
         self._training: Training | None = None
         self._scores: dict[str, str] = {}
@@ -41,8 +43,11 @@ class ConsoleProgress(Callback):
 
     def start(self, training: Training, state: TrainState) -> None:
         """Draw the bar, or note the time."""
-        self._training, self._first, self._done = training, state.iteration, state.iteration
-        self._began, self._printed = self._clock(), -self._every
+        self._training = training
+        self._first = state.iteration
+        self._done = state.iteration
+        self._began = self._clock()
+        self._printed = -self._every
         if self._console.is_terminal:
             self._bar = _Bar(self._console, training.iterations, state.iteration)
             self._bar.start()
@@ -84,7 +89,8 @@ class ConsoleProgress(Callback):
 
     def _times(self) -> str:
         """How long it took, and will take at the same pace, in words; nothing before the first iteration is done."""
-        done, left = self._done - self._first, self._training.iterations - self._done if self._training else 0
+        done = self._done - self._first
+        left = self._training.iterations - self._done if self._training else 0
         if done == 0:
             return ""
         seconds = self._clock() - self._began

@@ -22,7 +22,8 @@ class Csv(Callback):
     """
 
     def __init__(self, path: Path, every: int = 1) -> None:
-        self._path, self._every = path, every
+        self._path = path
+        self._every = every
         self._columns: list[str] = []
 
     def start(self, training: Training, state: TrainState) -> None:

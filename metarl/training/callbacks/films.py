@@ -21,7 +21,9 @@ class Films(Callback):
     def __init__(
         self, film: Callable[[Params], list[Film]], show: Callable[[int, list[Film]], None], every: int
     ) -> None:
-        self._film, self._show, self._every = film, show, every
+        self._film = film
+        self._show = show
+        self._every = every
         self._training: Training | None = None
         self._failed = False
 

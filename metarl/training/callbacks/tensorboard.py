@@ -29,14 +29,17 @@ class TensorBoard(Callback):
     def __init__(
         self, directory: Path, options: Mapping[str, Option] | None = None, telling: Sequence[str] = ()
     ) -> None:
-        self._directory, self._options, self._telling = directory, dict(options or {}), telling
+        self._directory = directory
+        self._options = dict(options or {})
+        self._telling = telling
         self._file: EventFile | None = None
         self._training: Training | None = None
         self._described = False
 
     def start(self, training: Training, state: TrainState) -> None:
         """Open a file, and write what is known of the run: the command, its options, charts of several metrics."""
-        self._training, self._described = training, False
+        self._training = training
+        self._described = False
         self._file = EventFile(self._directory, purge=state.iteration)
         self._file.add(state.iteration, text("command", f"```\n{command_line()}\n```"))
         if self._options:

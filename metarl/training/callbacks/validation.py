@@ -18,7 +18,8 @@ class Validation(Callback):
     """
 
     def __init__(self, evaluate: Callable[[Params], Evaluation], every: int) -> None:
-        self._evaluate, self._every = evaluate, every
+        self._evaluate = evaluate
+        self._every = every
         self._training: Training | None = None
 
     def start(self, training: Training, state: TrainState) -> None:
