@@ -42,10 +42,10 @@ def _spaces(family: TaskFamily) -> None:
     observations, _ = env.reset(seed=1)
     _require(observations in env.observation_space, f"observations must be in {env.single_observation_space}")
     _require(bool(family.achieved_name), "achieved_name must say what `achieved` measures")
-    for one in (False, True):
-        made = TaskVectorEnv(family, 1, task_in_observation=one)
+    for with_task in (False, True):
+        made = TaskVectorEnv(family, 1, task_in_observation=with_task)
         spaces = made.single_observation_space, made.single_action_space
-        _require(family.spaces(task_in_observation=one) == spaces, "spaces() must be those of the environments")
+        _require(family.spaces(task_in_observation=with_task) == spaces, "spaces() must be those of the environments")
     oracle = TaskVectorEnv(family, ENVS, task_in_observation=True)
     seen, _ = oracle.reset(seed=1)
     _require(_equal(seen, np.concatenate([observations, env.tasks], axis=1)), "an oracle must see the task, last")
@@ -93,8 +93,9 @@ def _shapes(family: TaskFamily) -> None:
 
 
 def _determinism(family: TaskFamily) -> None:
-    one, two = (_play(TaskVectorEnv(family, ENVS), 7) for _ in range(2))
-    _require(_same(one, two), "equal seeds must give equal tasks, observations and rewards")
+    episode = _play(TaskVectorEnv(family, ENVS), 7)
+    again = _play(TaskVectorEnv(family, ENVS), 7)
+    _require(_same(episode, again), "equal seeds must give equal tasks, observations and rewards")
     env, other = TaskVectorEnv(family, ENVS), TaskVectorEnv(family, ENVS)
     env.reset(seed=7)
     other.reset(seed=8)
@@ -111,10 +112,14 @@ def _alone_as_among_others(family: TaskFamily) -> None:
         steps = [(observation, info), *(single.step(action[i]) for action in _actions(family))]
         for (alone, *rest), (batched, *others) in zip(steps, together, strict=True):
             same = _equal(alone, batched[i]) and all(
-                one == {name: values[i] for name, values in all_.items()} if isinstance(one, dict) else one == all_[i]
-                for one, all_ in zip(rest, others, strict=True)
+                value == _row(values, i) for value, values in zip(rest, others, strict=True)
             )
             _require(same, f"environment {i} must be the same alone as among {ENVS}, bit for bit")
+
+
+def _row(values: Any, i: int) -> Any:
+    """What environment i has of the values [n] of all; of an info, by name."""
+    return {name: of_all[i] for name, of_all in values.items()} if isinstance(values, dict) else values[i]
 
 
 def _rewards(family: TaskFamily) -> None:
@@ -193,13 +198,13 @@ def _drawn(family: TaskFamily) -> Array:
     return family.tasks.sample(np.random.default_rng(0), ENVS)
 
 
-def _equal(one: Any, two: Any) -> bool:
-    return np.array_equal(one, two, equal_nan=True)
+def _equal(value: Any, other: Any) -> bool:
+    return np.array_equal(value, other, equal_nan=True)
 
 
-def _same(one: list[Any], two: list[Any]) -> bool:
-    """Whether two episodes are the same in everything that was returned."""
-    pairs = itertools.chain.from_iterable(zip(*both, strict=True) for both in zip(one, two, strict=True))
+def _same(episode: list[Any], other: list[Any]) -> bool:
+    """Whether other episodes are the same in everything that was returned."""
+    pairs = itertools.chain.from_iterable(zip(*both, strict=True) for both in zip(episode, other, strict=True))
     return all(all(_equal(a[name], b[name]) for name in a) if isinstance(a, dict) else _equal(a, b) for a, b in pairs)
 
 

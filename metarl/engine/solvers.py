@@ -11,12 +11,12 @@ Matvec = Callable[[Tensor], Tensor]  # v [P] -> A v [P]
 
 
 class ConjugateGradient(NamedTuple):
-    """The result of `conjugate_gradient`: x [P] with A x ~ b, the steps taken, and what is known of A x then."""
+    """The result of `conjugate_gradient`: x [P] with A x ~ b, and how far it was solved."""
 
     x: Tensor
     iterations: int
     residual: float  # |b - A x|^2
-    quadratic: float  # x^T A x = x^T (b - residual), damping included, if A is linear; nan: a product was not finite
+    quadratic: float  # x^T (A + damping I) x, computed as x^T (b - residual); nan where a product was not finite
 
 
 def conjugate_gradient(
@@ -24,12 +24,15 @@ def conjugate_gradient(
 ) -> ConjugateGradient:
     """Solve (A + damping I) x = b for a symmetric positive definite A (Hestenes and Stiefel 1952), from x = 0.
 
-    Stops after `iterations` products, when the squared residual norm falls below `tolerance`, and on a direction of
-    non-positive or non-finite curvature, where it keeps the x it has.
+    Stops after `iterations` products, when the squared norm of the residual falls below `tolerance`, or at a direction
+    of non-positive or non-finite curvature; x is then what the steps before made it.
 
     Args:
         matvec: v [P] -> A v [P].
         b: right-hand side [P].
+        iterations: products at most.
+        tolerance: squared norm of the residual.
+        damping: multiple of the identity that is added to A.
     """
     x = torch.zeros_like(b)
     residual = b.clone()
@@ -76,6 +79,9 @@ def backtracking_line_search(
     Args:
         evaluate: scale of the full step -> loss, divergence. A non-finite value never qualifies.
         old_loss: the loss at scale 0.
+        max_divergence: largest divergence that qualifies.
+        ratio: factor from one scale to the next, in (0, 1).
+        attempts: scales that are tried at most.
     """
     for backtracks in range(attempts):
         scale = ratio**backtracks

@@ -76,17 +76,17 @@ class Reinforcement(ProblemOptions):
 
     @property
     def drawn_curve(self) -> tuple[str, str]:
-        """The same."""
+        """The learning curve itself."""
         return self.learning_curve, "meta-training"
 
     @property
     def achieved_name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The environment's."""
+        """What `achieved` measures in this environment, with its unit."""
         return self.environment.achieved_name
 
     @property
     def task_names(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The environment's."""
+        """Names of the numbers of this environment's tasks, with their units."""
         return self.environment.tasks.names
 
     @cached_property
@@ -105,7 +105,7 @@ class Reinforcement(ProblemOptions):
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """Also how episodes are counted, and whose tasks."""
+        """Episodes per task, how they are counted, and whose tasks they are of."""
         return {
             "episodes": self.evaluation_episodes,
             "counting": self.evaluation_counting,
@@ -114,8 +114,10 @@ class Reinforcement(ProblemOptions):
 
     def require_sensible(self, setting: Setting) -> None:
         """Raise ValueError for more timesteps at a time than any machine has room for."""
-        sizes = (("tasks", setting.tasks, "episodes", self.episodes),)
-        sizes += (("evaluation_tasks", setting.evaluation_tasks, "evaluation_episodes", self.evaluation_episodes),)
+        sizes = (
+            ("tasks", setting.tasks, "episodes", self.episodes),
+            ("evaluation_tasks", setting.evaluation_tasks, "evaluation_episodes", self.evaluation_episodes),
+        )
         for tasks_name, tasks, episodes_name, episodes in sizes:
             timesteps = tasks * episodes * self.horizon
             if timesteps > MOST_AT_A_TIME:
@@ -124,25 +126,23 @@ class Reinforcement(ProblemOptions):
                 )
 
     def fitting(self) -> "Reinforcement":
-        """The same with the policy that fits the environment's actions."""
+        """The same options, with the default policy for the environment's actions where theirs does not fit."""
         _, actions = self.environment.spaces()
-        return (
-            self
-            if self.policy.fits(actions)
-            else dataclasses.replace(self, policy=POLICIES.find(default_policy(actions))())
-        )
+        if self.policy.fits(actions):
+            return self
+        return dataclasses.replace(self, policy=POLICIES.find(default_policy(actions))())
 
     def _environments(
         self, count: int, *, task_in_observation: bool = False, render_mode: str | None = None
     ) -> VectorEnv:
-        """Make environments; before the first ones they are checked."""
+        """Make environments, after they have been checked once. Raises ValueError if they cannot be meta-trained in."""
         _ = self._remarks
         return self.environment.build(
             count, horizon=self.horizon, render_mode=render_mode, task_in_observation=task_in_observation
         )
 
     def build(self, setting: Setting) -> MetaRL:
-        """One meta-iteration of MAML-RL. Raises ValueError for what its parts refuse."""
+        """Make the problem of MAML-RL. Raises ValueError for options that its parts refuse."""
         require_device(setting.device)
         knows_the_task = setting.method == "oracle"
         observations, actions = self.environment.spaces(task_in_observation=knows_the_task)

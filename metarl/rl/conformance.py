@@ -77,7 +77,7 @@ def _check_distribution(distribution: Any, noise: Tensor, action_space: Space) -
     for name, values in (("sample", actions), ("mode", distribution.mode)):
         _require(values.shape == noise.shape, f"{name} must be {_shape(noise)}; got {_shape(values)}")
         chosen = environment_actions(action_space)(values.numpy())
-        fits = isinstance(action_space, Box) or all(action_space.contains(np.asarray(one)) for one in chosen)
+        fits = isinstance(action_space, Box) or all(action_space.contains(np.asarray(action)) for action in chosen)
         _require(fits, f"{name} must be an action of {action_space}; got {values.tolist()}")
     _require(log_probs.shape == noise.shape[:1], f"log_prob must be [{len(noise)}]; got {_shape(log_probs)}")
     finite = [actions, log_probs, *distribution.spread().values()]
@@ -116,12 +116,12 @@ def _require(holds: bool | Tensor, rule: str) -> None:
         raise ValueError(f"this policy breaks a rule: {rule}")
 
 
-def _same(one: Params, other: Params) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(leaf, other[name]) for name, leaf in one.items())
+def _same(params: Params, other: Params) -> bool:
+    return params.keys() == other.keys() and all(torch.equal(leaf, other[name]) for name, leaf in params.items())
 
 
-def _close(one: Any, other: Any) -> bool:
-    pairs = zip(tree_leaves(one), tree_leaves(other), strict=True)
+def _close(outputs: Any, other: Any) -> bool:
+    pairs = zip(tree_leaves(outputs), tree_leaves(other), strict=True)
     return all(a.shape == b.shape and torch.allclose(a, b, rtol=RELATIVE, atol=ABSOLUTE) for a, b in pairs)
 
 

@@ -114,8 +114,8 @@ def totals_of_episodes(rollouts: Sequence[Episodes]) -> dict[str, tuple[Tensor, 
         for name, values in reported(episodes).items():
             valid = (episodes.counted > 0) & ~values.isnan()
             totals[f"{name}_step{k}"] = torch.where(valid, values, 0.0).double().sum(), valid.sum()
-    broken = {BROKEN: [one.broken for one in rollouts]}
-    broken |= {f"{BROKEN}_{reason}": [one.breaks[reason] for one in rollouts] for reason in BREAKS}
+    broken = {BROKEN: [episodes.broken for episodes in rollouts]}
+    broken |= {f"{BROKEN}_{reason}": [episodes.breaks[reason] for episodes in rollouts] for reason in BREAKS}
     for name, where in broken.items():
         every = torch.stack(where)
         totals[name] = every.double().sum(), torch.tensor(every.numel())

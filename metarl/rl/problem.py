@@ -199,7 +199,10 @@ class MetaRL:
         moved = _distances(adapted[0], adapted[-1]).double()
         totals = totals_of_episodes(rollouts)
         totals["inner/update_norm"] = moved.sum(), torch.tensor(len(moved))
-        totals["env_steps"] = torch.stack([one.num_steps.double().sum() for one in rollouts]).sum(), torch.tensor(1)
+        totals["env_steps"] = (
+            torch.stack([episodes.num_steps.double().sum() for episodes in rollouts]).sum(),
+            torch.tensor(1),
+        )
         return over_ranks(totals, MEASURES, self._shard.reduce)
 
     def evaluate(

@@ -115,7 +115,7 @@ def rollout_timesteps(
     while True:
         episodes = rollout(env, policy, params, tasks, horizon=horizon, key=(*key, len(rounds)), first_task=first_task)
         rounds.append(episodes)
-        lengths = torch.stack([one.num_steps for one in rounds], -1)  # [M, E, rounds]
+        lengths = torch.stack([gathered.num_steps for gathered in rounds], -1)  # [M, E, rounds]
         finished_at = lengths.clamp(min=1).cumsum(-1)  # when an environment completes its episodes, in timesteps
         budget = lengths.shape[1] * horizon
         stop = torch.stack([_stop_time(*task, budget) for task in zip(lengths, finished_at, strict=True)])  # [M]

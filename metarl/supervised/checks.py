@@ -58,23 +58,28 @@ def _check_tasks(made: SupervisedTasks, split: Split) -> None:
 
 def _check_examples(made: SupervisedTasks, split: Split) -> None:
     few, many = _tasks(made, split, FEW), _tasks(made, split, MANY)
-    some, again, all_ = (_draw(made, tasks) for tasks in (few, few, many))
-    for words, one, same, more, each in zip(("support", "query"), some, again, all_, (SHOTS, QUERIES), strict=True):
+    drawn = _draw(made, few)
+    again = _draw(made, few)
+    of_many = _draw(made, many)
+    for words, examples, repeated, more, each in zip(
+        ("support", "query"), drawn, again, of_many, (SHOTS, QUERIES), strict=True
+    ):
+        inputs, targets = examples
         count = each * (made.outputs if made.kind == "classification" else 1)
         expected = (FEW, count, *made.input_shape)
         _require(
-            one.inputs.dtype == torch.float32 and one.inputs.shape == expected,
-            f"{words} inputs must be float32 {list(expected)}; got {one.inputs.dtype} {list(one.inputs.shape)}",
+            inputs.dtype == torch.float32 and inputs.shape == expected,
+            f"{words} inputs must be float32 {list(expected)}; got {inputs.dtype} {list(inputs.shape)}",
         )
-        _require_targets(made, words, one.targets, (FEW, count))
-        _require(bool(one.inputs.isfinite().all() and one.targets.isfinite().all()), f"{words} examples must be finite")
-        _require(_same(one, same), f"examples must be the same for the same generator ({words}, {split})")
+        _require_targets(made, words, targets, (FEW, count))
+        _require(bool(inputs.isfinite().all() and targets.isfinite().all()), f"{words} examples must be finite")
+        _require(_same(examples, repeated), f"examples must be the same for the same generator ({words}, {split})")
         _require(
-            _same(one, Examples(more.inputs[:FEW], more.targets[:FEW])),
+            _same(examples, Examples(more.inputs[:FEW], more.targets[:FEW])),
             "examples of task i must not depend on how many tasks there are: draw all numbers by one "
             f"rng.random((n, ...)) ({words}, {split})",
         )
-    support, query = some
+    support, query = drawn
     shared = (support.inputs[:, :, None] == query.inputs[:, None]).flatten(3).all(-1)
     _require(not bool(shared.any()), f"support and query of a task must be different examples ({split})")
 
@@ -122,8 +127,8 @@ def _draw(made: SupervisedTasks, tasks: Any) -> tuple[Examples, Examples]:
     return made.distribution.examples(tasks, np.random.default_rng(2), SHOTS, QUERIES)
 
 
-def _same(one: Examples, other: Examples) -> bool:
-    return torch.equal(one.inputs, other.inputs) and torch.equal(one.targets, other.targets)
+def _same(examples: Examples, other: Examples) -> bool:
+    return torch.equal(examples.inputs, other.inputs) and torch.equal(examples.targets, other.targets)
 
 
 def _require(condition: bool, words: str) -> None:

@@ -192,7 +192,7 @@ class MetaSupervised:
         learner = dataclasses.replace(self.learner, rule=rule)
         measured = self._after_each_step(theta, learner, steps, support, query, transductive=self.settings.transductive)
         scores = {
-            name: torch.stack([one[name] for _, one in measured]).double().numpy(force=True)
+            name: torch.stack([after_step[name] for _, after_step in measured]).double().numpy(force=True)
             for name in self._kind.scores
         }
         drawn = {
@@ -256,8 +256,8 @@ class MetaSupervised:
     def _one_by_one(self, support: Tensor, stacked: Params, queries: Tensor) -> Tensor:
         """Outputs [M, N, O] on queries [M, N, ...], each in one batch with its task's support and no other query."""
         outputs = [
-            self.model.apply_stacked(stacked, torch.cat([support, one[:, None]], dim=1))[:, -1]
-            for one in queries.unbind(1)
+            self.model.apply_stacked(stacked, torch.cat([support, query[:, None]], dim=1))[:, -1]
+            for query in queries.unbind(1)
         ]
         return torch.stack(outputs, dim=1)
 

@@ -169,15 +169,15 @@ def _require_plain(value: Any) -> None:
     waiting = [value]
     seen = 0
     while waiting:
-        one = waiting.pop()
+        item = waiting.pop()
         seen += 1
         _require(seen + len(waiting) <= MOST_VALUES, f"config has more than {MOST_VALUES} values")
-        if isinstance(one, dict):
-            waiting += [*one.keys(), *one.values()]
-        elif isinstance(one, list | tuple):
-            waiting += one
+        if isinstance(item, dict):
+            waiting += [*item.keys(), *item.values()]
+        elif isinstance(item, list | tuple):
+            waiting += item
         else:
-            _require(one is None or isinstance(one, bool | int | float | str), f"config has a {type(one).__name__}")
+            _require(item is None or isinstance(item, bool | int | float | str), f"config has a {type(item).__name__}")
 
 
 def _require(condition: bool, words: str) -> None:

@@ -167,7 +167,7 @@ def _type_words(hint: Any, registry: Registry[Any] | None) -> str:
     if origin is typing.Literal:
         return " or ".join(map(str, arguments))
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(_type_words(one, None) for one in arguments if one is not type(None))
+        return " or ".join(_type_words(kind, None) for kind in arguments if kind is not type(None))
     if origin is tuple:
         return f"{_type_words(arguments[0], None)} ..."
     return getattr(hint, "__name__", str(hint))

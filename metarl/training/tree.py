@@ -173,7 +173,7 @@ def _read(option: Option, value: Any) -> Any:
         return typed_value(option.name, option.hint, value)
     named = isinstance(value, dict) and isinstance(value.get(NAME), str)
     _require(named, f"configuration field {option.name!r} must be an object with a name; got {value!r}")
-    own = {name: one for name, one in value.items() if name != NAME}
+    own = {name: item for name, item in value.items() if name != NAME}
     return from_dict(option.registry.find(value[NAME]), own)
 
 

@@ -27,7 +27,7 @@ def typed_value(name: str, hint: Any, value: Any) -> Any:
         return tuple(typed_value(name, arguments[0], item) for item in value)
     if origin is dict and isinstance(value, dict):
         return {key: typed_value(name, arguments[1], item) for key, item in value.items()}
-    if origin is Literal and any(value == one and type(value) is type(one) for one in arguments):
+    if origin is Literal and any(value == choice and type(value) is type(choice) for choice in arguments):
         return value
     if _fits(hint, value):
         return float(value) if hint is float else value

@@ -87,4 +87,6 @@ def adopted(thing: Any) -> type[Policy] | None:
 def _keywords(network: type[nn.Module]) -> dict[str, inspect.Parameter]:
     """The keyword-only parameters of a network's constructor."""
     parameters = inspect.signature(network).parameters
-    return {name: one for name, one in parameters.items() if one.kind is inspect.Parameter.KEYWORD_ONLY}
+    return {
+        name: parameter for name, parameter in parameters.items() if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }

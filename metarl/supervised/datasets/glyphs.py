@@ -66,8 +66,10 @@ def draw(characters: int, jitter: float) -> NDArray[np.uint8]:
     drawn = []
     for first in range(0, characters, CHUNK):
         # A generator for each character: the first ones are the same, however many there are.
-        some = range(first, min(first + CHUNK, characters))
-        strokes, pens = zip(*(_drawings(np.random.default_rng([SEED, one]), jitter) for one in some), strict=True)
+        chunk = range(first, min(first + CHUNK, characters))
+        strokes, pens = zip(
+            *(_drawings(np.random.default_rng([SEED, character]), jitter) for character in chunk), strict=True
+        )
         drawn.append(_ink(np.concatenate(strokes), np.concatenate(pens)))
     return np.concatenate(drawn)
 

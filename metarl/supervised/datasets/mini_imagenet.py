@@ -93,11 +93,10 @@ def image_classes(found: CachedImages) -> ImageClasses:
 def _decode(layouts: dict[Split, Layout], write: WriteClass) -> str:
     """Give the cache every class of every split."""
     classes: dict[Split, list[Class]] = {split: layout.classes() for split, layout in layouts.items()}
-    names: dict[Split, list[str]] = {split: [one.name for one in some] for split, some in classes.items()}
-    require_disjoint(names)
-    for split, some in classes.items():
-        for one in some:
-            write(one.name, split, np.stack([read() for read in one.images]))
+    require_disjoint({split: [each.name for each in members] for split, members in classes.items()})
+    for split, members in classes.items():
+        for each in members:
+            write(each.name, split, np.stack([read() for read in each.images]))
     return ""
 
 
@@ -112,9 +111,9 @@ def _layout(place: Path, split: Split) -> Layout:
             return Layout([table, *_all(by_label)], functools.partial(_classes, table, by_label))
     if folder.is_dir():
         by_folder = {
-            one.name: [path for path in sorted(one.iterdir()) if path.suffix.lower() in SUFFIXES]
-            for one in sorted(folder.iterdir())
-            if one.is_dir() and not one.name.startswith(".")
+            class_folder.name: [path for path in sorted(class_folder.iterdir()) if path.suffix.lower() in SUFFIXES]
+            for class_folder in sorted(folder.iterdir())
+            if class_folder.is_dir() and not class_folder.name.startswith(".")
         }
         return Layout(_all(by_folder), functools.partial(_classes, folder, by_folder))
     for pattern in PICKLES:
