@@ -305,8 +305,8 @@ def named(kind: str, choice: str) -> Any:
     return getattr(module, name)
 
 
-def part_of_function(function: Callable[..., Any]) -> type[Any]:
-    """A part whose `build` calls a function, and whose options are the function's keyword-only parameters.
+def keyword_fields(function: Callable[..., Any]) -> list[tuple[str, Any, Any]]:
+    """The keyword-only parameters of a function as fields for `dataclasses.make_dataclass`: name, type, default.
 
     Raises:
         ValueError: a keyword-only parameter without a type.
@@ -320,6 +320,16 @@ def part_of_function(function: Callable[..., Any]) -> type[Any]:
             raise ValueError(f"option {name!r} of {function.__qualname__} needs a type, such as {name}: float = 0.1")
         default = dataclasses.MISSING if parameter.default is inspect.Parameter.empty else parameter.default
         fields.append((name, hints[name], dataclasses.field(default=default)))
+    return fields
+
+
+def part_of_function(function: Callable[..., Any]) -> type[Any]:
+    """A part whose `build` calls a function, and whose options are the function's keyword-only parameters.
+
+    Raises:
+        ValueError: a keyword-only parameter without a type.
+    """
+    fields = keyword_fields(function)
 
     def build(part: Any, *arguments: Any) -> Any:
         return function(*arguments, **{name: getattr(part, name) for name, *_ in fields})

@@ -1,4 +1,4 @@
-"""Public checks of what users write: `check_policy`."""
+"""Public check of policies, for those who write one: `check_policy`."""
 
 from typing import Any
 
@@ -19,15 +19,18 @@ from metarl.rl.losses import policy_gradient
 from metarl.rl.policies.policy import Policy
 from metarl.rl.spaces import action_size, environment_actions, observation_size
 
-TASKS, BATCH = 2, 7  # M parameters, and as many observations of each
-RELATIVE, ABSOLUTE = 1e-4, 1e-5  # tolerances between one row and many: sums are ordered otherwise
+TASKS = 2  # M, the number of parameters that are stacked
+BATCH = 7  # observations under each of them
+# Tolerances between one row and many, whose sums are made in another order.
+RELATIVE = 1e-4
+ABSOLUTE = 1e-5
 
 
 def check_policy(policy: Policy, observation_space: Space, action_space: Space) -> None:
     """Check that a policy keeps the contract of `Policy.build` on the spaces of an environment.
 
     Raises:
-        ValueError: it does not; says what it does instead. What goes wrong inside the policy is its own error.
+        ValueError: the policy breaks a rule; the message says which. An error inside the policy is passed on as it is.
     """
     model = policy.build(observation_space, action_space)
     generator = torch.Generator().manual_seed(0)
@@ -41,7 +44,7 @@ def check_policy(policy: Policy, observation_space: Space, action_space: Space) 
 
 
 def _initial(model: Model) -> list[Params]:
-    """Fresh parameters of several seeds."""
+    """Fresh parameters of several seeds, [M] of them, checked."""
     each = [model.init(torch.Generator().manual_seed(seed)) for seed in range(TASKS)]
     again = model.init(torch.Generator().manual_seed(0))
     _require(_same(each[0], again), "equal generators must give equal initial parameters: draw from the one given")
@@ -51,7 +54,7 @@ def _initial(model: Model) -> list[Params]:
 
 
 def _check_outputs(model: Model, each: list[Params], observations: Tensor) -> None:
-    """One row alone, many rows, many parameters at once: all the same."""
+    """Check that one row alone, many rows, and many parameters at once give the same outputs."""
     whole = model.apply(each[0], observations[0])
     alone = model.apply(each[0], observations[0, 3])
     _require(isinstance(whole, tuple) and hasattr(whole, "_fields"), "outputs must be a NamedTuple of tensors")
@@ -71,7 +74,7 @@ def _check_outputs(model: Model, each: list[Params], observations: Tensor) -> No
 
 
 def _check_distribution(distribution: Any, noise: Tensor, action_space: Space) -> None:
-    """Actions of the right form, and densities that are densities."""
+    """Check the form of actions, the log-probabilities and the KL divergence."""
     actions = distribution.sample(noise)
     log_probs = distribution.log_prob(actions)
     for name, values in (("sample", actions), ("mode", distribution.mode)):
@@ -89,7 +92,7 @@ def _check_distribution(distribution: Any, noise: Tensor, action_space: Space) -
 
 
 def _check_adaptation(model: Model, theta: Params, observations: Tensor, noise: Tensor) -> None:
-    """An inner step of the paper's loss makes actions that turned out well more probable."""
+    """Check that an inner step of the paper's loss makes an action of positive advantage more probable."""
     distribution = model.apply(theta, observations)
     actions = distribution.sample(noise)
     advantages = torch.zeros(len(noise), 1).index_fill(0, torch.tensor([0]), 1.0)
