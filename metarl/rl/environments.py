@@ -100,7 +100,7 @@ class Environment(Part, ABC):
         return environment_actions(space)(actions)
 
     def commanded(self, tasks: NDArray[np.float64]) -> NDArray[np.float64] | None:
-        """The value of `achieved` that tasks [n, k] ask for, [n]; None where they ask for as much or little as can be."""
+        """The value of `achieved` that tasks [n, k] ask for, [n]; None where they ask for the most or the least."""
         return None
 
 

@@ -26,7 +26,8 @@ def observation_size(space: Space) -> int:
         parts = space.spaces if isinstance(space, Tuple) else ()
     for part in parts:
         observation_size(part)
-    if not isinstance(space, FLATTENED):
+    flattens = isinstance(space, FLATTENED)
+    if not flattens:
         known = ", ".join(kind.__name__ for kind in FLATTENED)
         raise ValueError(f"observations must be of a space that can be made a vector ({known}); got {space}")
     return flatdim(space)
