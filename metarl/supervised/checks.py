@@ -1,4 +1,4 @@
-"""What a dataset must keep to, checked on a few tasks: for those who write one."""
+"""Public check of datasets, for those who write one: `check_dataset`, on a few tasks."""
 
 from typing import Any
 
@@ -9,16 +9,18 @@ from torch import Tensor
 from metarl.supervised.losses import KINDS
 from metarl.supervised.tasks import SPLITS, Examples, Split, SupervisedTasks
 
-FEW, MANY = 3, 7  # tasks
-SHOTS, QUERIES = 1, 2  # examples (of each class)
+FEW = 3  # tasks
+MANY = 7  # tasks, of which the first must be the few
+SHOTS = 1  # support examples (of each class)
+QUERIES = 2  # query examples (of each class)
 
 
 def check_dataset(dataset: Any) -> SupervisedTasks:
-    """Raise ValueError where a dataset does not do what problems rely on; otherwise give what it builds.
+    """Raise ValueError where a dataset does not do what problems rely on; otherwise return what it builds.
 
-    Checked are shapes, types and finite values of tasks and examples; that the same generator gives the same; that task
-    i and its examples depend on i and the generator, not on how many are drawn; that support and query of a task are
-    different examples; and of a classification that no class of a split can occur in another.
+    The check looks at shapes, types and finite values of tasks and examples. Equal generators must give equal tasks and
+    examples; task i and its examples must not depend on how many tasks are drawn; support and query of a task must be
+    different examples; and no class of a classification may be in two splits.
 
     Args:
         dataset: the options of a dataset: a part, with a method `build`.
@@ -57,7 +59,8 @@ def _check_tasks(made: SupervisedTasks, split: Split) -> None:
 
 
 def _check_examples(made: SupervisedTasks, split: Split) -> None:
-    few, many = _tasks(made, split, FEW), _tasks(made, split, MANY)
+    few = _tasks(made, split, FEW)
+    many = _tasks(made, split, MANY)
     drawn = _draw(made, few)
     again = _draw(made, few)
     of_many = _draw(made, many)
@@ -98,7 +101,7 @@ def _require_targets(made: SupervisedTasks, words: str, targets: Tensor, leading
 
 
 def _check_labels(made: SupervisedTasks) -> None:
-    """Every class of a task has as many examples as were asked for, under its label."""
+    """Check that every class of a task has as many examples as were asked for, under its label."""
     for each, examples in zip((SHOTS, QUERIES), _draw(made, _tasks(made, "train", FEW)), strict=True):
         for targets in examples.targets:
             counts = torch.bincount(targets.clamp(min=0), minlength=made.outputs).tolist()
@@ -110,7 +113,7 @@ def _check_labels(made: SupervisedTasks) -> None:
 
 
 def _check_disjoint(made: SupervisedTasks) -> None:
-    """No image that a task of one split shows is shown by a task of another."""
+    """Check that no example of a task of one split is an example of a task of another split."""
     seen: dict[bytes, Split] = {}
     for split in SPLITS:
         for examples in _draw(made, _tasks(made, split, MANY)):

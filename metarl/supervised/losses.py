@@ -28,7 +28,7 @@ def accuracy(outputs: Tensor, examples: Examples) -> Tensor:
 
 
 class Kind(NamedTuple):
-    """What is minimised, and all that is reported, by name."""
+    """The loss that is minimised, and the scores that are reported, by name."""
 
     loss: Callable[[Tensor, Examples], Tensor]
     scores: dict[str, Callable[[Tensor, Examples], Tensor]]

@@ -1,4 +1,4 @@
-"""What supervised MAML measures."""
+"""Declarations of the metrics of supervised MAML."""
 
 from metarl.metrics import Metric, MetricTable
 
@@ -17,7 +17,7 @@ def measures(kind: str) -> MetricTable:
 
 
 def _scores(name: str, words: str, *, higher_is_better: bool, headline: bool) -> tuple[Metric, Metric]:
-    """The metrics of one score: over the meta-batch, and over the validation tasks."""
+    """Declare the metrics of a score: over the meta-batch, and over the validation tasks."""
     return (
         Metric(
             name=f"train/{name}_step{{k}}",

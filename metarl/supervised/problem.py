@@ -31,28 +31,28 @@ SPLITS: dict[Purpose, Split] = {
     Purpose.EVALUATION_TASKS: "test",
 }
 
-EXAMPLES = {  # of the tasks of a purpose
+EXAMPLES = {  # what tasks were drawn for -> the key of their examples
     Purpose.VALIDATION_TASKS: Purpose.VALIDATION_EXAMPLES,
     Purpose.EVALUATION_TASKS: Purpose.EVALUATION_EXAMPLES,
 }
 
 
 class ExampleSettings(NamedTuple):
-    """How many tasks and examples."""
+    """Numbers of tasks and examples."""
 
     tasks: int  # M tasks per meta-batch; also how many are evaluated at once
     shots: int  # support examples (of each class)
     queries: int  # query examples (of each class) of a training task
     evaluation_queries: int
     log_every: int  # iterations between those whose `train/*` metrics are measured
-    traced_tasks: int = 0  # whose examples and outputs `evaluate` keeps for figures
+    traced_tasks: int = 0  # tasks whose examples and outputs `evaluate` keeps for figures
     transductive: bool = True
-    """Whether a test task's queries are predicted together, so that batch norm has the statistics of all of them.
-    Otherwise each is predicted by itself, in one batch with the support (Nichol et al. 2018, section 6.1)."""
+    """Whether a test task's queries are predicted together, so that batch norm has the statistics of all queries.
+    Otherwise each query is predicted in a batch with the support alone (Nichol et al. 2018, section 6.1)."""
 
 
 class MetaSupervised:
-    """Supervised MAML: draw support and query examples; Adam's objective is made of these.
+    """Supervised MAML: draw support and query examples, of which the outer optimiser's objective is made.
 
     Args:
         distribution: tasks and their examples.
@@ -60,14 +60,14 @@ class MetaSupervised:
         kind: a key of `losses.KINDS`.
         rule: the inner rule.
         inner_steps: K, all on the same support examples; 0 trains without adaptation.
-        settings: sizes.
+        settings: numbers of tasks and examples.
         seed: key of everything random.
         device: where parameters and examples live.
         compiled: see `objective.gradients_of`.
-        shard: which tasks of a meta-batch are trained on here. Every rank draws the examples of all: that is cheap.
+        shard: which tasks of a meta-batch this process trains on. Every rank draws the examples of all, which is cheap.
 
     Raises:
-        ValueError: an unknown kind, a negative number of inner steps, more ranks than tasks.
+        ValueError: the kind is unknown, `inner_steps` is negative, or there are more ranks than tasks.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class MetaSupervised:
     def collect(self, theta: Params, iteration: int) -> tuple[MetaObjective, Metrics]:
         """Sample tasks with their support and query examples; build the outer objective.
 
-        The metrics are measured every `log_every` iterations, and empty in between.
+        Metrics are measured every `log_every` iterations; the others have none.
         """
         start = time.perf_counter()
         settings = self.settings
@@ -156,7 +156,7 @@ class MetaSupervised:
         return objective, metrics
 
     def refresh(self, theta: Params, objective: MetaObjective) -> Params:
-        """Theta as it is: everything in it moves by gradients."""
+        """Theta as it is: gradients move all of it."""
         return theta
 
     def evaluate(
@@ -171,13 +171,13 @@ class MetaSupervised:
     ) -> Evaluation:
         """Score theta after 0 .. `steps` gradient steps on each of the given tasks [N, k], on fresh query examples.
 
-        `diverged` is 1 where the loss is not finite, or more than ten times that before adaptation.
+        The score `diverged` is 1 where the loss is not finite, or more than ten times the loss before adaptation.
         """
         rng = numpy_generator(seed, EXAMPLES[purpose])
         chunk = self.settings.tasks
         parts = [
             self._score_some(theta, rule, steps, tasks[first : first + chunk], rng)
-            for first in range(0, len(tasks), chunk)  # all at once would need memory for all
+            for first in range(0, len(tasks), chunk)  # some at a time, for memory
         ]
         scores = {name: np.concatenate([part[name] for part, _ in parts], axis=1) for name in parts[0][0]}
         loss = scores["loss"]
@@ -187,7 +187,7 @@ class MetaSupervised:
     def _score_some(
         self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], rng: np.random.Generator
     ) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float32]]]:
-        """Scores [K + 1, n] of n tasks, and what figures draw of the first ones."""
+        """Scores [K + 1, n] of n tasks, and the traces of the first ones, which figures draw."""
         support, query = self._examples(tasks, rng, self.settings.evaluation_queries)
         learner = dataclasses.replace(self.learner, rule=rule)
         measured = self._after_each_step(theta, learner, steps, support, query, transductive=self.settings.transductive)

@@ -74,7 +74,7 @@ class Watching(Part):
     evaluate_every: Annotated[int, at_least(0), MAY_CHANGE] = 0
     """Iterations between scores of the validation tasks, which are also scored at the end; 0: never."""
     render_every: Annotated[int, at_least(0), MAY_CHANGE] = 0
-    """Iterations between pictures, in TensorBoard, of the first validation task before and after adaptation; 0: none."""
+    """Iterations between pictures in TensorBoard, of the first validation task before and after adaptation; 0: none."""
     checkpoint_every: Annotated[int, at_least(1), MAY_CHANGE] = 1
     """Iterations between checkpoints."""
     keep_every: Annotated[int, at_least(0), MAY_CHANGE] = 0

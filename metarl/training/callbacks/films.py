@@ -10,7 +10,7 @@ from metarl.training.state import TrainState
 
 
 class Films(Callback):
-    """Film one task before and after adaptation at intervals. After a film that fails there is a warning and no other.
+    """Film one task before and after adaptation at intervals. A film that fails is the last: a warning says so.
 
     Args:
         film: parameters -> films of one task, after 0, 1 .. gradient steps.
