@@ -1,4 +1,4 @@
-"""What must hold of every task family, as a check that users run on their own: `metarl.envs.check_family`."""
+"""Public check of task families, for those who write one: `metarl.envs.check_family`."""
 
 import copy
 import itertools
@@ -16,20 +16,21 @@ from metarl.envs.family import TaskFamily
 from metarl.envs.single import TaskEnv
 from metarl.rl.environments import Split
 
-ENVS, STEPS = 5, 12  # of the episodes that the checks play
-TASKS = 200  # drawn from each split
+ENVS = 5  # environments that the checks play in
+STEPS = 12  # timesteps that they play
+TASKS = 200  # tasks that are drawn from each split
 
 
 def check_family(family: TaskFamily) -> None:
     """Check that a family keeps the contract: `check_family(MyFamily(option=value))`.
 
-    Its spaces fit what it gives; tasks that are drawn are tasks, and some differ; episodes depend on seeds, tasks and
-    actions alone; one environment alone and among others are the same, bit for bit; rewards are the sum of their terms;
-    ended environments are frozen; a reset keeps tasks, and a masked one changes no other environment; environments and
-    the family pickle.
+    Observations and actions fit their spaces; drawn tasks are valid, and some differ; episodes depend on seeds, tasks
+    and actions alone; an environment is the same alone and among others, bit for bit; rewards are the sum of their
+    terms; ended environments are frozen; a reset keeps tasks, and a masked reset changes no other environment;
+    environments and the family pickle.
 
     Raises:
-        AssertionError: with what does not hold, in words.
+        AssertionError: something of this does not hold; the message says what.
     """
     for check in CHECKS:
         check(family)
@@ -96,7 +97,8 @@ def _determinism(family: TaskFamily) -> None:
     episode = _play(TaskVectorEnv(family, ENVS), 7)
     again = _play(TaskVectorEnv(family, ENVS), 7)
     _require(_same(episode, again), "equal seeds must give equal tasks, observations and rewards")
-    env, other = TaskVectorEnv(family, ENVS), TaskVectorEnv(family, ENVS)
+    env = TaskVectorEnv(family, ENVS)
+    other = TaskVectorEnv(family, ENVS)
     env.reset(seed=7)
     other.reset(seed=8)
     _require(not _equal(env.tasks, other.tasks), "other seeds must draw other tasks")
@@ -134,7 +136,8 @@ def _ends(family: TaskFamily) -> None:
     still = np.zeros((ENVS, *family.action_space.shape))
     observations, _, terminated, truncated, _ = [env.step(still) for _ in range(3)][-1]
     _require(bool((terminated ^ truncated).all()), "an episode must end at the horizon, terminated or truncated")
-    again = env.step(np.full_like(still, np.nan))  # a frozen environment ignores even this
+    # A frozen environment ignores any action.
+    again = env.step(np.full_like(still, np.nan))
     _require(_equal(again[0], observations), "an ended environment must repeat its last observation")
     _require(not again[1].any(), "an ended environment must give no reward")
     _require(_equal(again[2], terminated) and _equal(again[3], truncated), "an ended environment must keep its flags")
@@ -184,13 +187,13 @@ CHECKS: tuple[Callable[[TaskFamily], None], ...] = (
 
 
 def _play(env: TaskVectorEnv, seed: int, tasks: Array | None = None) -> list[Any]:
-    """What `reset` and each `step` of a few random actions return."""
+    """Everything that `reset`, and `step` with each of a few random actions, return."""
     begun = env.reset(seed=seed, options={} if tasks is None else {"tasks": tasks})
     return [begun, *(env.step(action) for action in _actions(env.process))]
 
 
 def _actions(process: Any) -> Array:
-    """Some of them out of bounds, [STEPS, ENVS, A]."""
+    """Random actions [STEPS, ENVS, A], some of them out of bounds."""
     return np.random.default_rng(1).uniform(-1.5, 1.5, (STEPS, ENVS, *process.action_space.shape))
 
 

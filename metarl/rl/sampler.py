@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils._pytree import tree_map
@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_map
 from metarl.engine.model import Model
 from metarl.engine.params import Params
 from metarl.randomness import Purpose, seed_sequence
+from metarl.rl.contract import require_vector
 from metarl.rl.episodes import Episodes
 from metarl.rl.progress import Progress
 from metarl.rl.spaces import action_size, environment_actions, flat_observations, observation_size
@@ -170,8 +171,7 @@ def _log_probs(distributions: list[Any], actions: Tensor) -> Tensor:
 
 
 def _episodes_per_task(env: VectorEnv, num_tasks: int) -> int:
-    if env.metadata.get("autoreset_mode") is not AutoresetMode.DISABLED:
-        raise ValueError(f"{env} resets by itself: rollouts need autoreset_mode DISABLED")
+    require_vector(env)
     if env.num_envs % num_tasks:
         raise ValueError(f"{env.num_envs} environments cannot be shared evenly by {num_tasks} tasks")
     return env.num_envs // num_tasks

@@ -40,7 +40,7 @@ class ImageFolder(ImagesOnDisk):
     """
 
     data_dir: Annotated[str, MAY_CHANGE] = "data/images"
-    """Folder with CLASS/*; or, to choose the splits yourself, with train/CLASS/*, validation/CLASS/* and test/CLASS/*."""
+    """Folder with CLASS/*; or, to choose the splits yourself, with train/CLASS/*, validation/CLASS/*, test/CLASS/*."""
     image_size: Annotated[int, at_least(1)] = 84
     """Height and width that images are resized to, in pixels."""
     channels: Literal[1, 3] = 3
