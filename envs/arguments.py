@@ -17,7 +17,7 @@ def checked_options(options: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def checked_seeds(seed: int | Sequence[int | None] | None, n: int) -> list[int | None]:
-    """A seed or None for each of n environments; an integer s gives s, s + 1 ... Raises ValueError for a wrong number."""
+    """A seed or None for each of n environments; s stands for s, s + 1, ... Raises ValueError for a wrong number."""
     if seed is None:
         return [None] * n
     if isinstance(seed, (int, np.integer)):

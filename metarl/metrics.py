@@ -51,6 +51,16 @@ class Metric:
         """A regular expression that fits this metric's names and no other's."""
         return re.escape(self.name).replace(r"\{k\}", r"(\d+)").replace(r"\{name\}", ".+")
 
+    def as_score(self, value: float) -> float:
+        """A value as a score, of which higher is better: negated where lower values are better.
+
+        Raises:
+            ValueError: the declaration does not say which values are better.
+        """
+        if self.higher_is_better is None:
+            raise ValueError(f"metric {self.name!r} must say whether higher is better to be a score")
+        return value if self.higher_is_better else -value
+
     def at(self, step: int) -> str:
         """The metric's name after `step` gradient steps."""
         return self.name.replace("{k}", str(step))

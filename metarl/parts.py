@@ -76,12 +76,7 @@ class Option(NamedTuple):
     words: str  # the meaning: the string below the field
     bounds: tuple[Bound, ...]
     markers: tuple[Marker, ...]
-    registry: "Registry[Any] | None"  # where the option is a choice among parts; None for a value or a group of options
-
-    @property
-    def is_group(self) -> bool:
-        """Whether the field is a dataclass of further options without being a part (such as the sampling options)."""
-        return self.registry is None and dataclasses.is_dataclass(self.hint)
+    registry: "Registry[Any] | None"  # where the option is a choice among parts; None for a value
 
     def check(self, value: Any) -> None:
         """Raise ValueError for a value that is none of a Literal's choices, or that a bound does not admit.

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from metarl.engine.rules import InnerRule
+from metarl.metrics import Metric
 from metarl.parts import Part, Registry
 from metarl.problem import Problem
 from metarl.shard import ALONE, Shard
@@ -44,13 +45,8 @@ class ProblemOptions(Part, ABC):
 
     @property
     @abstractmethod
-    def learning_curve(self) -> str:
-        """The training metric that shows learning, without its number of gradient steps."""
-
-    @property
-    @abstractmethod
-    def drawn_curve(self) -> tuple[str, str]:
-        """The metric that figures draw, without its number of gradient steps, and what it is of in words."""
+    def drawn_curve(self) -> tuple[Metric, str]:
+        """The metric of learning curves in figures, and what it is measured on, in words."""
 
     before_training: str = ""  # remarks to print before the first iteration
     achieved_name: str = "achieved"  # what the score `achieved` of an evaluation measures, with its unit

@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from metarl.metrics import Metric
 from metarl.parts import MAY_CHANGE, PROBABILITY, at_least
 from metarl.problems import MOST_AT_A_TIME, PROBLEMS, ProblemOptions, Setting, require_device
 from metarl.rl.baselines import BASELINES, Baseline
@@ -17,6 +18,7 @@ from metarl.rl.baselines.linear_features import LinearFeatures
 from metarl.rl.environments import ENVIRONMENTS, Environment
 from metarl.rl.inner_losses import INNER_LOSSES, InnerLoss
 from metarl.rl.inner_losses.log_prob import LogProb
+from metarl.rl.measuring import RETURN, SCORES
 from metarl.rl.normalizers import NORMALIZATIONS, Normalization
 from metarl.rl.normalizers.none import Unscaled
 from metarl.rl.outer_losses import OUTER_LOSSES, OuterLoss
@@ -67,17 +69,12 @@ class Reinforcement(ProblemOptions):
     @property
     def score(self) -> str:
         """The average return."""
-        return "average_return"
+        return SCORES["rollout/return"]
 
     @property
-    def learning_curve(self) -> str:
-        """Returns over the meta-batch."""
-        return "rollout/return"
-
-    @property
-    def drawn_curve(self) -> tuple[str, str]:
-        """The learning curve itself."""
-        return self.learning_curve, "meta-training"
+    def drawn_curve(self) -> tuple[Metric, str]:
+        """The average return over the meta-batch."""
+        return RETURN, "meta-training"
 
     @property
     def achieved_name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -5,10 +5,11 @@ import shutil
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from metarl.metrics import Metric
 from metarl.parts import MAY_CHANGE, at_least
 from metarl.problems import MOST_AT_A_TIME, PROBLEMS, ProblemOptions, Setting, require_device
 from metarl.supervised.datasets import DATASETS, Dataset
-from metarl.supervised.losses import KINDS
+from metarl.supervised.metrics import headline
 from metarl.supervised.networks import NETWORKS, Network
 from metarl.supervised.problem import ExampleSettings, MetaSupervised
 from metarl.supervised.tasks import KindName
@@ -47,17 +48,12 @@ class Supervised(ProblemOptions):
     @property
     def score(self) -> str:
         """The accuracy of a classification, the loss of a regression."""
-        return KINDS[self.kind].shown
+        return headline(self.kind).score
 
     @property
-    def learning_curve(self) -> str:
-        """The same score over the meta-batch."""
-        return f"train/{self.score}"
-
-    @property
-    def drawn_curve(self) -> tuple[str, str]:
-        """The score on validation tasks: that of the meta-batch is noisy."""
-        return f"evaluation/{self.score}", "validation tasks"
+    def drawn_curve(self) -> tuple[Metric, str]:
+        """The score on validation tasks, because that on the meta-batch is noisy."""
+        return headline(self.kind), "validation tasks"
 
     @property
     def before_training(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -26,15 +26,18 @@ ENVIRONMENTS_FAULT = {
 """Reasons for which the environment breaks an episode, in words. (An action that is not finite is the policy's.)"""
 
 
+RETURN = Metric(
+    name="rollout/return_step{k}",
+    meaning="undiscounted return after k inner gradient steps, over the meta-batch",
+    word="return",
+    higher_is_better=True,
+    reduction="mean",
+    headline=True,
+)
+"""What best.pt is chosen by, and learning curves show."""
+
 MEASURES = MetricTable(
-    Metric(
-        name="rollout/return_step{k}",
-        meaning="undiscounted return after k inner gradient steps, over the meta-batch",
-        word="return",
-        higher_is_better=True,
-        reduction="mean",
-        headline=True,
-    ),
+    RETURN,
     Metric(
         name="rollout/success_step{k}",
         meaning="share of the episodes that succeeded after k inner gradient steps, over the meta-batch",

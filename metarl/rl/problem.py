@@ -28,7 +28,7 @@ from metarl.rl.episodes import Episodes, PolicyBatch, timestep_subset
 from metarl.rl.films import film
 from metarl.rl.inner_losses import PolicyLoss
 from metarl.rl.losses import clipped_likelihood_ratio, likelihood_ratio, mean_kl
-from metarl.rl.measuring import MEASURES, Clock, require_whole, scores_of, totals_of_episodes
+from metarl.rl.measuring import MEASURES, RETURN, Clock, require_whole, scores_of, totals_of_episodes
 from metarl.rl.normalizers import Normalizer
 from metarl.rl.normalizers.none import Unscaled
 from metarl.rl.outer_losses import OuterPolicyLoss
@@ -275,7 +275,8 @@ class MetaRL:
         # The episodes of a diverged policy are cut short, so that their return means nothing.
         if "rollout/broken_action" in metrics:
             return None
-        return metrics.get(f"rollout/return_step{self.inner_steps}")
+        value = metrics.get(RETURN.at(self.inner_steps))
+        return None if value is None else RETURN.as_score(value)
 
     def adaptation(
         self,

@@ -61,7 +61,7 @@ def draw_images(axes: Axes, trace: Trace, step: int) -> None:
 
 
 def _as_image(example: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Make an input an image [height, width, 1 or 3] in [0, 1]; a vector becomes a row of pixels, 2 or 4 channels grey."""
+    """Make an image [height, width, 1 or 3] in [0, 1] of an input; a vector is a row, 2 or 4 channels turn grey."""
     image = example[None, :, None] if example.ndim == 1 else example
     if image.shape[-1] != 3:
         image = image.mean(-1, keepdims=True)

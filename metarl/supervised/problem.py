@@ -21,7 +21,7 @@ from metarl.problem import Evaluation, Film, Metrics
 from metarl.randomness import Purpose, numpy_generator, torch_generator
 from metarl.shard import ALONE, Shard
 from metarl.supervised.losses import KINDS
-from metarl.supervised.metrics import measures
+from metarl.supervised.metrics import headline, measures
 from metarl.supervised.pictures import picture
 from metarl.supervised.tasks import Examples, Split, TaskDistribution
 
@@ -99,6 +99,7 @@ class MetaSupervised:
         self._kind = KINDS[kind]
         loss = self._kind.loss
         self.measures = measures(kind)
+        self._headline = headline(kind)
         self.learner = Learner(
             rule,
             inner_loss=lambda params, batch: loss(model.apply(params, batch.inputs), batch),
@@ -213,7 +214,7 @@ class MetaSupervised:
         rng = numpy_generator(seed, Purpose.PICTURES, index)
         scores, traces = self._score_some(theta, rule, steps, tasks[index : index + 1], rng)
         trace = {name: array[:, 0] if name == "outputs" else array[0] for name, array in traces.items()}
-        shown = self._kind.shown
+        shown = self._headline.score
         return [
             Film(
                 self.distribution.describe(tasks[index]),
@@ -225,8 +226,8 @@ class MetaSupervised:
 
     def score(self, metrics: Metrics) -> float | None:
         """The accuracy, or minus the loss, on the validation tasks after as many gradient steps as in training."""
-        value = metrics.get(f"evaluation/{self._kind.shown}_step{self.inner_steps}")
-        return None if value is None else self._kind.sign * value
+        value = metrics.get(self._headline.at(self.inner_steps))
+        return None if value is None else self._headline.as_score(value)
 
     def _after_each_step(
         self,
