@@ -34,15 +34,15 @@ EXPERIMENTS: dict[str, Experiment] = PAPER | STUDIES
 
 @dataclass(frozen=True)
 class Arguments:
-    """Which experiments, and how much of the machine they may have. Runs are resumed where they stopped."""
+    """Which experiments to reproduce, and how many runs at a time. Runs are resumed where they stopped."""
 
     names: tyro.conf.Positional[tuple[str, ...]]
     """Experiments, or all."""
     quick: bool = False
-    """A tenth of the iterations, with everything under runs/quick: does it work, and how long would it take?"""
+    """Make a tenth of the iterations, with everything under runs/quick, to see that it works and how long it takes."""
     go_on: bool = False
-    """Make only what experiments/results has not finished, and go on from what is kept there of unfinished runs: from
-    nothing otherwise."""
+    """Make only the runs that are not finished in experiments/results, and go on with unfinished ones from the files
+    that are kept there."""
     jobs: int = 1
     """Runs at a time, each on its share of the cores."""
 
@@ -77,8 +77,8 @@ def main(arguments: Arguments) -> None:
 def unfinished(experiment: Experiment, runs: list[Run], place: Place) -> list[Run]:
     """The runs that are still to be made.
 
-    Of an experiment whose tables need the tasks' scores, all are, once one is: those that are published are evaluated
-    again, and not trained.
+    Where an experiment's tables need the scores of single tasks, one missing run makes all of them count as missing:
+    published ones are evaluated again, but not trained.
     """
     if experiment.study:
         curves = kept_curves(place.results, experiment)
@@ -91,7 +91,7 @@ def unfinished(experiment: Experiment, runs: list[Run], place: Place) -> list[Ru
 
 @dataclass(frozen=True)
 class Making:
-    """How runs are made: the arguments, and what works, watches and tells."""
+    """How runs are made: the arguments, the processes, the progress line and the console."""
 
     arguments: Arguments
     workers: "Workers"
@@ -100,7 +100,7 @@ class Making:
     analysing: threading.Lock = field(default_factory=threading.Lock)
 
     def make(self, one: Run) -> None:
-        """Train a run, evaluate it or add it to its study, and keep what is small of it."""
+        """Train a run, evaluate it or add it to its study, and copy its small files to the results."""
         iterations = one.training.iterations
         log = one.directory.with_suffix(".log")
         if self.arguments.go_on:
@@ -130,7 +130,7 @@ class Making:
 
 
 def is_evaluated(run_dir: Path) -> bool:
-    """Whether a run has an evaluation that is not older than what it scored."""
+    """Whether a run has an evaluation that is newer than the checkpoints and the configuration that it scored."""
     if not ((run_dir / EVALUATION).is_file() and (run_dir / PER_TASK).is_file()):
         return False
     scored = [run_dir / name for name in (LAST, BEST, CONFIG) if (run_dir / name).is_file()]
@@ -138,14 +138,14 @@ def is_evaluated(run_dir: Path) -> bool:
 
 
 def analyse(name: str, arguments: Arguments, workers: "Workers") -> None:
-    """Tables and figures of what is finished of a study."""
+    """Make tables and figures of the finished runs of a study."""
     place = Place.of(name, quick=arguments.quick)
     flags = ["--quick"] * arguments.quick
     workers.script(place.runs / "study.log", "study", name, "--runs", place.runs, "--results", place.results, *flags)
 
 
 def finish(experiment: Experiment, name: str, arguments: Arguments, workers: "Workers", console: Console) -> None:
-    """Figures and tables of an experiment whose runs are there."""
+    """Make the figures and tables of an experiment whose runs are finished."""
     place = Place.of(name, quick=arguments.quick)
     if experiment.study:
         analyse(name, arguments, workers)
@@ -189,7 +189,7 @@ def protocol_rows(summaries: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 class Workers:
-    """Runs scripts as processes of their own, some at a time, each on its share of the cores."""
+    """Run scripts as processes, some at a time, each on its share of the cores."""
 
     def __init__(self, jobs: int) -> None:
         cores = sorted(os.sched_getaffinity(0))
@@ -201,20 +201,22 @@ class Workers:
         self._stopping = False
 
     def __enter__(self) -> "Workers":
-        if threading.current_thread() is threading.main_thread():  # or the children would go on by themselves
+        # Without this, children would go on by themselves after such a signal.
+        if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, _interrupt)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._stopping = True
-        if kind is not None:  # interrupted, or one failed: the others are checkpointed
+        # After an interruption or a failure, the other runs stop with a checkpoint.
+        if kind is not None:
             for child in list(self._children):
                 child.terminate()
         self._pool.shutdown(cancel_futures=True)
 
     def all(self, tasks: Iterable[Callable[[], None]]) -> None:
-        """Call every task, in order, as many at a time as there are shares. Raises what the first to fail raised."""
+        """Call every task, in order, as many at a time as there are shares. Raises the first error of a task."""
         for future in [self._pool.submit(task) for task in tasks]:
             future.result()
 
@@ -226,7 +228,7 @@ class Workers:
         command = [sys.executable, str(ROOT / "experiments" / f"{name}.py"), *map(str, arguments)]
         with log.open("ab") as output:
             start = output.tell()
-            # in a session of its own: Ctrl-C comes from here alone, once
+            # A session of its own, so that Ctrl-C reaches the child from here alone, once.
             child = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
             os.sched_setaffinity(child.pid, self._mine.cores)
             self._children.add(child)
@@ -244,7 +246,7 @@ def _interrupt(*_: int | FrameType | None) -> None:
 
 
 def command(argv: Sequence[str]) -> None:
-    """The script: its arguments without its name."""
+    """Run the script with these arguments."""
     run(
         lambda args: arguments_of(Arguments, "reproduce", __doc__ or "", args),
         main,
