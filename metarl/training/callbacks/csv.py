@@ -95,7 +95,7 @@ def read_metrics(path: Path) -> list[Metrics]:
 
 
 def _cells(row: Metrics, digits: int | None = None) -> dict[str, str]:
-    """Write numbers as text: whole numbers without a fraction, fractions with `digits` significant digits (None: all)."""
+    """Write numbers as text: whole numbers without a fraction, others with `digits` significant digits (None: all)."""
 
     def fraction(value: float) -> str:
         return repr(value) if digits is None else f"{value:.{digits}g}"
