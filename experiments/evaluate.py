@@ -116,8 +116,9 @@ def main(arguments: Arguments) -> None:
     if inside is not None:
         _print_apart(console, title, result, inside, config)
     if directory == arguments.run_dir and split == "test":
-        one = read_run(directory)
-        write_adaptation(directory, config.problem.score, steps, draw({one.label: [one]}), options(config), TELLING)
+        scored = read_run(directory)
+        figure = draw({scored.label: [scored]})
+        write_adaptation(directory, config.problem.score, steps, figure, options(config), TELLING)
 
 
 def _tasks(

@@ -61,14 +61,14 @@ def main(arguments: Arguments) -> None:
     for name in names:
         experiment = EXPERIMENTS[name].quick() if arguments.quick else EXPERIMENTS[name]
         place = Place.of(name, quick=arguments.quick)
-        runs = [Run(name, one, place) for one in experiment.runs]
+        runs = [Run(name, training, place) for training in experiment.runs]
         missing[name] = unfinished(experiment, runs, place) if arguments.go_on else runs
-        begun = sum(one.iterations_done > 0 for one in missing[name])
+        begun = sum(job.iterations_done > 0 for job in missing[name])
         console.print(f"{name}: {len(runs)} runs, {len(runs) - len(missing[name])} finished before, {begun} begun")
-    everything = [one for runs in missing.values() for one in runs]
+    everything = [job for runs in missing.values() for job in runs]
     with Progress(console, everything, arguments.jobs) as progress, Workers(arguments.jobs) as workers:
         making = Making(arguments, workers, progress, console)
-        workers.all(functools.partial(making.make, one) for one in everything)
+        workers.all(functools.partial(making.make, job) for job in everything)
         for name, runs in missing.items():
             if runs or EXPERIMENTS[name].study:
                 finish(EXPERIMENTS[name], name, arguments, workers, console)
@@ -82,9 +82,9 @@ def unfinished(experiment: Experiment, runs: list[Run], place: Place) -> list[Ru
     """
     if experiment.study:
         curves = kept_curves(place.results, experiment)
-        return [one for one in runs if one.training.name not in curves]
+        return [job for job in runs if job.training.name not in curves]
     made = all((place.results / file).is_file() for file in experiment.outputs)
-    if made and all(one.is_published(one.training.iterations) for one in runs):
+    if made and all(job.is_published(job.training.iterations) for job in runs):
         return []
     return runs
 
@@ -99,34 +99,34 @@ class Making:
     console: Console
     analysing: threading.Lock = field(default_factory=threading.Lock)
 
-    def make(self, one: Run) -> None:
+    def make(self, job: Run) -> None:
         """Train a run, evaluate it or add it to its study, and copy its small files to the results."""
-        iterations = one.training.iterations
-        log = one.directory.with_suffix(".log")
+        iterations = job.training.iterations
+        log = job.directory.with_suffix(".log")
         if self.arguments.go_on:
             try:
-                one.bring_back(iterations)
+                job.bring_back(iterations)
             except ValueError as error:
-                self.console.print(f"{one.name}: from nothing, for {error}")
-        flags = one.training.arguments
-        self.console.print(f"{one.name}: train.py {' '.join(flags)} -> {one.directory}, {log}")
-        with self.progress.making(one, iterations) as active:
+                self.console.print(f"{job.name}: from nothing, for {error}")
+        flags = job.training.arguments
+        self.console.print(f"{job.name}: train.py {' '.join(flags)} -> {job.directory}, {log}")
+        with self.progress.making(job, iterations) as active:
             try:
-                if not one.is_brought_back:
-                    self.workers.script(log, "train", *flags, "--run-dir", one.directory, "--resume")
+                if not job.is_brought_back:
+                    self.workers.script(log, "train", *flags, "--run-dir", job.directory, "--resume")
             finally:
-                one.keep()
+                job.keep()
             active.stage = "is evaluated"
-            experiment = EXPERIMENTS[one.experiment]
+            experiment = EXPERIMENTS[job.experiment]
             if experiment.study:
                 with self.analysing:
-                    analyse(one.experiment, self.arguments, self.workers)
-                one.drop()
+                    analyse(job.experiment, self.arguments, self.workers)
+                job.drop()
             else:
-                if not is_evaluated(one.directory):
-                    self.workers.script(log, "evaluate", one.directory)
-                one.publish(experiment)
-        self.console.print(f"{one.name}: done")
+                if not is_evaluated(job.directory):
+                    self.workers.script(log, "evaluate", job.directory)
+                job.publish(experiment)
+        self.console.print(f"{job.name}: done")
 
 
 def is_evaluated(run_dir: Path) -> bool:

@@ -49,7 +49,10 @@ def main(arguments: Arguments) -> None:
     runs_dir = arguments.runs or Path("runs", name)
     results = arguments.results or Path("experiments", "results", name)
     kept = kept_curves(results, experiment)
-    found = {one.name: finished_curve(runs_dir / one.name, one) or kept.get(one.name) for one in experiment.runs}
+    found = {
+        training.name: finished_curve(runs_dir / training.name, training) or kept.get(training.name)
+        for training in experiment.runs
+    }
     curves = {run_name: curve for run_name, curve in found.items() if curve is not None}
     console = Console(markup=False, highlight=False, soft_wrap=True)
     console.print(f"{name}: {len(curves)} of {len(found)} runs are finished")
@@ -58,7 +61,7 @@ def main(arguments: Arguments) -> None:
             f"no run of {name} is finished in {runs_dir}: python experiments/reproduce.py {name} makes them"
         )
     write_curves(results / CURVES, curves)
-    flags = {one.name: one.flags for one in experiment.runs}
+    flags = {training.name: training.flags for training in experiment.runs}
     write_table(results / RUNS, *run_rows(study, curves, flags))
     draw_curves(study, curves).savefig(results / "curves.png", dpi=110)
     effects, seeds = effects_of(study, curves)
