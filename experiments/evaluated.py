@@ -48,14 +48,17 @@ class Run:
 
 def pooled(runs: list[Run]) -> list[dict[str, float]]:
     """Per gradient step, `summarize` of a method's runs; only the published tasks are the same for all seeds."""
-    steps, seed = min(len(one.scores) for one in runs), runs[0].config.seed
+    steps = min(len(one.scores) for one in runs)
+    seed = runs[0].config.seed
     same = all(one.protocol.get("published_tasks", False) for one in runs)
     return [summarize(np.stack([one.scores[step] for one in runs]), seed, same_tasks=same) for step in range(steps)]
 
 
 def published(runs: list[Run]) -> dict[int, float]:
     """The authors' mean score by gradient step, where these runs are measured as they measured theirs."""
-    config, protocol, label = runs[0].config, runs[0].protocol, runs[0].label
+    config = runs[0].config
+    protocol = runs[0].protocol
+    label = runs[0].label
     values = flat(config)
     if "dataset" in values:
         return published_scores(values["dataset"], values["network"], values.get("ways", 1), protocol["shots"], label)
@@ -125,7 +128,8 @@ def _label(config: Config) -> str:
 
 def require_comparable(runs: list[Run]) -> None:
     """Raises ValueError unless all runs are of one preset, each method and seed once, measured by one protocol."""
-    first, seen = runs[0], {}
+    first = runs[0]
+    seen = {}
     for one in runs:
         if one.config.preset != first.config.preset:
             raise ValueError(f"one figure shows one preset; got {first.config.preset} and {one.config.preset}")

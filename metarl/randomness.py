@@ -1,4 +1,4 @@
-"""Every random number of a run comes from a generator keyed by what it is for, never from global state.
+"""Keyed random numbers: every number of a run comes from a generator keyed by its use, never from global state.
 
 So tasks and rollouts do not depend on the number of threads or ranks, on what was drawn before, or on a resume.
 """

@@ -168,7 +168,11 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
 
     def _observe(self) -> Array:
         slots = self._slots
-        return np.concatenate([slots.observations, *[slots.tasks] * self.task_in_observation], 1)
+        return (
+            np.concatenate([slots.observations, slots.tasks], 1)
+            if self.task_in_observation
+            else slots.observations.copy()
+        )
 
     def render(self) -> tuple[Any, ...] | None:
         """What each environment draws; None without a render mode. Raises ValueError if it lacks a library for that."""
