@@ -138,6 +138,14 @@ def require_whole(metrics: Metrics, iteration: int, *, max_broken: float) -> Non
         )
 
 
+def traces_of(episodes: Episodes, count: int) -> dict[str, NDArray[np.float32]]:
+    """The data that figures draw: observations [N, T, e, O] and mask [N, T, e] of the first e = `count` episodes."""
+    return {
+        "observations": episodes.observations[:, :, :count].numpy(force=True),
+        "mask": episodes.mask[:, :, :count].numpy(force=True),
+    }
+
+
 def scores_of(episodes: Episodes, wanted: NDArray[np.float64] | None) -> dict[str, NDArray[np.float64]]:
     """The scores of the policies of one gradient step, by name: means over the episodes of each task, [M].
 

@@ -29,7 +29,7 @@ from metarl.rl.episodes import Episodes, PolicyBatch, timestep_subset
 from metarl.rl.films import film
 from metarl.rl.inner_losses import PolicyLoss
 from metarl.rl.losses import clipped_likelihood_ratio, likelihood_ratio, mean_kl
-from metarl.rl.measuring import MEASURES, RETURN, Clock, require_whole, scores_of, totals_of_episodes
+from metarl.rl.measuring import MEASURES, RETURN, Clock, require_whole, scores_of, totals_of_episodes, traces_of
 from metarl.rl.normalizers import Normalizer
 from metarl.rl.normalizers.none import Unscaled
 from metarl.rl.outer_losses import OuterPolicyLoss
@@ -141,7 +141,7 @@ class MetaRL:
         return {name: leaf.to(self.device) for name, leaf in theta.items()}
 
     def sample_tasks(self, seed: int, purpose: Purpose, *key: int, count: int) -> NDArray[np.float64]:
-        """`count` tasks [count, k], a function of the arguments, from the split that the purpose names if there are any."""
+        """`count` tasks [count, k], a function of the arguments; of the split that the purpose names, if any."""
         # Gymnasium's VectorEnv has no such method: it is what `rl.contract` asks for in addition. All tasks are drawn
         # in one call, so that a sampler may stratify or balance them.
         sample = self._env.sample_tasks  # pyright: ignore[reportAttributeAccessIssue]
@@ -229,7 +229,7 @@ class MetaRL:
         for _, episodes in itertools.islice(self.adaptation(env, theta, rule, tasks, seed, purpose=purpose), steps + 1):
             per_step.append(scores_of(episodes, wanted) | {"adaptation_env_steps": spent.copy()})
             spent += episodes.num_steps.sum(1).numpy(force=True)
-            traces.append(_traces(episodes, min(settings.traced_episodes, settings.evaluation_episodes)))
+            traces.append(traces_of(episodes, min(settings.traced_episodes, settings.evaluation_episodes)))
         env.close()
         scores = {name: np.stack([scores[name] for scores in per_step]) for name in per_step[0]}
         # The environment may report neither.
@@ -335,14 +335,6 @@ def functions_of(outer_loss: OuterPolicyLoss, learner: Learner) -> TaskFunctions
         subset=timestep_subset,
         clipped=clipped,
     )
-
-
-def _traces(episodes: Episodes, count: int) -> dict[str, NDArray[np.float32]]:
-    """The data that figures draw: observations [N, T, e, O] and mask [N, T, e] of the first e = `count` episodes."""
-    return {
-        "observations": episodes.observations[:, :, :count].numpy(force=True),
-        "mask": episodes.mask[:, :, :count].numpy(force=True),
-    }
 
 
 def _distances(before: Params, after: Params) -> Tensor:
