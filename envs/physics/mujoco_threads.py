@@ -123,7 +123,7 @@ class MujocoThreads(Physics):
         self.of(states, "qvel")[:] = qvel
         batch, rows = self._load(states, np.zeros((len(states), self.model.nu)), parameters)
         batch.forward(rows, stage=self._stage)
-        self._read_measured(batch, states)
+        self._read_measured(states)
         return states
 
     def step(self, states: Array, controls: Array, parameters: Mapping[str, Array] | None = None) -> Array:
@@ -155,7 +155,7 @@ class MujocoThreads(Physics):
         n = len(states)
         after = states.copy()
         after[:, : self._carried] = batch.state[:n, : self._carried]
-        self._read_measured(batch, after)
+        self._read_measured(after)
         # Any warning counts: a full contact buffer, for instance, makes a simulation wrong too.
         broken = batch.warning[:n, :, 1].any(axis=1)
         broken[failed] = True
@@ -211,7 +211,8 @@ class MujocoThreads(Physics):
         if changed:
             batch.set_const(rows)
 
-    def _read_measured(self, batch: Batch, states: Array) -> None:
+    def _read_measured(self, states: Array) -> None:
+        """Copy measured quantities from the batch, which has computed them, into states [n, S]."""
         for name, bodies in self._measured.items():
             columns = self.of(states, name)
             columns[:] = self._fields[name][: len(states), bodies].reshape(columns.shape)
