@@ -12,7 +12,8 @@ from metarl.files import write_atomically
 from metarl.training.callbacks.csv import read_metrics, write_metrics
 from metarl.training.run_directory import BEST, CONFIG, LAST, METRICS, read_config
 
-EVALUATION, PER_TASK = "evaluation.json", "evaluation.csv"
+EVALUATION = "evaluation.json"
+PER_TASK = "evaluation.csv"
 # The order matters: best.pt and metrics.csv may be ahead of the last checkpoint, which is copied first.
 TO_GO_ON = (LAST, BEST, METRICS, CONFIG)
 DIGITS = 6  # significant digits of a finished run's learning curve; more would only fill the repository
