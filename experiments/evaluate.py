@@ -23,9 +23,11 @@ from metarl.experiments.task_files import read_tasks
 from metarl.problem import Evaluation, Problem
 from metarl.randomness import Purpose
 from metarl.training.config import Config
-from metarl.training.evaluation import evaluate, summaries_of, validation_tasks, write_evaluation
+from metarl.training.evaluation import evaluate, validation_tasks
+from metarl.training.evaluation_files import write_evaluation
 from metarl.training.events import write_adaptation
 from metarl.training.run_directory import read_config, read_parameters
+from metarl.training.statistics import summaries_of
 from metarl.training.tree import flat
 
 
@@ -155,7 +157,7 @@ def _split(arguments: Arguments) -> tuple[str, Path]:
 
 
 def _table(title: str, steps: list[dict[str, Any]], config: Config) -> Table:
-    """One row per gradient step: the score's mean with its 95 % interval and median, means of others, what broke.
+    """One row per gradient step: the score's mean with its 95 % interval, its median, means of others, what broke.
 
     Terms of the reward are left to the files.
     """
@@ -172,7 +174,7 @@ def _table(title: str, steps: list[dict[str, Any]], config: Config) -> Table:
     others = [name for name in steps[0] if name not in silent]
     shown = [name for name, occurred in failures.items() if occurred]
     median = config.problem.score == "loss"  # of tasks that are fitted a few are much worse than the rest
-    heads = ["gradient steps", _words(config.problem.score, config), "95 % interval", *["median"] * median]
+    heads = ["gradient steps", _words(config.problem.score, config), "95 % over tasks", *["median"] * median]
     for name in (*heads, *(_words(name, config) for name in others), *shown):
         table.add_column(escape(name), justify="right", no_wrap=name in heads)
     for step in steps:

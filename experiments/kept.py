@@ -1,6 +1,5 @@
 """What `experiments/results/` keeps of a run: enough to go on with, and little of it once it is finished."""
 
-import json
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,9 +8,9 @@ from pathlib import Path
 from metarl.experiments.curves import settings
 from metarl.experiments.experiment import Experiment, Training
 from metarl.files import write_atomically
+from metarl.training.evaluation_files import PER_TASK, SUMMARY, read_summary
 from metarl.training.run_directory import BEST, CONFIG, LAST, METRICS, read_config
 
-EVALUATION, PER_TASK = "evaluation.json", "evaluation.csv"
 TO_GO_ON = (LAST, BEST, METRICS, CONFIG)  # in this order: best.pt and metrics.csv may be ahead of the last checkpoint
 CHECKPOINTS = {"last": LAST, "best": BEST}
 
@@ -69,11 +68,11 @@ class Run:
     @property
     def is_brought_back(self) -> bool:
         """Whether the directory holds a published policy, to be evaluated again and drawn, but not trained."""
-        return (self.directory / EVALUATION).is_file() and not _has(self.directory, (LAST, BEST))
+        return (self.directory / SUMMARY).is_file() and not _has(self.directory, (LAST, BEST))
 
     def is_published(self, iterations: int) -> bool:
         """Whether the results hold a policy of so many iterations with its summary."""
-        if not _has(self.published, (CONFIG, EVALUATION)) or read_config(self.published).iterations < iterations:
+        if not _has(self.published, (CONFIG, SUMMARY)) or read_config(self.published).iterations < iterations:
             return False
         return _has(self.published, _evaluated_checkpoints(self.published))
 
@@ -107,7 +106,7 @@ class Run:
     def publish(self, experiment: Experiment) -> None:
         """Keep of the finished and evaluated run its policy, learning curve and summary alone."""
         checkpoints = {*_evaluated_checkpoints(self.directory), *_checkpoints_of_protocols(experiment, self.training)}
-        small = {CONFIG, METRICS, EVALUATION, *checkpoints}
+        small = {CONFIG, METRICS, SUMMARY, *checkpoints}
         _copy(self.directory, self.published, small)
         for file in {*TO_GO_ON, PER_TASK} - small:
             (self.published / file).unlink(missing_ok=True)
@@ -135,7 +134,7 @@ def iterations_logged(metrics: Path) -> int:
 
 def _evaluated_checkpoints(directory: Path) -> set[str]:
     """The file of the checkpoint that the evaluation in a directory scored."""
-    return {CHECKPOINTS[json.loads((directory / EVALUATION).read_text())["checkpoint"]]}
+    return {CHECKPOINTS[read_summary(directory)["checkpoint"]]}
 
 
 def _checkpoints_of_protocols(experiment: Experiment, training: Training) -> set[str]:

@@ -4,8 +4,6 @@ import hashlib
 import io
 import json
 import math
-import pickle
-import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +13,7 @@ import torch
 from torch import Tensor
 
 from metarl.files import write_atomically
+from metarl.reading import DAMAGED
 from metarl.training.migration import format_2
 from metarl.training.state import TrainState
 
@@ -25,10 +24,6 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: format_2
 
 GROUPS = ("theta", "outer_state")  # fields that are tensors by name
 MOST_VALUES = 100_000  # plain values of a checkpoint's configuration
-DAMAGED = (  # what reading damaged bytes has been seen to raise: the archive, the unpickler, torch's rebuilding
-    *(ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, MemoryError, OSError),
-    *(RuntimeError, TypeError, ValueError, pickle.UnpicklingError, struct.error, zipfile.BadZipFile),
-)
 
 
 class NewerFormatError(ValueError):
