@@ -4,7 +4,7 @@ A run is one seed, and one policy: its scores on all tasks rise and fall togethe
 number, its mean over the tasks that it was scored on, and the interval is Student's t of these S means, with S - 1
 degrees of freedom. Tasks enter through the means alone: where every seed has tasks of its own, what they add to the
 spread of the means is part of it; where all have the same tasks, the interval is of the score on those. A bootstrap of
-3 seeds that differ as much as tasks do covers 77 % where it says 95; tests/training/test_statistics.py measures both.
+3 seeds that differ as much as tasks do covers 76 % where it says 95; tests/training/test_statistics.py measures both.
 
 Axes: S seeds (runs), N tasks.
 """

@@ -8,7 +8,7 @@ from metarl.training.statistics import interval_is_over, interval_over_seeds, su
 TIMES = 2000  # simulated experiments: the standard error of a coverage of 95 % is 0.5 %
 
 
-@pytest.mark.parametrize(("seeds", "by_bootstrap"), [(3, 0.77), (5, 0.87)])
+@pytest.mark.parametrize(("seeds", "by_bootstrap"), [(3, 0.76), (5, 0.86)])
 def test_intervals_of_few_seeds_cover_as_often_as_they_say(seeds: int, by_bootstrap: float) -> None:
     """Seeds that differ as much as tasks do: Student's t covers 95 %, a bootstrap of seeds and tasks much less."""
     rng, tasks = np.random.default_rng(0), 40
@@ -22,7 +22,7 @@ def test_intervals_of_few_seeds_cover_as_often_as_they_say(seeds: int, by_bootst
 def _bootstrap_covers(scores: np.ndarray, truth: float, rng: np.random.Generator) -> bool:
     """Whether the percentile bootstrap of seeds and, in each, of tasks holds the truth: version 0.8 called it 95 %."""
     seeds, tasks = scores.shape
-    chosen = rng.integers(seeds, size=(200, seeds))
+    chosen = rng.integers(seeds, size=(1000, seeds))
     # The mean of resampled tasks of a seed, normal in all but name: the tasks' own resampling in one draw.
     means = scores.mean(1)[chosen] + scores.std(1)[chosen] / np.sqrt(tasks) * rng.standard_normal(chosen.shape)
     low, high = np.quantile(means.mean(1), (0.025, 0.975))
