@@ -27,6 +27,7 @@ from metarl.training.evaluation import evaluate, validation_tasks
 from metarl.training.evaluation_files import write_evaluation
 from metarl.training.events import write_adaptation
 from metarl.training.run_directory import read_config, read_parameters
+from metarl.training.state import fitted
 from metarl.training.statistics import summaries_of
 from metarl.training.tree import flat
 
@@ -101,7 +102,7 @@ def main(arguments: Arguments) -> None:
     checkpoint = read_parameters(arguments.run_dir, config.evaluation_checkpoint)
     problem = config.problem.build(config.setting())
     tasks, inside = _tasks(arguments, config, problem)
-    theta = {name: leaf.to(config.device) for name, leaf in checkpoint.theta.items()}
+    theta = fitted(checkpoint.theta, problem, f"the policy of {arguments.run_dir}")
     purpose = Purpose.VALIDATION_TASKS if arguments.validation else Purpose.EVALUATION_TASKS
     result = evaluate(problem, theta, config, tasks, purpose=purpose)
     split, place = _split(arguments)

@@ -19,7 +19,7 @@ from metarl.training.config import Config
 from metarl.training.evaluation_files import PER_TASK, SUMMARY, TRACES, read_scores, read_summary, read_traces
 from metarl.training.run_directory import METRICS, read_config
 from metarl.training.statistics import interval_is_over, summarize
-from metarl.training.tree import flat, leaves, may_change
+from metarl.training.tree import flat, leaves, may_change, recorded
 
 TASKS = ("environment", "horizon", "dataset")  # options that make the tasks, with those of these parts
 
@@ -157,7 +157,7 @@ def require_comparable(runs: list[Run]) -> None:
         first_alike = next(other for other in runs if other.label == one.label)
         _require_equal_values(first, one, _tasks(first.config), _tasks(one.config))
         ours, theirs = flat(first_alike.config), flat(one.config)
-        free = may_change(one.config) | {"seed"}  # what seeds of one method may differ in
+        free = may_change(one.config) | recorded(one.config) | {"seed"}  # what seeds of one method may differ in
         _require_equal_values(
             *(first_alike, one),
             {name: value for name, value in ours.items() if name not in free},

@@ -68,6 +68,10 @@ class ProblemOptions(Part, ABC):
         """The same with parts that fit each other, where one that was not chosen does not fit those that were."""
         return self
 
+    def recorded(self) -> Self:
+        """The same with what a training notes of the world that it begins in, where that is not noted yet."""
+        return self
+
     @abstractmethod
     def require_sensible(self, setting: Setting) -> None:
         """Raise ValueError for options of the run that make no sense for this problem."""

@@ -17,7 +17,7 @@ from metarl.training.callbacks.callback import Callback, Moment, Training
 from metarl.training.checkpoint import decode, encode
 from metarl.training.distributed import agree, broadcast
 from metarl.training.interruption import GRACE, StoppedError, wishes
-from metarl.training.state import TrainState, require_like
+from metarl.training.state import TrainState, fitted, require_like
 
 MAX_NONFINITE = 10
 MEASURES = (
@@ -95,10 +95,10 @@ def fresh(problem: Problem, outer: OuterOptimizer, seed: int, theta: Params | No
     Raises:
         ValueError: parameters of another network.
     """
-    initial = problem.initial_parameters(seed)
-    if theta is not None:
-        require_like(theta, initial, "what training should start from")
-        initial = {name: theta[name].to(leaf) for name, leaf in initial.items()}
+    if theta is None:
+        initial = problem.initial_parameters(seed)
+    else:
+        initial = fitted(theta, problem, "what training should start from", seed)
     return TrainState(0, initial, outer.init(initial), -math.inf)
 
 
