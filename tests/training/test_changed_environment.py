@@ -74,9 +74,7 @@ def test_an_agent_refuses_environments_and_observations_of_other_sizes(run_dir: 
         with pytest.raises(ValueError, match="is not what the policy was trained in") as error:
             agent.adapt(other, [0.5])
         assert words in str(error.value)
-    with pytest.raises(
-        ValueError, match=r"observations must have 2 numbers, as in training .*; got an array of shape \(3,\)"
-    ):
+    with pytest.raises(ValueError, match=r"must have 2 numbers, as in training .*; got an array of shape \(3,\)"):
         agent.act(np.zeros(3))
     assert agent.act(np.zeros((4, 2))).shape == (4, 1)
 
@@ -111,7 +109,7 @@ def test_one_more_action_is_not_broadcast() -> None:
     policy = GaussianMLP(hidden_sizes=(4,)).build(space, Box(-1.0, 1.0, (1,), np.float64))
     theta = {name: leaf[None] for name, leaf in policy.init(torch.Generator().manual_seed(0)).items()}
     env: Any = envs.TaskVectorEnv(envs.navigation.Navigation2D(), 2, horizon=3)
-    with pytest.raises(ValueError, match="the policy's actions have 1 numbers; those of .* must have 2"):
+    with pytest.raises(ValueError, match=r"the policy's actions have 1 numbers; those of .* must have 2"):
         rollout(env, policy, theta, np.zeros((1, 2)), horizon=3, key=(0, Purpose.TRAINING_ROLLOUTS, 0, 0))
 
 
@@ -119,7 +117,7 @@ def test_one_more_action_is_not_broadcast() -> None:
     ("space", "words"),
     [
         (Box(-1.0, 1.0, (2, 3), np.float32), "Box[2, 3] in [-1, 1]"),
-        (Box(np.array([-1.0, -1.0, 0.0]), np.array([1.0, 1.0, np.inf])), "Box[3] in 2 x [-1, 1], 1 x [0, inf]"),
+        (Box(np.array([-1, -1, 0]), np.array([1, 1, np.inf]), dtype=np.float64), "Box[3] in 2 x [-1, 1], 1 x [0, inf]"),
         (Discrete(3, start=-1), "Discrete(3) from -1"),
         (MultiDiscrete([2, 3]), "MultiDiscrete([2, 3])"),
         (MultiBinary(4), "MultiBinary(4)"),
