@@ -19,6 +19,7 @@ from typing import TypeVar
 import tyro
 
 import metarl
+from metarl.files import DISK
 from metarl.rl.environments import WorkerError
 from metarl.training.interruption import StoppedError
 
@@ -51,7 +52,7 @@ def run(
     except (ValueError, OSError) as error:
         if from_code_of_ones_own(error):
             raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {' '.join(_words(error).split())}", file=sys.stderr)
         sys.exit(2)
     except WorkerError as error:
         print(f"{error.traceback}\nerror: {error.message}".strip(), file=sys.stderr)
@@ -67,6 +68,13 @@ def run(
     except KeyboardInterrupt:
         print(f"interrupted: {interrupted}", file=sys.stderr)
         sys.exit(130)
+
+
+def _words(error: ValueError | OSError) -> str:
+    """What an error says. A full disk that no file is named for is that of what is printed: whoever writes names it."""
+    if isinstance(error, OSError) and error.errno in DISK and error.filename is None:
+        return f"cannot write what is printed to where standard output goes ({error.strerror})"
+    return str(error)
 
 
 def from_code_of_ones_own(error: BaseException) -> bool:

@@ -19,11 +19,11 @@ FRAMES_PER_SECOND = 25.0  # of a film at most: timesteps in between are not draw
 class AtMode(NamedTuple):
     """A distribution all of whose samples are the same actions: the most probable ones of a policy's."""
 
-    actions: Tensor  # [..., A]
+    mode: Tensor  # the actions, [..., A]
 
     def sample(self, noise: Tensor) -> Tensor:
         """Return the actions [..., A], whatever the noise."""
-        return self.actions
+        return self.mode
 
     def log_prob(self, actions: Tensor) -> Tensor:
         """Return the logarithm of the actions' probability, which is 1: [...]."""

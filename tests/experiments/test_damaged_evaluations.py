@@ -4,6 +4,7 @@ import errno
 import itertools
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from built import changed
 from matplotlib.figure import Figure
 from scripts import refused, run
 
-from metarl.experiments import readme
+from metarl.experiments import command_line, readme
 from metarl.experiments.curves import kept_curves
 from metarl.experiments.evaluated import read_run
 from metarl.experiments.outputs import write_figure, write_table
@@ -185,3 +186,12 @@ def test_a_full_disk_names_the_file_and_leaves_what_was_there(
             write_figure(path, Figure(), dpi=10)
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_standard_output_on_a_full_disk_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Path("/dev/full").open("w", buffering=1) as full, pytest.raises(SystemExit, match="2"):
+        monkeypatch.setattr(sys, "stdout", full)
+        command_line.run(list, lambda _: print("a table"), [])
+    assert "error: cannot write what is printed to where standard output goes (No space" in capsys.readouterr().err
