@@ -21,7 +21,7 @@ import tyro
 import metarl
 from metarl.files import DISK
 from metarl.rl.environments import WorkerError
-from metarl.training.interruption import StoppedError
+from metarl.training.interruption import StoppedError, no_exit
 
 Arguments = TypeVar("Arguments")
 
@@ -44,7 +44,9 @@ def run(
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             warnings.filterwarnings("always", category=UserWarning, module="metarl")
-            main(_parse(parse, argv))
+            arguments = _parse(parse, argv)
+            with no_exit("this command"):
+                main(arguments)
     except StoppedError as stopped:
         if os.environ.get("RANK", "0") == "0":
             print(f"{stopped}; go on with: {_resume_command(argv)}", file=sys.stderr)
@@ -177,7 +179,9 @@ def _parse(parse: Callable[[Sequence[str]], Arguments], argv: Sequence[str]) -> 
             return parse(argv)
     except SystemExit as stop:
         if stop.code in (0, None):
-            raise
+            if {"--help", "-h"} & set(argv):
+                raise
+            raise RuntimeError("something that the command line names called sys.exit") from stop
         raise ValueError(_unboxed(stderr.getvalue())) from None
 
 

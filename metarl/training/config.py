@@ -121,7 +121,7 @@ class Config(Watching, HeldOut, Adaptation, Training):
             return frozenset()
         found = {"inner_steps", "first_order"}
         if self.method == "oracle":  # it is not adapted at evaluation either
-            found |= {"rule", "inner_loss", "evaluation_step_sizes", *tree.flat(self.rule)}
+            found |= {"rule", "inner_loss", "evaluation_steps", "evaluation_step_sizes", *tree.flat(self.rule)}
         return frozenset(found)
 
     @property

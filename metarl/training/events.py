@@ -4,6 +4,7 @@ import io
 import os
 import socket
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,8 @@ def write_adaptation(
 ) -> None:
     """Scores of an evaluation over gradient steps, and its figure, in place of those of an earlier one.
 
-    Not in the run directory itself: TensorBoard follows only the newest events of a directory.
+    Not in the run directory itself: TensorBoard follows only the newest events of a directory. Where the folder is a
+    link out of the run directory nothing is written, with a warning: earlier events would be removed there.
 
     Args:
         run_dir: the run directory.
@@ -128,6 +130,13 @@ def write_adaptation(
         telling: names of those by which runs are told apart.
     """
     place = run_dir / FOLDER
+    if place.exists() and not place.resolve().is_relative_to(run_dir.resolve()):
+        warnings.warn(
+            f"TensorBoard does not show this evaluation: {place} is a link out of the run directory, where nothing is "
+            "removed for it",
+            stacklevel=2,
+        )
+        return
     if not list(run_dir.glob(f"{NAME}*")):  # a method that trains nothing, and is compared all the same
         row = EventFile(run_dir)
         row.add(0, *hyperparameters(options, telling, [], [score]))

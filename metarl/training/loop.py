@@ -16,7 +16,7 @@ from metarl.shard import ALONE, Shard
 from metarl.training.callbacks.callback import Callback, Moment, Training
 from metarl.training.checkpoint import decode, encode
 from metarl.training.distributed import agree, broadcast
-from metarl.training.interruption import GRACE, StoppedError, wishes
+from metarl.training.interruption import GRACE, StoppedError, no_exit, wishes
 from metarl.training.state import TrainState, fitted, require_like
 
 MAX_NONFINITE = 10
@@ -67,7 +67,7 @@ def train(
     crew = _Crew(callbacks if shard.rank == 0 else ())
     measures = problem.measures + MetricTable(*outer.measures, *MEASURES)
     training = Training(problem, iterations, measures, crew.stage)
-    with crew.at_work(training, state), wishes(crew.announce, grace) as wish, _no_exit():
+    with crew.at_work(training, state), wishes(crew.announce, grace) as wish, no_exit("the training"):
         streak = _Streak(max_nonfinite)
         while state.iteration < iterations:
             wish.done = state.iteration
@@ -154,18 +154,6 @@ def _judged(
     if score is not None and best:
         before, after = before._replace(best_score=score), after._replace(best_score=score)
     return Moment(before, after, metrics, refused, best, last=False)
-
-
-@contextmanager
-def _no_exit() -> Iterator[None]:
-    """Make an error of a wish to exit Python: it would end the training as if all were well."""
-    try:
-        yield
-    except SystemExit as error:
-        raise RuntimeError(
-            f"the training stopped, for something called sys.exit({error.code!r}): an environment, a model or a "
-            "callback must not end the process"
-        ) from error
 
 
 class _Crew:

@@ -85,6 +85,7 @@ def train(
     with ExitStack() as stack:
         state = None
         if shard.rank == 0:
+            problem.initial_parameters(seed)  # what it refuses leaves no directory behind
             state = stack.enter_context(claimed(place, identity, resume=resume))
             if state is None:
                 start = _parameters(initial_parameters)
