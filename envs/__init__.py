@@ -1,4 +1,4 @@
-"""Task-parameterised environments. `import metarl.envs` registers them all with Gymnasium, under `metarl/`."""
+"""Task-parameterised environments, which `import metarl.envs` registers with Gymnasium under `metarl/`."""
 
 from metarl.envs.adapters.gymnasium_loop import LoopVectorEnv
 from metarl.envs.adapters.gymnasium_part import GymnasiumEnvironment
@@ -12,7 +12,8 @@ from metarl.envs.process import TaskProcess
 from metarl.envs.single import TaskEnv
 from metarl.rl.environments import ENVIRONMENTS, WorkerError
 
-ENVIRONMENTS.load()  # families register themselves: a new one is a new file, and no line here
+# Families register themselves, so that a new one is a new file and no line here.
+ENVIRONMENTS.load()
 
 __all__ = [
     "ENVIRONMENTS",

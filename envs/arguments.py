@@ -1,4 +1,4 @@
-"""What callers pass to vector environments, checked: seeds, masks, options and actions."""
+"""Checks of what callers pass to vector environments: seeds, masks, options and actions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,14 +10,14 @@ from metarl.envs.arrays import Array, Mask
 
 
 def checked_options(options: dict[str, Any] | None) -> dict[str, Any]:
-    """The reset options, which may be `tasks` and `reset_mask`. Raises ValueError for others."""
+    """The options of a reset, which may be `tasks` and `reset_mask`. Raises ValueError for others."""
     if unknown := sorted(set(options or {}) - {"tasks", "reset_mask"}):
         raise ValueError(f"unknown reset option {unknown[0]!r}: choose tasks or reset_mask")
     return options or {}
 
 
 def checked_seeds(seed: int | Sequence[int | None] | None, n: int) -> list[int | None]:
-    """One seed or None for each of n environments; s stands for s, s + 1, ... Raises ValueError for another number."""
+    """A seed or None for each of n environments; s stands for s, s + 1, ... Raises ValueError for a wrong number."""
     if seed is None:
         return [None] * n
     if isinstance(seed, (int, np.integer)):
@@ -29,7 +29,7 @@ def checked_seeds(seed: int | Sequence[int | None] | None, n: int) -> list[int |
 
 
 def checked_mask(mask: ArrayLike | None, n: int) -> Mask:
-    """n booleans, all true for None. Raises ValueError for anything else."""
+    """A mask of n booleans; None gives all true. Raises ValueError for anything else."""
     if mask is None:
         return np.ones(n, dtype=np.bool_)
     array = np.asarray(mask)
@@ -39,13 +39,13 @@ def checked_mask(mask: ArrayLike | None, n: int) -> Mask:
 
 
 def check_first(first: bool, mask: Mask) -> None:
-    """Raises ValueError for a first reset that leaves environments out."""
+    """Raise ValueError for a first reset that leaves environments out."""
     if first and not mask.all():
         raise ValueError("the first reset must start every environment; reset_mask leaves some out")
 
 
 def checked_actions(actions: ArrayLike, expected: tuple[int, ...] | None, running: Mask) -> Array:
-    """Actions as float64. Raises ValueError for another shape, or if those of a running environment are not finite."""
+    """Actions as float64. Raises ValueError for another shape, or a running environment whose action is not finite."""
     array = np.asarray(actions, dtype=np.float64)
     if array.shape != expected:
         raise ValueError(f"actions must have shape {expected}; got {array.shape}")

@@ -1,4 +1,4 @@
-"""TaskVectorEnv: n environments of one process, stepped at once, each with a task of its own."""
+"""TaskVectorEnv: n environments of one process, stepped together, each with a task of its own."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,24 +18,24 @@ from metarl.rl.environments import Split
 class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
     """`num_envs` environments of one process, each with a task of its own.
 
-    Tasks enter through `reset(options={"tasks": rows [n, k]})`; a reset without them keeps the tasks, the first one
-    and `reset(seed=...)` draw them. Seeding follows Gymnasium: environment i gets seed + i, or the i-th of a list.
+    Tasks are set by `reset(options={"tasks": rows [n, k]})`. Without that, the first reset and `reset(seed=...)` draw
+    tasks, and other resets keep them. Seeding follows Gymnasium: environment i gets seed + i, or the i-th of a list.
     There is no auto-reset: a finished environment is frozen (its action is ignored, its observation repeats, its
     reward is 0, its flags stay) until `reset(options={"reset_mask": [n]})` or a full reset.
 
-    `info` of every step: `reward/<term>` [n]; `achieved` [n], what the task commands as reached so far; `success` [n],
-    whether the task is done, where tasks can be; `diverged` [n], whether the simulation has broken down, which
-    terminates the episode and makes this timestep's numbers meaningless.
+    The `info` of every step has `reward/<term>` [n]; `achieved` [n], the present value of what the task commands;
+    `success` [n], whether the task is done, for tasks that can be done; and `diverged` [n], whether the simulation has
+    broken down, which terminates the episode and makes this timestep's numbers meaningless.
 
     Args:
-        process: what happens.
+        process: the Markov decision process of every task.
         num_envs: n.
         horizon: timesteps after which an episode is truncated; None: the process's usual number.
         render_mode: None or "rgb_array".
         task_in_observation: append the task to the observation (the paper's oracle).
 
     Raises:
-        ValueError: no environments, a horizon below 1, or an unknown render mode.
+        ValueError: `num_envs` or the horizon is below 1, or the render mode is unknown.
     """
 
     metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": ["rgb_array"]}
@@ -59,11 +59,12 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         self.process = process
         self.render_mode = render_mode
         self.metadata = type(self).metadata | {"render_fps": process.timesteps_per_second}
-        self._paths: list[list[Array]] = [[] for _ in range(num_envs)]  # states so far, where they are drawn
+        self._paths: list[list[Array]] = [[] for _ in range(num_envs)]  # states so far, if pictures are drawn
         self.num_envs = num_envs
         self.task_in_observation = task_in_observation
         self.single_action_space = process.action_space
-        space, size = process.observation_space, len(process.tasks.names)
+        space = process.observation_space
+        size = len(process.tasks.names)
         self.single_observation_space = with_task(space, size) if task_in_observation else space
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -87,7 +88,7 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
 
     @property
     def task_names(self) -> tuple[str, ...]:
-        """The process's: k names with units."""
+        """The k names of a task's numbers, with units."""
         return self.process.tasks.names
 
     @property
@@ -106,20 +107,22 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
 
         Args:
             seed: an integer s (environment i gets s + i) or one per environment (None: keep its generator).
-            options: `tasks` [n, k] and `reset_mask` [n], both optional; of tasks and seeds, too, only the rows of
-                environments that the mask resets are taken.
+            options: `tasks` [n, k] and `reset_mask` [n], both optional. With a mask, only the rows of tasks and seeds
+                that belong to reset environments are read.
 
         Raises:
             ValueError: an unknown option, tasks of the wrong shape or out of range, a mask of the wrong shape.
         """
         options = checked_options(options)
         n = self.num_envs
-        mask, seeds = checked_mask(options.get("reset_mask"), n), checked_seeds(seed, n)
+        mask = checked_mask(options.get("reset_mask"), n)
+        seeds = checked_seeds(seed, n)
         rows = self._checked_tasks(options["tasks"]) if "tasks" in options else None
         first = self._states is None
         check_first(first, mask)
 
-        chosen = np.flatnonzero(mask)  # all is valid: from here on these environments change, and no other
+        # All arguments are valid. From here on the chosen environments change, and no other.
+        chosen = np.flatnonzero(mask)
         for i in chosen:
             if seeds[i] is not None:
                 self._rngs[i] = np.random.default_rng(seeds[i])
@@ -139,10 +142,10 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         return self._observe(), self._reached()
 
     def step(self, actions: ArrayLike) -> tuple[Array, Array, Mask, Mask, dict[str, Any]]:
-        """One timestep of every running environment.
+        """Make one timestep of every running environment.
 
         Args:
-            actions: [n, A]; clipped to [-1, 1] inside, as the paper does.
+            actions: [n, A]; clipped to [-1, 1] here, as in the paper.
 
         Returns:
             observations [n, O], rewards [n], terminated [n], truncated [n], info.
@@ -155,7 +158,9 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         running = ~(self._terminated | self._truncated)
         rows = slice(None) if running.all() else np.flatnonzero(running)  # a slice copies nothing
         actions = checked_actions(actions, self.action_space.shape, running)
-        before, clipped, task = self._states[rows], actions[rows].clip(-1, 1), self._tasks[rows]
+        before = self._states[rows]
+        clipped = actions[rows].clip(-1, 1)
+        task = self._tasks[rows]
         after = self.process.transition(before, clipped, task)
         terms = self.process.reward_terms(before, clipped, after, task)
 
@@ -175,7 +180,7 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
 
     @staticmethod
     def _with_rows(array: Array | None, rows: slice | NDArray[np.intp], values: Array) -> Array:
-        """A copy of the array with new rows; the values themselves where they are all rows."""
+        """A copy of the array with new rows; if these are all rows, the values themselves."""
         if isinstance(rows, slice) or array is None:
             return values
         copy = array.copy()
@@ -196,24 +201,26 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         return np.concatenate([observations, self._tasks], 1) if self.task_in_observation else observations
 
     def _reached(self) -> dict[str, Any]:
-        """What `info` says of the states, whatever led there."""
+        """The entries of `info` that depend on the states alone."""
         assert self._states is not None  # reset has been called
         success = self.process.succeeded(self._states, self._tasks)
         reached = {"achieved": self.process.achieved(self._states, self._tasks)}
         return reached if success is None else reached | {"success": success}
 
     def _checked_tasks(self, tasks: ArrayLike) -> Array:
-        rows, own = np.array(tasks, dtype=np.float64), self.process.tasks
-        expected, names = (self.num_envs, len(own.names)), ", ".join(own.names)
+        rows = np.array(tasks, dtype=np.float64)
+        own = self.process.tasks
+        expected = (self.num_envs, len(own.names))
+        names = ", ".join(own.names)
         if rows.shape != expected:
             raise ValueError(f"tasks must have shape {expected}, one row ({names}) per environment; got {rows.shape}")
-        valid = own.valid(rows)  # nan is not
+        valid = own.valid(rows)
         if not valid.all():
             raise ValueError(f"a task ({names}) must be {own.must_be}; got {rows[~valid][0]}")
         return rows
 
 
 def with_task(space: Box, size: int) -> Box:
-    """The space of observations with a task of `size` numbers behind them, which may be any."""
+    """The space of observations that are followed by a task of `size` unbounded numbers."""
     unbounded = np.full(size, np.inf)
     return Box(np.concatenate([space.low, -unbounded]), np.concatenate([space.high, unbounded]), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""`metarl.check_environment`: whether an environment of one's own can be meta-trained in, and what is wrong with it."""
+"""`metarl.check_environment`: whether your own environment can be meta-trained in, and what is wrong with it."""
 
 import gymnasium
 from gymnasium.vector import VectorEnv
@@ -10,16 +10,16 @@ from metarl.rl.environments import ENVIRONMENTS
 
 
 def check_environment(env: gymnasium.Env | VectorEnv | str, horizon: int | None = None) -> list[str]:
-    """Check an environment as training does at its start, and return what is worth knowing, one line each.
+    """Check an environment as training does at its start, and return remarks on it, one line each.
 
     Args:
-        env: a single environment, a vector environment (of two or more, to find the most), or an id or MODULE:NAME as
+        env: a single environment, a vector environment (two or more show more than one), or an id or MODULE:NAME as
             `--environment` takes it. It is reset and stepped, and not closed.
         horizon: timesteps of an episode, to be compared with the environment's own limit.
 
     Raises:
-        ValueError: it cannot be meta-trained in; the message says how to mend it. What goes wrong inside the
-            environment is its own error.
+        ValueError: the environment cannot be meta-trained in; the message says how to mend it. An error inside the
+            environment is passed on as it is.
     """
     if isinstance(env, str):
         return ENVIRONMENTS.find(env)().remarks(horizon or TIMESTEPS)

@@ -1,4 +1,4 @@
-"""What must hold of every task family, as a check that users run on their own: `metarl.envs.check_family`."""
+"""Public check of task families, for those who write one: `metarl.envs.check_family`."""
 
 import copy
 import itertools
@@ -16,20 +16,21 @@ from metarl.envs.family import TaskFamily
 from metarl.envs.single import TaskEnv
 from metarl.rl.environments import Split
 
-ENVS, STEPS = 5, 12  # of the episodes that the checks play
-TASKS = 200  # drawn from each split
+ENVS = 5  # environments that the checks play in
+STEPS = 12  # timesteps that they play
+TASKS = 200  # tasks that are drawn from each split
 
 
 def check_family(family: TaskFamily) -> None:
     """Check that a family keeps the contract: `check_family(MyFamily(option=value))`.
 
-    Its spaces fit what it gives; tasks that are drawn are tasks, and some differ; episodes depend on seeds, tasks and
-    actions alone; one environment alone and among others are the same, bit for bit; rewards are the sum of their terms;
-    ended environments are frozen; a reset keeps tasks, and a masked one changes no other environment; environments and
-    the family pickle.
+    Observations and actions fit their spaces; drawn tasks are valid, and some differ; episodes depend on seeds, tasks
+    and actions alone; an environment is the same alone and among others, bit for bit; rewards are the sum of their
+    terms; ended environments are frozen; a reset keeps tasks, and a masked reset changes no other environment;
+    environments and the family pickle.
 
     Raises:
-        AssertionError: with what does not hold, in words.
+        AssertionError: something of this does not hold; the message says what.
     """
     for check in CHECKS:
         check(family)
@@ -42,17 +43,18 @@ def _spaces(family: TaskFamily) -> None:
     observations, _ = env.reset(seed=1)
     _require(observations in env.observation_space, f"observations must be in {env.single_observation_space}")
     _require(bool(family.achieved_name), "achieved_name must say what `achieved` measures")
-    for one in (False, True):
-        made = TaskVectorEnv(family, 1, task_in_observation=one)
+    for with_task in (False, True):
+        made = TaskVectorEnv(family, 1, task_in_observation=with_task)
         spaces = made.single_observation_space, made.single_action_space
-        _require(family.spaces(task_in_observation=one) == spaces, "spaces() must be those of the environments")
+        _require(family.spaces(task_in_observation=with_task) == spaces, "spaces() must be those of the environments")
     oracle = TaskVectorEnv(family, ENVS, task_in_observation=True)
     seen, _ = oracle.reset(seed=1)
     _require(_equal(seen, np.concatenate([observations, env.tasks], axis=1)), "an oracle must see the task, last")
 
 
 def _tasks(family: TaskFamily) -> None:
-    tasks, splits = family.tasks, typing.get_args(Split)
+    tasks = family.tasks
+    splits = typing.get_args(Split)
     for split in splits:
         rows = tasks.sample(np.random.default_rng(0), TASKS, split)
         _require(rows.shape == (TASKS, len(tasks.names)), f"sample(rng, n) must be [n, k]; got {rows.shape}")
@@ -73,7 +75,8 @@ def _shapes(family: TaskFamily) -> None:
     actions = _actions(family)[0].clip(-1, 1)
     after = family.transition(before, actions, tasks)
     _require(after.shape == before.shape, f"transition must be [n, S] as its states are; got {after.shape}")
-    seen, space = family.observe(after, tasks), family.observation_space
+    seen = family.observe(after, tasks)
+    space = family.observation_space
     _require(seen.shape == (ENVS, *space.shape), f"observe must be [n, O], O as in {space}; got {seen.shape}")
     terms = family.reward_terms(before, actions, after, tasks)
     _require(len(terms) > 0, "reward_terms must name at least one term")
@@ -91,16 +94,19 @@ def _shapes(family: TaskFamily) -> None:
 
 
 def _determinism(family: TaskFamily) -> None:
-    one, two = (_play(TaskVectorEnv(family, ENVS), 7) for _ in range(2))
-    _require(_same(one, two), "equal seeds must give equal tasks, observations and rewards")
-    env, other = TaskVectorEnv(family, ENVS), TaskVectorEnv(family, ENVS)
+    episode = _play(TaskVectorEnv(family, ENVS), 7)
+    again = _play(TaskVectorEnv(family, ENVS), 7)
+    _require(_same(episode, again), "equal seeds must give equal tasks, observations and rewards")
+    env = TaskVectorEnv(family, ENVS)
+    other = TaskVectorEnv(family, ENVS)
     env.reset(seed=7)
     other.reset(seed=8)
     _require(not _equal(env.tasks, other.tasks), "other seeds must draw other tasks")
 
 
 def _alone_as_among_others(family: TaskFamily) -> None:
-    env, tasks = TaskVectorEnv(family, ENVS), _drawn(family)
+    env = TaskVectorEnv(family, ENVS)
+    tasks = _drawn(family)
     together = _play(env, 3, tasks)
     for i in range(ENVS):
         single = TaskEnv(family)
@@ -108,10 +114,14 @@ def _alone_as_among_others(family: TaskFamily) -> None:
         steps = [(observation, info), *(single.step(action[i]) for action in _actions(family))]
         for (alone, *rest), (batched, *others) in zip(steps, together, strict=True):
             same = _equal(alone, batched[i]) and all(
-                one == {name: values[i] for name, values in all_.items()} if isinstance(one, dict) else one == all_[i]
-                for one, all_ in zip(rest, others, strict=True)
+                value == _row(values, i) for value, values in zip(rest, others, strict=True)
             )
             _require(same, f"environment {i} must be the same alone as among {ENVS}, bit for bit")
+
+
+def _row(values: Any, i: int) -> Any:
+    """What environment i has of the values [n] of all; of an info, by name."""
+    return {name: of_all[i] for name, of_all in values.items()} if isinstance(values, dict) else values[i]
 
 
 def _rewards(family: TaskFamily) -> None:
@@ -126,14 +136,17 @@ def _ends(family: TaskFamily) -> None:
     still = np.zeros((ENVS, *family.action_space.shape))
     observations, _, terminated, truncated, _ = [env.step(still) for _ in range(3)][-1]
     _require(bool((terminated ^ truncated).all()), "an episode must end at the horizon, terminated or truncated")
-    again = env.step(np.full_like(still, np.nan))  # a frozen environment ignores even this
+    # A frozen environment ignores any action.
+    again = env.step(np.full_like(still, np.nan))
     _require(_equal(again[0], observations), "an ended environment must repeat its last observation")
     _require(not again[1].any(), "an ended environment must give no reward")
     _require(_equal(again[2], terminated) and _equal(again[3], truncated), "an ended environment must keep its flags")
 
 
 def _resets(family: TaskFamily) -> None:
-    env, tasks, mask = TaskVectorEnv(family, ENVS), _drawn(family), np.arange(ENVS) % 2 == 0
+    env = TaskVectorEnv(family, ENVS)
+    tasks = _drawn(family)
+    mask = np.arange(ENVS) % 2 == 0
     before = _play(env, 1)[-1][0]
     own = env.tasks
     env.reset()
@@ -148,7 +161,8 @@ def _resets(family: TaskFamily) -> None:
 
 
 def _pickles(family: TaskFamily) -> None:
-    env, actions = TaskVectorEnv(family, ENVS), _actions(family)
+    env = TaskVectorEnv(family, ENVS)
+    actions = _actions(family)
     env.reset(seed=1, options={"tasks": _drawn(family)})
     env.step(actions[0])
     others = pickle.loads(pickle.dumps(env)), copy.deepcopy(env)
@@ -173,13 +187,13 @@ CHECKS: tuple[Callable[[TaskFamily], None], ...] = (
 
 
 def _play(env: TaskVectorEnv, seed: int, tasks: Array | None = None) -> list[Any]:
-    """What `reset` and each `step` of a few random actions return."""
+    """Everything that `reset`, and `step` with each of a few random actions, return."""
     begun = env.reset(seed=seed, options={} if tasks is None else {"tasks": tasks})
     return [begun, *(env.step(action) for action in _actions(env.process))]
 
 
 def _actions(process: Any) -> Array:
-    """Some of them out of bounds, [STEPS, ENVS, A]."""
+    """Random actions [STEPS, ENVS, A], some of them out of bounds."""
     return np.random.default_rng(1).uniform(-1.5, 1.5, (STEPS, ENVS, *process.action_space.shape))
 
 
@@ -187,13 +201,13 @@ def _drawn(family: TaskFamily) -> Array:
     return family.tasks.sample(np.random.default_rng(0), ENVS)
 
 
-def _equal(one: Any, two: Any) -> bool:
-    return np.array_equal(one, two, equal_nan=True)
+def _equal(value: Any, other: Any) -> bool:
+    return np.array_equal(value, other, equal_nan=True)
 
 
-def _same(one: list[Any], two: list[Any]) -> bool:
-    """Whether two episodes are the same in everything that was returned."""
-    pairs = itertools.chain.from_iterable(zip(*both, strict=True) for both in zip(one, two, strict=True))
+def _same(episode: list[Any], other: list[Any]) -> bool:
+    """Whether other episodes are the same in everything that was returned."""
+    pairs = itertools.chain.from_iterable(zip(*both, strict=True) for both in zip(episode, other, strict=True))
     return all(all(_equal(a[name], b[name]) for name in a) if isinstance(a, dict) else _equal(a, b) for a, b in pairs)
 
 

@@ -1,4 +1,4 @@
-"""Task families: processes as parts, which a run chooses by id, and which Gymnasium makes environments of."""
+"""Task families: processes that are parts, which a run chooses by id and Gymnasium makes by the same id."""
 
 import dataclasses
 from abc import ABC
@@ -21,20 +21,22 @@ class TaskFamily(TaskProcess, Environment, ABC):
         self, num_envs: int, *, horizon: int, render_mode: str | None = None, task_in_observation: bool = False
     ) -> TaskVectorEnv:
         """Make n environments, stepped as one batch."""
-        # A copy without what the part has computed: every batch has a simulator of its own.
+        # A copy does not have the cached simulator, so that every batch has its own.
         own = dataclasses.replace(cast(Any, self))
         return TaskVectorEnv(
             own, num_envs, horizon=horizon, render_mode=render_mode, task_in_observation=task_in_observation
         )
 
     def remarks(self, horizon: int) -> list[str]:
-        """None: a family keeps the contract by its making; `check_family` checks the family itself."""
+        """No remarks: TaskVectorEnv keeps the contract of vector environments; `check_family` checks the family."""
         return []
 
     def spaces(self, *, task_in_observation: bool = False) -> tuple[Box, Box]:
         """The spaces of one environment's observations and actions."""
-        space = with_task(self.observation_space, len(self.tasks.names)) if task_in_observation else None
-        return space or self.observation_space, self.action_space
+        space = self.observation_space
+        if task_in_observation:
+            space = with_task(space, len(self.tasks.names))
+        return space, self.action_space
 
 
 Family = TypeVar("Family", bound=TaskFamily)
@@ -61,10 +63,10 @@ def register(environment_id: str) -> Callable[[type[Family]], type[Family]]:
 
 
 def make_family(environment_id: str, **values: object) -> TaskFamily:
-    """The family registered under an id, with its options.
+    """Make the family that is registered under an id, with values of its options.
 
     Raises:
-        ValueError: an unknown id or option, or an impossible value.
+        ValueError: the id or an option is unknown, or a value impossible.
     """
     family = ENVIRONMENTS.find(environment_id)
     known = [option.name for option in options(family)]
@@ -82,7 +84,7 @@ def make_vector(
     task_in_observation: bool = False,
     **values: object,
 ) -> TaskVectorEnv:
-    """What `gymnasium.make_vec` makes of a family's id; see TaskVectorEnv, and `make_family` for the other options."""
+    """Make a TaskVectorEnv for `gymnasium.make_vec`; `values` are options of the family."""
     made = make_family(family, **values)
     return TaskVectorEnv(
         made, num_envs, horizon=horizon, render_mode=render_mode, task_in_observation=task_in_observation

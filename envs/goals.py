@@ -1,4 +1,4 @@
-"""What a locomotion task commands: reward and achievement from how a robot moved, and the tasks' distribution.
+"""Goals of locomotion: what a task commands, the reward and `achieved` of a motion, and the distribution of tasks.
 
 Axes: n environments, k task. The formulas take NumPy's arrays or torch's (arrays.py).
 """
@@ -13,7 +13,7 @@ from metarl.rl.environments import TaskDistribution
 
 
 class Motion(NamedTuple):
-    """What goals look at, at the end of a timestep."""
+    """What goals depend on, at the end of a timestep."""
 
     velocity: Array  # [n] forward (x), in this timestep [m/s]
     mean_velocity: Array  # [n] forward, over the episode so far [m/s]
@@ -21,9 +21,9 @@ class Motion(NamedTuple):
 
 
 class Goal(ABC):
-    """What a task commands; subclasses are frozen dataclasses."""
+    """Base of the goals; subclasses are frozen dataclasses."""
 
-    tasks: TaskDistribution  # of the goal's own numbers
+    tasks: TaskDistribution  # distribution of the numbers of a task that belong to the goal
     achieved_name: str  # what `achieved` measures, with its unit
 
     @abstractmethod
@@ -32,10 +32,10 @@ class Goal(ABC):
 
     @abstractmethod
     def achieved(self, motion: Motion, tasks: Array) -> Array:
-        """What the task commands, as reached so far, [n]."""
+        """The present value of what the task commands, [n]."""
 
     def commanded(self, tasks: Array) -> Array | None:
-        """The value of `achieved` that the task asks for, [n]; None where it is as much, or as little, as can be."""
+        """The value of `achieved` that the task asks for, [n]; None where it asks for the most or the least."""
         return None
 
 

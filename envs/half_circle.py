@@ -1,6 +1,6 @@
 """Sparse goals on a half-circle (Rakelly et al. 2019, "PEARL", section 6.3; its code's sparse-point-robot).
 
-A reward comes only from near the goal: a policy must search along the half-circle before adaptation.
+There is a reward only near the goal, so that a policy must search along the half-circle before adaptation.
 """
 
 import math
@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
-from metarl.envs.arrays import Array, Mask, namespace
+from metarl.envs.arrays import Array, Mask, namespace, nowhere
 from metarl.envs.family import register
 from metarl.envs.point import Point
 from metarl.envs.tasks import Uniform
@@ -34,8 +34,8 @@ class HalfCircle(Point):
     | --- | --- | --- |
     | 0 | angle phi of the goal (cos phi, sin phi); training draws it uniform in [0, pi] | rad |
 
-    Episodes never terminate; one in which the point is within `goal_radius` of the goal is a success. `achieved` is the
-    distance to the goal.
+    Episodes never terminate; an episode in which the point comes within `goal_radius` of the goal is a success.
+    `achieved` is the distance to the goal.
     """
 
     reward: Literal["sparse", "distance"] = "sparse"
@@ -50,7 +50,7 @@ class HalfCircle(Point):
     tasks = Uniform(("angle of the goal [rad]",), (0.0,), (math.pi,))
 
     def goals(self, tasks: Array) -> Array:
-        """The places on the circle, [n, 2]."""
+        """The goals' places on the circle, [n, 2]."""
         arrays = namespace(tasks)
         return arrays.concat([arrays.cos(tasks), arrays.sin(tasks)], axis=1)
 
@@ -59,7 +59,7 @@ class HalfCircle(Point):
         return np.zeros((len(tasks), 2))
 
     def reward_terms(self, states: Array, actions: Array, next_states: Array, tasks: Array) -> dict[str, Array]:
-        """One term, [n]."""
+        """One term, [n]: nearness within the radius of the goal, or the negative distance to the goal."""
         distance = self.achieved(next_states, tasks)
         if self.reward == "distance":
             return {"distance": -distance}
@@ -67,8 +67,7 @@ class HalfCircle(Point):
 
     def terminated(self, states: Array, tasks: Array) -> Mask:
         """Nowhere, [n]."""
-        arrays = namespace(states)
-        return arrays.zeros_like(states[:, 0], dtype=arrays.bool)
+        return nowhere(states)
 
     def succeeded(self, states: Array, tasks: Array) -> Mask:
         """Within the radius of the goal, [n]."""

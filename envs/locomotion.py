@@ -22,22 +22,23 @@ from metarl.envs.tasks import Joint
 from metarl.envs.variations import Unchanged, Variation
 from metarl.parts import MAY_CHANGE, at_least
 
-VELOCITY_SCALE = 0.2  # of `observation="compact"`: joints turn at up to about 10 rad/s, the rest stays within 1
+# Factor of velocities under `observation="compact"`: joints turn at up to about 10 rad/s, other numbers stay within 1.
+VELOCITY_SCALE = 0.2
 
 Noise = Callable[[np.random.Generator, int], Array]  # (rng, size) -> [size]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Robot:
-    """A body and how it is simulated and scored, under one kind of dynamics; the functions are batched.
+    """A body, and how it is simulated and scored under one kind of dynamics; the functions are batched.
 
-    The motors' strongest controls are the bounds that the file gives them; actions of -1 and 1 stand for those.
+    Actions of -1 and 1 are the bounds of the motors' controls in the file.
     """
 
-    xml: str  # path of an MJCF file; without a folder, its name among Gymnasium's own
+    xml: str  # path of an MJCF file; a name without a folder is a file of Gymnasium's
     timestep: float  # seconds per MuJoCo step
     frame_skip: int  # MuJoCo steps per timestep
-    contacts: Contacts | None = None  # of every geom; None: the file's
+    contacts: Contacts | None = None  # contacts of every geom; None: those of the file
     measured: Mapping[str, str | None]  # see MujocoThreads
     pose: Callable[[MjModel], Array]  # -> qpos [nq] at reset, before noise
     position_noise: Noise  # added to the pose at reset
@@ -51,16 +52,16 @@ class Robot:
 
 @dataclass(frozen=True, kw_only=True)
 class Locomotion(TaskFamily):
-    """Run as the goal says. Observations, costs and physics are the robot's, under the chosen dynamics.
+    """A robot that runs as the goal says. Observations, costs and physics are those of the robot.
 
     A subclass names its robots, goal and variation. Tasks are the numbers of the goal, then those of the variation.
-    The state is the physics' and, in a last column, the x at which the episode began.
+    The state is that of the physics, followed by the x at which the episode began.
     """
 
     dynamics: Literal["gymnasium", "paper"] = "gymnasium"
     """gymnasium: the robot of Gymnasium's v5 environment. paper: the robot of the authors' release."""
     observation: Literal["raw", "compact"] = "raw"
-    """raw: as under the chosen dynamics. compact: positions and scaled velocities alone."""
+    """raw: the observations of the chosen dynamics. compact: positions and scaled velocities alone."""
     threads: Annotated[int, at_least(0), MAY_CHANGE] = 0
     """Threads that step the environments; 0: one for each core that the process may use."""
 
@@ -74,7 +75,7 @@ class Locomotion(TaskFamily):
         self._require("observation", self.robot.observe)
 
     def _require(self, name: str, known: Mapping[str, object]) -> None:
-        """Raise ValueError where an option is none of what this robot knows."""
+        """Raise ValueError unless the value of an option is one of those that this robot knows."""
         if getattr(self, name) not in known:
             kinds = " or ".join(map(repr, known))
             raise ValueError(f"{name} of this robot must be {kinds}; got {getattr(self, name)!r}")
@@ -86,7 +87,7 @@ class Locomotion(TaskFamily):
 
     @functools.cached_property
     def physics(self) -> Physics:
-        """Where the simulations run."""
+        """The physics engine, made at the first use."""
         robot = self.robot
         return MujocoThreads(
             robot.xml,
@@ -99,40 +100,41 @@ class Locomotion(TaskFamily):
 
     @property
     def timesteps_per_second(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Of simulated time."""
+        """Timesteps in a second of simulated time."""
         return 1 / self.physics.seconds_per_step
 
     @property
     def achieved_name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The goal's."""
+        """What the goal's `achieved` measures, with its unit."""
         return self.goal.achieved_name
 
     @functools.cached_property
     def tasks(self) -> Joint:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The goal's numbers, then the variation's."""
+        """The distribution of the goal's numbers, followed by the variation's."""
         return Joint((self.goal.tasks, self.variation.tasks))
 
     @functools.cached_property
     def observation_space(self) -> Box:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Anything up to MuJoCo's own limit."""
+        """Numbers up to MuJoCo's own limit."""
         empty = np.zeros((1, self.physics.state_size))
         return Box(-LIMIT, LIMIT, (self.observe(empty, empty).shape[1],), np.float64)
 
     @property
     def action_space(self) -> Box:
-        """Controls, as shares of the actuators' strongest."""
+        """Controls, as shares of the motors' strongest controls."""
         return Box(-1.0, 1.0, (self.physics.model.nu,), np.float64)
 
     def initial_state(self, tasks: Array, rngs: Sequence[np.random.Generator]) -> Array:
         """The robot's pose at rest, both with noise, [n, S]."""
-        robot, model = self.robot, self.physics.model
+        robot = self.robot
+        model = self.physics.model
         qpos = robot.pose(model) + np.stack([robot.position_noise(rng, model.nq) for rng in rngs])
         qvel = np.stack([robot.velocity_noise(rng, model.nv) for rng in rngs])
         states = self.physics.start(qpos, qvel, self._parameters(tasks))
         return np.concatenate([states, qpos[:, :1]], axis=1)
 
     def transition(self, states: Array, actions: Array, tasks: Array) -> Array:
-        """frame_skip steps of MuJoCo, [n, S]."""
+        """States after one timestep, which is `frame_skip` steps of MuJoCo, [n, S]."""
         centre, half = self._controls
         return self.physics.step(states, centre + half * actions, self._parameters(tasks))
 
@@ -155,17 +157,18 @@ class Locomotion(TaskFamily):
         return self.physics.diverged(states)
 
     def achieved(self, states: Array, tasks: Array) -> Array:
-        """What the goal commands, as reached so far, [n]."""
+        """The present value of what the goal commands, [n]."""
         at_rest = namespace(states).zeros_like(states[:, 0])
         return self.goal.achieved(self._motion(at_rest, states), self._of_goal(tasks))
 
     def commanded(self, tasks: Array) -> Array | None:
-        """The goal's, [n]."""
+        """The value of `achieved` that the goal asks for, [n]; None where it asks for the most or the least."""
         return self.goal.commanded(self._of_goal(tasks))
 
     def render(self, path: Array, task: Array) -> NDArray[np.uint8]:
         """The last state, seen from the side by the camera that follows the robot; 480 x 480 pixels."""
-        from metarl.envs.mujoco_rendering import picture  # here: loads OpenGL
+        # Imported here, because the import loads OpenGL.
+        from metarl.envs.mujoco_rendering import picture
 
         return picture(self.physics.model, self.physics.of(path[-1:], "qpos")[0])
 
@@ -177,7 +180,7 @@ class Locomotion(TaskFamily):
 
     @functools.cached_property
     def _controls(self) -> tuple[Array, Array]:
-        """The middle of the motors' bounds and how far these are from it, each [A]."""
+        """The middle of the bounds of the motors' controls, and the distance from it to the bounds, each [A]."""
         model = self.physics.model
         if not model.actuator_ctrllimited.all():
             raise ValueError(f"every motor of {self.robot.xml} needs a ctrlrange, for actions are shares of it")
@@ -185,18 +188,19 @@ class Locomotion(TaskFamily):
         return (low + high) / 2, (high - low) / 2
 
     def _motion(self, velocity: Array, states: Array) -> Motion:
-        x, time = self.physics.of(states, "qpos")[:, 0], self.physics.of(states, "time")[:, 0]
-        elapsed = time.clip(min=self.physics.seconds_per_step)  # at reset: nothing moved yet
+        x = self.physics.of(states, "qpos")[:, 0]
+        # At reset no time has passed and nothing has moved: the mean velocity is 0.
+        elapsed = self.physics.of(states, "time")[:, 0].clip(min=self.physics.seconds_per_step)
         return Motion(velocity, (x - states[:, -1]) / elapsed, self.robot.position(self.physics, states))
 
 
 def uniform_noise(bound: float) -> Noise:
-    """Uniform in [-bound, bound]."""
+    """Make noise that is uniform in [-bound, bound]."""
     return functools.partial(_uniform, bound)
 
 
 def normal_noise(deviation: float) -> Noise:
-    """Gaussian of this standard deviation."""
+    """Make Gaussian noise of a standard deviation."""
     return functools.partial(_normal, deviation)
 
 
@@ -214,7 +218,7 @@ def straight(model: MjModel) -> Array:
 
 
 def displacement(physics: Physics, states: Array, next_states: Array) -> Array:
-    """The torso's displacement in x over the timestep's seconds, [n]."""
+    """The forward velocity as the torso's displacement in x divided by the timestep, [n]."""
     moved = physics.of(next_states, "qpos")[:, 0] - physics.of(states, "qpos")[:, 0]
     return moved / physics.seconds_per_step
 
@@ -225,19 +229,19 @@ def centre_of_mass_velocity(physics: Physics, states: Array, next_states: Array)
 
 
 def torso_position(physics: Physics, states: Array) -> Array:
-    """x and the coordinate after it of the torso, [n, 2]."""
+    """The first two positions of the torso, x and y, or x and z of a planar robot, [n, 2]."""
     return physics.of(states, "qpos")[:, :2]
 
 
 def centre_of_mass_position(physics: Physics, states: Array) -> Array:
-    """x, y of the whole body's centre of mass, [n, 2]."""
+    """The x and y of the whole body's centre of mass, [n, 2]."""
     return physics.of(states, "subtree_com")[:, :2]
 
 
 def joints(physics: Physics, states: Array, *, first: int, scale: float = 1.0, fastest: float | None = None) -> Array:
-    """Positions from qpos[first] on, and all velocities times a scale, [n, nq - first + nv].
+    """Observe the positions from qpos[first] on, and all velocities times a scale, [n, nq - first + nv].
 
-    Velocities are clipped to [-fastest, fastest] first, where that is given.
+    With `fastest`, velocities are clipped to [-fastest, fastest] before they are scaled.
     """
     velocities = physics.of(states, "qvel")
     if fastest is not None:
@@ -246,12 +250,12 @@ def joints(physics: Physics, states: Array, *, first: int, scale: float = 1.0, f
 
 
 def alive(bonus: float, actions: Array, fallen: Mask | None = None) -> Array:
-    """A bonus for every timestep, but for those in which the robot falls, where `fallen` [n] is given; [n]."""
+    """A bonus for every timestep, [n]; with `fallen` [n], none for the timestep in which the robot falls."""
     arrays = namespace(actions)
     always = arrays.full_like(actions[:, 0], bonus)
     return always if fallen is None else arrays.where(fallen, 0.0, always)
 
 
 def control_cost(weight: float, actions: Array) -> Array:
-    """-weight sum(a^2), [n]."""
+    """The cost of controls, -weight sum(a^2), [n]."""
     return -weight * (actions * actions).sum(axis=1)

@@ -26,10 +26,10 @@ ADVICE = {
 
 
 def picture(model: MjModel, qpos: Array) -> NDArray[np.uint8]:
-    """The robot at positions [nq], seen by the model's camera `track`; [480, 480, 3].
+    """Draw a robot at positions [nq], seen by the model's camera `track`, [480, 480, 3].
 
-    MUJOCO_GL chooses the OpenGL backend: glfw (needs a display), egl or osmesa. Where it is not set and there is no
-    display, this process takes the first of the latter whose library is there.
+    MUJOCO_GL chooses the OpenGL backend: glfw (which needs a display), egl or osmesa. Without MUJOCO_GL and without a
+    display, the first of egl and osmesa is taken whose library is installed.
 
     Raises:
         ValueError: no backend works here; the message says what to install.
@@ -37,23 +37,29 @@ def picture(model: MjModel, qpos: Array) -> NDArray[np.uint8]:
     data, renderer = _renderer(model)
     data.qpos[:] = qpos
     mujoco.mj_forward(model, data)
-    assert renderer.viewer is not None  # it has drawn before
-    renderer.viewer.make_context_current()  # other models have renderers of their own
+    # `_renderer` has drawn, which made the viewer. Other models' renderers may have taken the context since.
+    assert renderer.viewer is not None
+    renderer.viewer.make_context_current()
     return np.array(renderer.render("rgb_array"))
 
 
-@functools.cache  # models are few: environments of one kind share theirs
+# A context costs more than many pictures. Environments of one kind share a model, so that models are few.
+@functools.cache
 def _renderer(model: MjModel) -> tuple[Any, Any]:
-    """The renderer of a model and the data it draws; kept, for a context costs more than many pictures."""
-    from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer  # here: loads OpenGL
+    """The renderer of a model, and the data that it draws."""
+    # Imported here, because the import loads OpenGL.
+    from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
 
     _choose_backend()
-    model.vis.global_.offwidth, model.vis.global_.offheight = SIZE, SIZE
+    model.vis.global_.offwidth = SIZE
+    model.vis.global_.offheight = SIZE
     data = mujoco.MjData(model)
     renderer = MujocoRenderer(model, data, width=SIZE, height=SIZE, camera_name="track")
     try:
-        renderer.render("rgb_array")  # makes the context
-    except (ImportError, AttributeError, RuntimeError, mujoco.FatalError) as error:  # what the bindings raise
+        # The first picture makes the context.
+        renderer.render("rgb_array")
+    # The bindings raise any of these.
+    except (ImportError, AttributeError, RuntimeError, mujoco.FatalError) as error:
         backend = os.environ.get("MUJOCO_GL", "glfw")
         raise ValueError(
             f"OpenGL backend {backend} (MUJOCO_GL) does not work here: {error}; {ADVICE.get(backend)}"
@@ -73,7 +79,7 @@ def _choose_backend() -> None:
 
 
 def _probe() -> None:
-    """Draw something, or say in one line why not: `python envs/mujoco_rendering.py`."""
+    """Draw something, or print in one line why that fails: `python envs/mujoco_rendering.py`."""
     world = "<geom size='1'/><camera name='track'/>"
     model = mujoco.MjModel.from_xml_string(f"<mujoco><worldbody>{world}</worldbody></mujoco>")
     try:

@@ -1,4 +1,4 @@
-"""2D navigation (Finn et al. 2017, section 5.3): a point moves to a goal it cannot see."""
+"""2D navigation (Finn et al. 2017, section 5.3): a point moves to a goal that it cannot see."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from metarl.envs.point import Point
 from metarl.envs.tasks import Uniform
 
 GOAL_BOX = 0.5  # goals are uniform in [-0.5, 0.5]^2 metres
-TOLERANCE = 0.01  # metres per axis: closer is arrived
+TOLERANCE = 0.01  # metres per axis: a point that is closer has arrived
 
 
 @register("metarl/Navigation2D-v0")
@@ -59,5 +59,5 @@ class Navigation2D(Point):
         return near[:, 0] & near[:, 1]
 
     def succeeded(self, states: Array, tasks: Array) -> Mask:
-        """Where the episode has ended so, [n]."""
+        """Where the point has arrived, [n]."""
         return self.terminated(states, tasks)

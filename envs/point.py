@@ -1,4 +1,4 @@
-"""Points on a plane, which move where their actions say: what the families of points share, and how they are drawn.
+"""The base of families of points on a plane, which move by their actions, and how they are drawn.
 
 Axes: n environments, k task.
 """
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from metarl.envs.arrays import Array
 from metarl.envs.family import TaskFamily
 
-REACH = 1e7  # metres, that no episode goes
+REACH = 1e7  # metres: bound of the observations, farther than any episode goes
 
 
 class Point(TaskFamily):
@@ -36,12 +36,12 @@ class Point(TaskFamily):
 
     @property
     def observation_space(self) -> Box:
-        """Positions."""
+        """The space of positions."""
         return Box(-REACH, REACH, (2,), np.float64)
 
     @property
     def action_space(self) -> Box:
-        """Velocities."""
+        """The space of velocities."""
         return Box(-1.0, 1.0, (2,), np.float64)
 
     @abstractmethod
@@ -54,30 +54,33 @@ class Point(TaskFamily):
 
     def observe(self, states: Array, tasks: Array) -> Array:
         """The position itself, [n, 2]."""
-        return states + 0.0  # an array of its own: callers may write into it
+        # A new array, because callers may write into it.
+        return states + 0.0
 
     def achieved(self, states: Array, tasks: Array) -> Array:
         """Distance to the goal, [n]."""
         return ((states - self.goals(tasks)) ** 2).sum(axis=1) ** 0.5
 
     def render(self, path: Array, task: Array) -> NDArray[np.uint8]:
-        """The path so far, the start and the goal, 400 x 400 pixels.
+        """Draw the path so far, the point and the goal, 400 x 400 pixels.
 
-        The axes are the same in every picture; a point that has left them is drawn at their border.
+        The axes are the same in every picture; a point outside is drawn at their border.
         """
         scene = _scene(self.view, *map(float, self.goals(task[None])[0]))
         return scene.draw(path, path[-1].clip(-self.view, self.view))
 
 
 class _Scene:
-    """Axes and a goal, drawn once; paths are drawn over a copy of them, at a fiftieth of the time."""
+    """Axes and a goal, drawn once. Paths are drawn over a copy, which takes a fiftieth of the time."""
 
     def __init__(self, view: float, goal: tuple[float, float]) -> None:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg  # here: 0.4 s of every start that draws nothing
+        # Imported here, because the import takes 0.4 s.
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(4, 4), dpi=100, layout="constrained")
-        self._canvas, self._axes = FigureCanvasAgg(figure), figure.add_subplot(aspect="equal")
+        self._canvas = FigureCanvasAgg(figure)
+        self._axes = figure.add_subplot(aspect="equal")
         self._axes.set(xlim=(-view, view), ylim=(-view, view), xlabel="x [m]", ylabel="y [m]")
         (self._line,) = self._axes.plot([], [], color="tab:blue", linewidth=1.5)
         (self._point,) = self._axes.plot([], [], "o", color="tab:blue", label="position", clip_on=False)

@@ -1,4 +1,4 @@
-"""The contract of a Markov decision process per task: batched functions, from which both environments are made.
+"""The contract of a Markov decision process per task: batched functions, of which both kinds of environment are made.
 
 Axes: n environments, S state, O observation, A action, k task. States are float64, one row per environment.
 """
@@ -11,30 +11,30 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from metarl.envs.arrays import Array, Mask, namespace
+from metarl.envs.arrays import Array, Mask, nowhere
 from metarl.rl.environments import TaskDistribution
 
 
 class TaskProcess(ABC):
-    """A Markov decision process for every task row.
+    """A Markov decision process for every task.
 
-    `observe`, `reward_terms`, `terminated`, `achieved`, `succeeded` and `commanded` are formulas of arrays of either
-    library (arrays.py); `initial_state` starts on the host, and so gives NumPy's.
+    `observe`, `reward_terms`, `terminated`, `achieved`, `succeeded` and `commanded` are formulas of NumPy's arrays or
+    torch's (arrays.py). `initial_state` gives NumPy's arrays.
     """
 
     tasks: TaskDistribution
-    usual_horizon: ClassVar[int] = 200  # timesteps of an episode where nobody says another number
-    timesteps_per_second: float = 10.0  # of real time, for films; without physics: a pace to watch
+    usual_horizon: ClassVar[int] = 200  # timesteps of an episode by default
+    timesteps_per_second: float = 10.0  # of real time, for films; without physics any pace that is pleasant to watch
 
     @property
     @abstractmethod
     def observation_space(self) -> Box:
-        """Of one environment, shape (O,), float64."""
+        """The space of one environment's observations, shape (O,), float64."""
 
     @property
     @abstractmethod
     def action_space(self) -> Box:
-        """Of one environment, Box(-1, 1, (A,), float64)."""
+        """The space of one environment's actions, Box(-1, 1, (A,), float64)."""
 
     @abstractmethod
     def initial_state(self, tasks: Array, rngs: Sequence[np.random.Generator]) -> Array:
@@ -57,18 +57,17 @@ class TaskProcess(ABC):
         """Where the episode ends in this state, [n]."""
 
     def diverged(self, states: Array) -> Mask:
-        """Where the simulation has broken down and this is the last state before, [n]; nowhere, without physics."""
-        arrays = namespace(states)
-        return arrays.zeros_like(states[:, 0], dtype=arrays.bool)
+        """Where the simulation has broken down, and the state is the last one before that, [n]; here nowhere."""
+        return nowhere(states)
 
     @abstractmethod
     def achieved(self, states: Array, tasks: Array) -> Array:
-        """What the task commands, as reached in this state, [n] (`achieved_name` says what)."""
+        """The value, in this state, of what the task commands, [n] (`achieved_name` says what that is)."""
 
     def succeeded(self, states: Array, tasks: Array) -> Mask | None:
-        """Where the task is done in this state, [n]; None: tasks that are never done, only done better or worse."""
+        """Where the task is done in this state, [n]; None for tasks that are done better or worse, but never done."""
         return None
 
     @abstractmethod
     def render(self, path: Array, task: Array) -> NDArray[np.uint8]:
-        """A picture [height, width, 3] of one episode so far: states [t, S] and its task [k]."""
+        """A picture [height, width, 3] of an episode so far, from its states [t, S] and its task [k]."""

@@ -1,4 +1,4 @@
-"""TaskEnv: a process as a plain `gymnasium.Env`, which is a batch of one of the same functions."""
+"""TaskEnv: a process as a plain `gymnasium.Env`, made of a TaskVectorEnv of one environment."""
 
 from typing import Any
 
@@ -14,14 +14,16 @@ from metarl.rl.environments import Split
 
 
 class TaskEnv(gymnasium.Env[Array, Array]):
-    """One environment of a process. The task enters through `reset(options={"task": row [k]})` and is kept until then.
+    """One environment of a process. `reset(options={"task": row [k]})` sets the task, which later resets keep.
 
     Args:
-        process, horizon, task_in_observation: see TaskVectorEnv.
+        process: see TaskVectorEnv.
+        horizon: see TaskVectorEnv.
         render_mode: None or "rgb_array", a picture of the episode so far.
+        task_in_observation: see TaskVectorEnv.
 
     Raises:
-        ValueError: a horizon below 1, or an unknown render mode.
+        ValueError: the horizon is below 1, or the render mode unknown.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}
@@ -49,7 +51,7 @@ class TaskEnv(gymnasium.Env[Array, Array]):
 
     @property
     def task_names(self) -> tuple[str, ...]:
-        """The process's: k names with units."""
+        """The k names of a task's numbers, with units."""
         return self._batch.task_names
 
     def sample_tasks(self, rng: np.random.Generator, n: int, split: Split = "train") -> Array:
@@ -71,7 +73,7 @@ class TaskEnv(gymnasium.Env[Array, Array]):
         return observations[0], {name: values[0] for name, values in info.items()}
 
     def step(self, action: ArrayLike) -> tuple[Array, float, bool, bool, dict[str, Any]]:
-        """One timestep; action [A] is clipped to [-1, 1] inside. Raises ValueError if it is not finite or misshapen."""
+        """Make one timestep; action [A] is clipped to [-1, 1]. Raises ValueError if it is misshapen or not finite."""
         observations, rewards, terminated, truncated, info = self._batch.step(np.asarray(action)[None])
         values = {name: values[0] for name, values in info.items()}
         return observations[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), values
@@ -90,6 +92,6 @@ def make_single(
     task_in_observation: bool = False,
     **values: object,
 ) -> TaskEnv:
-    """What `gymnasium.make` makes of a family's id; see TaskEnv, and `make_family` for the other options."""
+    """Make a TaskEnv for `gymnasium.make`; `values` are options of the family."""
     made = make_family(family, **values)
     return TaskEnv(made, horizon=horizon, render_mode=render_mode, task_in_observation=task_in_observation)

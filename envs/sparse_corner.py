@@ -1,6 +1,6 @@
-"""Sparse corners (Rothfuss et al. 2019, "ProMP"; its code's MetaPointEnvCorner): which of four corners is right?
+"""Sparse corners (Rothfuss et al. 2019, "ProMP"; its code's MetaPointEnvCorner): one of four corners is the goal.
 
-Nothing near the start tells the corners apart: a policy must walk away from it before adaptation to learn anything.
+There is no reward near the start, so that before adaptation a policy must walk away from it to learn anything.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from metarl.envs.arrays import Array, Mask, namespace
+from metarl.envs.arrays import Array, Mask, namespace, nowhere
 from metarl.envs.family import register
 from metarl.envs.point import Point
 from metarl.envs.tasks import OneOf
@@ -53,17 +53,16 @@ class SparseCorner(Point):
         return np.stack([rng.uniform(-START, START, 2) for rng in rngs])
 
     def reward_terms(self, states: Array, actions: Array, next_states: Array, tasks: Array) -> dict[str, Array]:
-        """One term, [n]: how much nearer to the goal the move came, or the negative (squared) distance to it."""
+        """One term, [n]: how much nearer to the goal a move comes, or the negative (squared) distance to the goal."""
         after = self.achieved(next_states, tasks)
         if self.reward != "sparse":
             return {"distance": -after if self.reward == "distance" else -(after**2)}
         nearer = self.achieved(states, tasks) - after
-        # The corners are those of a square about the origin: the nearest one is the one of the same quadrant.
+        # The corners are those of a square about the origin, so that the nearest corner is in the same quadrant.
         nearest = (next_states * tasks >= 0).all(axis=1)
         told = nearest & (abs(next_states).sum(axis=1) >= SILENT)
         return {"progress": namespace(states).where(told, nearer, 0.0)}
 
     def terminated(self, states: Array, tasks: Array) -> Mask:
         """Nowhere, [n]."""
-        arrays = namespace(states)
-        return arrays.zeros_like(states[:, 0], dtype=arrays.bool)
+        return nowhere(states)

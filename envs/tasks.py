@@ -1,6 +1,6 @@
 """Distributions over tasks, as rows [n, k].
 
-All splits of these distributions are the same; generators of their own keep training, validation and test apart.
+All splits of these distributions draw from the same tasks, with different generators.
 """
 
 from collections.abc import Callable
@@ -15,12 +15,13 @@ from metarl.rl.environments import Split, TaskDistribution
 
 @dataclass(frozen=True)
 class Uniform(TaskDistribution):
-    """Every number uniform between bounds of its own.
+    """Every number uniform between its own bounds.
 
     Args:
         names: k names with units.
-        low, high: k bounds each.
-        positive: whether tasks outside the bounds must still be above 0, as masses must.
+        low: k lower bounds.
+        high: k upper bounds.
+        positive: whether even tasks outside the bounds must be above 0, as masses must.
     """
 
     names: tuple[str, ...]
@@ -30,7 +31,7 @@ class Uniform(TaskDistribution):
 
     @property
     def must_be(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Finite, or positive."""
+        """What `valid` demands, in words."""
         return "positive numbers" if self.positive else "finite numbers"
 
     def sample(self, rng: np.random.Generator, n: int, split: Split = "train") -> Array:
@@ -38,22 +39,23 @@ class Uniform(TaskDistribution):
         return rng.uniform(self.low, self.high, (n, len(self.names)))
 
     def valid(self, tasks: Array) -> Mask:
-        """Finite numbers, above 0 where they must be, [n]."""
+        """Which rows are finite numbers, and above 0 where they must be, [n]."""
         finite = super().valid(tasks)
         return finite & np.all(tasks > 0, axis=1) if self.positive else finite
 
     def in_distribution(self, tasks: Array) -> Mask:
-        """Within the bounds, [n]."""
+        """Which rows are within the bounds, [n]."""
         return np.all((tasks >= self.low) & (tasks <= self.high), axis=1)
 
 
 @dataclass(frozen=True)
 class LogUniform(Uniform):
-    """Every number above 0, and its logarithm uniform between those of its bounds: factors that halve or double alike.
+    """Every number positive, with a logarithm uniform between those of its bounds: halving is as likely as doubling.
 
     Args:
         names: k names with units.
-        low, high: k bounds each, above 0.
+        low: k lower bounds, above 0.
+        high: k upper bounds, above 0.
     """
 
     positive: bool = True
@@ -73,7 +75,7 @@ class Sign(TaskDistribution):
 
     @property
     def names(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The one name."""
+        """The number's name."""
         return (self.name,)
 
     def sample(self, rng: np.random.Generator, n: int, split: Split = "train") -> Array:
@@ -81,11 +83,11 @@ class Sign(TaskDistribution):
         return rng.choice((-1.0, 1.0), (n, 1))
 
     def valid(self, tasks: Array) -> Mask:
-        """Plus or minus one, [n]."""
+        """Which rows are 1 or -1, [n]."""
         return np.abs(tasks[:, 0]) == 1
 
     def in_distribution(self, tasks: Array) -> Mask:
-        """All that are valid, [n]."""
+        """Which rows are valid, [n]."""
         return self.valid(tasks)
 
 
@@ -95,7 +97,7 @@ class OneOf(TaskDistribution):
 
     Args:
         names: k names with units.
-        rows: the tasks there are, of k numbers each.
+        rows: all tasks, of k numbers each.
     """
 
     names: tuple[str, ...]
@@ -103,7 +105,7 @@ class OneOf(TaskDistribution):
 
     @property
     def must_be(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The rows themselves."""
+        """What `valid` demands, in words: the rows."""
         return f"one of {', '.join(map(str, self.rows))}"
 
     def sample(self, rng: np.random.Generator, n: int, split: Split = "train") -> Array:
@@ -111,15 +113,15 @@ class OneOf(TaskDistribution):
         return np.array(self.rows)[rng.integers(len(self.rows), size=n)]
 
     def valid(self, tasks: Array) -> Mask:
-        """Equal to one of the rows, [n]."""
+        """Which tasks are one of the rows, [n]."""
         return (tasks[:, None] == np.array(self.rows)).all(axis=2).any(axis=1)
 
     def in_distribution(self, tasks: Array) -> Mask:
-        """All that are valid, [n]."""
+        """Which tasks are valid, [n]."""
         return self.valid(tasks)
 
 
-NOTHING = Uniform((), (), ())  # of what has no tasks: rows without numbers
+NOTHING = Uniform((), (), ())  # rows without numbers, for goals and variations that do not depend on the task
 
 
 @dataclass(frozen=True)
@@ -130,12 +132,12 @@ class Joint(TaskDistribution):
 
     @property
     def names(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Those of all parts."""
+        """The names of all parts."""
         return tuple(name for part in self.parts for name in part.names)
 
     @property
     def must_be(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """What each part with numbers demands."""
+        """What `valid` demands, in words: the demands of all parts with numbers."""
         return ", then ".join(part.must_be for part in self.parts if part.names)
 
     def sample(self, rng: np.random.Generator, n: int, split: Split = "train") -> Array:
@@ -143,11 +145,11 @@ class Joint(TaskDistribution):
         return np.concatenate([part.sample(rng, n, split) for part in self.parts], axis=1)
 
     def valid(self, tasks: Array) -> Mask:
-        """Valid in every part, [n]."""
+        """Which rows are valid in every part, [n]."""
         return self._in_all(tasks, lambda part, rows: part.valid(rows))
 
     def in_distribution(self, tasks: Array) -> Mask:
-        """In the distribution of every part, [n]."""
+        """Which rows are in the distribution of every part, [n]."""
         return self._in_all(tasks, lambda part, rows: part.in_distribution(rows))
 
     def _in_all(self, tasks: Array, holds: Callable[[TaskDistribution, Array], Any]) -> Mask:

@@ -1,4 +1,4 @@
-"""How a locomotion task changes the robot's body; what the robot shall do with it is the goal's (goals.py).
+"""Variations of locomotion: how a task changes the robot's body. Goals (goals.py) say what the robot shall do.
 
 Axes: n environments, k task.
 """
@@ -15,9 +15,9 @@ from metarl.rl.environments import TaskDistribution
 
 
 class Variation(ABC):
-    """How tasks change the body; subclasses are frozen dataclasses."""
+    """Base of the variations; subclasses are frozen dataclasses."""
 
-    tasks: TaskDistribution  # of the variation's own numbers
+    tasks: TaskDistribution  # distribution of the numbers of a task that belong to the variation
 
     @abstractmethod
     def parameters(self, model: MjModel, tasks: Array) -> dict[str, Array]:
@@ -31,13 +31,13 @@ class Unchanged(Variation):
     tasks = NOTHING
 
     def parameters(self, model: MjModel, tasks: Array) -> dict[str, Array]:
-        """None."""
+        """No fields."""
         return {}
 
 
 @dataclass(frozen=True)
 class Masses(Variation):
-    """Parts of the body have other masses: factors of mass and inertia, uniform in [`least`, `most`]."""
+    """Masses and inertias of bodies times factors, uniform in [`least`, `most`]."""
 
     bodies: tuple[str, ...]
     least: float = 0.5
@@ -46,7 +46,8 @@ class Masses(Variation):
     @property
     def tasks(self) -> Uniform:  # pyright: ignore[reportIncompatibleVariableOverride]
         """One factor for each body."""
-        names, size = tuple(f"mass of {body} [x]" for body in self.bodies), len(self.bodies)
+        names = tuple(f"mass of {body} [x]" for body in self.bodies)
+        size = len(self.bodies)
         return Uniform(names, (self.least,) * size, (self.most,) * size, positive=True)
 
     def parameters(self, model: MjModel, tasks: Array) -> dict[str, Array]:
@@ -62,12 +63,14 @@ class Factors(Variation):
 
     Every factor is base^u with u uniform in [-`limit`, `limit`]; base is 1.3 for the damping of a joint and 1.5 for
     everything else. A body has a factor for its mass and one for each of its three principal moments of inertia; a geom
-    has one for its sliding friction. rand_param_envs also draws factors of torsional and rolling friction, which
-    contacts of condim 3, the robots' own, do not feel, and of the world's body and the free joints, which have neither
-    mass nor damping.
+    has one for its sliding friction. rand_param_envs also draws factors that have no effect: of torsional and rolling
+    friction, which the robots' contacts (condim 3) do not have, and of the world's body and the free joints, which have
+    neither mass nor damping.
 
     Args:
-        bodies, joints, geoms: names in the model's file; every joint has one degree of freedom.
+        bodies: names of bodies in the model's file.
+        joints: names of joints, each with one degree of freedom.
+        geoms: names of geoms.
         limit: largest |u|.
     """
 
@@ -89,7 +92,8 @@ class Factors(Variation):
 
     def parameters(self, model: MjModel, tasks: Array) -> dict[str, Array]:
         """body_mass [n, bodies], body_inertia [n, bodies, 3], dof_damping [n, nv], geom_friction [n, geoms, 3]."""
-        n, sizes = len(tasks), (len(self.bodies), 3 * len(self.bodies), len(self.joints), len(self.geoms))
+        n = len(tasks)
+        sizes = (len(self.bodies), 3 * len(self.bodies), len(self.joints), len(self.geoms))
         masses, inertias, damping, friction = np.split(tasks, np.cumsum(sizes)[:-1], axis=1)
         bodies = [model.body(name).id for name in self.bodies]
         joints = [int(model.joint(name).dofadr[0]) for name in self.joints]

@@ -1,7 +1,8 @@
 """Discrete actions: Gymnasium's cart with a pole to balance, whose task is gravity.
 
-A wrapper is enough: it draws the tasks, and hands each to the environment that it wraps. The policy chooses between two
-pushes: `categorical_mlp` is taken by itself where actions are discrete. From the command line, or from Python:
+A wrapper is enough: it draws the tasks, and passes each on to the environment that it wraps. Where actions are
+discrete,
+as these two pushes are, the policy is `categorical_mlp` by default. From the command line, or from Python:
 
     PYTHONPATH=examples python experiments/train.py custom --environment cartpole:GravityCartPole-v0
     python examples/cartpole.py
@@ -30,7 +31,7 @@ class Gravity(gymnasium.Wrapper[Any, Any, Any, Any]):
         return rng.uniform(1.6, 30.0, (n, 1))
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start with the pole nearly upright, under the gravity that `options["task"]` says."""
+        """Start with the pole nearly upright, under the gravity in `options["task"]`."""
         options = dict(options or {})
         if "task" in options:
             self.unwrapped.gravity = float(options.pop("task")[0])  # pyright: ignore[reportAttributeAccessIssue]
@@ -42,7 +43,8 @@ def make(**options: Any) -> gymnasium.Env:
     return Gravity(gymnasium.make("CartPole-v1", **options))
 
 
-# CartPole-v1 itself ends after 500 timesteps. The name below also loads a program as a module: it registers once.
+# CartPole-v1 itself ends after 500 timesteps. Run as a program, this file is also loaded as a module, and registers
+# once.
 if "GravityCartPole-v0" not in gymnasium.registry:
     gymnasium.register("GravityCartPole-v0", entry_point=f"{Path(__file__).stem}:make")
 
@@ -51,7 +53,8 @@ def balanced(run_dir: str, gravity: float, timesteps: int = 500) -> int:
     """Timesteps for which the run's policy, adapted to a gravity, keeps the pole up."""
     agent = metarl.load_agent(run_dir)
     many = LoopVectorEnv(make, 20)
-    env, adapted = make(), agent.adapt(many, gravity)
+    env = make()
+    adapted = agent.adapt(many, gravity)
     observation, _ = env.reset(seed=0, options={"task": [gravity]})
     for timestep in range(1, timesteps + 1):
         observation, _, fallen, over, _ = env.step(adapted.act(observation))

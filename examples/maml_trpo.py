@@ -7,7 +7,7 @@ The first command trains for 20 iterations of 20 tasks x 20 episodes x 100 times
 before adaptation and after one inner step were -77 and -63 in the first iteration, -37 and -12 in the fifteenth; on 40
 held-out tasks, at the end, -40, -12, -7, -7 after 0, 1, 2, 3 steps. Published, after 100 iterations: -40, -12, -3, -3.
 
-Of metarl it uses the environments alone. A function of ONE task says so; `vmap` adds the axis of tasks.
+The file uses nothing of metarl but its environments. Functions of ONE task say so; `vmap` adds the axis of tasks.
 
     theta     meta-parameters                        support   K batches, one for each inner step
     theta'    parameters adapted to a task           query     the batch that scores theta'
@@ -37,7 +37,7 @@ from torch.nn.functional import linear
 
 import metarl.envs
 
-# Nothing but the import does anything: it registers the environments.
+# The import has registered the environments; this call does nothing but use it.
 gymnasium.register_envs(metarl.envs)
 
 Params = dict[str, Tensor]
@@ -45,11 +45,11 @@ Params = dict[str, Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The options of a run, each a flag; the defaults are those of the published navigation run [release].
+    """The options of a run, each a flag; the defaults are those of the published navigation run [release], but for two.
 
-    Two are not. 100 iterations are more than are needed to see it learn. And conjugate gradient stops after 5 of its 10
-    iterations: with all 10 an outer step improves the meta-loss by 5 % more, but moves theta twice as far, into
-    directions that adapted policies hardly feel. The return before adaptation then falls, and all learns more slowly.
+    The published run had 100 iterations, more than are needed to see it learn. And it had 10 iterations of conjugate
+    gradient, with which an outer step improves the meta-loss by 5 % more, but moves theta twice as far, in directions
+    that hardly change adapted policies. The return before adaptation then falls, and learning is slower.
     """
 
     environment: str = "metarl/Navigation2D-v0"

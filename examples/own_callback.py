@@ -1,4 +1,4 @@
-"""A callback of one's own, which collects what adaptation gains, and prints it when the training ends.
+"""A callback of your own, which collects the gains of adaptation, and prints them when the training ends.
 
 From the command line, and from Python:
 
@@ -24,25 +24,27 @@ from metarl.training.callbacks.callback import Callback, Moment
 
 
 class Gain(Callback):
-    """Collect what one inner step gains, in every iteration."""
+    """Collect the gain of one inner step in every iteration."""
 
     def __init__(self) -> None:
         self.gains: list[float] = []
 
     def iteration(self, moment: Moment) -> None:
-        """Note the difference; the last moment has no outer step, and no rollouts."""
+        """Note the difference between the returns after and before the inner step."""
+        # The last moment has no outer step and no rollouts.
         if moment.stepped:
             returns = [moment.metrics[f"rollout/return_step{k}"] for k in (0, 1)]
             self.gains.append(returns[1] - returns[0])
 
     def close(self, error: BaseException | None) -> None:
-        """Print the gains, also of a training that was stopped."""
+        """Print the gains, even if the training was stopped early."""
         print("gain of one inner step:", *(f"{gain:.3f}" for gain in self.gains))
 
 
 def main(run_dir: str) -> list[float]:
     """Train for three iterations, and return the gains."""
-    observations, actions = Box(-np.inf, np.inf, (2,)), Box(-1.0, 1.0, (2,))
+    observations = Box(-np.inf, np.inf, (2,))
+    actions = Box(-1.0, 1.0, (2,))
     problem = MetaRL(
         lambda count, render_mode=None: TaskVectorEnv(Navigation2D(), count, render_mode=render_mode),
         GaussianMLP(hidden_sizes=(32,)).build(observations, actions),

@@ -1,9 +1,9 @@
-"""A dataset of one's own: fitting straight lines, and fitting oscillations that fade.
+"""Datasets of your own: fitting straight lines, and fitting oscillations that fade.
 
     python experiments/train.py sinusoid --dataset examples/own_dataset.py:lines --steepest 2
 
-`function_regression` makes tasks of any function of one variable, and `few_shot_from_arrays` tasks of one's own images
-and labels. `check_dataset` says whether what one has written keeps the contract.
+`function_regression` makes tasks of any function of one variable, and `few_shot_from_arrays` makes tasks of your images
+and labels. `check_dataset` tells whether a dataset keeps the contract.
 """
 
 import numpy as np

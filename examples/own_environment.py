@@ -1,6 +1,6 @@
-"""Your own environment: a Gymnasium environment becomes a distribution of tasks by two things that it has beside.
+"""An environment of your own: two additions make a Gymnasium environment a distribution over tasks.
 
-`sample_tasks(rng, n)` draws n tasks, a row of numbers each; `reset(options={"task": row})` starts an episode of one.
+`sample_tasks(rng, n)` draws n tasks, each a row of numbers; `reset(options={"task": row})` starts an episode of a task.
 Here a pendulum hangs on a rod whose length is the task, and is not observed. From the command line, or from Python:
 
     python experiments/train.py custom --environment examples/own_environment.py:RodPendulum-v0
@@ -25,7 +25,7 @@ class RodPendulum(gymnasium.Env[Array, Array]):
     """Hold a pendulum of 1 kg out level, at 90 degrees from hanging.
 
     Observation: cos and sin of the angle, angular velocity [rad/s]. Action: torque at the pivot [N m]. Task: length of
-    the rod [m]. Reward: minus the squared distance from level [rad^2]. It never ends by itself.
+    the rod [m]. Reward: minus the squared distance from level [rad^2]. Episodes never end by themselves.
     """
 
     observation_space = Box(-np.inf, np.inf, (3,), np.float64)
@@ -38,7 +38,7 @@ class RodPendulum(gymnasium.Env[Array, Array]):
         return rng.uniform(0.5, 1.5, (n, 1))
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
-        """Let it hang, nearly still, on a rod as long as `options["task"]` says."""
+        """Let the pendulum hang, nearly still, on a rod whose length is `options["task"]`."""
         super().reset(seed=seed)
         if options is not None and "task" in options:
             self.length = float(options["task"][0])
@@ -46,7 +46,7 @@ class RodPendulum(gymnasium.Env[Array, Array]):
         return self._observe(), {}
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
-        """Turn for a timestep; angular acceleration: torque / (m l^2) - (g / l) sin(angle)."""
+        """Turn for a timestep. The angular acceleration is torque / (m l^2) - (g / l) sin(angle)."""
         acceleration = action[0] / self.length**2 - GRAVITY / self.length * np.sin(self.angle)
         self.velocity += SECONDS * acceleration
         self.angle += SECONDS * self.velocity

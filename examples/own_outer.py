@@ -1,4 +1,4 @@
-"""An outer optimiser of one's own: the meta-gradient with momentum ("heavy ball").
+"""An outer optimiser of your own: the meta-gradient with momentum ("heavy ball").
 
 From the command line, and from Python:
 
@@ -37,10 +37,10 @@ class HeavyBall(Outer):
     outer_rate: Annotated[float, POSITIVE] = 0.1
     """Step size of the outer steps."""
     momentum: Annotated[float, NOT_NEGATIVE, below(1)] = 0.9
-    """Share of the step before that every step keeps."""
+    """Share of the last step that every step keeps."""
 
     def build(self) -> OuterOptimizer:
-        """The optimiser. A step in which something is not finite leaves theta and the state as they are."""
+        """Make the optimiser. Where a step is not finite, theta and the state stay as they are."""
 
         def init(theta: Params) -> State:
             return {"velocity": torch.zeros_like(ravel(theta))}
@@ -58,7 +58,7 @@ class HeavyBall(Outer):
 
 
 def main(run_dir: str, outer: HeavyBall, iterations: int = 100) -> list[float]:
-    """Train a network to fit straight lines from ten points, and return its loss on held-out ones, before and after."""
+    """Train a network to fit lines from ten points; return its loss on held-out lines before and after adaptation."""
     ranges = {"slope": (-3.0, 3.0), "offset": (-1.0, 1.0)}
     lines = function_regression(lambda x, slope, offset: slope * x + offset, ranges, inputs=(-1.0, 1.0))
     rule = SGD(inner_step_size=0.1).build()

@@ -1,4 +1,4 @@
-"""Example: a policy of one's own. Any `torch.nn.Module` becomes the mean of a Gaussian, or the logits of categories.
+"""A policy of your own: any `torch.nn.Module` becomes the mean of a Gaussian, or the logits of categories.
 
 From the command line, and from Python:
 
@@ -36,8 +36,9 @@ class Net(nn.Module):
 
 
 def train(iterations: int, tasks: int = 20, width: int = 64) -> list[float]:
-    """Meta-train the policy on 2D navigation; the average return after adaptation, iteration by iteration."""
-    policy = policy_of(Net)(width=width, initial_std=0.5)  # pyright: ignore[reportCallIssue]  # width is Net's option
+    """Meta-train the policy on 2D navigation, and return the average return after adaptation of each iteration."""
+    # `width`, an option of Net, is known only when the program runs.
+    policy = policy_of(Net)(width=width, initial_std=0.5)  # pyright: ignore[reportCallIssue]
     env = TaskVectorEnv(Navigation2D())
     check_policy(policy, env.single_observation_space, env.single_action_space)
     problem = MetaRL(
@@ -59,7 +60,8 @@ def train(iterations: int, tasks: int = 20, width: int = 64) -> list[float]:
         seed=1,
     )
     outer = TRPO(max_kl=0.02).build()
-    theta, returns = problem.initial_parameters(seed=1), []
+    theta = problem.initial_parameters(seed=1)
+    returns = []
     state = outer.init(theta)
     for iteration in range(iterations):
         objective, metrics = problem.collect(theta, iteration)

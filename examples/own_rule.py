@@ -1,11 +1,11 @@
-"""An inner rule of one's own: gradient steps that shrink, and are never longer than a limit.
+"""An inner rule of your own: gradient steps that shrink, and are never longer than a limit.
 
 From the command line, and from Python:
 
     python experiments/train.py navigation --rule examples/own_rule.py:Cautious --longest-step 3
     python examples/own_rule.py
 
-A rule is a frozen dataclass of options with a method `build`. `check_rule` says whether it keeps the contract.
+A rule is a frozen dataclass of options with a method `build`. `check_rule` tells whether it keeps the contract.
 """
 
 import tempfile
@@ -19,7 +19,7 @@ import metarl
 from metarl.engine.conformance import check_rule
 from metarl.engine.outer.trpo import TRPO
 from metarl.engine.params import Params
-from metarl.engine.rules import GradientRule, InnerRule, overwrite, step_size
+from metarl.engine.rules import InnerRule, SteppingRule, overwrite, step_size
 from metarl.envs import Navigation2D, TaskVectorEnv
 from metarl.parts import POSITIVE, SHARE
 from metarl.rl.baselines.linear_features import LinearFeatures
@@ -29,20 +29,21 @@ from metarl.rl.problem import MetaRL, RolloutSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cautious(GradientRule):
-    """Gradient steps, each `shrink` times as large as the one before, and none longer than `longest_step`."""
+class Cautious(SteppingRule):
+    """Gradient steps whose size shrinks by a factor, and whose length has a limit."""
 
     longest_step: Annotated[float, POSITIVE] = 1.0
-    """Euclidean length, over all parameters, that no inner step exceeds."""
+    """Largest Euclidean length of an inner step, over all parameters."""
     shrink: Annotated[float, SHARE] = 1.0
-    """Ratio of the step size of each inner step to that of the one before."""
+    """Factor from the size of each inner step to that of the next one."""
 
     def build(self, step_sizes: Sequence[float] = ()) -> InnerRule:
-        """The rule; see `Rule.build`."""
+        """Make the rule; see `Rule.build`."""
         sizes = self.sizes(step_sizes)
 
         def init(params: Params, generator: torch.Generator) -> Params:
-            return params  # nothing is meta-learned but the model's own parameters
+            # Nothing is meta-learned but the model's own parameters.
+            return params
 
         def start(meta: Params) -> Params:
             return dict(meta)
@@ -50,7 +51,8 @@ class Cautious(GradientRule):
         def update(fast: Params, gradient: Params, meta: Params, step: int) -> Params:
             alpha = step_size(sizes, step) * self.shrink**step
             squares = torch.stack([leaf.square().sum() for leaf in gradient.values()]).sum()
-            length = alpha * (squares + 1e-12).sqrt()  # a root has no derivative at 0
+            # A root has no derivative at 0.
+            length = alpha * (squares + 1e-12).sqrt()
             scale = alpha * (self.longest_step / length).clamp(max=1.0)
             return {name: leaf - scale * gradient[name] for name, leaf in fast.items()}
 

@@ -58,19 +58,19 @@ class Arguments:
 
     names: tyro.conf.Positional[tuple[Name, ...]] = MEASURED
     """hvp: accuracy of Hessian-vector products in float32 against exact ones in float64, and their cost. step: what
-    outer steps made of them gain on their own data and on fresh data. sampler: environment steps per second against
-    open-loop physics and against Gymnasium's vector environments. iteration: where the seconds of a meta-iteration go,
-    against open-loop physics and against a straightforward implementation. growth: seconds and memory by tasks,
+    outer steps that use these products gain on their own data and on fresh data. sampler: environment steps per second,
+    against open-loop physics and Gymnasium's vector environments. iteration: how long each stage of a meta-iteration
+    takes, against open-loop physics and a straightforward implementation. growth: seconds and memory by tasks,
     episodes, horizon, network, inner steps and threads. supervised: meta-iterations of sinusoid and Omniglot in several
-    formulations against a Python loop over tasks. ranks: what travels between ranks, what two are worth, what a slow
-    network costs. estimators: bias and variance of what inner and outer losses estimate, on enumerated processes.
-    workers: environment steps per second of a loop over environments, of worker processes, and of Gymnasium's, by how
-    long a timestep takes. learning, only where it is named: whether cheetah-dir learns; it fails where the return after
-    adaptation does not rise. A few minutes each."""
+    formulations, against a Python loop over tasks. ranks: what ranks exchange, the speed of two ranks, and the cost of
+    a slow network. estimators: bias and variance of inner and outer losses' derivatives, on enumerated processes.
+    workers: environment steps per second of a loop over environments, of worker processes and of Gymnasium's vector
+    environments, by the time that a timestep takes. learning, only if it is named: whether cheetah-dir learns; it fails
+    if the return after adaptation does not rise. Each takes a few minutes."""
     output: Path = Path("benchmark.json")
-    """Where the figures go."""
+    """The file for the figures."""
     quick: bool = False
-    """Toy sizes, to see that it runs: the figures mean nothing. Of learning: one seed of three, which does count."""
+    """Toy sizes, to see that everything runs; their figures mean nothing. For learning: one seed of three, as usual."""
 
 
 def main(arguments: Arguments) -> None:
@@ -84,12 +84,13 @@ def main(arguments: Arguments) -> None:
     }
     for name in arguments.names:
         document[name] = BENCHMARKS[name](console, quick=arguments.quick)
-        write_atomically(arguments.output, (json.dumps(document, indent=1) + "\n").encode())  # a later one may fail
+        # Written after each benchmark, because a later one may fail.
+        write_atomically(arguments.output, (json.dumps(document, indent=1) + "\n").encode())
     console.print(f"figures: {arguments.output}", highlight=False, soft_wrap=True)
 
 
 def command(argv: Sequence[str]) -> None:
-    """The script: its arguments without its name."""
+    """Run the script with these arguments."""
     run(lambda args: arguments_of(Arguments, "benchmark", __doc__ or "", args), main, argv)
 
 

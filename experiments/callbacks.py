@@ -1,4 +1,4 @@
-"""From a configuration to the callbacks of its training, and to what TensorBoard lists of it."""
+"""The callbacks of a configuration's training, and the options that TensorBoard lists."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,20 +45,20 @@ def callbacks(config: Config, problem: Problem, run_dir: Path, console: Console)
 
 
 def own_callbacks(choices: Sequence[str]) -> list[Callback]:
-    """Callbacks of the user's own, each named as MODULE:NAME: a class or a function, called without arguments.
+    """Make the user's own callbacks, each named as MODULE:NAME: a class or a function, called without arguments.
 
     Raises:
-        ValueError: nothing of that name, or something that makes no callback.
+        ValueError: there is no such name, or it makes no callback.
     """
     things = [named("callback", choice) for choice in choices]
     made: list[Any] = [thing() if callable(thing) else thing for thing in things]
-    if wrong := [choice for choice, one in zip(choices, made, strict=True) if not isinstance(one, Callback)]:
+    if wrong := [choice for choice, thing in zip(choices, made, strict=True) if not isinstance(thing, Callback)]:
         raise ValueError(f"callback {wrong[0]!r} must be a class of callbacks, or a function that returns one")
     return made
 
 
 def options(config: Config) -> dict[str, Option]:
-    """Every option of all parts that was chosen, as one word or number, by its name."""
+    """All options of all parts that were chosen, each as one word or number, by name."""
     return {
         name: value if isinstance(value, str | int | float) else "none" if value is None else " ".join(map(str, value))
         for name, value in flat(config).items()

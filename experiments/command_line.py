@@ -1,4 +1,4 @@
-"""How every script meets its user: arguments by tyro, one line and exit status 2 for a mistake."""
+"""What all scripts share: arguments read by tyro, one line and exit status 2 for a user's mistake."""
 
 import contextlib
 import ctypes
@@ -34,9 +34,14 @@ def run(
 ) -> None:
     """Parse the arguments, then run `main`; a user's mistake (ValueError, OSError) ends in one line and status 2.
 
-    So does what does not fit into memory. An error from the user's own code shows its traceback instead, also from a
-    worker process: a line about a value cannot say where in that code the mistake is. `interrupted` is what to say
-    after Ctrl-C.
+    So does a lack of memory. An error in the user's own code shows its traceback instead, also from a worker process,
+    because one line about a value cannot say where in that code the mistake is.
+
+    Args:
+        parse: words of the command line -> arguments.
+        main: the script.
+        argv: words of the command line.
+        interrupted: what to print after Ctrl-C.
     """
     keep_freed_memory()
     threading.excepthook = _thread_failed
@@ -60,7 +65,7 @@ def run(
         print(f"{error.traceback}\nerror: {error.message}".strip(), file=sys.stderr)
         sys.exit(1)
     except (MemoryError, OverflowError, RuntimeError) as error:
-        # torch's words, of the CPU's memory and of CUDA's
+        # torch says "allocate" where the memory of the CPU or of a GPU is not enough.
         of_memory = not isinstance(error, RuntimeError) or "allocate" in str(error)
         if not of_memory or from_code_of_ones_own(error):
             raise
@@ -86,7 +91,7 @@ def from_code_of_ones_own(error: BaseException) -> bool:
 
 @functools.cache
 def _places() -> tuple[str, ...]:
-    """Folders of code that is not the user's."""
+    """The folders of metarl, Python and installed packages."""
     own = [Path(place) for place in metarl.__path__]
     linked = [place / package for place in own for package in ("envs", "experiments")]
     installed = [Path(place) for place in sysconfig.get_paths().values()]
@@ -95,50 +100,52 @@ def _places() -> tuple[str, ...]:
 
 
 def command_of(script: str) -> str:
-    """How another script is started from here, as this one was: ready to be copied into a shell."""
+    """A command that starts another script the way this one was started, ready to be copied into a shell."""
     return shlex.join([*_started(), script] if by_console() else _started(script))
 
 
 def by_console() -> bool:
-    """Whether this process was started by the command `metarl`, or by its module, and not by a script's own file."""
+    """Whether this process was started by the command `metarl` or its module, not by a script's own file."""
     started = Path(sys.argv[0])
     return started.suffix != ".py" or started.stem == "console"
 
 
 def program(script: str) -> str:
-    """What a script's own help calls it."""
+    """The name of a script in its own help."""
     return f"metarl {script}" if by_console() else f"experiments/{script}.py"
 
 
 def arguments_of(kind: type[Arguments], script: str, description: str, argv: Sequence[str]) -> Arguments:
-    """A command line as a dataclass of arguments; the help names the script as it was started.
+    """Read a command line into a dataclass of arguments; the help names the script as it was started.
 
     Raises:
-        SystemExit: help was asked for, or tyro refuses something.
+        SystemExit: help was asked for, or tyro cannot read the arguments.
     """
     return tyro.cli(kind, prog=program(script), description=described(script, description), args=list(argv))
 
 
 def described(script: str, description: str) -> str:
-    """A script's description, with the command that it was started by."""
+    """A script's description, in which the command is the one that started the script."""
     return description.replace(f"python experiments/{script}.py", program(script)) if by_console() else description
 
 
 def _started(script: str | None = None) -> list[str]:
-    """The first words of this process's command line; of another script in place of this one, if it is named."""
-    started, python = Path(sys.argv[0]), os.path.relpath(sys.executable)
+    """The first words of this process's command line, with another script in place of this one if it is named."""
+    started = Path(sys.argv[0])
+    python = os.path.relpath(sys.executable)
     if started.suffix != ".py":
         return [started.name]
     if by_console():
         return [python, "-m", "metarl.experiments.console"]
     file = started.with_name(f"{script}.py") if script else started
-    if script and not file.is_file():  # a program of one's own calls a script
+    # A user's own program may have called this one.
+    if script and not file.is_file():
         file = Path(__file__).with_name(file.name)
     return [python, os.path.relpath(file)]
 
 
 def _thread_failed(args: threading.ExceptHookArgs) -> None:
-    """TensorBoard writes in a thread, and raises what the disk refused once more where it is called."""
+    """Ignore disk errors in threads: TensorBoard writes in one, and raises the error again where it is called."""
     if not issubclass(args.exc_type, OSError):
         threading.__excepthook__(args)
 
@@ -149,7 +156,7 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: object) -
 
 
 def _resume_command(argv: Sequence[str]) -> str:
-    """This command, going on; of several machines, only that it can."""
+    """The command that resumes this run; in words where several machines ran it."""
     if int(os.environ.get("GROUP_WORLD_SIZE", "1")) > 1:
         return "the same torchrun command, with --resume, on every machine"
     ranks = [f"--nproc-per-node={os.environ['LOCAL_WORLD_SIZE']}"] if "LOCAL_WORLD_SIZE" in os.environ else []
@@ -157,22 +164,24 @@ def _resume_command(argv: Sequence[str]) -> str:
     if ranks:
         module = ["-m", "metarl.experiments.console", sys.argv[1]] if by_console() else command[1:]
         command = ["torchrun", *ranks, *module]
-    return shlex.join([*command, *argv, *["--resume"] * ("--resume" not in argv)])
+    further = [] if "--resume" in argv else ["--resume"]
+    return shlex.join([*command, *argv, *further])
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep what is freed: to map and clear large temporaries anew took a third of an outer step.
+    """Make glibc keep freed memory, because mapping and clearing large temporaries again took a third of an outer step.
 
     Blocks above the threshold still go back at once, so that the largest experiments stay small.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # None: another C library
+    # Other C libraries have no mallopt.
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt and (mallopt(-3, 2**26) or mallopt(-3, 2**25)):  # M_MMAP_THRESHOLD, bytes; before glibc 2.35 the latter
         mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD, bytes
         mallopt(-2, 2**28)  # M_TOP_PAD, bytes
 
 
 def _parse(parse: Callable[[Sequence[str]], Arguments], argv: Sequence[str]) -> Arguments:
-    """Tyro's own errors are boxes of several lines: keep what they say."""
+    """Parse the arguments; turn tyro's own errors, boxes of several lines, into a ValueError of one line."""
     stderr = io.StringIO()
     try:
         with contextlib.redirect_stderr(stderr):
@@ -186,10 +195,11 @@ def _parse(parse: Callable[[Sequence[str]], Arguments], argv: Sequence[str]) -> 
 
 
 def _unboxed(box: str) -> str:
-    """The first two paragraphs of a box, without its frame and without tyro's internal names."""
+    """The first two paragraphs of one of tyro's boxes, without its frame and without internal names."""
     lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
     paragraphs = [part.strip() for part in re.split(r"[─-]{4,}", " ".join(lines))]
-    if "╭" not in box:  # where the terminal has no frames, the title is the first paragraph
+    # Where the terminal has no frames, the title is the first paragraph.
+    if "╭" not in box:
         paragraphs = paragraphs[1:]
     wanted = [part for part in paragraphs if part and not part.startswith(("For full helptext", "Argument helptext"))]
     return re.sub(r"Error parsing __tyro\S*: ", "", "; ".join(wanted[:2]))

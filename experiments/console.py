@@ -1,4 +1,4 @@
-"""The command `metarl`: train, evaluate, plot and the others by one name, in any folder."""
+"""The command `metarl`, which runs train, evaluate, plot and the other scripts in any folder."""
 
 import difflib
 import importlib
@@ -17,14 +17,14 @@ COMMANDS = {
 
 
 def usage() -> str:
-    """What there is, one command a line."""
+    """The help of the command `metarl`: one line for each script."""
     rows = "\n".join(f"  {name:10} {words}" for name, words in COMMANDS.items())
     return f"usage: metarl COMMAND ...\n\ncommands (each has --help):\n{rows}\n\n  --version  print the version"
 
 
 def main() -> None:
-    """Run the command that the first argument names. Ends with status 2 where there is none of that name."""
-    name, rest = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("--help", [])
+    """Run the script that the first argument names. Ends with status 2 if there is none of that name."""
+    name, *rest = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
         print(usage())
     elif name == "--version":

@@ -1,4 +1,4 @@
-"""Learning curves of a study's finished runs: read from run directories, and kept in one small table."""
+"""Learning curves of a study's finished runs, read from run directories and kept in one small table."""
 
 import shlex
 from collections.abc import Sequence
@@ -16,16 +16,16 @@ from metarl.training.run_directory import CONFIG, METRICS
 
 CURVES = "curves.csv"
 RUNS = "runs.csv"
-LAST_PART = 0.2  # of a run's timesteps: `Curve.end` is the mean over these
+LAST_PART = 0.2  # share of a run's timesteps, the last ones, that `Curve.end` averages over
 RETURNS = "rollout/return_step"
-# Of returns: far below what they vary by. Rounded where runs are read, so that kept curves give the same effects.
+# Decimals of returns. They are rounded where runs are read, so that kept curves give the same effects.
 DECIMALS = 2
 
 
 class Curve(NamedTuple):
     """A run's average returns during meta-training, by iteration."""
 
-    timesteps: NDArray[np.float64]  # sampled up to and with the iteration, [I]
+    timesteps: NDArray[np.float64]  # timesteps sampled so far, those of the iteration included, [I]
     before: NDArray[np.float64]  # return before adaptation, [I]
     after: NDArray[np.float64]  # return after the inner steps that the run trains, [I]
 
@@ -41,7 +41,7 @@ class Curve(NamedTuple):
 
 
 def settings(arguments: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The flags of a command line and their values, whatever their order; where the run goes is no setting."""
+    """The flags of a command line and their values, whatever their order; `--run-dir` and `--resume` are left out."""
     found: dict[str, tuple[str, ...]] = {}
     name = ""
     for word in arguments:

@@ -1,7 +1,7 @@
 """Adapt a shipped policy to a task of yours, without training: metarl demo [NAME or RUN] [--task NUMBERS].
 
-It prints the return before adaptation and after each gradient step, and writes a film of them. NAME is navigation (a
-point finds a goal, --task X Y) or cheetah (a robot runs forward, --task 1, or backward, --task -1).
+The demo prints the return before adaptation and after each gradient step, and writes a film of each. NAME is navigation
+(a point finds a goal, --task X Y) or cheetah (a robot runs forward, --task 1, or backward, --task -1).
 """
 
 import shlex
@@ -32,22 +32,22 @@ SHIPPED = {"navigation": "navigation-paper/maml-seed1", "cheetah": "cheetah-dir-
 
 @dataclass(frozen=True)
 class Arguments:
-    """Which policy, and which task it shall adapt to."""
+    """Which policy to adapt, and to which task."""
 
     policy: tyro.conf.Positional[str] = "navigation"
     """A shipped policy, navigation or cheetah; or the directory of a run of your own."""
     task: tuple[float, ...] | None = None
     """The task, number by number. Default: one that training never saw."""
     gradient_steps: int = 2
-    """How many gradient steps, each on fresh episodes."""
+    """Number of gradient steps, each on fresh episodes."""
     output: Path = Path("demo.gif")
-    """The film: .gif, .mp4 or .png (where it ends)."""
+    """The film: .gif, .mp4 or .png (its last frame)."""
     seed: int = 0
-    """Key of the episodes, and of the task where none is given."""
+    """Key of the episodes, and of the task if none is given."""
     speed: float = 2.0
-    """How many times as fast as in real time the film runs."""
+    """Speed of the film; 1 is real time."""
     height: int = 280
-    """Of each of its panels, in pixels."""
+    """Height of each panel of the film, in pixels."""
 
 
 def main(arguments: Arguments) -> None:
@@ -56,7 +56,8 @@ def main(arguments: Arguments) -> None:
     if arguments.gradient_steps < 0:
         raise ValueError(f"--gradient-steps must be at least 0; got {arguments.gradient_steps}")
     agent = metarl.load_agent(run_of(arguments.policy))
-    config, problem = agent.config, agent.problem
+    config = agent.config
+    problem = agent.problem
     theta = fitted(agent.theta, problem, f"the policy of {arguments.policy}")
     if arguments.gradient_steps and config.method == "oracle":
         raise ValueError(f"an oracle knows the task: --gradient-steps must be 0; got {arguments.gradient_steps}")
@@ -82,10 +83,10 @@ def main(arguments: Arguments) -> None:
 
 
 def run_of(policy: str) -> Path:
-    """The directory of the run that has a policy.
+    """The directory of the run of a policy.
 
     Raises:
-        ValueError: neither a shipped policy nor a directory, or a shipped one in a copy that has none.
+        ValueError: the policy is neither shipped nor a directory, or this copy of metarl comes without policies.
     """
     if policy not in SHIPPED:
         if not Path(policy).expanduser().exists():
@@ -101,7 +102,7 @@ def run_of(policy: str) -> Path:
 
 
 def task_of(agent: Agent, arguments: Arguments) -> NDArray[np.float64]:
-    """The task that was given, [k], or one that the policy's training never saw. Raises ValueError as `own_task`."""
+    """The given task [k], or one that the policy's training never saw. Raises ValueError as `own_task` does."""
     if arguments.task is not None:
         return own_task(agent.config, arguments.task)
     return agent.problem.sample_tasks(arguments.seed, Purpose.EVALUATION_TASKS, count=1)[0]
@@ -128,7 +129,7 @@ def _table(scores: dict[str, NDArray[np.float64]], achieved_name: str, step_size
 
 
 def command(argv: Sequence[str]) -> None:
-    """The script: its arguments without its name."""
+    """Run the script with these arguments."""
     run(lambda args: arguments_of(Arguments, "demo", __doc__ or "", args), main, argv)
 
 

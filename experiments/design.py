@@ -1,4 +1,4 @@
-"""Designs of studies: which factors, at which levels, and which combinations of levels are run with which seeds."""
+"""Designs of studies: factors, their levels, and the combinations of levels and seeds that are run."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -9,17 +9,17 @@ Settings = dict[str, str]  # flags of train.py without their dashes -> values
 
 
 class Factor(NamedTuple):
-    """One thing that a study varies: its name, and what each of its levels is called and sets."""
+    """Something that a study varies: its name, and the name and the settings of each of its levels."""
 
     name: str
     levels: dict[str, Settings]
 
 
 class Cell(NamedTuple):
-    """One combination of levels with one seed, which is one run."""
+    """A combination of levels with a seed, which is one run."""
 
-    name: str  # of the run
-    levels: tuple[int, ...]  # of each factor, by its place
+    name: str  # name of the run
+    levels: tuple[int, ...]  # the level of each factor, as its place among the factor's levels
     seed: int
 
 
@@ -36,15 +36,15 @@ class Study:
     analysis: Literal["factorial", "one at a time"]
 
     def words(self, cell: Cell) -> dict[str, str]:
-        """What the levels of a run are called, by factor."""
+        """The names of a run's levels, by factor."""
         return {
             factor.name: list(factor.levels)[level] for factor, level in zip(self.factors, cell.levels, strict=True)
         }
 
     def flags(self, cell: Cell, others: Settings) -> str:
-        """The flags of a run: `others`, then what its levels set, then its seed."""
+        """The flags of a run: `others`, then the settings of its levels, then its seed."""
         settings = dict(others)
-        # First levels come first: another factor's base must not undo what the varied factor sets, such as iterations.
+        # Base levels are applied first, so that they do not undo what a varied factor sets, such as iterations.
         for factor, level in sorted(zip(self.factors, cell.levels, strict=True), key=lambda pair: pair[1] > 0):
             settings |= list(factor.levels.values())[level]
         settings["seed"] = str(cell.seed)
@@ -59,8 +59,8 @@ def fractional_factorial(
 ) -> Study:
     """A fraction of all combinations of two levels (Box, Hunter and Hunter 2005, chapter 6).
 
-    The first factors take all combinations; each of the last ones is given by a generator, a function of the levels
-    (0 or 1) of the first ones. Runs are called PREFIX-LEVELS-seedN.
+    The first factors take all combinations. The level of each remaining factor is given by a generator, a function of
+    the levels (0 or 1) of the first factors. Runs are called PREFIX-LEVELS-seedN.
     """
     free = len(factors) - len(generators)
     cells = []

@@ -12,7 +12,7 @@ LETTERS = "ABCDEFGHJKLMNOPQRSTUVWXYZ"  # no I, as in the tables of designs
 
 
 class Effect(NamedTuple):
-    """What a term changes the response by, and half the width of the interval around that; NaN where unknown."""
+    """The change of the response that a term makes, and half the width of its interval; NaN where unknown."""
 
     term: str
     estimate: float
@@ -36,8 +36,9 @@ def terms(levels: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
     letters = LETTERS[: len(signs)]
     columns = dict(zip(letters, signs, strict=True))
     groups: list[tuple[list[str], NDArray[np.float64]]] = []
-    for (first, one), (second, other) in itertools.combinations(columns.items(), 2):
-        name, column = first + second, one * other
+    for (first, first_signs), (second, second_signs) in itertools.combinations(columns.items(), 2):
+        name = first + second
+        column = first_signs * second_signs
         for words, shared in groups:
             if abs(shared @ column) == len(column):
                 words.append(f"{'+' if shared @ column > 0 else '-'} {name}")
@@ -45,18 +46,18 @@ def terms(levels: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
         else:
             groups.append(([name], column))
     result = columns | {" ".join(words): column for words, column in groups}
-    for (first, one), (second, other) in itertools.combinations(result.items(), 2):
-        if one @ other != 0:
+    for (first, first_signs), (second, second_signs) in itertools.combinations(result.items(), 2):
+        if first_signs @ second_signs != 0:
             raise ValueError(f"the design cannot tell {first} from {second}")
     return result
 
 
 def factorial_effects(levels: NDArray[np.int64], responses: NDArray[np.float64]) -> list[Effect]:
-    """Every term's effect: the mean response where its column is 1, less that where it is -1.
+    """Every term's effect: the mean response where its column is 1, minus the mean where it is -1.
 
-    With several seeds, the standard error comes from what seeds differ in beyond their own mean (`seed_error`), and the
-    interval is Student's. With one seed it is Lenth's: most terms are taken to do nothing, so that their median tells
-    the error (Lenth 1989, "Quick and easy analysis of unreplicated factorials").
+    With several seeds, the standard error is that of `seed_error`, and the interval is Student's. With one seed it is
+    Lenth's, which assumes that most terms have no effect, so that their median shows the error (Lenth 1989, "Quick and
+    easy analysis of unreplicated factorials").
 
     Args:
         levels: 0 or 1, [cells, factors].
@@ -82,7 +83,7 @@ def lenth_margin(estimates: NDArray[np.float64]) -> float:
 
 
 def seed_error(responses: NDArray[np.float64]) -> tuple[float, int]:
-    """The standard deviation of a single run, and its degrees of freedom: what cells and seeds, added, leave over.
+    """The standard deviation of a run around the sum of its cell's and its seed's effect, and the degrees of freedom.
 
     Args:
         responses: of each cell with each of at least two seeds, [cells, seeds].
@@ -94,13 +95,14 @@ def seed_error(responses: NDArray[np.float64]) -> tuple[float, int]:
 
 
 def differences_from_base(names: list[str], responses: NDArray[np.float64]) -> list[Effect]:
-    """Every other cell's mean response less the first cell's, with the pooled error of `seed_error`.
+    """Every other cell's mean response minus the first cell's, with the pooled error of `seed_error`.
 
     Args:
-        names: of the cells, the base first.
+        names: names of the cells, the base first.
         responses: of each cell with each seed, [cells, seeds]; with one seed the margins are NaN.
     """
-    means, seeds = responses.mean(1), responses.shape[1]
+    means = responses.mean(1)
+    seeds = responses.shape[1]
     margin = float("nan")
     if seeds > 1:
         error, freedom = seed_error(responses)

@@ -34,12 +34,12 @@ from metarl.training.tree import flat
 
 @dataclass(frozen=True)
 class Arguments:
-    """Which run to score, and how; what is left out comes from the run's configuration."""
+    """Which run to score, and how. The run's configuration has the values that are not given."""
 
     run_dir: tyro.conf.Positional[Path]
     """The run's directory."""
     gradient_steps: int | None = None
-    """Score after 0 .. so many gradient steps."""
+    """K: score after 0 .. K gradient steps."""
     step_sizes: tuple[float, ...] | None = None
     """Size of each gradient step; the last one repeats."""
     tasks: int | None = None
@@ -50,9 +50,9 @@ class Arguments:
     episodes: int | None = None
     """Episodes per task and gradient step (reinforcement learning)."""
     data_dir: str | None = None
-    """Where the images lie now, if not where they lay in training."""
+    """Folder with the images, if it is not the one of training."""
     device: str | None = None
-    """Torch device, if not that of training."""
+    """Torch device, if it is not the one of training."""
     output: Path | None = None
     """Directory for evaluation.csv, .json and .npz. Default: the run's; in it validation/ with --validation, and
     tasks-NAME/ with --task-file NAME.csv."""
@@ -67,15 +67,15 @@ class Arguments:
     """Predict the query examples of a task together, as the paper does, or each by itself (supervised; see train.py
     --help)."""
     cache_dir: str | None = None
-    """Where decoded images are kept (supervised)."""
+    """Folder for decoded images (supervised)."""
     validation: bool = False
-    """Score the validation tasks instead: to choose something by, such as the step sizes."""
+    """Score the validation tasks instead, to choose something by their scores, such as the step sizes."""
     checkpoint: Literal["last", "best"] | None = None
     """best: the parameters that training found best (see train.py --help). last: those of the last iteration."""
 
 
 def main(arguments: Arguments) -> None:
-    """Evaluate, print the table, and leave evaluation.csv, .json and .npz in the run directory."""
+    """Evaluate, print the table, and write evaluation.csv, .json and .npz to the run directory."""
     stored = read_config(arguments.run_dir)
     if stored.method == "oracle" and (arguments.gradient_steps or arguments.step_sizes):
         raise ValueError(f"{arguments.run_dir} is an oracle, which knows the task: it takes no gradient steps")
@@ -119,14 +119,15 @@ def main(arguments: Arguments) -> None:
     if inside is not None:
         _print_apart(console, title, result, inside, config)
     if directory == arguments.run_dir and split == "test":
-        one = read_run(directory)
-        write_adaptation(directory, config.problem.score, steps, draw({one.label: [one]}), options(config), TELLING)
+        scored = read_run(directory)
+        figure = draw({scored.label: [scored]})
+        write_adaptation(directory, config.problem.score, steps, figure, options(config), TELLING)
 
 
 def _tasks(
     arguments: Arguments, config: Config, problem: Problem
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_] | None]:
-    """The tasks [N, k]; of a file also which of them training may draw, [N]. Raises ValueError for what is no task."""
+    """The tasks [N, k], and of a file's tasks which ones training may draw, [N]. Raises ValueError for bad tasks."""
     if arguments.task_file is None:
         drawn = validation_tasks(problem, config) if arguments.validation else evaluation_tasks(config, problem)
         return drawn, None
@@ -141,7 +142,7 @@ def _tasks(
 
 
 def _print_apart(console: Console, title: str, result: Evaluation, inside: NDArray[np.bool_], config: Config) -> None:
-    """The scores of tasks of the training distribution and those of others, where there are both."""
+    """Print the scores of tasks in the training distribution and of tasks outside it, if there are both."""
     for words, mask in (("of", inside), ("outside", ~inside)):
         if 0 < mask.sum() < len(inside):
             part = summaries_of({name: values[:, mask] for name, values in result.scores.items()}, config.seed)
@@ -149,7 +150,7 @@ def _print_apart(console: Console, title: str, result: Evaluation, inside: NDArr
 
 
 def _split(arguments: Arguments) -> tuple[str, Path]:
-    """What the tasks are of, and where their scores go."""
+    """The split that the tasks are of, and the directory for their scores."""
     if arguments.task_file is not None:
         return "file", arguments.run_dir / f"tasks-{arguments.task_file.stem}"
     if arguments.validation:
@@ -158,9 +159,9 @@ def _split(arguments: Arguments) -> tuple[str, Path]:
 
 
 def _table(title: str, steps: list[dict[str, Any]], config: Config) -> Table:
-    """One row per gradient step: the score's mean with its 95 % interval, its median, means of others, what broke.
+    """One row per gradient step: the score's mean, its 95 % interval and median, means of other scores, and failures.
 
-    Terms of the reward are left to the files.
+    Terms of the reward are in the files alone.
     """
     table = Table(title=title)
     failures = {
@@ -174,8 +175,11 @@ def _table(title: str, steps: list[dict[str, Any]], config: Config) -> Table:
     }
     others = [name for name in steps[0] if name not in silent]
     shown = [name for name, occurred in failures.items() if occurred]
-    median = config.problem.score == "loss"  # of tasks that are fitted a few are much worse than the rest
-    heads = ["gradient steps", _words(config.problem.score, config), "95 % over tasks", *["median"] * median]
+    # A few tasks are fitted much worse than the rest, so that the median of a loss says more than the mean.
+    shows_median = config.problem.score == "loss"
+    heads = ["gradient steps", _words(config.problem.score, config), "95 % over tasks"]
+    if shows_median:
+        heads.append("median")
     for name in (*heads, *(_words(name, config) for name in others), *shown):
         table.add_column(escape(name), justify="right", no_wrap=name in heads)
     for step in steps:
@@ -184,7 +188,7 @@ def _table(title: str, steps: list[dict[str, Any]], config: Config) -> Table:
             str(step["gradient_steps"]),
             f"{score['mean']:.4g}",
             f"{score['low']:.4g} .. {score['high']:.4g}",
-            *[f"{score['median']:.4g}"] * median,
+            *([f"{score['median']:.4g}"] if shows_median else []),
             *(f"{step[name]['mean']:.4g}" for name in others),
             *(f"{step[name]['mean']:.1%}" for name in shown),
         )
@@ -192,14 +196,14 @@ def _table(title: str, steps: list[dict[str, Any]], config: Config) -> Table:
 
 
 def _words(name: str, config: Config) -> str:
-    """What a score is called: what was achieved has the environment's own word."""
+    """The heading of a score; that of `achieved` is the environment's own."""
     if name == "achieved":
         return config.problem.achieved_name
     return {"adaptation_env_steps": "env steps", "average_return": "return", "error": "off the command"}.get(name, name)
 
 
 def command(argv: Sequence[str]) -> None:
-    """The script: its arguments without its name."""
+    """Run the script with these arguments."""
     run(lambda args: arguments_of(Arguments, "evaluate", __doc__ or "", args), main, argv)
 
 

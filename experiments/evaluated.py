@@ -60,7 +60,9 @@ def interval_in_words(seeds: int) -> str:
 
 def published(runs: list[Run]) -> dict[int, float]:
     """The authors' mean score by gradient step, where these runs are measured as they measured theirs."""
-    config, protocol, label = runs[0].config, runs[0].protocol, runs[0].label
+    config = runs[0].config
+    protocol = runs[0].protocol
+    label = runs[0].label
     values = flat(config)
     if "dataset" in values:
         return published_scores(values["dataset"], values["network"], values.get("ways", 1), protocol["shots"], label)
@@ -146,7 +148,8 @@ def _label(config: Config) -> str:
 
 def require_comparable(runs: list[Run]) -> None:
     """Raises ValueError unless all runs are of one preset, each method and seed once, measured by one protocol."""
-    first, seen = runs[0], {}
+    first = runs[0]
+    seen = {}
     for one in runs:
         if one.config.preset != first.config.preset:
             raise ValueError(f"one figure shows one preset; got {first.config.preset} and {one.config.preset}")

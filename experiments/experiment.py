@@ -1,4 +1,4 @@
-"""What an experiment is: the runs that are trained, the figures, tables and films made of them, or their study."""
+"""Experiments: the runs that are trained, and the figures, tables and films that are made of them, or their study."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ class Training(NamedTuple):
 
     @property
     def iterations(self) -> int:
-        """How many iterations the run makes."""
+        """Iterations that the run makes."""
         return parse(self.arguments).config.outer_steps
 
     def quick(self) -> "Training":
@@ -35,7 +35,7 @@ class Training(NamedTuple):
 
 
 class Protocol(NamedTuple):
-    """Another evaluation of some runs, which becomes rows of a table: further flags of evaluate.py."""
+    """Another evaluation of some runs, with further flags of evaluate.py, which becomes rows of a table."""
 
     name: str
     runs: tuple[str, ...]
@@ -45,7 +45,7 @@ class Protocol(NamedTuple):
 
 @dataclass(frozen=True)
 class Experiment:
-    """What is trained, drawn and filmed, into `experiments/results/NAME/`.
+    """Runs that are trained, drawn and filmed; results go to `experiments/results/NAME/`.
 
     Runs of a study are not evaluated on held-out tasks: study.py analyses their learning curves.
     """
@@ -58,7 +58,7 @@ class Experiment:
 
     def quick(self) -> "Experiment":
         """The same with a tenth of the iterations of every run."""
-        return dataclasses.replace(self, runs=tuple(one.quick() for one in self.runs))
+        return dataclasses.replace(self, runs=tuple(training.quick() for training in self.runs))
 
     @property
     def outputs(self) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ COLORS = {  # Okabe and Ito's palette, safe for the colour-blind
     "oracle": "#E69F00",
     "random": "#D55E00",
 }
-LABELS = {"average_return": "average return", "loss": "mean squared error", "accuracy": "accuracy"}
+
 MARKERS = {"maml": "o", "maml, first order": "v", "maml, meta-sgd": "P", "pretrained": "^", "random": "D"}
 STEP_COLORS = ("#999999", "#5EC962", "#21918C", "#3B528B", "#440154")  # before adaptation, after each step: viridis
 PATH_DIRECTIONS = ((1, 1), (-1, 1), (1, -1))  # the paths' panels: the test goal farthest in each direction
@@ -64,29 +64,29 @@ def learning_curves(axes: Axes, methods: dict[str, list[Run]]) -> None:
     curves_of: dict[tuple[str, int], list[NDArray[np.float64]]] = {}
     for label, runs in methods.items():
         config = runs[0].config
-        curve, _ = config.problem.drawn_curve
+        metric, _ = config.problem.drawn_curve
         last = config.adaptation_steps
         for step in sorted({0, last}):
-            rows = [[row for row in one.metrics if f"{curve}_step{step}" in row] for one in runs]
-            if curves := [
-                np.array([(row["iteration"], row[f"{curve}_step{step}"]) for row in one]) for one in rows if one
-            ]:
+            name = metric.at(step)
+            rows = [[row for row in run.metrics if name in row] for run in runs]
+            curves = [np.array([(row["iteration"], row[name]) for row in measured]) for measured in rows if measured]
+            if curves:
                 curves_of[label, step] = curves
-    window = max(1, min((len(one) for curves in curves_of.values() for one in curves), default=1) // SMOOTH)
+    window = max(1, min((len(curve) for curves in curves_of.values() for curve in curves), default=1) // SMOOTH)
     for (label, step), curves in curves_of.items():
         last = methods[label][0].config.adaptation_steps
         color, style = _color(label), ":" if step < last else "-"
-        for one in curves:
-            axes.plot(*one.T, style, color=color, alpha=0.3, linewidth=0.8)
-        mean = np.mean([one[: min(map(len, curves))] for one in curves], axis=0)
+        for curve in curves:
+            axes.plot(*curve.T, style, color=color, alpha=0.3, linewidth=0.8)
+        mean = np.mean([curve[: min(map(len, curves))] for curve in curves], axis=0)
         mean = np.lib.stride_tricks.sliding_window_view(mean, window, axis=0).mean(-1)
         words = f"{label}, {'before' if step == 0 else 'after'} adaptation" if last else label
         axes.plot(*mean.T, style, color=color, label=words)
     config = next(iter(methods.values()))[0].config
-    _, title = config.problem.drawn_curve
+    metric, title = config.problem.drawn_curve
     if window > 1:
         title = f"{title}, running mean of {window}"
-    axes.set(xlabel="meta-iteration", ylabel=LABELS[config.problem.score], title=title)
+    axes.set(xlabel="meta-iteration", ylabel=metric.label, title=title)
     if axes.get_legend_handles_labels()[0]:
         _legend(axes)
 
@@ -116,7 +116,8 @@ def adaptation_curves(axes: Axes, methods: dict[str, list[Run]]) -> None:
     config = next(iter(methods.values()))[0].config
     if config.problem.score == "loss":  # what diverges leaves the picture
         axes.set_ylim(0, 1.3 * max(summary[0]["mean"] for summary in summaries.values()))
-    axes.set(xlabel="gradient steps", ylabel=LABELS[config.problem.score], title="adaptation to held-out tasks")
+    metric, _ = config.problem.drawn_curve
+    axes.set(xlabel="gradient steps", ylabel=metric.label, title="adaptation to held-out tasks")
     _legend(axes)
 
 

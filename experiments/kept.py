@@ -1,4 +1,4 @@
-"""What `experiments/results/` keeps of a run: enough to go on with, and little of it once it is finished."""
+"""What `experiments/results/` keeps of a run: enough to go on with it, and less once it is finished."""
 
 import shutil
 from collections.abc import Iterable
@@ -8,25 +8,30 @@ from pathlib import Path
 from metarl.experiments.curves import settings
 from metarl.experiments.experiment import Experiment, Training
 from metarl.files import write_atomically
+from metarl.training.callbacks.csv import read_metrics, write_metrics
 from metarl.training.evaluation_files import PER_TASK, SUMMARY, read_summary
 from metarl.training.run_directory import BEST, CONFIG, LAST, METRICS, read_config
 
-TO_GO_ON = (LAST, BEST, METRICS, CONFIG)  # in this order: best.pt and metrics.csv may be ahead of the last checkpoint
+# The order matters: best.pt and metrics.csv may be ahead of the last checkpoint, which is copied first.
+TO_GO_ON = (LAST, BEST, METRICS, CONFIG)
+DIGITS = 6  # significant digits of a finished run's learning curve; more would only fill the repository
 CHECKPOINTS = {"last": LAST, "best": BEST}
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where an experiment's runs go, and what is made of them."""
+    """The folders of an experiment's runs, and of what is made of them."""
 
     runs: Path
     results: Path
 
     @staticmethod
     def of(name: str, *, quick: bool) -> "Place":
-        """Results are committed, quick ones not."""
-        runs = Path("runs", *["quick"] * quick, name)
-        return Place(runs, runs / "results" if quick else Path("experiments", "results", name))
+        """The folders of an experiment. Results of quick runs lie beside the runs, because they are not committed."""
+        if quick:
+            runs = Path("runs", "quick", name)
+            return Place(runs, runs / "results")
+        return Place(Path("runs", name), Path("experiments", "results", name))
 
 
 @dataclass(frozen=True)
@@ -49,17 +54,17 @@ class Run:
 
     @property
     def published(self) -> Path:
-        """Where a finished run's policy, learning curve and summary lie."""
+        """The folder of a finished run's policy, learning curve and summary."""
         return self.place.results / self.training.name
 
     @property
     def unfinished(self) -> Path:
-        """Where an unfinished run's checkpoints and learning curve lie."""
+        """The folder of an unfinished run's checkpoints and learning curve."""
         return self.place.results / "unfinished" / self.training.name
 
     @property
     def iterations_done(self) -> int:
-        """How many iterations the run's metrics tell of, wherever they are; 0 before the first."""
+        """Iterations that the run's metrics, in its directory or in the results, tell of; 0 before the first."""
         for directory in (self.directory, self.unfinished):
             if directory.is_dir():
                 return iterations_logged(directory / METRICS)
@@ -67,20 +72,20 @@ class Run:
 
     @property
     def is_brought_back(self) -> bool:
-        """Whether the directory holds a published policy, to be evaluated again and drawn, but not trained."""
+        """Whether the directory holds a published policy, which can be evaluated again and drawn, but not trained."""
         return (self.directory / SUMMARY).is_file() and not _has(self.directory, (LAST, BEST))
 
     def is_published(self, iterations: int) -> bool:
-        """Whether the results hold a policy of so many iterations with its summary."""
+        """Whether the results hold a policy of at least `iterations` iterations with its summary."""
         if not _has(self.published, (CONFIG, SUMMARY)) or read_config(self.published).iterations < iterations:
             return False
         return _has(self.published, _evaluated_checkpoints(self.published))
 
     def bring_back(self, iterations: int) -> None:
-        """Fill the run's directory from the results, where there is none.
+        """Make the run's directory of the files in the results, if there is no directory.
 
         Raises:
-            ValueError: nothing that can be gone on with is there, with the words for it.
+            ValueError: the results have too little of the run to go on with; the message says what is missing.
         """
         if self.directory.exists():
             return
@@ -95,8 +100,9 @@ class Run:
             raise ValueError(f"{self.published} has no {', '.join(lacking)}")
 
     def keep(self) -> None:
-        """Copy what the run must not lose into the results, if its last checkpoint is newer than what is there."""
-        last, copy = self.directory / LAST, self.unfinished / LAST
+        """Copy the files that the run needs to go on into the results, if its last checkpoint is newer than theirs."""
+        last = self.directory / LAST
+        copy = self.unfinished / LAST
         if self.is_brought_back or not last.is_file():
             return
         if copy.is_file() and copy.stat().st_mtime >= last.stat().st_mtime:
@@ -104,16 +110,18 @@ class Run:
         _copy(self.directory, self.unfinished, TO_GO_ON)
 
     def publish(self, experiment: Experiment) -> None:
-        """Keep of the finished and evaluated run its policy, learning curve and summary alone."""
+        """Copy policy, learning curve and summary of a finished and evaluated run, and nothing else, to the results."""
         checkpoints = {*_evaluated_checkpoints(self.directory), *_checkpoints_of_protocols(experiment, self.training)}
-        small = {CONFIG, METRICS, SUMMARY, *checkpoints}
+        small = {CONFIG, SUMMARY, *checkpoints}
         _copy(self.directory, self.published, small)
-        for file in {*TO_GO_ON, PER_TASK} - small:
+        if rows := read_metrics(self.directory / METRICS):
+            write_metrics(self.published / METRICS, rows, DIGITS)
+        for file in {*TO_GO_ON, PER_TASK} - small - {METRICS}:
             (self.published / file).unlink(missing_ok=True)
         self.drop()
 
     def drop(self) -> None:
-        """Remove what was kept to go on with."""
+        """Remove the files that were kept to go on with the run."""
         if self.unfinished.is_dir():
             shutil.rmtree(self.unfinished)
             if not any(self.unfinished.parent.iterdir()):
@@ -121,7 +129,7 @@ class Run:
 
 
 def iterations_logged(metrics: Path) -> int:
-    """How many iterations a metrics.csv tells of, by its last complete line; 0 without one."""
+    """Iterations that a metrics.csv tells of, by its last complete line; 0 without one."""
     if not metrics.is_file():
         return 0
     with metrics.open("rb") as file:
@@ -139,7 +147,8 @@ def _evaluated_checkpoints(directory: Path) -> set[str]:
 
 def _checkpoints_of_protocols(experiment: Experiment, training: Training) -> set[str]:
     """The files of the checkpoints that the experiment's further evaluations of a run name."""
-    named = [settings(one.flags.split()).get("checkpoint") for one in experiment.protocols if training.name in one.runs]
+    protocols = [protocol for protocol in experiment.protocols if training.name in protocol.runs]
+    named = [settings(protocol.flags.split()).get("checkpoint") for protocol in protocols]
     return {CHECKPOINTS[value[0]] for value in named if value}
 
 
@@ -148,7 +157,7 @@ def _has(directory: Path, files: Iterable[str]) -> bool:
 
 
 def _copy(source: Path, target: Path, files: Iterable[str]) -> None:
-    """Copy those of the files that are there: a random run of nothing measured has no metrics."""
+    """Copy those of the files that exist: a run of method random, for instance, may have no metrics."""
     target.mkdir(parents=True, exist_ok=True)
     for file in files:
         if (source / file).is_file():

@@ -1,4 +1,4 @@
-"""Options of a run that a later command gives otherwise, such as the number of tasks of an evaluation."""
+"""Options of a run that a later command may change, such as the number of tasks of an evaluation."""
 
 from typing import Any
 
@@ -10,14 +10,15 @@ def overridden(config: Config, arguments: Any, options: dict[str, str]) -> Confi
     """The configuration with the options that a script's arguments give.
 
     Args:
-        config: of the run.
-        arguments: of the script; None where nothing was given.
+        config: the run's configuration.
+        arguments: the script's arguments; None is the value of those that were not given.
         options: argument of the script -> option of the configuration.
 
     Raises:
-        ValueError: an argument that means nothing for this run, or an impossible value.
+        ValueError: an argument means nothing for this run, or a value is impossible.
     """
-    known, values = flat(config), {}
+    known = flat(config)
+    values = {}
     for argument, option in options.items():
         value = getattr(arguments, argument)
         if value is None:

@@ -1,4 +1,4 @@
-"""The experiments of the paper: what is trained, and which runs share a figure."""
+"""The experiments of the paper: the runs that are trained, and the runs that share a figure."""
 
 from metarl.experiments.experiment import SEEDS, Experiment, Protocol, Training, seeded
 
@@ -7,11 +7,11 @@ METHODS = ("maml", "pretrained", "oracle", "random")
 
 
 def _names(runs: tuple[Training, ...]) -> tuple[str, ...]:
-    return tuple(one.name for one in runs)
+    return tuple(training.name for training in runs)
 
 
 def _navigation() -> Experiment:
-    """Baselines, which are quick and differ by their seeds, with more of these."""
+    """Navigation; baselines have more seeds, because they are quick and differ more by the seed."""
     runs = tuple(
         run
         for method in METHODS
@@ -31,7 +31,7 @@ def _navigation() -> Experiment:
 
 
 def _cheetah(preset: str, seeds: tuple[int, ...]) -> Experiment:
-    """MAML at the published size, products from a fifth; baselines with 300 of their 1,000 iterations."""
+    """MAML at the published size, curvature from a fifth of the query; baselines with 300 of their 1,000 iterations."""
     gauss_newton = "--curvature gauss_newton --curvature-fraction 0.2"
     runs = (
         *seeded("gauss-newton", preset, gauss_newton, seeds),
@@ -45,20 +45,20 @@ def _cheetah(preset: str, seeds: tuple[int, ...]) -> Experiment:
 
 
 def _robot(preset: str) -> Experiment:
-    """MAML with the preset's own settings, 40 million timesteps a seed."""
+    """MAML with the preset's settings, 40 million timesteps a seed."""
     runs = seeded("maml", preset, "--iterations 250 --checkpoint-every 10")
     return Experiment(runs, {"figure": _names(runs)}, films={"film.gif": (runs[0].name, "--height 160")})
 
 
 def _ants() -> Experiment:
-    """With what lets ants learn (CHANGELOG, 0.2.0), at a size that fits."""
+    """Ants with settings that let them learn (CHANGELOG, 0.2.0), at a size that one machine can do."""
     flags = (
         "--observation compact --hidden-sizes 64 64 --activation tanh --initial-std 0.3 --max-kl 0.02 "
         "--curvature gauss_newton --curvature-fraction 0.2 --tasks 20 --episodes 20 --iterations 200"
     )
     goals = ("dir", "vel", "goal")
     runs = tuple(Training(f"ant-{goal}-compact-seed1", f"ant-{goal}-paper", flags) for goal in goals)
-    return Experiment(runs, {f"ant-{goal}": (one.name,) for goal, one in zip(goals, runs, strict=True)})
+    return Experiment(runs, {f"ant-{goal}": (training.name,) for goal, training in zip(goals, runs, strict=True)})
 
 
 def _sinusoid() -> Experiment:
@@ -104,7 +104,7 @@ def _sinusoid() -> Experiment:
 
 
 def _omniglot() -> Experiment:
-    """A part of the paper's 60,000 iterations: what a few hours of one core are."""
+    """Omniglot with as many of the paper's 60,000 iterations as a few hours of one core allow."""
     runs = (
         Training("5way-1shot", "omniglot-5way-1shot", "--iterations 10500"),
         Training("5way-5shot", "omniglot-5way-5shot", "--iterations 1100"),
@@ -114,7 +114,7 @@ def _omniglot() -> Experiment:
             "--network dense --hidden-sizes 256 128 64 64 --iterations 11000",
         ),
     )
-    return Experiment(runs, {one.name: (one.name,) for one in runs})
+    return Experiment(runs, {training.name: (training.name,) for training in runs})
 
 
 PAPER: dict[str, Experiment] = {

@@ -1,4 +1,4 @@
-"""The progress line of several runs: which are being made, how far they are, what waits, and how long that may take."""
+"""The progress line of several runs: those that are being made, how far they are, those that wait, the time left."""
 
 import threading
 import time
@@ -18,40 +18,43 @@ EVERY = 60.0  # seconds between plain lines, and between copies of what runs mus
 
 @dataclass
 class Active:
-    """A run that is being made: what is done with it, and from which iteration and moment on."""
+    """A run that is being made."""
 
     run: Run
-    iterations: int
-    started: float
-    first: int
+    iterations: int  # in all
+    started: float  # the time at which this session began
+    first: int  # iterations that were done then
     stage: str = "trains"
 
     def seconds(self, now: float, done: int) -> float | None:
-        """What the whole run takes at the pace so far; None before the first iteration of this session."""
+        """Seconds that the whole run takes at this session's pace; None before the session's first iteration."""
         return (now - self.started) / (done - self.first) * self.iterations if done > self.first else None
 
 
 class Progress:
-    """Watches runs in a thread: shows a line, and has what they must not lose copied every minute.
+    """Watch runs in a thread: show a line, and every minute copy the files that unfinished runs need to go on.
 
-    On a terminal the line is alive; elsewhere it is printed every minute.
+    On a terminal the line is live; elsewhere it is printed every minute.
 
     Args:
-        console: where the line goes.
+        console: the console.
         waiting: the runs that are to be made.
-        jobs: how many are made at a time.
-        clock: gives seconds.
+        jobs: runs that are made at a time.
+        clock: tells the time in seconds.
     """
 
     def __init__(
         self, console: Console, waiting: Sequence[Run], jobs: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._console, self._clock, self._jobs = console, clock, jobs
+        self._console = console
+        self._clock = clock
+        self._jobs = jobs
         self._waiting = list(waiting)
         self._active: dict[str, Active] = {}
         self._done = 0
         self._seconds: defaultdict[str, list[float]] = defaultdict(list)  # of whole runs, by experiment
-        self._lock, self._stop = threading.RLock(), threading.Event()
+        self._lock = threading.RLock()
+        self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> "Progress":
@@ -64,10 +67,10 @@ class Progress:
 
     @contextmanager
     def making(self, run: Run, iterations: int) -> Iterator[Active]:
-        """While a run is trained and evaluated."""
+        """Show a run as being made while the block trains and evaluates it."""
         active = Active(run, iterations, self._clock(), run.iterations_done)
         with self._lock:
-            self._waiting = [one for one in self._waiting if one.name != run.name]
+            self._waiting = [other for other in self._waiting if other.name != run.name]
             self._active[run.name] = active
         try:
             yield active
@@ -80,23 +83,26 @@ class Progress:
                 self._seconds[run.experiment].append(seconds)
 
     def line(self) -> str:
-        """What is made, what is done and waits, and the time that is left as far as it can be told."""
+        """The runs that are being made, how many are done and wait, and the time left as far as it is known."""
         with self._lock:
-            now, pace = self._clock(), defaultdict(list, {name: list(ones) for name, ones in self._seconds.items()})
-            words, left = [], 0.0
+            now = self._clock()
+            pace = defaultdict(list, {name: list(ones) for name, ones in self._seconds.items()})
+            words = []
+            left = 0.0
             for active in self._active.values():
                 done = min(active.run.iterations_done, active.iterations)
                 words.append(f"{active.run.name} {active.stage}, iteration {done} of {active.iterations}")
                 if seconds := active.seconds(now, done):
                     pace[active.run.experiment].append(seconds)
                     left += seconds * (1 - done / active.iterations)
-            known = [pace[one.experiment] for one in self._waiting if pace.get(one.experiment)]
-            left += sum(sum(ones) / len(ones) for ones in known)
+            known = [pace[run.experiment] for run in self._waiting if pace.get(run.experiment)]
+            left += sum(sum(seconds) / len(seconds) for seconds in known)
             unknown = len(self._waiting) - len(known)
             counts = f"{self._done} done, {len(self._waiting)} waiting"
         if left:
             counts += f", about {_duration(left / min(self._jobs, max(1, len(self._waiting) + len(words))))} left"
-            counts += f" without {unknown} not timed yet" * (unknown > 0)
+            if unknown:
+                counts += f" without {unknown} not timed yet"
         return "; ".join([*words, counts])
 
     def _watch(self) -> None:
@@ -119,7 +125,7 @@ class Progress:
             try:
                 run.keep()
             except OSError as error:
-                # The run itself may go on: what is kept is tried again a minute later, and when the run ends.
+                # The run itself may go on; copying is tried again a minute later, and when the run ends.
                 self._console.print(f"warning: {error}")
 
 

@@ -1,4 +1,4 @@
-"""What the authors published: their test tasks and per-task returns (Finn et al. 2017)."""
+"""The authors' published results: test tasks, per-task returns and scores (Finn et al. 2017)."""
 
 import csv
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def published_tasks(experiment: str) -> NDArray[np.float64]:
     """The 40 test tasks of the published curves, [40, k].
 
     Raises:
-        ValueError: an experiment without published tasks.
+        ValueError: the experiment has no published tasks.
     """
     if experiment not in TASKS:
         raise ValueError(f"there are no published test tasks for {experiment!r}, only for {', '.join(TASKS)}")
@@ -36,7 +36,7 @@ def published_tasks(experiment: str) -> NDArray[np.float64]:
 
 
 def evaluation_tasks(config: Config, problem: Problem) -> NDArray[np.float64]:
-    """The tasks [N, k] that a run is evaluated on: the published ones, or its own held-out ones.
+    """The tasks [N, k] that a run is evaluated on: the published tasks, or the run's own held-out tasks.
 
     Raises:
         ValueError: see `require_published`.
@@ -47,12 +47,13 @@ def evaluation_tasks(config: Config, problem: Problem) -> NDArray[np.float64]:
 
 
 def require_published(config: Config) -> NDArray[np.float64]:
-    """The published test tasks of a run, as many as it is evaluated on.
+    """The published test tasks of a run, as many as the run is evaluated on.
 
     Raises:
-        ValueError: an experiment without published tasks, or of another environment than theirs; more than there are.
+        ValueError: the experiment has no published tasks, too few of them, or tasks of another environment.
     """
-    tasks, names = published_tasks(config.experiment), config.problem.task_names
+    tasks = published_tasks(config.experiment)
+    names = config.problem.task_names
     if tasks.shape[1] != len(names):
         raise ValueError(
             f"the published test tasks of {config.experiment!r} are {tasks.shape[1]} numbers each; this environment's "
@@ -91,6 +92,6 @@ SCORES: dict[tuple[str, str, int, int], dict[str, dict[int, float]]] = {
 
 
 def published_scores(dataset: str, network: str, ways: int, shots: int, method: str) -> dict[int, float]:
-    """The paper's mean score (tables 1 and 2) by gradient step; {} where it prints none."""
+    """The paper's mean score (tables 1 and 2) by gradient step; {} where the paper has none."""
     key = (dataset, network, 1 if dataset == "sinusoid" else ways, shots)
     return SCORES.get(key, {}).get(method, {})

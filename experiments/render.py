@@ -35,21 +35,21 @@ class Arguments:
     output: Path
     """The video: .mp4 or .gif; .png for a supervised task, or to see where a film ends."""
     task_index: int = 0
-    """Which of the evaluation's tasks."""
+    """The evaluation's task with this number, from 0."""
     task: tuple[float, ...] | None = None
     """A task of your own instead, number by number (reinforcement learning)."""
     gradient_steps: int | None = None
-    """How many gradient steps: one film before, and one after each. Default: 1, for an oracle none."""
+    """Number of gradient steps: one film before the first, and one after each. Default: 1, for an oracle 0."""
     checkpoint: Literal["best", "last"] | None = None
-    """Which parameters. Default: those that the run's configuration evaluates."""
+    """Which parameters to film. Default: those that the run's configuration evaluates."""
     data_dir: str | None = None
-    """Where the images lie now, if not where they lay in training (supervised)."""
+    """Folder with the images, if it is not the one of training (supervised)."""
     device: str | None = None
-    """Torch device, if not that of training."""
+    """Torch device, if it is not the one of training."""
     height: int = 320
-    """Of each film, in pixels."""
+    """Height of each film, in pixels."""
     speed: float = 1.0
-    """How many times as fast as in real time."""
+    """Speed of the film; 1 is real time."""
     mean_action: bool = False
     """Film the policy's mean action, not a sample of it (reinforcement learning)."""
 
@@ -71,7 +71,8 @@ def main(arguments: Arguments) -> None:
             raise ValueError(f"--task-index must be in 0 .. {len(tasks) - 1}; got {arguments.task_index}")
         index = arguments.task_index
     else:
-        tasks, index = own_task(config, arguments.task)[None], 0
+        tasks = own_task(config, arguments.task)[None]
+        index = 0
     theta = fitted(checkpoint.theta, problem, f"the policy of {arguments.run_dir}")
     if arguments.mean_action:
         if not isinstance(problem, MetaRL):
@@ -90,7 +91,7 @@ def main(arguments: Arguments) -> None:
 
 
 def environment_of(config: Config) -> Environment:
-    """The environment of a run. Raises ValueError for a supervised one."""
+    """The environment of a run. Raises ValueError for a supervised run."""
     environment = getattr(config.problem, "environment", None)
     if not environment:
         raise ValueError(f"--task means nothing for {config.preset}: its tasks are not made of a few numbers")
@@ -98,14 +99,15 @@ def environment_of(config: Config) -> Environment:
 
 
 def own_task(config: Config, numbers: Sequence[float]) -> NDArray[np.float64]:
-    """A task of the user's own, [k].
+    """A task that the user gives, [k].
 
     Raises:
-        ValueError: a supervised run, another count of numbers than the environment's tasks have, or one that is no
-            task of it.
+        ValueError: the run is supervised, or the environment's tasks have another number of numbers, or it cannot be
+            given this task.
     """
     environment = environment_of(config)
-    names, task = environment.tasks.names, np.array(numbers, np.float64)
+    names = environment.tasks.names
+    task = np.array(numbers, np.float64)
     if len(task) != len(names):
         raise ValueError(f"--task must have {len(names)} numbers ({', '.join(names)}); got {len(task)}")
     if not environment.tasks.valid(task[None])[0]:
@@ -115,7 +117,7 @@ def own_task(config: Config, numbers: Sequence[float]) -> NDArray[np.float64]:
 
 
 def command(argv: Sequence[str]) -> None:
-    """The script: its arguments without its name."""
+    """Run the script with these arguments."""
     run(lambda args: arguments_of(Arguments, "render", __doc__ or "", args), main, argv)
 
 

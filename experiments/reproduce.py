@@ -36,15 +36,15 @@ EXPERIMENTS: dict[str, Experiment] = PAPER | STUDIES
 
 @dataclass(frozen=True)
 class Arguments:
-    """Which experiments, and how much of the machine they may have. Runs are resumed where they stopped."""
+    """Which experiments to reproduce, and how many runs at a time. Runs are resumed where they stopped."""
 
     names: tyro.conf.Positional[tuple[str, ...]]
     """Experiments, or all."""
     quick: bool = False
-    """A tenth of the iterations, with everything under runs/quick: does it work, and how long would it take?"""
+    """Make a tenth of the iterations, with everything under runs/quick, to see that it works and how long it takes."""
     go_on: bool = False
-    """Make only what experiments/results has not finished, and go on from what is kept there of unfinished runs: from
-    nothing otherwise."""
+    """Make only the runs that are not finished in experiments/results, and go on with unfinished ones from the files
+    that are kept there."""
     jobs: int = 1
     """Runs at a time, each on its share of the cores."""
 
@@ -63,14 +63,14 @@ def main(arguments: Arguments) -> None:
     for name in names:
         experiment = EXPERIMENTS[name].quick() if arguments.quick else EXPERIMENTS[name]
         place = Place.of(name, quick=arguments.quick)
-        runs = [Run(name, one, place) for one in experiment.runs]
+        runs = [Run(name, training, place) for training in experiment.runs]
         missing[name] = unfinished(experiment, runs, place) if arguments.go_on else runs
-        begun = sum(one.iterations_done > 0 for one in missing[name])
+        begun = sum(job.iterations_done > 0 for job in missing[name])
         console.print(f"{name}: {len(runs)} runs, {len(runs) - len(missing[name])} finished before, {begun} begun")
-    everything = [one for runs in missing.values() for one in runs]
+    everything = [job for runs in missing.values() for job in runs]
     with Progress(console, everything, arguments.jobs) as progress, Workers(arguments.jobs) as workers:
         making = Making(arguments, workers, progress, console)
-        workers.all(functools.partial(making.make, one) for one in everything)
+        workers.all(functools.partial(making.make, job) for job in everything)
         for name, runs in missing.items():
             if runs or EXPERIMENTS[name].study:
                 finish(EXPERIMENTS[name], name, arguments, workers, console)
@@ -79,21 +79,21 @@ def main(arguments: Arguments) -> None:
 def unfinished(experiment: Experiment, runs: list[Run], place: Place) -> list[Run]:
     """The runs that are still to be made.
 
-    Of an experiment whose tables need the tasks' scores, all are, once one is: those that are published are evaluated
-    again, and not trained.
+    Where an experiment's tables need the scores of single tasks, one missing run makes all of them count as missing:
+    published ones are evaluated again, but not trained.
     """
     if experiment.study:
         curves = kept_curves(place.results, experiment)
-        return [one for one in runs if one.training.name not in curves]
+        return [job for job in runs if job.training.name not in curves]
     made = all((place.results / file).is_file() for file in experiment.outputs)
-    if made and all(one.is_published(one.training.iterations) for one in runs):
+    if made and all(job.is_published(job.training.iterations) for job in runs):
         return []
     return runs
 
 
 @dataclass(frozen=True)
 class Making:
-    """How runs are made: the arguments, and what works, watches and tells."""
+    """How runs are made: the arguments, the processes, the progress line and the console."""
 
     arguments: Arguments
     workers: "Workers"
@@ -101,37 +101,38 @@ class Making:
     console: Console
     analysing: threading.Lock = field(default_factory=threading.Lock)
 
-    def make(self, one: Run) -> None:
-        """Train a run, evaluate it or add it to its study, and keep what is small of it."""
-        iterations, log = one.training.iterations, one.directory.with_suffix(".log")
+    def make(self, job: Run) -> None:
+        """Train a run, evaluate it or add it to its study, and copy its small files to the results."""
+        iterations = job.training.iterations
+        log = job.directory.with_suffix(".log")
         if self.arguments.go_on:
             try:
-                one.bring_back(iterations)
+                job.bring_back(iterations)
             except ValueError as error:
-                self.console.print(f"{one.name}: from nothing, for {error}")
-        flags = one.training.arguments
-        self.console.print(f"{one.name}: train.py {' '.join(flags)} -> {one.directory}, {log}")
-        with self.progress.making(one, iterations) as active:
+                self.console.print(f"{job.name}: from nothing, for {error}")
+        flags = job.training.arguments
+        self.console.print(f"{job.name}: train.py {' '.join(flags)} -> {job.directory}, {log}")
+        with self.progress.making(job, iterations) as active:
             try:
-                if not one.is_brought_back:
-                    self.workers.script(log, "train", *flags, "--run-dir", one.directory, "--resume")
+                if not job.is_brought_back:
+                    self.workers.script(log, "train", *flags, "--run-dir", job.directory, "--resume")
             finally:
-                one.keep()
+                job.keep()
             active.stage = "is evaluated"
-            experiment = EXPERIMENTS[one.experiment]
+            experiment = EXPERIMENTS[job.experiment]
             if experiment.study:
                 with self.analysing:
-                    analyse(one.experiment, self.arguments, self.workers)
-                one.drop()
+                    analyse(job.experiment, self.arguments, self.workers)
+                job.drop()
             else:
-                if not is_evaluated(one.directory):
-                    self.workers.script(log, "evaluate", one.directory)
-                one.publish(experiment)
-        self.console.print(f"{one.name}: done")
+                if not is_evaluated(job.directory):
+                    self.workers.script(log, "evaluate", job.directory)
+                job.publish(experiment)
+        self.console.print(f"{job.name}: done")
 
 
 def is_evaluated(run_dir: Path) -> bool:
-    """Whether a run has a whole evaluation that is not older than what it scored."""
+    """Whether a run has a whole evaluation that is newer than the checkpoints and the configuration that it scored."""
     if not is_whole(run_dir):
         return False
     scored = [run_dir / name for name in (LAST, BEST, CONFIG) if (run_dir / name).is_file()]
@@ -139,14 +140,14 @@ def is_evaluated(run_dir: Path) -> bool:
 
 
 def analyse(name: str, arguments: Arguments, workers: "Workers") -> None:
-    """Tables and figures of what is finished of a study."""
+    """Make tables and figures of the finished runs of a study."""
     place = Place.of(name, quick=arguments.quick)
     flags = ["--quick"] * arguments.quick
     workers.script(place.runs / "study.log", "study", name, "--runs", place.runs, "--results", place.results, *flags)
 
 
 def finish(experiment: Experiment, name: str, arguments: Arguments, workers: "Workers", console: Console) -> None:
-    """Figures and tables of an experiment whose runs are there."""
+    """Make the figures and tables of an experiment whose runs are finished."""
     place = Place.of(name, quick=arguments.quick)
     if experiment.study:
         analyse(name, arguments, workers)
@@ -193,31 +194,34 @@ def protocol_rows(summaries: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 class Workers:
-    """Runs scripts as processes of their own, some at a time, each on its share of the cores."""
+    """Run scripts as processes, some at a time, each on its share of the cores."""
 
     def __init__(self, jobs: int) -> None:
         cores = sorted(os.sched_getaffinity(0))
         self._shares = [set(cores[job::jobs]) or set(cores) for job in range(jobs)]
         self._pool = ThreadPoolExecutor(jobs)
-        self._free, self._mine = list(self._shares), threading.local()
+        self._free = list(self._shares)
+        self._mine = threading.local()
         self._children: set[subprocess.Popen[bytes]] = set()
         self._stopping = False
 
     def __enter__(self) -> "Workers":
-        if threading.current_thread() is threading.main_thread():  # or the children would go on by themselves
+        # Without this, children would go on by themselves after such a signal.
+        if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, _interrupt)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._stopping = True
-        if kind is not None:  # interrupted, or one failed: the others are checkpointed
+        # After an interruption or a failure, the other runs stop with a checkpoint.
+        if kind is not None:
             for child in list(self._children):
                 child.terminate()
         self._pool.shutdown(cancel_futures=True)
 
     def all(self, tasks: Iterable[Callable[[], None]]) -> None:
-        """Call every task, in order, as many at a time as there are shares. Raises what the first to fail raised."""
+        """Call every task, in order, as many at a time as there are shares. Raises the first error of a task."""
         for future in [self._pool.submit(task) for task in tasks]:
             future.result()
 
@@ -229,7 +233,7 @@ class Workers:
         command = [sys.executable, str(ROOT / "experiments" / f"{name}.py"), *map(str, arguments)]
         with log.open("ab") as output:
             start = output.tell()
-            # in a session of its own: Ctrl-C comes from here alone, once
+            # A session of its own, so that Ctrl-C reaches the child from here alone, once.
             child = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
             os.sched_setaffinity(child.pid, self._mine.cores)
             self._children.add(child)
@@ -247,7 +251,7 @@ def _interrupt(*_: int | FrameType | None) -> None:
 
 
 def command(argv: Sequence[str]) -> None:
-    """The script: its arguments without its name."""
+    """Run the script with these arguments."""
     run(
         lambda args: arguments_of(Arguments, "reproduce", __doc__ or "", args),
         main,

@@ -1,4 +1,4 @@
-"""The studies of what matters in MAML for reinforcement learning: screening by factors, then one factor at a time."""
+"""The studies of what matters in MAML for reinforcement learning: a screening design, then one factor at a time."""
 
 from metarl.experiments.design import Factor, Settings, Study, fractional_factorial, one_at_a_time
 from metarl.experiments.experiment import SEEDS, Experiment, Training
@@ -19,7 +19,7 @@ LEARNS: Settings = {
 
 
 def size(tasks: int, episodes: int, inner_steps: int = 1) -> Settings:
-    """A meta-batch, and as many iterations as `TIMESTEPS` allow."""
+    """The settings of a meta-batch, with as many iterations as `TIMESTEPS` allow."""
     iterations = TIMESTEPS // (tasks * episodes * HORIZON * (inner_steps + 1))
     return {"tasks": str(tasks), "episodes": str(episodes), "iterations": str(iterations)}
 
@@ -61,7 +61,7 @@ GENERATORS = (
     lambda a, b, c, d: (a + b + d) % 2,
 )
 
-# The first level of each is the base.
+# The first level of each factor is the base.
 VARIED = (
     Factor("inner steps", {str(steps): {"inner-steps": str(steps), **size(40, 20, steps)} for steps in (1, 2, 3)}),
     Factor("lambda", {value: {"gae-lambda": value} for value in ("0.95", "0.9", "1.0")}),

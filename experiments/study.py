@@ -1,6 +1,6 @@
 """Analyse a study's finished runs: python experiments/study.py NAME [--runs DIR]: tables of effects, and figures.
 
-Finished runs are read from DIR and added to curves.csv in the study's results; everything else is made of that table.
+Finished runs are read from DIR and added to curves.csv in the study's results, of which everything else is made.
 """
 
 import math
@@ -32,9 +32,9 @@ class Arguments:
     name: tyro.conf.Positional[str]
     """The study."""
     runs: Path | None = None
-    """Where its runs are. Default: runs/NAME."""
+    """Directory with the study's runs. Default: runs/NAME."""
     results: Path | None = None
-    """Where tables and figures go. Default: experiments/results/NAME."""
+    """Directory for tables and figures. Default: experiments/results/NAME."""
     quick: bool = False
     """The runs have a tenth of the iterations."""
 
@@ -50,7 +50,10 @@ def main(arguments: Arguments) -> None:
     runs_dir = arguments.runs or Path("runs", name)
     results = arguments.results or Path("experiments", "results", name)
     kept = kept_curves(results, experiment)
-    found = {one.name: finished_curve(runs_dir / one.name, one) or kept.get(one.name) for one in experiment.runs}
+    found = {
+        training.name: finished_curve(runs_dir / training.name, training) or kept.get(training.name)
+        for training in experiment.runs
+    }
     curves = {run_name: curve for run_name, curve in found.items() if curve is not None}
     console = Console(markup=False, highlight=False, soft_wrap=True)
     console.print(f"{name}: {len(curves)} of {len(found)} runs are finished")
@@ -59,7 +62,7 @@ def main(arguments: Arguments) -> None:
             f"no run of {name} is finished in {runs_dir}: python experiments/reproduce.py {name} makes them"
         )
     write_curves(results / CURVES, curves)
-    flags = {one.name: one.flags for one in experiment.runs}
+    flags = {training.name: training.flags for training in experiment.runs}
     write_table(results / RUNS, *run_rows(study, curves, flags))
     write_figure(results / "curves.png", draw_curves(study, curves), dpi=110)
     effects, seeds = effects_of(study, curves)
@@ -73,7 +76,7 @@ def main(arguments: Arguments) -> None:
 def run_rows(
     study: Study, curves: dict[str, Curve], flags: dict[str, str]
 ) -> tuple[list[dict[str, str]], tuple[str, ...]]:
-    """A row per finished run: its levels, what it reached, and its flags; and the columns."""
+    """A row per finished run, with its levels, its responses and its flags; and the names of the columns."""
     rows = []
     for cell in study.cells:
         if cell.name in curves:
@@ -90,7 +93,7 @@ def complete_seeds(study: Study, curves: dict[str, Curve]) -> list[int]:
 
 
 def effects_of(study: Study, curves: dict[str, Curve]) -> tuple[dict[str, list[Effect]], int]:
-    """By response, the effects from the seeds that are complete, and how many these are; {} where none is."""
+    """The effects on each response from the seeds that are complete ({} if none is), and the number of these seeds."""
     seeds = complete_seeds(study, curves)
     if not seeds:
         return {}, 0
@@ -115,7 +118,7 @@ def _responses(
 
 
 def _level_name(study: Study, cell: Cell) -> str:
-    """What one-at-a-time runs differ in from the base."""
+    """The levels in which a one-at-a-time run differs from the base, in words."""
     words = study.words(cell)
     varied = [factor.name for factor, level in zip(study.factors, cell.levels, strict=True) if level]
     return ", ".join(f"{name} {words[name]}" for name in varied) or "base"
@@ -124,18 +127,18 @@ def _level_name(study: Study, cell: Cell) -> str:
 def effect_rows(
     study: Study, effects: dict[str, list[Effect]], seeds: int
 ) -> tuple[list[dict[str, str]], tuple[str, ...]]:
-    """A row per term: what it is, and its effect on each response with its interval; and the columns.
+    """A row per term, with its meaning and its effect on each response; and the names of the columns.
 
-    Before the first seed is complete, rows of a factorial's factors without effects.
+    Before the first seed is complete there are rows for a factorial's factors, without effects.
     """
     names = {}
     if study.analysis == "factorial":
         for letter, factor in zip(LETTERS, study.factors, strict=False):
             first, second = factor.levels
             names[letter] = f"{factor.name}: {second}, not {first}"
-    ones = next(iter(effects.values()), [])
+    terms = [effect.term for effect in next(iter(effects.values()), [])]
     rows = []
-    for place, term in enumerate([one.term for one in ones] or names):
+    for place, term in enumerate(terms or names):
         row = {"term": term, "meaning": names.get(term, "interactions"), "seeds": str(seeds)}
         if study.analysis == "one at a time":
             row["meaning"] = "difference from the base"
@@ -150,7 +153,7 @@ def effect_rows(
 
 
 def command(argv: Sequence[str]) -> None:
-    """The script: its arguments without its name."""
+    """Run the script with these arguments."""
     run(lambda args: arguments_of(Arguments, "study", __doc__ or "", args), main, argv)
 
 

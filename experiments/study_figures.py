@@ -51,13 +51,13 @@ def _curves_of_factor(axes: Axes, study: Study, place: int, curves: dict[str, Cu
 
 
 def _shown(study: Study, cell: Cell, place: int, level: int) -> bool:
-    """Whether a run belongs to a level's curve: of one-at-a-time studies only if all other factors are at the base."""
+    """Whether a run belongs to a level's curve; in a one-at-a-time study all its other factors must be at the base."""
     others = (*cell.levels[:place], *cell.levels[place + 1 :])
     return cell.levels[place] == level and (study.analysis == "factorial" or not any(others))
 
 
 def mean_curve(curves: list[Curve]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Timesteps that all curves reach, as the coarsest of them has them, and the mean return after adaptation there."""
+    """The timesteps of the coarsest curve that all curves reach, and the mean return after adaptation there."""
     coarsest = min(curves, key=lambda curve: len(curve.timesteps)).timesteps
     shared = coarsest[
         (coarsest >= max(curve.timesteps[0] for curve in curves))

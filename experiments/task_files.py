@@ -1,4 +1,4 @@
-"""Tasks of one's own from a file: rows of numbers as .csv, .npy or .json.
+"""Tasks from a file: rows of numbers as .csv, .npy or .json.
 
 Axes: N tasks, k numbers of a task.
 """
@@ -16,16 +16,16 @@ from metarl.rl.environments import TaskDistribution
 
 
 def read_tasks(path: Path, distribution: TaskDistribution) -> NDArray[np.float64]:
-    """The tasks [N, k] of a file, which training need not be able to draw.
+    """Read the tasks [N, k] of a file; they may be outside the training distribution.
 
     Args:
-        path: ends in .csv (a head line is not needed; of evaluation.csv the columns task_0, task_1 .. are taken), .npy
-            or .json (a list of rows). Where k is 1, numbers do for rows.
-        distribution: what the tasks are, and may be.
+        path: a .csv file (a head line is not needed; of evaluation.csv the columns task_0, task_1 .. are taken), an
+            .npy file, or a .json file (a list of rows). Where k is 1, a row may be a number.
+        distribution: says how many numbers a task has, and which are valid.
 
     Raises:
-        ValueError: another kind of file, rows of another length, numbers that are no task.
-        OSError: it cannot be read.
+        ValueError: the file is of another kind, rows have another length, or a row is no valid task.
+        OSError: the file cannot be read.
     """
     names = ", ".join(distribution.names)
     readers = {".csv": _of_csv, ".npy": lambda file, size: np.load(file, allow_pickle=False), ".json": _of_json}
@@ -58,7 +58,8 @@ def _of_csv(path: Path, size: int) -> Any:
         if set(wanted) <= set(head):
             places = [head.index(name) for name in wanted]
             lines = [[line[place] for place in places] for line in lines]
-            lines = list(dict.fromkeys(map(tuple, lines)))  # evaluation.csv has a row for every gradient step
+            # evaluation.csv has a row for every gradient step of a task.
+            lines = list(dict.fromkeys(map(tuple, lines)))
     return [[float(value) for value in line] for line in lines]
 
 

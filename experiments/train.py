@@ -28,31 +28,32 @@ from metarl.training.tree import with_options
 
 @dataclass(frozen=True)
 class Script:
-    """Where the run goes, and whether it goes on."""
+    """The run directory, and what the run starts from."""
 
     run_dir: Path | None = None
     """Directory of the run. Default: runs/PRESET-METHOD-seedN."""
     resume: bool = False
-    """Go on with the run in that directory, from its last checkpoint, with its own configuration: flags that are given
-    too are compared with it."""
+    """Go on with the run in that directory, from its last checkpoint and with its configuration. Flags that are given
+    as well are compared with the configuration."""
     initial_parameters: Path | None = None
     """Start from the best parameters of the run in this directory instead of fresh ones."""
     callback: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """A callback of your own, as MODULE:NAME: what is called without arguments to make it. Any number of times."""
+    """A callback of your own, as MODULE:NAME, a class or a function that is called without arguments. May be given
+    several times."""
 
 
 class Arguments(NamedTuple):
-    """What to train, and where the run goes."""
+    """What to train, and the script's own arguments."""
 
     config: Config
     script: Script
 
 
 def parse(argv: Sequence[str]) -> Arguments:
-    """The command line, as one of the presets with its flags, or as the run that it goes on with.
+    """Read the command line: a preset with flags, or a run to go on with.
 
     Raises:
-        ValueError: an unknown preset, part or option; none where one is needed; an option that means nothing.
+        ValueError: a preset, part or option is unknown or missing, or an option means nothing for the method.
     """
     preset = argv[0] if argv and not argv[0].startswith("-") else None
     rest = argv[1:] if preset else argv
@@ -78,7 +79,7 @@ def parse(argv: Sequence[str]) -> Arguments:
 
 
 def _require_meaning(parsed: flags.Parsed) -> None:
-    """Raise ValueError for an option that was given and has no effect, or test tasks that were never published."""
+    """Raise ValueError for a given option that has no effect, or for published tasks that do not exist."""
     config = parsed.config
     if idle := sorted(parsed.given & config.without_effect):
         flag = f"--{idle[0].replace('_', '-')}"
@@ -88,7 +89,7 @@ def _require_meaning(parsed: flags.Parsed) -> None:
 
 
 def _stored(preset: str | None, method: str, argv: Sequence[str]) -> Config | None:
-    """The configuration of the run that the command line goes on with, if there is one."""
+    """The configuration of the run that the command line goes on with; None if it starts a new one."""
     if flags.value_of(argv, "run_dir"):
         run_dir = Path(flags.value_of(argv, "run_dir") or "")
     else:
@@ -98,7 +99,7 @@ def _stored(preset: str | None, method: str, argv: Sequence[str]) -> Config | No
 
 
 def default_run_dir(preset: str, method: str, seed: object) -> Path:
-    """Where a run goes that is given no other place."""
+    """The directory of a run if none is given."""
     return Path("runs") / f"{preset}-{method}-seed{seed}"
 
 
@@ -117,7 +118,7 @@ def _description() -> str:
 
 
 def main(arguments: Arguments) -> None:
-    """Train, and say where everything is."""
+    """Train, and print where the results are."""
     with connected(arguments.config.device) as shard:
         _train(arguments, shard)
 
@@ -130,7 +131,8 @@ def _train(arguments: Arguments, shard: Shard) -> None:
     console.print(f"{config.preset}, method {config.method}, seed {config.seed} -> {run_dir}", highlight=False)
     further = own_callbacks(script.callback)
     with one_at_first(shard):
-        problem, outer = config.problem.build(config.setting(shard)), config.outer.build()
+        problem = config.problem.build(config.setting(shard))
+        outer = config.outer.build()
     if config.outer_steps and (words := config.problem.before_training):
         console.print(words, highlight=False, soft_wrap=True)
     state = train(
@@ -152,13 +154,14 @@ def _train(arguments: Arguments, shard: Shard) -> None:
         shard=shard,
     )
     console.print(f"{state.iteration} iterations done; metrics and checkpoints are in {run_dir}", highlight=False)
-    folder, tensorboard = shlex.quote(str(run_dir)), os.path.relpath(Path(sys.executable).with_name("tensorboard"))
+    folder = shlex.quote(str(run_dir))
+    tensorboard = os.path.relpath(Path(sys.executable).with_name("tensorboard"))
     console.print(f"watch:    {shlex.quote(tensorboard)} --logdir {folder}", highlight=False, soft_wrap=True)
     console.print(f"evaluate: {command_of('evaluate')} {folder}", highlight=False, soft_wrap=True)
 
 
 def command(argv: Sequence[str]) -> None:
-    """The script: its arguments without its name."""
+    """Run the script with these arguments."""
     run(parse, main, argv, "what was checkpointed is whole; the same command with --resume goes on")
 
 

@@ -1,6 +1,8 @@
-"""metarl: meta-training with MAML. `engine` is the heart, `rl` and `supervised` the problems, `training` the rest.
+"""Meta-training with MAML (Finn et al. 2017), for reinforcement and supervised learning.
 
-In one's own program: `metarl.train(problem, outer, run_dir=..., iterations=...)`, `metarl.evaluate(problem, theta)`,
+`engine` has the algorithm, `rl` and `supervised` its two uses, `training` the loop, files and evaluation around it.
+
+For your own program: `metarl.train(problem, outer, run_dir=..., iterations=...)`, `metarl.evaluate(problem, theta)`,
 `metarl.check_environment(env)`, `metarl.load_agent(run_dir)`, `agent.adapt(env, task)`, `agent.act(observation)`,
 `agent.save(path)`.
 """
@@ -26,7 +28,8 @@ PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    """What other modules offer, when it is asked for: the engine needs neither Gymnasium nor a run's files."""
+    """Import a public name's module when the name is first used."""
+    # Importing the engine alone then needs neither Gymnasium nor the modules for a run's files.
     if name == "__version__":
         return importlib.metadata.version("metarl")
     if name in PLACES:

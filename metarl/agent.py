@@ -1,6 +1,6 @@
-"""A trained policy in one's own program: load a run, adapt to a task of one's own, act.
+"""A trained policy for your own program: load a run, adapt to a task, act.
 
-With metarl/__init__.py the one place that knows both reinforcement learning and runs.
+This file and metarl/__init__.py are the only ones that know both reinforcement learning and runs.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ from metarl.training.tree import registries, with_options
 
 @dataclass(frozen=True)
 class Agent:
-    """A policy with its parameters, and what it takes to adapt it as its run's evaluation would; it can be pickled."""
+    """A policy's parameters and the configuration of its run, which says how to adapt it. Agents can be pickled."""
 
     config: Config
     theta: Params
@@ -39,15 +39,15 @@ class Agent:
 
     @cached_property
     def problem(self) -> MetaRL:
-        """The policy, its inner loss and rollouts, as configured: made when it is first asked for."""
+        """The policy, its inner loss and its rollouts, as the configuration says; made at the first use."""
         return cast(MetaRL, self.config.problem.build(self.config.setting()))
 
     def __getstate__(self) -> dict[str, Any]:
-        """The fields: `problem` is made of functions that cannot be pickled, and is made anew."""
+        """The fields alone: the functions in `problem` cannot be pickled, and are made again after unpickling."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def save(self, path: str | Path) -> None:
-        """Write the parameters and the configuration to a file, for `load_agent`; `returns` is not kept.
+        """Write parameters and configuration to a file for `load_agent`; `returns` is not written.
 
         Raises:
             OSError: the file cannot be written.
@@ -55,25 +55,26 @@ class Agent:
         save(Path(path).expanduser(), TrainState(0, self.theta, {}, -math.inf, config=self.config.to_dict()))
 
     def adapt(self, env: VectorEnv, task: ArrayLike, *, gradient_steps: int = 1, seed: int = 0) -> "Agent":
-        """The agent after some gradient steps on a task, each on one fresh episode of every environment.
+        """Make an agent that is adapted to a task, by gradient steps on a fresh episode of every environment each.
 
-        An agent that was adapted before starts again with the first step size.
+        Adapting an adapted agent starts again with the first step size.
 
         Args:
             env: E environments without auto-reset that take the task at `reset(options={"tasks": rows})`.
-            task: [k], or a number where k is 1; not necessarily one of the training distribution.
-            gradient_steps: K, with the step sizes of the run's evaluation.
+            task: [k], or a number where k is 1; any task that the environments take, not only one of training.
+            gradient_steps: K; their step sizes are those of the run's evaluation.
             seed: key of the rollouts.
 
         Raises:
-            ValueError: an oracle, a negative number of steps, environments with other observations or actions than
-                those of training, or that drop tasks, whatever they refuse, parameters that diverge.
+            ValueError: the agent is an oracle, `gradient_steps` is negative, the environments have other observations
+                or actions than those of training, drop tasks or do not take this one, or the parameters diverge.
         """
         if gradient_steps < 0:
             raise ValueError(f"gradient_steps must not be negative; got {gradient_steps}")
         if gradient_steps and self.config.method == "oracle":
             raise ValueError(f"an oracle knows the task and takes no gradient steps; got {gradient_steps}")
-        rule, tasks = self.config.test_rule, np.atleast_1d(np.asarray(task, np.float64))[None]
+        rule = self.config.test_rule
+        tasks = np.atleast_1d(np.asarray(task, np.float64))[None]
         require_unchanged(
             Interface.of(*self._spaces), Interface.of(env.single_observation_space, env.single_action_space), str(env)
         )
@@ -99,19 +100,19 @@ class Agent:
         return self._environment.spaces(task_in_observation=self.config.method == "oracle")
 
     def act(self, observation: Any, rng: np.random.Generator | None = None) -> NDArray[Any]:
-        """The action for an observation: the policy's mean or most probable choice, or with `rng` a sample.
+        """Choose an action for an observation: the policy's mode (a Gaussian's mean), or with `rng` a sample.
 
         Args:
-            observation: as one environment of the run gives it, or many in one array [..., O]; of an oracle with the
-                task behind it.
+            observation: an observation as one environment of the run gives it, or many as an array [..., O]. An oracle
+                expects the numbers of the task behind it.
             rng: draws the sample.
 
         Returns:
-            The action as one environment of the run takes it, in its own units and bounds; a whole number for a
-            discrete one.
+            The action as one environment of the run takes it, in the environment's units and bounds; a whole number
+            where actions are discrete.
 
         Raises:
-            ValueError: an observation of another size or kind than those of training, or an environment that has
+            ValueError: the observation is of another size or kind than those of training, or the environment has
                 changed since.
         """
         like = next(iter(self._theta.values()))
@@ -139,15 +140,15 @@ class Agent:
 
 
 def load_agent(place: str | Path, checkpoint: str | int | None = None) -> Agent:
-    """The policy that a run's training left, or that `Agent.save` wrote.
+    """Load the policy of a run, or one that `Agent.save` wrote.
 
     Args:
         place: the run's directory, or the file.
-        checkpoint: of a run, `best`, `last`, or after how many outer steps one was kept; None: what the run's
-            evaluation takes.
+        checkpoint: which parameters of a run: `best`, `last`, or those that were kept after this number of outer steps;
+            None: those that the run's evaluation uses.
 
     Raises:
-        ValueError: no run, a supervised one, or a damaged checkpoint.
+        ValueError: there is no run, the run is supervised, or the checkpoint is damaged.
     """
     if checkpoint not in (None, "best", "last") and not isinstance(checkpoint, int):
         raise ValueError(f"checkpoint must be 'best', 'last' or a number of outer steps; got {checkpoint!r}")

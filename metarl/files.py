@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and directories with one owner."""
+"""Files that are written whole or not at all, and directories that one process owns."""
 
 import contextlib
 import errno
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 LOCK = ".lock"
+# Errors of the disk; others may come from whatever fills a file, such as a download.
 DISK = {
     errno.ENOSPC,
     errno.EDQUOT,
@@ -28,21 +29,21 @@ DISK = {
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Whatever of the block the disk refuses names the file. Raises OSError."""
+    """Re-raise disk errors from the block as an OSError that names `path`."""
     try:
         yield
     except OSError as error:
         if error.errno not in DISK:
-            raise  # that of whatever fills the file, such as a download
+            raise
         raise OSError(f"cannot write {path} ({error.strerror}); what was there before is whole") from error
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, that becomes `path` once all is on disk; if anything fails, `path` stays as it was.
+    """Open a file for writing that replaces `path` at the end of the block; if anything fails, `path` stays as it was.
 
     Raises:
-        OSError: it cannot be written: `path` is named.
+        OSError: the file cannot be written; the message names `path`.
     """
     temporary = _temporary(path)
     try:
@@ -52,7 +53,8 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
-            _sync_directory(path.parent)  # or the renaming might not outlive a power cut
+            # Otherwise the renaming might not survive a power cut.
+            _sync_directory(path.parent)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -65,11 +67,12 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def keep_copy(path: Path, copy: Path) -> None:
-    """Give what `path` is now a second name, in place of whatever has that."""
+    """Make `copy` a second name of the file that is now at `path`, replacing what had that name."""
     temporary = _temporary(copy)
     try:
         os.link(path, temporary)
-    except OSError:  # a file system without links
+    except OSError:
+        # The file system may have no links.
         write_atomically(copy, path.read_bytes())
     else:
         with writing(copy):
@@ -78,10 +81,10 @@ def keep_copy(path: Path, copy: Path) -> None:
 
 @contextmanager
 def owned(directory: Path) -> Iterator[None]:
-    """This process alone writes in a directory: it locks a file there, and warns where the file system has no locks.
+    """Own a directory inside the block, by locking a file there; warn where the file system has no locks.
 
     Raises:
-        ValueError: another process owns it.
+        ValueError: another process owns the directory.
     """
     with (directory / LOCK).open("a") as file:
         try:
@@ -96,14 +99,15 @@ def owned(directory: Path) -> Iterator[None]:
 
 
 def _temporary(path: Path) -> Path:
-    """Beside `path`, for this process alone, of this machine or of another on the same file system."""
+    """A path beside `path` that no other process uses, on this machine or on another with the same file system."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
 def _sync_directory(directory: Path) -> None:
+    """Flush a directory's entries to disk, where the file system can."""
     handle = os.open(directory, os.O_RDONLY)
     try:
-        with contextlib.suppress(OSError):  # some file systems cannot
+        with contextlib.suppress(OSError):
             os.fsync(handle)
     finally:
         os.close(handle)

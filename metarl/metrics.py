@@ -1,7 +1,7 @@
-"""What a metric is: declared once, beside the code that computes it.
+"""Declarations of metrics, each made once, beside the code that computes the metric.
 
-Files, charts, the progress line, tables and figures take names, units and axis labels from the declarations, and ranks
-what to do with their shares.
+Files, charts, the progress line, tables and figures take names, units and axis labels from a declaration, and ranks
+take from it how their shares become one value.
 """
 
 import re
@@ -17,46 +17,56 @@ Reduction = Literal["sum", "mean", "first rank"]
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """One metric, or several: `{k}` in its name is any number of gradient steps, `{name}` any word."""
+    """One metric, or several: `{k}` in a name stands for any number of gradient steps, `{name}` for any word."""
 
     name: str
-    """As in metrics.csv, such as `rollout/return_step{k}`."""
+    """The name in metrics.csv, such as `rollout/return_step{k}`."""
     meaning: str
-    """What it measures, as a phrase."""
+    """What is measured, as a phrase."""
     word: str = ""
     """A short name for the progress line and for axes; without one, the last part of `name`."""
     unit: str = ""
-    """Of its values; none for counts and shares."""
+    """Unit of the values; none for counts and shares."""
     higher_is_better: bool | None = None
-    """None where neither is."""
+    """Whether higher values are better; None where neither higher nor lower is."""
     reduction: Reduction = "first rank"
     """How the shares of several ranks become one value."""
     headline: bool = False
-    """Whether it shows learning: the progress line, the first charts and learning curves are of these."""
+    """Whether the metric shows learning: the progress line, the first charts and learning curves have these metrics."""
     sparse: bool = False
-    """Whether it is left out where it is 0."""
+    """Whether a value of 0 is left out."""
     alarm: str = ""
-    """Of a share that should be 0: what the progress line says after it if it is not, such as `of episodes broken`."""
+    """For a share that should be 0: what the progress line says after another value, such as `of episodes broken`."""
     score: str = ""
-    """The score of an `Evaluation` whose mean over the validation tasks it is."""
+    """The name of a score in an `Evaluation`, where the metric is its mean over the validation tasks."""
 
     @property
     def label(self) -> str:
-        """What stands at an axis: the word, and the unit."""
+        """The label of an axis: the word, and the unit in brackets."""
         word = self.word or self.name.split("/")[-1].removesuffix("_step{k}").replace("_", " ")
         return f"{word} [{self.unit}]" if self.unit else word
 
     @property
     def pattern(self) -> str:
-        """A regular expression that its names match, and no other's."""
+        """A regular expression that fits this metric's names and no other's."""
         return re.escape(self.name).replace(r"\{k\}", r"(\d+)").replace(r"\{name\}", ".+")
 
+    def as_score(self, value: float) -> float:
+        """A value as a score, of which higher is better: negated where lower values are better.
+
+        Raises:
+            ValueError: the declaration does not say which values are better.
+        """
+        if self.higher_is_better is None:
+            raise ValueError(f"metric {self.name!r} must say whether higher is better to be a score")
+        return value if self.higher_is_better else -value
+
     def at(self, step: int) -> str:
-        """Its name after `step` gradient steps."""
+        """The metric's name after `step` gradient steps."""
         return self.name.replace("{k}", str(step))
 
     def steps(self, values: Mapping[str, float]) -> dict[int, float]:
-        """Its values among others, by the number of gradient steps, in that order; without `{k}`, that number is 0."""
+        """This metric's values among `values`, by the number of gradient steps, in order; 0 for a name without {k}."""
         found = {}
         for name, value in values.items():
             if match := re.fullmatch(self.pattern, name):
@@ -65,10 +75,10 @@ class Metric:
 
 
 class MetricTable:
-    """Declarations, found by the names of metrics.
+    """Declarations of metrics, to be found by name.
 
     Raises:
-        ValueError: two declarations of one name.
+        ValueError: two different declarations have one name.
     """
 
     def __init__(self, *metrics: Metric) -> None:
@@ -84,14 +94,14 @@ class MetricTable:
         return MetricTable(*self, *other)
 
     def find(self, name: str) -> Metric | None:
-        """The declaration of the metric of that name, such as `rollout/return_step1`; None: it is not declared."""
+        """The declaration of the metric of that name, such as `rollout/return_step1`; None if there is none."""
         if name in self._metrics:
             return self._metrics[name]
         return next((metric for metric in self if re.fullmatch(metric.pattern, name)), None)
 
     @property
     def headlines(self) -> list[Metric]:
-        """Those that show learning."""
+        """The metrics that show learning."""
         return [metric for metric in self if metric.headline]
 
 
@@ -100,15 +110,17 @@ def over_ranks(
     table: MetricTable,
     reduce: Callable[[Tensor], Tensor],
 ) -> dict[str, float]:
-    """Sums over what this rank has -> the metrics of the whole meta-batch, the same on all ranks.
+    """Make metrics of the whole meta-batch, the same on all ranks, of each rank's sums.
+
+    A mean of no value is left out, and so is a 0 of a metric that is declared sparse.
 
     Args:
-        totals: name of a metric -> the sum of its values here, and their number.
-        table: has a declaration of each of them. A mean of no value is left out, as is what is declared sparse and 0.
+        totals: name of a metric -> the sum of its values on this rank, and their number.
+        table: declares every one of these metrics.
         reduce: sums a float64 tensor over the ranks (`Shard.reduce`); called once.
 
     Raises:
-        ValueError: a metric that is not declared.
+        ValueError: a metric is not declared.
     """
     flat = torch.tensor([[float(total), float(count)] for total, count in totals.values()], dtype=torch.float64)
     metrics = {}

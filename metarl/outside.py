@@ -1,4 +1,4 @@
-"""Modules that a user names, in the user's own folder or anywhere on Python's path."""
+"""Import of modules that a user names: files, modules in the current folder, or anywhere on Python's path."""
 
 import importlib
 import importlib.util
@@ -8,16 +8,27 @@ from types import ModuleType
 
 
 def module_named(place: str, asked: str) -> ModuleType:
-    """The module of a dotted name or of a file; the folder that the user is in counts as a place of modules."""
+    """Import a module by its dotted name, also from the current folder, or by its file.
+
+    Args:
+        place: `package.module`, or the path of a .py file.
+        asked: what the user asked for, the beginning of a message.
+
+    Raises:
+        ValueError: there is no such module or file, or another module has the file's name. An error inside the module
+            is passed on as it is.
+    """
     if place.endswith(".py"):
         return _of_file(Path(place).expanduser().resolve(), asked)
     if (here := str(Path.cwd())) not in sys.path:
-        sys.path.append(here)  # last: nothing of the user's hides anybody's module
+        # Last, so that no file of the user's hides an installed module.
+        sys.path.append(here)
     try:
         return importlib.import_module(place)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{place}.".startswith(f"{error.name}."):
-            raise  # the module is there, and misses another one
+            # The named module exists; what is missing is a module that it imports.
+            raise
         raise ValueError(
             f"{asked}: there is no module {error.name!r}; is it in this folder, installed, or on PYTHONPATH?"
         ) from error
@@ -37,7 +48,8 @@ def _of_file(path: Path, asked: str) -> ModuleType:
     if not path.is_file() or spec is None or spec.loader is None:
         raise ValueError(f"{asked}: there is no file {path}")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # dataclasses and pickles look their module up
+    # Dataclasses and pickles look their module up there.
+    sys.modules[path.stem] = module
     try:
         spec.loader.exec_module(module)
     except BaseException:

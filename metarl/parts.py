@@ -1,7 +1,7 @@
 """Parts: what a run can choose. A part is a frozen dataclass of options with a method `build` that makes the object.
 
 The command line, its checks, `config.json`, the comparison at a resume and the reference page are all derived from the
-fields of the parts, so that an option is written down once: name, type, default, bounds and meaning.
+fields of the parts. So an option is written down once: its name, type, default, bounds and meaning.
 
     @RULES.register("sgd")
     @dataclass(frozen=True, kw_only=True)
@@ -34,19 +34,19 @@ from metarl.outside import module_named
 
 @dataclass(frozen=True)
 class Bound:
-    """What the value of an option must be: a condition, and the same in words."""
+    """A condition on the value of an option, and the same condition in words."""
 
     admits: Callable[[Any], bool]
-    words: str
+    words: str  # completes the sentence "NAME must be ..."
 
 
 def at_least(least: float) -> Bound:
-    """A finite number not below `least`."""
+    """Bound: a finite number that is not below `least`."""
     return Bound(lambda value: least <= value < math.inf, f"at least {least}")
 
 
 def below(limit: float, words: str | None = None) -> Bound:
-    """A number below `limit`."""
+    """Bound: a number below `limit`, which `words` name in messages (by default the number itself)."""
     return Bound(lambda value: value < limit, f"below {words or limit}")
 
 
@@ -58,7 +58,7 @@ NOT_EMPTY = Bound(lambda values: len(values) > 0, "a list with at least one valu
 
 
 class Marker(NamedTuple):
-    """Something that holds of an option beside its type and its bounds."""
+    """A property of an option beside its type and its bounds."""
 
     name: str
 
@@ -72,35 +72,36 @@ class Option(NamedTuple):
     """One field of a part."""
 
     name: str
-    hint: Any  # its type, without metadata
-    default: Any  # dataclasses.MISSING: it must be given
-    words: str  # its meaning: the string below the field
+    hint: Any  # the field's type, without metadata
+    default: Any  # dataclasses.MISSING where a value must be given
+    words: str  # the meaning: the string below the field
     bounds: tuple[Bound, ...]
     markers: tuple[Marker, ...]
-    registry: "Registry[Any] | None"  # of the part that it holds; None: a value, or a group of options
-
-    @property
-    def is_group(self) -> bool:
-        """Whether it holds further options that are no part of their own."""
-        return self.registry is None and dataclasses.is_dataclass(self.hint)
+    registry: "Registry[Any] | None"  # where the option is a choice among parts; None for a value
 
     def check(self, value: Any) -> None:
-        """Raise ValueError for none of the choices, or where a bound does not admit the value, or one of a list's."""
-        if value is None:  # where the type admits it
+        """Raise ValueError for a value that is none of a Literal's choices, or that a bound does not admit.
+
+        Every value of a tuple must keep to the bounds; only NOT_EMPTY is about the tuple itself.
+        """
+        # Types are checked elsewhere, so that None is a value of an optional option here.
+        if value is None:
             return
         if typing.get_origin(self.hint) is Literal and value not in (choices := typing.get_args(self.hint)):
             raise ValueError(f"{self.name} must be {' or '.join(map(repr, choices))}; got {value!r}")
         for bound in self.bounds:
             if isinstance(value, tuple) and bound is not NOT_EMPTY:
-                fits, right = all(map(bound.admits, value)), f"a list of values that are each {bound.words}"
+                fits = all(map(bound.admits, value))
+                right = f"a list of values that are each {bound.words}"
             else:
-                fits, right = bound.admits(value), bound.words
+                fits = bound.admits(value)
+                right = bound.words
             if not fits:
                 raise ValueError(f"{self.name} must be {right}; got {value}")
 
 
 class Part:
-    """Base of all parts: the bounds of the options are checked when one is made (ValueError)."""
+    """Base of all parts. Making one raises ValueError for an option outside its bounds."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -115,12 +116,14 @@ def check(part: Any) -> None:
 @functools.cache
 def options(kind: type) -> tuple[Option, ...]:
     """The options of a kind of part (or of any dataclass), in the order of its fields."""
-    hints, words = typing.get_type_hints(kind, include_extras=True), _words(kind)
+    hints = typing.get_type_hints(kind, include_extras=True)
+    words = _words(kind)
     found = []
     for field in dataclasses.fields(kind):
         if not field.init:
             continue
-        hint, metadata = hints[field.name], ()
+        hint = hints[field.name]
+        metadata = ()
         if typing.get_origin(hint) is Annotated:
             hint, *metadata = typing.get_args(hint)
         default = field.default
@@ -132,21 +135,22 @@ def options(kind: type) -> tuple[Option, ...]:
                 hint,
                 default,
                 words.get(field.name, ""),
-                tuple(one for one in metadata if isinstance(one, Bound)),
-                tuple(one for one in metadata if isinstance(one, Marker)),
-                next((one for one in metadata if isinstance(one, Registry)), None),
+                tuple(item for item in metadata if isinstance(item, Bound)),
+                tuple(item for item in metadata if isinstance(item, Marker)),
+                next((item for item in metadata if isinstance(item, Registry)), None),
             )
         )
     return tuple(found)
 
 
 def _words(kind: type) -> dict[str, str]:
-    """The strings below the fields of a dataclass and of its bases; {} where their source is not to be had."""
+    """The strings below the fields of a dataclass and of its bases, by field; nothing of classes without a source."""
     words: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         try:
             tree = ast.parse(textwrap.dedent(inspect.getsource(base)))
-        except (OSError, TypeError, SyntaxError):  # built-in, typed into a console, made by make_dataclass
+        except (OSError, TypeError, SyntaxError):
+            # A class that is built in, typed into a console or made by make_dataclass has no source.
             continue
         body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
         for statement, following in itertools.pairwise(body):
@@ -158,28 +162,32 @@ def _words(kind: type) -> dict[str, str]:
 
 
 P = TypeVar("P")
-Kind = TypeVar("Kind", bound=type)  # a part's own class: what decorates it leaves it as it is, for type checkers too
+# The class that `register` decorates: the decorator returns the same class, which type checkers are to know.
+Kind = TypeVar("Kind", bound=type)
 
 
 class Registry(Generic[P]):
-    """The parts of one kind, by name; every file of `package` is imported when they are first asked for.
+    """The parts of one kind, by name. The first look-up imports every file of `package`, which registers its parts.
 
     Args:
         kind: the name of the choice on the command line, such as `rule`.
-        package: where the project's own parts are, also in packages within it: a new file is found without a change.
-        adopt: makes a part of something else that a user names, or returns None; functions become parts by themselves
-            (`part_of_function`).
+        package: the package that has the project's own parts, in its files and in packages within it. A new file there
+            needs no change elsewhere.
+        adopt: makes a part of an object that is no part but that a user names as MODULE:NAME, such as a class of
+            modules; returns None for an object that it cannot use. Functions need none: see `part_of_function`.
     """
 
     def __init__(self, kind: str, package: str, adopt: Callable[[Any], type[P] | None] = lambda thing: None) -> None:
-        self.kind, self._package, self._adopters = kind, package, [adopt]
+        self.kind = kind
+        self._package = package
+        self._adopters = [adopt]
         self._parts: dict[str, type[P]] = {}
-        self._found: dict[str, type[P]] = {}  # that others wrote, by the names that they were asked for by
+        self._found: dict[str, type[P]] = {}  # parts from outside `package`, by the name that asked for them
         self._finders: list[Callable[[str], type[P] | None]] = []
         self._complete = False
 
     def register(self, name: str) -> Callable[[Kind], Kind]:
-        """Class decorator: offer a part under a name. Raises ValueError if the name is taken by another part."""
+        """Class decorator: offer a part under a name. Raises ValueError if another part has the name."""
 
         def decorate(part: Kind) -> Kind:
             before = self._parts.get(name, part)
@@ -191,29 +199,33 @@ class Registry(Generic[P]):
         return decorate
 
     def finder(self, find: Callable[[str], type[P] | None]) -> Callable[[str], type[P] | None]:
-        """Function decorator: ask it for parts by names that none is registered under; it returns None for no part."""
+        """Function decorator: call the function for names that no part is registered under.
+
+        The function returns the part of that name, or None.
+        """
         self._finders.append(find)
         return find
 
     def adopter(self, adopt: Callable[[Any], type[P] | None]) -> Callable[[Any], type[P] | None]:
-        """Function decorator: ask it for a part of something else that a user names; it returns None for no part."""
+        """Function decorator: call the function for objects that users name and that are no parts; see `adopt`."""
         self._adopters.append(adopt)
         return adopt
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the registered parts, in the order of the alphabet: that of imports depends on who asks."""
+        """The names of the registered parts, in alphabetical order."""
+        # The order of registration depends on which module was imported first.
         self.load()
         return tuple(sorted(self._parts))
 
     def find(self, choice: str) -> type[P]:
         """The part of that name, or of MODULE:NAME outside the project; MODULE may be a file, such as mine.py:MyRule.
 
-        What NAME is may also be a function (see `part_of_function`), or a name that the module registers.
+        NAME may be a part's class, a function (see `part_of_function`), or a name that the module registers.
 
         Raises:
-            ValueError: no such name, module, or thing in the module, or one that is no part. What goes wrong inside
-                the module is the module's own error.
+            ValueError: there is no such name, module or object in the module, or the object cannot become a part. An
+                error inside the module is passed on as it is.
         """
         self.load()
         if choice in self._parts:
@@ -227,18 +239,19 @@ class Registry(Generic[P]):
         return self._found[choice]
 
     def name_of(self, part: P) -> str:
-        """The name that `find` knows a part by. Raises ValueError for one that was never registered or found."""
+        """The name that `find` knows a part by. Raises ValueError for a part that was never registered or found."""
         self.load()
-        # A part that was named MODULE:NAME is found by that alone in another process.
+        # MODULE:NAME comes first, because another process finds a part from outside by that name alone.
         for name, kind in (*self._found.items(), *self._parts.items()):
             if type(part) is kind:
                 return name
         raise ValueError(f"{part!r} is no registered {self.kind}: decorate its class with register, or name it")
 
     def load(self) -> None:
-        """Import every file of the package, so that it registers its parts; once."""
+        """Import every file of the package, so that the files register their parts; a second call does nothing."""
         if not self._complete:
-            self._complete = True  # before: the files look up parts of each other
+            # Set before the imports, because the files look up parts of each other.
+            self._complete = True
             package = importlib.import_module(self._package)
             for file in pkgutil.walk_packages(package.__path__, f"{self._package}."):
                 importlib.import_module(file.name)
@@ -268,28 +281,28 @@ class Registry(Generic[P]):
 
 
 def named(kind: str, choice: str) -> Any:
-    """What MODULE:NAME names; MODULE may be a file.
+    """The object that MODULE:NAME names; MODULE may be a file.
 
     Args:
-        kind: what it is to be, for messages.
+        kind: what the object is to be, for messages.
         choice: MODULE:NAME.
 
     Raises:
-        ValueError: not of that form, no such module, or nothing of that name in it. What goes wrong inside the module
-            is the module's own error.
+        ValueError: `choice` has another form, there is no such module, or no such name in it. An error inside the
+            module is passed on as it is.
     """
     place, _, name = choice.rpartition(":")
     if not place or not name:
         raise ValueError(f"{kind} must be MODULE:NAME, such as mine.py:Mine; got {choice!r}")
     module = module_named(place, f"{kind} {choice!r}")
     if not hasattr(module, name):
-        public = [one for one in vars(module) if not one.startswith("_")]
+        public = [other for other in vars(module) if not other.startswith("_")]
         raise ValueError(f"{kind} {choice!r}: {place} has no {name}; it has {', '.join(public) or 'nothing'}")
     return getattr(module, name)
 
 
-def part_of_function(function: Callable[..., Any]) -> type[Any]:
-    """A part whose `build` calls a function, and whose options are the function's keyword-only parameters.
+def keyword_fields(function: Callable[..., Any]) -> list[tuple[str, Any, Any]]:
+    """The keyword-only parameters of a function as fields for `dataclasses.make_dataclass`: name, type, default.
 
     Raises:
         ValueError: a keyword-only parameter without a type.
@@ -303,6 +316,16 @@ def part_of_function(function: Callable[..., Any]) -> type[Any]:
             raise ValueError(f"option {name!r} of {function.__qualname__} needs a type, such as {name}: float = 0.1")
         default = dataclasses.MISSING if parameter.default is inspect.Parameter.empty else parameter.default
         fields.append((name, hints[name], dataclasses.field(default=default)))
+    return fields
+
+
+def part_of_function(function: Callable[..., Any]) -> type[Any]:
+    """A part whose `build` calls a function, and whose options are the function's keyword-only parameters.
+
+    Raises:
+        ValueError: a keyword-only parameter without a type.
+    """
+    fields = keyword_fields(function)
 
     def build(part: Any, *arguments: Any) -> Any:
         return function(*arguments, **{name: getattr(part, name) for name, *_ in fields})

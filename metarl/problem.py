@@ -1,4 +1,4 @@
-"""What the training loop asks of a problem; supervised and reinforcement learning look the same from there."""
+"""The contract between a problem and the training loop: the same for supervised and reinforcement learning."""
 
 from typing import Any, NamedTuple, Protocol
 
@@ -15,7 +15,7 @@ Metrics = dict[str, float]
 
 
 class Evaluation(NamedTuple):
-    """How theta did on N given tasks after 0 .. K gradient steps."""
+    """How well theta did on N given tasks after 0 .. K gradient steps."""
 
     scores: dict[str, NDArray[np.float64]]  # name -> [K + 1, N]
     traces: dict[str, NDArray[Any]]  # arrays for figures: navigation paths, fitted curves
@@ -31,11 +31,11 @@ class Film(NamedTuple):
 
 
 class Problem(Protocol):
-    """A distribution over tasks, a model and its losses. Keeps no state between calls but its settings."""
+    """A distribution over tasks, a model and its losses. It keeps no state between calls but its settings."""
 
     @property
     def measures(self) -> MetricTable:
-        """Declarations of the metrics of `collect`, and of those that are made of the scores of `evaluate`."""
+        """Declarations of the metrics of `collect`, and of those that validation makes of the scores of `evaluate`."""
         ...
 
     def initial_parameters(self, seed: int) -> Params:
@@ -51,7 +51,12 @@ class Problem(Protocol):
         ...
 
     def refresh(self, theta: Params, objective: MetaObjective) -> Params:
-        """Theta after the outer step on an objective of `collect`, with what no gradient moves brought up to date."""
+        """Update what no gradient moves, such as running statistics, in the theta that an outer step has made.
+
+        Args:
+            theta: meta-parameters after the outer step.
+            objective: the objective of `collect` that the step was taken on.
+        """
         ...
 
     def evaluate(
@@ -66,16 +71,24 @@ class Problem(Protocol):
     ) -> Evaluation:
         """Score theta on tasks [N, k] after 0 .. `steps` gradient steps of `rule`.
 
-        `purpose` is what the tasks were drawn for: validation and test have data with random numbers of their own.
+        `purpose` says what the tasks were drawn for: validation and test draw their data from different generators.
         """
         ...
 
     def pictures(
-        self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], index: int, seed: int
+        self,
+        theta: Params,
+        rule: InnerRule,
+        steps: int,
+        tasks: NDArray[np.float64],
+        index: int,
+        seed: int,
+        *,
+        purpose: Purpose = Purpose.EVALUATION_TASKS,
     ) -> list[Film]:
-        """Film tasks[index] before adaptation and after each of `steps` gradient steps."""
+        """Film tasks[index] before adaptation and after each of `steps` gradient steps; `purpose` as in `evaluate`."""
         ...
 
     def score(self, metrics: Metrics) -> float | None:
-        """By which the best parameters are chosen, higher is better; None where the metrics do not have it."""
+        """The score that best.pt is chosen by, higher is better; None where these metrics do not have it."""
         ...

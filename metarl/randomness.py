@@ -1,4 +1,4 @@
-"""Every random number of a run comes from a generator keyed by what it is for, never from global state.
+"""Keyed random numbers: every number of a run comes from a generator keyed by its use, never from global state.
 
 So tasks and rollouts do not depend on the number of threads or ranks, on what was drawn before, or on a resume.
 """
@@ -24,6 +24,13 @@ class Purpose(IntEnum):
     EVALUATION_EXAMPLES = 9
     VALIDATION_EXAMPLES = 10
     VALIDATION_ROLLOUTS = 11
+    VALIDATION_PICTURES = 12
+
+
+PICTURES_OF = {  # what tasks are for -> what pictures of them are keyed by
+    Purpose.VALIDATION_TASKS: Purpose.VALIDATION_PICTURES,
+    Purpose.EVALUATION_TASKS: Purpose.PICTURES,
+}
 
 
 def seed_sequence(seed: int, purpose: Purpose, *key: int) -> np.random.SeedSequence:

@@ -19,7 +19,7 @@ class Shard(NamedTuple):
     local_rank: int = 0
 
     def tasks(self, count: int) -> range:
-        """Global indices of the local ones of `count` tasks: consecutive, as many as on other ranks, give or take one.
+        """Global indices of this rank's tasks among `count`: consecutive, as many as on other ranks, give or take one.
 
         Raises:
             ValueError: fewer tasks than ranks.

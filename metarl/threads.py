@@ -1,4 +1,4 @@
-"""How many threads torch computes with. It takes all cores; some work is better done on one."""
+"""How many threads torch computes with: by default all cores, but some work is faster on one."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import torch
 
 @contextlib.contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Torch on so many threads inside, on as many as before outside; also a decorator."""
+    """Let torch compute with `count` threads inside the block or the decorated function, as before outside."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -1,1 +1,1 @@
-"""Environments that others wrote, behind the contract of TaskVectorEnv."""
+"""Users' environments behind the contract of TaskVectorEnv."""

@@ -1,4 +1,4 @@
-"""A contiguous block of single environments, stepped one after another; what they show goes into arrays.
+"""A contiguous block of single environments, which are stepped one after another and write to arrays.
 
 Axes: n environments of the block, O observation, k task.
 """
@@ -13,20 +13,20 @@ from numpy.typing import NDArray
 from metarl.envs.adapters.conversion import flat_observation
 from metarl.envs.arrays import Array, Mask
 
-TERM = "reward/"  # how names of reward terms begin
-TRUTHS = ("diverged", "success")  # of `info`: truth values that are passed on
-Notes = dict[str, NDArray[Any]]  # of `info`, [n] each
+TERM = "reward/"  # prefix of the names of reward terms; `rl.progress` has it too, but would load torch in every worker
+TRUTHS = ("diverged", "success")  # truth values of `info` that are passed on
+Notes = dict[str, NDArray[Any]]  # what the environments' `info` says, by name, each [n]
 
 
 class ContractError(ValueError):
-    """An environment returned what no environment may return; in one line, with what would be right."""
+    """An environment returned what no environment may return; the message says what would be right."""
 
 
 class Slots(NamedTuple):
-    """What goes to and comes from n environments; each array has one row an environment."""
+    """The arrays that n environments read and write, one row for each environment."""
 
-    tasks: Array  # [n, k], given
-    actions: NDArray[Any]  # [n, ...], given, as the environments take them
+    tasks: Array  # [n, k], read
+    actions: NDArray[Any]  # [n, ...], read, in the environments' own units
     observations: Array  # [n, O], flattened
     rewards: Array  # [n]
     terminated: Mask  # [n]
@@ -39,22 +39,22 @@ class Slots(NamedTuple):
 
 
 class Crew(Protocol):
-    """Whoever steps the environments: one block in this process, or one in each of several processes."""
+    """What steps the environments: one block in this process, or one block in each of several processes."""
 
     def reset(self, which: Sequence[int], seeds: Sequence[int | None]) -> Notes:
-        """Start an episode of some environments, each with its task, and with its seed if that is no None."""
+        """Start an episode of some environments, each with its task, and with its seed unless that is None."""
         ...
 
     def step(self, which: Sequence[int]) -> Notes:
-        """One timestep of some environments."""
+        """Make one timestep of some environments."""
         ...
 
     def render(self) -> list[Any]:
-        """What each of them draws."""
+        """The picture that each environment draws."""
         ...
 
     def close(self) -> None:
-        """Close them all."""
+        """Close all environments."""
         ...
 
 
@@ -63,15 +63,16 @@ class Block:
 
     Args:
         envs: n environments.
-        slots: where actions and tasks come from, and where the rest goes, of n.
+        slots: the arrays that the n environments read and write.
     """
 
     def __init__(self, envs: Sequence[gymnasium.Env], slots: Slots) -> None:
-        self.envs, self._slots = envs, slots
+        self.envs = envs
+        self._slots = slots
         self._notes: Notes = {"achieved": np.full(len(envs), np.nan)}
 
     def reset(self, which: Sequence[int], seeds: Sequence[int | None]) -> Notes:
-        """Start episodes; see `Crew.reset`. Raises ContractError for what is neither observation nor info."""
+        """Start episodes; see `Crew.reset`. Raises ContractError unless an environment returns (observation, info)."""
         for i, seed in zip(which, seeds, strict=True):
             env = self.envs[i]
             result = env.reset(seed=seed, options={"task": self._slots.tasks[i].copy()})
@@ -82,10 +83,11 @@ class Block:
         return self._notes
 
     def step(self, which: Sequence[int]) -> Notes:
-        """Step; see `Crew.step`. Raises ContractError for what is no result of a step."""
+        """Step; see `Crew.step`. Raises ContractError for anything but the five results of a step."""
+        # Environments that are frozen have no reward.
         for name, values in self._notes.items():
             if name.startswith(TERM):
-                values[:] = 0.0  # also of those that are frozen
+                values[:] = 0.0
         slots = self._slots
         for i in which:
             result = self.envs[i].step(slots.actions[i].copy())
@@ -99,25 +101,27 @@ class Block:
         return self._notes
 
     def render(self) -> list[Any]:
-        """What each environment draws."""
+        """The picture that each environment draws."""
         return [env.render() for env in self.envs]
 
     def close(self) -> None:
-        """Close them all."""
+        """Close all environments."""
         for env in self.envs:
             env.close()
 
     def _see(self, i: int, observation: Any) -> None:
-        """Keep the observation of environment i."""
-        space, row = self.envs[i].observation_space, self._slots.observations[i]
+        """Write the observation of environment i."""
+        space = self.envs[i].observation_space
+        row = self._slots.observations[i]
         seen = flat_observation(space, observation)
         if seen.shape != row.shape:
             raise ContractError(f"{self.envs[i]}: observations must be of {space}; got {_shown(observation)}")
         row[:] = seen
 
     def _note(self, i: int, info: dict[str, Any]) -> None:
-        """Keep what environment i says; what it does not say is nan, or false."""
-        notes, n = self._notes, len(self.envs)
+        """Write what the info of environment i says; entries that it lacks are nan, or false."""
+        notes = self._notes
+        n = len(self.envs)
         notes["achieved"][i] = self._number(i, "info['achieved']", info.get("achieved", np.nan))
         for name in TRUTHS:
             if name in info or name in notes:
@@ -127,7 +131,7 @@ class Block:
                 notes.setdefault(name, np.zeros(n))[i] = self._number(i, f"info[{name!r}]", value)
 
     def _number(self, i: int, what: str, value: Any) -> float:
-        """A number, also as an array of one. Raises ContractError for anything else."""
+        """A number, which may be an array of one number. Raises ContractError for anything else."""
         if isinstance(value, (float, int)):
             return value
         array = np.asarray(value)
@@ -137,7 +141,7 @@ class Block:
 
 
 def made(make_env: Callable[[], gymnasium.Env], count: int, first: Iterable[gymnasium.Env] = ()) -> list[gymnasium.Env]:
-    """`count` environments, the first of which may be there already; all are closed again if one cannot be made."""
+    """Make `count` environments, the `first` of which exist already; all are closed again if one cannot be made."""
     envs = list(first)
     try:
         while len(envs) < count:
@@ -150,7 +154,7 @@ def made(make_env: Callable[[], gymnasium.Env], count: int, first: Iterable[gymn
 
 
 def joined(parts: Sequence[Notes]) -> Notes:
-    """The notes of contiguous blocks as those of one: what only some of them say is false or 0 in the others."""
+    """Join the notes of contiguous blocks; an entry that only some blocks have is false or 0 in the others."""
     names = {name: values.dtype for notes in parts for name, values in notes.items()}
     sizes = [len(notes["achieved"]) for notes in parts]
     return {

@@ -1,4 +1,4 @@
-"""Spaces of anybody's environment as policies see them: observations are flat vectors, real actions lie in [-1, 1].
+"""Spaces of users' environments as policies see them: observations are flat vectors, real actions lie in [-1, 1].
 
 Axes: O numbers of a flattened observation, A of an action.
 """
@@ -19,7 +19,7 @@ def policy_observations(space: Space) -> Box:
     """The space of flattened observations, a vector [O]; a vector stays as it is.
 
     Raises:
-        ValueError: a space that has no vectors of fixed length, such as a graph.
+        ValueError: the space has no vectors of fixed length, such as a graph.
     """
     if isinstance(space, Box) and len(space.shape) == 1:
         return space
@@ -33,7 +33,7 @@ def policy_actions(space: Space) -> Space:
     """The space that policies act in: [-1, 1] in every direction of real actions, choices as they are.
 
     Raises:
-        ValueError: actions without bounds, or neither real nor discrete.
+        ValueError: actions have no bounds, or are neither real nor discrete.
     """
     if isinstance(space, DISCRETE):
         return space
@@ -46,7 +46,7 @@ def policy_actions(space: Space) -> Space:
 
 
 def flat_observation(space: Space, observation: Any) -> Array:
-    """An observation as a vector [O]. Of a Box also many at once: [..., O]."""
+    """Flatten an observation to a vector [O]; observations of a Box may also be many at once, [..., O]."""
     if not isinstance(space, Box):
         return np.asarray(flatten(space, observation), np.float64)
     values = np.asarray(observation, np.float64)
@@ -55,9 +55,9 @@ def flat_observation(space: Space, observation: Any) -> Array:
 
 
 def own_actions(space: Space, actions: NDArray[Any]) -> NDArray[Any]:
-    """Actions of `policy_actions(space)` as the environment takes them; real ones are clipped, [..., A] -> [..., *A].
+    """Make an environment's actions [..., *A] of actions [..., A] in `policy_actions(space)`.
 
-    -1 is the lower bound and 1 the upper one.
+    Real actions are clipped to [-1, 1], of which -1 becomes the environment's lower bound and 1 the upper one.
     """
     if not isinstance(space, Box):
         return actions

@@ -17,6 +17,7 @@ from metarl.envs.adapters.wrappers import task_size
 from metarl.envs.arguments import check_first, checked_actions, checked_mask, checked_options, checked_seeds
 from metarl.envs.arrays import Array, Mask
 from metarl.envs.batched import with_task
+from metarl.rl.environments import Split, draw_tasks
 
 PATIENCE = 60.0  # seconds
 
@@ -108,9 +109,9 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         if not self._started:
             raise ValueError("no episode has started: call reset first")
 
-    def sample_tasks(self, rng: np.random.Generator, n: int) -> Array:
-        """Draw n tasks of the environment's own distribution, [n, k]."""
-        return np.asarray(self._first.get_wrapper_attr("sample_tasks")(rng, n), np.float64)
+    def sample_tasks(self, rng: np.random.Generator, n: int, split: Split = "train") -> Array:
+        """Draw n tasks of the environment's own distribution, [n, k]; of a split of it, if it has splits."""
+        return draw_tasks(self._first.get_wrapper_attr("sample_tasks"), rng, n, split)
 
     def own_method(self, name: str) -> Callable[..., Any] | None:
         """A method of the environment or of one of its wrappers; None: there is no such."""
@@ -167,7 +168,11 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
 
     def _observe(self) -> Array:
         slots = self._slots
-        return np.concatenate([slots.observations, *[slots.tasks] * self.task_in_observation], 1)
+        return (
+            np.concatenate([slots.observations, slots.tasks], 1)
+            if self.task_in_observation
+            else slots.observations.copy()
+        )
 
     def render(self) -> tuple[Any, ...] | None:
         """What each environment draws; None without a render mode. Raises ValueError if it lacks a library for that."""

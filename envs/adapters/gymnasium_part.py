@@ -27,8 +27,9 @@ from metarl.rl.spaces import environment_actions
 class OwnTasks(TaskDistribution):
     """The distribution that an environment brings in its method `sample_tasks`.
 
-    Each draw makes one environment and closes it. What its tasks may be, the environment alone knows: all finite rows
-    count as valid, and all splits are one. Where its distribution ends, it may say in a method
+    Each draw makes one environment and closes it. An environment with held-out tasks takes `sample_tasks(rng, n,
+    split)`; otherwise all splits are one. What its tasks may be, the environment alone knows: all finite rows count as
+    valid. Where its distribution ends, it may say in a method
     `in_distribution(tasks [n, k]) -> [n]`.
     """
 
@@ -38,7 +39,7 @@ class OwnTasks(TaskDistribution):
     def sample(self, rng: np.random.Generator, n: int, split: Split = "train") -> Array:
         """Draw n rows, [n, k]."""
         with closing(self._make()) as env:
-            return env.sample_tasks(rng, n)
+            return env.sample_tasks(rng, n, split)
 
     def in_distribution(self, tasks: Array) -> Mask:
         """What the environment says; if it says nothing, all that are finite, [n]."""

@@ -1,4 +1,4 @@
-"""Vector environments of one's own as parts: a class that honours `reset(options={"tasks": rows})`, as MODULE:NAME."""
+"""Users' vector environments as parts: a class that honours `reset(options={"tasks": rows})`, as MODULE:NAME."""
 
 import functools
 import inspect
@@ -13,57 +13,62 @@ from gymnasium.vector import VectorEnv
 from metarl.envs.adapters.gymnasium_part import in_python
 from metarl.envs.arrays import Array, Mask
 from metarl.rl.contract import checked_sample, require_vector
-from metarl.rl.environments import ENVIRONMENTS, Environment, Split, TaskDistribution
+from metarl.rl.environments import ENVIRONMENTS, Environment, Split, TaskDistribution, draw_tasks
 
 
 class VectorTasks(TaskDistribution):
-    """The distribution of a vector environment's `sample_tasks`; where it ends is not known: all finite rows are in it.
+    """The distribution of a vector environment's `sample_tasks`. Its range is not known: all finite rows are in it.
 
-    Each draw makes one environment and closes it. All splits are one.
+    Each draw makes an environment and closes it. All splits draw from the same tasks, unless `sample_tasks` has a
+    parameter `split`.
     """
 
     def __init__(self, names: tuple[str, ...], part: "VectorEnvironment") -> None:
-        self.names, self._part = names, part
+        self.names = names
+        self._part = part
 
     def sample(self, rng: np.random.Generator, n: int, split: Split = "train") -> Array:
         """Draw n rows, [n, k]."""
         with closing(self._part.build(1, horizon=1)) as env:
-            return np.asarray(env.sample_tasks(rng, n), np.float64)  # pyright: ignore[reportAttributeAccessIssue]
+            sample = env.sample_tasks  # pyright: ignore[reportAttributeAccessIssue]  # `require_vector` has seen it
+            return draw_tasks(sample, rng, n, split)
 
     def in_distribution(self, tasks: Array) -> Mask:
-        """All that are finite, [n]."""
+        """Which rows are finite, [n]."""
         return self.valid(tasks)
 
 
 @dataclass(frozen=True, kw_only=True)
 class VectorEnvironment(Environment):
-    """Anybody's vector environment without auto-reset, whose constructor takes `num_envs`.
+    """A user's vector environment without auto-reset, whose constructor takes `num_envs`.
 
-    It is also given `horizon`, `render_mode` and `task_in_observation` if its constructor has parameters of that name.
+    The constructor is also given `horizon`, `render_mode` and `task_in_observation` if it has parameters of these
+    names.
     """
 
     environment_options: dict[str, bool | int | float | str | None] = field(default_factory=dict)
-    """Keyword arguments of the environment, in which a text counts as what it says in Python."""
+    """Keyword arguments of the environment; texts are read as Python values where they are such."""
 
     maker: ClassVar[type[VectorEnv]]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """The subclass is made anew where the part is unpickled."""
+        """Find the subclass again, by name, where the part is unpickled."""
         return _found, (ENVIRONMENTS.name_of(self), self.environment_options)
 
     def build(
         self, num_envs: int, *, horizon: int, render_mode: str | None = None, task_in_observation: bool = False
     ) -> VectorEnv:
-        """Make them.
+        """Make n environments.
 
         Raises:
-            ValueError: the constructor does not know what it must be told, or options that it does not have.
+            ValueError: the constructor lacks a parameter that it needs, or has no such option.
         """
         kind: Any = type(self).maker
         known = inspect.signature(kind).parameters
         arguments: dict[str, Any] = {name: in_python(value) for name, value in self.environment_options.items()}
         for name in (*arguments, "num_envs"):
-            if name not in known and not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in known.values()):
+            takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known.values())
+            if name not in known and not takes_any:
                 raise ValueError(
                     f"environment {kind.__qualname__} has no parameter {name!r}: it has {', '.join(known)}"
                 )
@@ -97,7 +102,7 @@ class VectorEnvironment(Environment):
 
 @ENVIRONMENTS.adopter
 def adopted(thing: Any) -> type[VectorEnvironment] | None:
-    """The part of a class of vector environments; None of anything else."""
+    """Make a part of a class of vector environments; None of other objects."""
     if not (isinstance(thing, type) and issubclass(thing, VectorEnv)):
         return None
     namespace = {"maker": thing, "__module__": __name__, "__doc__": thing.__doc__}

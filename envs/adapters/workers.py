@@ -1,7 +1,7 @@
-"""Worker processes: each steps a contiguous block of environments; arrays are shared memory, pipes carry the commands.
+"""Worker processes, each of which steps a contiguous block of environments. Arrays are shared, commands go by pipes.
 
-What an environment shows does not depend on the process it is in: seeds and tasks come from the caller. A worker that
-raises, dies or does not answer in time ends all of them, in one `WorkerError` with the traceback of its code.
+Seeds and tasks come from the caller, so that an environment does the same in any process. A worker that raises, dies or
+does not answer in time ends all workers, with a `WorkerError` that has the traceback of the environment's code.
 """
 
 import contextlib
@@ -33,25 +33,25 @@ CLOSE_SECONDS = 5.0  # that environments may take to close
 
 
 class Shared(NamedTuple):
-    """One array in memory that processes share."""
+    """An array in memory that processes share."""
 
     memory: Any  # ctypes' array of bytes
     shape: tuple[int, ...]
     dtype: np.dtype
 
     def view(self) -> np.ndarray:
-        """The array itself."""
+        """The array."""
         return np.frombuffer(self.memory, self.dtype, math.prod(self.shape)).reshape(self.shape)
 
 
 class Worker(NamedTuple):
-    """A process and what is known of it."""
+    """A worker process, and the range of its environments."""
 
     process: BaseProcess
     pipe: Connection
-    first: int  # of its environments
+    first: int
     end: int
-    last_words: Path  # where its interpreter writes a traceback when it crashes, or is asked for one
+    last_words: Path  # file to which its interpreter writes a traceback when it crashes, or is asked for one
 
 
 class Workers:
@@ -59,7 +59,7 @@ class Workers:
 
     Args:
         make_env: makes one environment; it is pickled.
-        slots: the arrays; `slots` of this object are the same in shared memory.
+        slots: arrays of the sizes wanted; the attribute `slots` has their like in shared memory.
         workers: processes, at least 1.
         patience: seconds that one command may take, such as a timestep of every environment of a block.
 
@@ -79,11 +79,11 @@ class Workers:
         methods = multiprocessing.get_all_start_methods()
         context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         shared = [Shared(context.RawArray("b", max(1, a.nbytes)), a.shape, a.dtype) for a in slots]
-        self.slots = Slots(*(one.view() for one in shared))
+        self.slots = Slots(*(array.view() for array in shared))
         self._patience = patience
         self._team: list[Worker] = []
         folder = tempfile.TemporaryDirectory(prefix="metarl-workers-")
-        # also where nobody closes them: when they are forgotten, and when Python ends
+        # The workers also end if nobody closes them: when this object is forgotten, and when Python ends.
         self._closed = weakref.finalize(self, _end, self._team, folder)
         n = len(slots.rewards)
         ends = np.linspace(0, n, workers + 1).astype(int).tolist()
@@ -93,7 +93,8 @@ class Workers:
             arguments = (theirs, make_env, shared, first, end, str(words))
             process = context.Process(target=_work, args=arguments, daemon=True)
             process.start()
-            theirs.close()  # so that the end of the process is seen as the end of its pipe
+            # With this end closed, the end of the process shows as the end of its pipe.
+            theirs.close()
             self._team.append(Worker(process, ours, first, end, words))
         with self._ended_by_errors():
             deadline = time.monotonic() + max(START_SECONDS, patience)
@@ -103,17 +104,17 @@ class Workers:
     def reset(self, which: Sequence[int], seeds: Sequence[int | None]) -> Notes:
         """Start episodes; see `Crew.reset`."""
         pairs = list(zip(which, seeds, strict=True))
-        shares = [[(i - one.first, seed) for i, seed in pairs if one.first <= i < one.end] for one in self._team]
+        shares = [[(i - w.first, seed) for i, seed in pairs if w.first <= i < w.end] for w in self._team]
         arguments = [([i for i, _ in share], [seed for _, seed in share]) for share in shares]
         return joined(self._answers("reset", arguments))
 
     def step(self, which: Sequence[int]) -> Notes:
         """Step; see `Crew.step`."""
-        shares = [[i - one.first for i in which if one.first <= i < one.end] for one in self._team]
+        shares = [[i - worker.first for i in which if worker.first <= i < worker.end] for worker in self._team]
         return joined(self._answers("step", [(share,) for share in shares]))
 
     def render(self) -> list[Any]:
-        """What each environment draws."""
+        """The picture that each environment draws."""
         return [picture for pictures in self._answers("render", [()] * len(self._team)) for picture in pictures]
 
     def close(self) -> None:
@@ -121,19 +122,21 @@ class Workers:
         self._closed()
 
     def _answers(self, command: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Have every worker do something, at the same time, and wait for all."""
+        """Let all workers carry out a command at the same time, and wait for their answers."""
         if not self._closed.alive:
             raise ValueError("these environments are closed")
         with self._ended_by_errors():
             for worker, given in zip(self._team, arguments, strict=True):
-                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died: `_answer` says how
+                # Of a worker that has died, `_answer` says how.
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                     worker.pipe.send((command, given))
             deadline = time.monotonic() + self._patience
             return [self._answer(worker, command, deadline) for worker in self._team]
 
     @contextlib.contextmanager
     def _ended_by_errors(self) -> Any:
-        """End the processes where anything goes wrong in this block, Ctrl-C included: they are out of step then."""
+        """End the workers if the block raises anything, Ctrl-C included."""
+        # Their answers would no longer belong to the next commands.
         try:
             yield
         except BaseException:
@@ -141,7 +144,7 @@ class Workers:
             raise
 
     def _answer(self, worker: Worker, command: str, deadline: float) -> Any:
-        """What a worker answers. Raises WorkerError if it failed, ContractError for what an environment returned."""
+        """Wait for a worker's answer. Raises WorkerError if it failed, ContractError if an environment broke a rule."""
         who = f"worker process of environments {worker.first} to {worker.end - 1}"
         try:
             if not worker.pipe.poll(max(0.0, deadline - time.monotonic())):
@@ -163,7 +166,7 @@ class Workers:
 
 
 def _asked(worker: Worker) -> str:
-    """Where a worker that does not answer is: its interpreter writes it down when it is asked to."""
+    """The traceback of a worker that does not answer, which its interpreter writes to a file when it is asked to."""
     if hasattr(signal, "SIGUSR1") and worker.process.pid is not None and worker.process.is_alive():
         os.kill(worker.process.pid, signal.SIGUSR1)
         for _ in range(20):
@@ -181,7 +184,7 @@ def _last_words(worker: Worker) -> str:
 
 
 def _end(team: list[Worker], folder: tempfile.TemporaryDirectory) -> None:
-    """End workers: those that answer close their environments, the others are killed."""
+    """End workers: those that answer close their environments, and others are killed."""
     for worker in team:
         with contextlib.suppress(OSError):
             worker.pipe.send(None)
@@ -203,13 +206,14 @@ def _work(
     end: int,
     last_words: str,
 ) -> None:
-    """The life of a worker: make the environments, do what it is asked until there is nobody to ask."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal: the caller ends this one
+    """Run a worker: make the environments, then carry out commands until there is no caller."""
+    # Ctrl-C reaches every process of a terminal; the caller ends this one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with Path(last_words).open("w") as words:
         faulthandler.enable(words)
         if hasattr(faulthandler, "register"):
             faulthandler.register(signal.SIGUSR1, words)
-        slots = Slots(*(one.view() for one in shared)).rows(first, end)
+        slots = Slots(*(array.view() for array in shared)).rows(first, end)
         block: Block | None = None
 
         def make() -> None:
@@ -223,14 +227,15 @@ def _work(
                     break
                 command, arguments = getattr(block, asked[0]), asked[1]
         except (EOFError, OSError):
-            pass  # the caller is gone
+            # The caller is gone.
+            pass
         finally:
             if block is not None:
                 block.close()
 
 
 def _tell(pipe: Connection, command: Callable[..., Any], arguments: tuple[Any, ...]) -> bool:
-    """Do something, and tell the caller the result or what went wrong; whether it went well."""
+    """Carry out a command, and send the caller the result or the error; return whether it succeeded."""
     try:
         answer = (None, command(*arguments))
     except ContractError as error:

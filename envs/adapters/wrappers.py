@@ -1,4 +1,4 @@
-"""What of an environment of one's own can be told without playing: its task methods, and the wrappers around it."""
+"""Checks of a user's environment before anything is played: its task methods, and the wrappers around it."""
 
 import copy
 from collections.abc import Iterator
@@ -12,11 +12,11 @@ from metarl.rl.contract import checked_sample, unread
 
 
 def task_size(env: gymnasium.Env) -> int:
-    """k of the tasks that an environment samples.
+    """k, the numbers of the tasks that an environment samples.
 
     Raises:
-        ValueError: it cannot be meta-trained: it has no task method (also in its wrappers), or one that does not draw
-            from the generator given, or a wrapper that keeps statistics from one episode to the next.
+        ValueError: the environment cannot be meta-trained, because neither it nor a wrapper has a task method, the
+            method does not draw from the given generator, or a wrapper keeps statistics from one episode to the next.
     """
     for wrapper in wrappers(env):
         if any(isinstance(value, RunningMeanStd) for value in vars(wrapper).values()):
@@ -30,11 +30,11 @@ def task_size(env: gymnasium.Env) -> int:
 
 
 def remarks_on(env: gymnasium.Env, horizon: int | None) -> list[str]:
-    """What of an environment is worth a line: its own time limit, and what its `info` says after a timestep.
+    """Remarks on an environment's own time limit, and on the names in its `info` after a timestep.
 
     Args:
-        env: it is reset and stepped once.
-        horizon: of training; None: not known.
+        env: the environment, which is reset and stepped once.
+        horizon: timesteps of an episode in training; None: not known.
     """
     task = env.get_wrapper_attr("sample_tasks")(np.random.default_rng(0), 1)[0]
     env.reset(seed=0, options={"task": np.asarray(task, np.float64)})

@@ -1,1 +1,1 @@
-"""Where simulations run: the protocol, and one file for each way to run them."""
+"""Physics engines: their protocol, and one file for each engine."""

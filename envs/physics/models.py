@@ -1,4 +1,4 @@
-"""MJCF files as compiled models."""
+"""Compiled MuJoCo models of MJCF files."""
 # mujoco's bindings come without types:
 # pyright: reportAttributeAccessIssue=false
 
@@ -15,7 +15,7 @@ SENSOR = mujoco.mjtSensor
 
 
 class Contacts(NamedTuple):
-    """How contacts give way, on every geom: MuJoCo's attributes of these names."""
+    """How contacts of all geoms give way: MuJoCo's attributes of these names."""
 
     solref: tuple[float, float]  # time constant [s], damping ratio
     solimp: tuple[float, float, float]  # least and largest impedance, width [m]
@@ -25,25 +25,27 @@ class Contacts(NamedTuple):
 def compile_model(
     xml: str, *, timestep: float | None = None, measured: tuple[str, ...] = (), contacts: Contacts | None = None
 ) -> MjModel:
-    """An MJCF file as a model, with sensors where MuJoCo computes a quantity only for those who sense it.
+    """Compile an MJCF file, with sensors for those quantities that MuJoCo computes only if a sensor needs them.
 
-    Do not change it: whoever asks for the same gets the same.
+    Do not change the model: calls with equal arguments share it.
 
     Args:
-        xml: path of the file; without a folder, its name among Gymnasium's own.
-        timestep: seconds; None: the file's.
+        xml: path of the file; a name without a folder is a file of Gymnasium's.
+        timestep: seconds; None: that of the file.
         measured: keys of `mujoco_threads.STAGES`.
-        contacts: of every geom; None: the file's.
+        contacts: contacts of every geom; None: those of the file.
 
     Raises:
-        ValueError: no such file, or one that MuJoCo does not compile; a timestep that is not positive.
+        ValueError: there is no such file, MuJoCo does not compile it, or the timestep is not positive.
     """
     if timestep is not None and timestep <= 0:
         raise ValueError(f"timestep must be positive; got {timestep}")
     path = Path(xml) if len(Path(xml).parts) > 1 else ASSETS / xml
     try:
         spec = mujoco.MjSpec.from_file(str(path))
-        total_mass, spec.compiler.settotalmass = spec.compiler.settotalmass, -1  # MuJoCo will drop it; set below
+        # MuJoCo will drop `settotalmass`, so that the total mass is set below instead.
+        total_mass = spec.compiler.settotalmass
+        spec.compiler.settotalmass = -1
         if timestep is not None:
             spec.option.timestep = timestep
         if contacts is not None:
@@ -55,7 +57,8 @@ def compile_model(
             raise ValueError("it has no body to measure")
         if "subtree_linvel" in measured:
             spec.add_sensor(type=SENSOR.mjSENS_SUBTREELINVEL, objtype=mujoco.mjtObj.mjOBJ_BODY, objname=body.name)
-        if "cfrc_ext" in measured:  # any sensor of accelerations brings mj_rnePostConstraint with it
+        if "cfrc_ext" in measured:
+            # Any sensor of accelerations makes MuJoCo call mj_rnePostConstraint, which computes it.
             body.add_site(name="accelerometer")
             site = mujoco.mjtObj.mjOBJ_SITE
             spec.add_sensor(type=SENSOR.mjSENS_ACCELEROMETER, objtype=site, objname="accelerometer")

@@ -1,7 +1,7 @@
-"""Batched MuJoCo: n simulations of one model stepped in one call, on a pool of threads, as a pure function of rows.
+"""Batched MuJoCo: n simulations of one model, stepped in one call on a pool of threads, as a pure function of rows.
 
-Axes: n simulations, S state, A actuators. The row of a simulation holds what MuJoCo needs to go on from there bitwise
-(time, qpos, qvel, warm start), quantities measured *at that state*, and whether the simulation has broken down.
+Axes: n simulations, S state, A actuators. The row of a simulation has what MuJoCo needs to go on bitwise (time, qpos,
+qvel, warm start), quantities that were measured *at that state*, and whether the simulation has broken down.
 """
 
 # mujoco's bindings come without types:
@@ -21,7 +21,7 @@ from metarl.envs.physics.models import Contacts, compile_model
 from metarl.envs.physics.protocol import Physics
 
 STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
-STAGES = {  # what must be computed at the new state for a measured quantity to belong to it
+STAGES = {  # measured quantity -> how far MuJoCo must compute at the new state, for the quantity to be of that state
     "subtree_com": mujoco.mjtStage.mjSTAGE_POS,
     "cinert": mujoco.mjtStage.mjSTAGE_POS,
     "xmat": mujoco.mjtStage.mjSTAGE_POS,
@@ -31,27 +31,30 @@ STAGES = {  # what must be computed at the new state for a measured quantity to 
     "cfrc_ext": mujoco.mjtStage.mjSTAGE_ACC,  # as mj_rnePostConstraint, under the controls of the step that led here
 }
 
+# MuJoCo would write MUJOCO_LOG.TXT to the user's directory, and a line for every breakdown to the console, which
+# `MujocoThreads.diverged` reports.
 _log = mujoco.MjLogConfig.get()
-_log.logto_file = False  # MuJoCo's MUJOCO_LOG.TXT would land in the user's directory,
-_log.logto_console = False  # a line for every breakdown on the console; `MujocoThreads.diverged` reports them
+_log.logto_file = False
+_log.logto_console = False
 mujoco.MjLogConfig.set(_log)
 
 
 class MujocoThreads(Physics):
-    """A model and its batch. `start` and `step` depend on their arguments alone; the batch behind them is scratch.
+    """A model, and a batch of simulations that are scratch space: `start` and `step` depend on their arguments alone.
 
     Args:
-        xml: path of an MJCF file; without a folder, its name among Gymnasium's own.
+        xml: path of an MJCF file; a name without a folder is a file of Gymnasium's.
         frame_skip: MuJoCo steps per `step`.
-        timestep: seconds per MuJoCo step; None: the file's.
-        measured: what the state records at every step: a key of `STAGES`, a field of MjData -> the body whose row
-            of it is meant; None: all bodies, flattened.
-        contacts: of every geom; None: the file's.
-        threads: of the pool; 0: one for each core that the process may use, or its share of them where torchrun's
-            ranks (LOCAL_WORLD_SIZE) share a machine. Results do not depend on it, not in a bit.
+        timestep: seconds per MuJoCo step; None: that of the file.
+        measured: what the state records at every step: a key of `STAGES`, which is a field of MjData -> the body whose
+            row is recorded; None: all bodies, flattened.
+        contacts: contacts of every geom; None: those of the file.
+        threads: size of the pool; 0: one thread for each core that the process may use, or for its share of them where
+            torchrun's ranks (LOCAL_WORLD_SIZE) share a machine. Results are bitwise the same with any number.
 
     Raises:
-        ValueError: no such file, one that MuJoCo does not compile, an unknown quantity or body, a size below its least.
+        ValueError: there is no such file, MuJoCo does not compile it, a quantity or a body is unknown, or a number is
+            too small.
     """
 
     def __init__(
@@ -88,7 +91,7 @@ class MujocoThreads(Physics):
         self._threads = threads or max(1, share)
         self._stage = max((int(STAGES[name]) for name in measured), default=int(mujoco.mjtStage.mjSTAGE_NONE))
         self._batch: Batch | None = None
-        self._varied: set[str] = set()  # fields of the model that some call gave its simulations
+        self._varied: set[str] = set()  # fields of the model that earlier calls have set
         self._measured = {name: self._body(body) for name, body in measured.items()}
         data = mujoco.MjData(self.model)
         sizes = {"time": 1, "qpos": self.model.nq, "qvel": self.model.nv, "qacc_warmstart": self.model.nv}
@@ -98,25 +101,26 @@ class MujocoThreads(Physics):
         self._columns = {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickles and copies start with a pool of their own."""
+        """Rebuild pickles and copies from the arguments, with a pool of their own."""
         return _rebuild, (self.xml, self._arguments)
 
     @property
     def state_size(self) -> int:
-        """S."""
+        """S, numbers in a state."""
         return self._columns["diverged"].stop
 
     def of(self, states: Array, name: str) -> Array:
-        """The part of the states [n, S] that holds a quantity, as a view [n, size].
+        """The columns of the states [n, S] that hold a quantity, as a view [n, size].
 
-        Names: time [s], qpos, qvel, qacc_warmstart, diverged (0 or 1), and what is measured.
+        Names are time [s], qpos, qvel, qacc_warmstart, diverged (0 or 1), and those of measured quantities.
         """
         return states[:, self._columns[name]]
 
     def start(self, qpos: Array, qvel: Array, parameters: Mapping[str, Array] | None = None) -> Array:
-        """States [n, S] at time 0 of given positions [n, nq] and velocities [n, nv]; no controls act."""
+        """States [n, S] at time 0 with given positions [n, nq] and velocities [n, nv], without controls."""
         states = np.zeros((len(qpos), self.state_size))
-        self.of(states, "qpos")[:], self.of(states, "qvel")[:] = qpos, qvel
+        self.of(states, "qpos")[:] = qpos
+        self.of(states, "qvel")[:] = qvel
         batch, rows = self._load(states, np.zeros((len(states), self.model.nu)), parameters)
         batch.forward(rows, stage=self._stage)
         self._read_measured(batch, states)
@@ -125,16 +129,16 @@ class MujocoThreads(Physics):
     def step(self, states: Array, controls: Array, parameters: Mapping[str, Array] | None = None) -> Array:
         """States [n, S] `frame_skip` MuJoCo steps later.
 
-        A simulation that breaks down keeps the state before the step, with `diverged` set: MuJoCo itself would go on
-        from its initial state.
+        A simulation that breaks down keeps the state before the step, with `diverged` set. (MuJoCo itself would go on
+        from the initial state.)
 
         Args:
-            states: [n, S]; further columns are the caller's, and stay.
+            states: [n, S]; further columns belong to the caller and stay as they are.
             controls: [n, A], held during the step.
             parameters: fields of MjModel that differ between simulations, each [n, ...], such as body_mass.
 
         Raises:
-            ValueError: controls of another shape.
+            ValueError: controls have another shape.
         """
         if controls.shape != (len(states), self.model.nu):
             raise ValueError(f"controls must have shape {(len(states), self.model.nu)}; got {controls.shape}")
@@ -145,12 +149,15 @@ class MujocoThreads(Physics):
         failed: Any = []
         try:
             batch.step(rows, nstep=self.frame_skip, stage=self._stage)
-        except SimulationError as error:  # MuJoCo gave up on some; the others have run
+        except SimulationError as error:
+            # MuJoCo gave up on these simulations; the others have run.
             failed = error.ids
-        n, after = len(states), states.copy()
+        n = len(states)
+        after = states.copy()
         after[:, : self._carried] = batch.state[:n, : self._carried]
         self._read_measured(batch, after)
-        broken = batch.warning[:n, :, 1].any(axis=1)  # counts; a full contact buffer is a wrong simulation too
+        # Any warning counts: a full contact buffer, for instance, makes a simulation wrong too.
+        broken = batch.warning[:n, :, 1].any(axis=1)
         broken[failed] = True
         after[broken] = states[broken]
         self.of(after, "diverged")[broken] = 1.0
@@ -161,7 +168,7 @@ class MujocoThreads(Physics):
         return self.of(states, "diverged")[:, 0] > 0
 
     def _body(self, name: str | None) -> int | slice:
-        """The row of a body in fields of MjData; None: all of them."""
+        """The row of a body in fields of MjData, or for None all rows."""
         if name is None:
             return slice(None)
         index = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_BODY, name)
@@ -172,12 +179,13 @@ class MujocoThreads(Physics):
     def _load(
         self, states: Array, controls: Array, parameters: Mapping[str, Array] | None
     ) -> tuple[Batch, NDArray[np.int32] | None]:
-        """The batch with these simulations in its first rows, and those rows (None: all of them)."""
+        """Put simulations into the first rows of the batch; return the batch and these rows (None: all of them)."""
         n = len(states)
         if self._batch is None or n > self._batch.nsim:
-            # One MjData for each simulation, not each thread, where a step can go on from what was measured at the last
-            # state: positions and velocities then cost nothing (1.25 times the speed of the paper's half-cheetah).
-            # Otherwise it is slower, for it does not stay in the cache (0.85 times, the paper's ant).
+            # One MjData for each simulation instead of each thread is faster where a step can go on from what was
+            # measured at the last state, because positions and velocities then cost nothing (the paper's half-cheetah,
+            # 1.25 times as fast). Otherwise it is slower, because it does not stay in the cache (the paper's ant,
+            # 0.85).
             persistent = self._stage in (int(STAGES["subtree_com"]), int(STAGES["subtree_linvel"]))
             self._batch = Batch(self.model, n, self._threads, persistent=persistent)
             self._fields = {name: self._batch.bind(name) for name in self._measured}
@@ -191,13 +199,15 @@ class MujocoThreads(Physics):
     def _set_parameters(
         self, batch: Batch, rows: NDArray[np.int32] | None, n: int, parameters: Mapping[str, Array]
     ) -> None:
-        """Give the first n simulations these parameters, and the model's own where an earlier call gave others."""
+        """Give the first n simulations these parameters, and reset to the model's own what earlier calls had set."""
         self._varied |= set(parameters)
         changed = False
         for name in sorted(self._varied):
-            own, values = batch.expand(name)[:n], parameters.get(name, getattr(self.model, name))
+            own = batch.expand(name)[:n]
+            values = parameters.get(name, getattr(self.model, name))
             if not np.array_equal(own, np.broadcast_to(values, own.shape)):
-                own[:], changed = values, True
+                own[:] = values
+                changed = True
         if changed:
             batch.set_const(rows)
 

@@ -1,4 +1,4 @@
-"""What robots ask of a physics engine: simulations as rows of an array, stepped together.
+"""The protocol of physics engines: simulations as rows of an array, stepped together.
 
 Axes: n simulations, S state, A actuators.
 """
@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from metarl.envs.arrays import Array, Mask
 from metarl.envs.physics.models import MjModel
 
-LIMIT = 1e10  # mjMAXVAL: a position or velocity beyond it is a breakdown for MuJoCo
+LIMIT = 1e10  # mjMAXVAL: for MuJoCo a simulation with a larger position or velocity has broken down
 
 
 class Physics(ABC):
-    """A model, and pure functions of rows: results depend on the arguments alone."""
+    """A model, and pure functions of states, one row for each simulation."""
 
     model: MjModel
     seconds_per_step: float  # of simulated time
@@ -21,21 +21,22 @@ class Physics(ABC):
     @property
     @abstractmethod
     def state_size(self) -> int:
-        """S."""
+        """S, numbers in a state."""
 
     @abstractmethod
     def of(self, states: Array, name: str) -> Array:
-        """The part of the states [n, S] that holds a quantity, as a view [n, size]; of arrays of either library.
+        """The columns of the states [n, S] that hold a quantity, as a view [n, size]; NumPy's arrays or torch's.
 
-        Names: time [s], qpos, qvel, diverged (0 or 1), and what is measured.
+        Names are time [s], qpos, qvel, diverged (0 or 1), and those of measured quantities.
         """
 
     @abstractmethod
     def start(self, qpos: Array, qvel: Array, parameters: Mapping[str, Array] | None = None) -> Array:
-        """States [n, S] at time 0 of given positions [n, nq] and velocities [n, nv]; no controls act.
+        """States [n, S] at time 0 with given positions and velocities, without controls.
 
         Args:
-            qpos, qvel: positions and velocities.
+            qpos: positions [n, nq].
+            qvel: velocities [n, nv].
             parameters: fields of MjModel that differ between simulations, each [n, ...], such as body_mass.
         """
 

@@ -1,1 +1,1 @@
-"""Robots, one a file, with the task families that they are used in."""
+"""Robots, one a file, with their task families."""

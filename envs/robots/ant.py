@@ -25,7 +25,7 @@
 
 Reward: the goal's term (goals.py; a bonus of 1 per timestep for velocities, 4 for positions) + 0.05
 - 0.005 sum(a^2) - 0.0005 sum(clip(contact torques and forces, -1, 1)^2), a clipped to [-1, 1].
-Terminates where the torso's height leaves [0.2, 1.0] m.
+An episode terminates where the torso's height leaves [0.2, 1.0] m.
 
 | | `dynamics="gymnasium"`: Ant-v5's | `dynamics="paper"`: the authors' release |
 | --- | --- | --- |
@@ -38,11 +38,11 @@ Terminates where the torso's height leaves [0.2, 1.0] m.
 | noise at reset | positions uniform in [-0.1, 0.1], velocities N(0, 0.1) | N(0, 0.01), N(0, 0.1) |
 
 The model is Gymnasium's ant.xml; the authors' differs from it in the contacts alone. Before version 1 of these families
-`dynamics="paper"` had Gymnasium's contacts; `dynamics="gymnasium"` is as it was.
+`dynamics="paper"` had Gymnasium's contacts; `dynamics="gymnasium"` has not changed.
 
-Deviations: contact terms are those of the state that is observed, under the action that led there; Ant-v5 reads them,
+Deviations: contact terms are those of the state that is observed, under the action that led there. Ant-v5 reads them,
 and the torso's position from which it computes v, from the last stage of RK4 in the last substep, and reports none at
-reset. Ant-v5's own weights of the costs are others.
+reset. Ant-v5 also has other weights of the costs.
 """
 
 import dataclasses
@@ -56,6 +56,7 @@ from metarl.envs.locomotion import (
     VELOCITY_SCALE,
     Locomotion,
     Robot,
+    alive,
     centre_of_mass_position,
     centre_of_mass_velocity,
     control_cost,
@@ -69,16 +70,20 @@ from metarl.envs.locomotion import (
 from metarl.envs.physics.models import Contacts, MjModel
 from metarl.envs.physics.protocol import Physics
 
-CONTROL, CONTACT, ALIVE = 0.005, 0.0005, 0.05  # weights of the reward's terms
+# Weights of the reward's terms.
+CONTROL = 0.005
+CONTACT = 0.0005
+ALIVE = 0.05
 HEIGHTS = (0.2, 1.0)  # metres: outside, the ant has fallen or been thrown
 
 
 def _bent(model: MjModel) -> Array:
+    """The pose with bent ankles, [nq]."""
     return model.numeric("init_qpos").data
 
 
 def _contacts(physics: Physics, states: Array) -> Array:
-    """Contact torques and forces, clipped, [n, 14 x 6]; the first 6 are the world's."""
+    """Contact torques and forces, clipped, [n, 14 x 6]; the first 6 are those of the world."""
     return physics.of(states, "cfrc_ext").clip(-1.0, 1.0)
 
 
@@ -88,27 +93,32 @@ def _observe(physics: Physics, states: Array) -> Array:
 
 
 def _observe_paper(physics: Physics, states: Array) -> Array:
-    qpos, qvel = physics.of(states, "qpos"), physics.of(states, "qvel")
-    rotation, centre = physics.of(states, "xmat"), physics.of(states, "subtree_com")
-    return namespace(states).concat([qpos, qvel, _contacts(physics, states), rotation, centre], axis=1)
+    parts = [
+        physics.of(states, "qpos"),
+        physics.of(states, "qvel"),
+        _contacts(physics, states),
+        physics.of(states, "xmat"),
+        physics.of(states, "subtree_com"),
+    ]
+    return namespace(states).concat(parts, axis=1)
 
 
 _observe_compact = functools.partial(joints, first=2, scale=VELOCITY_SCALE)  # without x and y
 
 
 def _costs_paper(physics: Physics, actions: Array, next_states: Array) -> dict[str, Array]:
-    arrays, contacts = namespace(actions), _contacts(physics, next_states)
+    arrays = namespace(actions)
+    contacts = _contacts(physics, next_states)
     return {
         "control": control_cost(CONTROL, actions),
         "contact": -CONTACT * arrays.square(contacts).sum(axis=1),
-        "alive": arrays.full_like(actions[:, 0], ALIVE),
+        "alive": alive(ALIVE, actions),
     }
 
 
 def _costs(physics: Physics, actions: Array, next_states: Array) -> dict[str, Array]:
-    terms = _costs_paper(physics, actions, next_states)
-    alive = namespace(actions).where(_fallen(physics, next_states), 0.0, terms["alive"])
-    return terms | {"alive": alive}
+    bonus = alive(ALIVE, actions, _fallen(physics, next_states))
+    return _costs_paper(physics, actions, next_states) | {"alive": bonus}
 
 
 def _fallen(physics: Physics, states: Array) -> Mask:

@@ -15,7 +15,7 @@
 
 `observation="compact"`, under both kinds of dynamics: 0 .. 16, with the velocities times 0.2.
 
-Reward: the goal's term (locomotion.py) - 0.05 sum(a^2), a clipped to [-1, 1]. Never terminates.
+Reward: the goal's term (goals.py) - 0.05 sum(a^2), a clipped to [-1, 1]. Episodes never terminate.
 
 | | `dynamics="gymnasium"`: HalfCheetah-v5's | `dynamics="paper"`: the authors' release |
 | --- | --- | --- |
@@ -23,14 +23,14 @@ Reward: the goal's term (locomotion.py) - 0.05 sum(a^2), a clipped to [-1, 1]. N
 | forward velocity v | displacement of the torso per timestep | of the whole body's centre of mass, at its end |
 | noise at reset | positions uniform in [-0.1, 0.1], velocities N(0, 0.1) | N(0, 0.01), N(0, 0.1) |
 
-The model is Gymnasium's half_cheetah.xml. Deviations: HalfCheetah-v5 itself weighs the control cost by 0.1.
+The model is Gymnasium's half_cheetah.xml. Deviation: the weight of the control cost is 0.1 in HalfCheetah-v5.
 """
 
 import dataclasses
 import functools
 from dataclasses import dataclass
 
-from metarl.envs.arrays import Array, Mask, namespace
+from metarl.envs.arrays import Array, Mask, namespace, nowhere
 from metarl.envs.family import register
 from metarl.envs.goals import Direction, Forward, Velocity
 from metarl.envs.locomotion import (
@@ -65,8 +65,7 @@ def _costs(physics: Physics, actions: Array, next_states: Array) -> dict[str, Ar
 
 
 def _never(physics: Physics, states: Array) -> Mask:
-    arrays = namespace(states)
-    return arrays.zeros_like(states[:, 0], dtype=arrays.bool)
+    return nowhere(states)
 
 
 GYMNASIUM = Robot(

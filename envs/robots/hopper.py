@@ -13,16 +13,16 @@
 
 `observation="compact"`: the same, with the velocities times 0.2 and not clipped.
 
-Reward: the velocity v (displacement of the torso per timestep) + 1 - 0.001 sum(a^2), a clipped to [-1, 1]. Terminates
-where the torso's height is at most 0.7 m or its pitch leaves (-0.2, 0.2) rad, or any further position or velocity
-(-100, 100). A timestep is 4 MuJoCo steps (RK4) of 0.002 s. Noise at reset: positions and velocities uniform in
+Reward: the velocity v (displacement of the torso per timestep) + 1 - 0.001 sum(a^2), a clipped to [-1, 1]. An episode
+terminates where the torso's height is at most 0.7 m, its pitch leaves (-0.2, 0.2) rad, or another position or velocity
+leaves (-100, 100). A timestep is 4 MuJoCo steps (RK4) of 0.002 s. Noise at reset: positions and velocities uniform in
 [-0.005, 0.005].
 
 | | `dynamics="gymnasium"`: Hopper-v5's | `dynamics="paper"`: rand_param_envs' (Rothfuss et al. 2019) |
 | --- | --- | --- |
 | the bonus of 1 | not in the timestep in which the hopper falls | always |
 
-The model is Gymnasium's hopper.xml. Deviations: the paper's ran in MuJoCo 1.5, whose contacts were others.
+The model is Gymnasium's hopper.xml. Deviation: the paper used MuJoCo 1.5, which had other contacts.
 """
 
 import dataclasses
@@ -56,7 +56,8 @@ FASTEST = 100.0  # rad, m/s, rad/s: beyond, it has been thrown
 
 
 def _fallen(physics: Physics, states: Array) -> Mask:
-    positions, velocities = physics.of(states, "qpos"), physics.of(states, "qvel")
+    positions = physics.of(states, "qpos")
+    velocities = physics.of(states, "qvel")
     thrown = (abs(positions[:, 2:]) >= FASTEST).any(axis=1) | (abs(velocities) >= FASTEST).any(axis=1)
     return thrown | (positions[:, 1] <= LOWEST) | (abs(positions[:, 2]) >= PITCH)
 

@@ -17,20 +17,20 @@
 | 253 .. 269 | torques of the motors | N m |
 | 270 .. 347 | contact torque and force on each body, about the centre of mass | N m, N |
 
-`dynamics="paper"` has the world's rows too, as the code of Rothfuss et al. 2019 ("ProMP") has: 376 numbers.
-`observation="compact"`, under both: 0 .. 44, with the velocities times 0.2.
+With `dynamics="paper"` the rows from 45 on include those of the world, as in the code of Rothfuss et al. 2019
+("ProMP"): 376 numbers. `observation="compact"`, under both: 0 .. 44, with the velocities times 0.2.
 
 Reward: 1.25 d v for the direction d and the velocity v, the displacement of the whole body's centre of mass per
-timestep, + 5 - 0.1 sum(c^2) - min(10, 5e-7 sum(contact torques and forces^2)), c = 0.4 clip(a, -1, 1). Terminates where
-the torso's height leaves (1, 2) m. A timestep is 5 MuJoCo steps (RK4) of 0.003 s. Noise at reset: positions and
-velocities uniform in [-0.01, 0.01].
+timestep, + 5 - 0.1 sum(c^2) - min(10, 5e-7 sum(contact torques and forces^2)), c = 0.4 clip(a, -1, 1). An episode
+terminates where the torso's height leaves (1, 2) m. A timestep is 5 MuJoCo steps (RK4) of 0.003 s. Noise at reset:
+positions and velocities uniform in [-0.01, 0.01].
 
 | | `dynamics="gymnasium"`: Humanoid-v5's | `dynamics="paper"`: ProMP's |
 | --- | --- | --- |
 | the bonus of 5 | not in the timestep in which the humanoid falls | always |
 
-The model is Gymnasium's humanoid.xml. Deviations: what is measured (rows 45 on, the centre of mass) belongs to the
-state that is observed; Humanoid-v5 reads it from the last stage of RK4 in the last substep. ProMP's ran in MuJoCo 1.5.
+The model is Gymnasium's humanoid.xml. Deviations: measured quantities (rows 45 on, the centre of mass) are those of the
+state that is observed; Humanoid-v5 reads them from the last stage of RK4 in the last substep. ProMP used MuJoCo 1.5.
 """
 
 import dataclasses
@@ -53,11 +53,15 @@ from metarl.envs.locomotion import (
 )
 from metarl.envs.physics.protocol import Physics
 
-CONTROL, CONTACT, ALIVE = 0.1, 5e-7, 5.0  # weights of the reward's terms
+# Weights of the reward's terms.
+CONTROL = 0.1
+CONTACT = 5e-7
+ALIVE = 5.0
 STRONGEST = 0.4  # control at action 1
-MOST = 10.0  # that contacts cost
+MOST = 10.0  # largest cost of contacts
 HEIGHTS = (1.0, 2.0)  # metres: outside, the humanoid has fallen
-WORLDS = {"cinert": 10, "cvel": 6, "qfrc_actuator": 6, "cfrc_ext": 6}  # numbers of the world's, or the free joint's
+# Measured quantity -> how many of its first numbers belong to the world or the free joint.
+WORLDS = {"cinert": 10, "cvel": 6, "qfrc_actuator": 6, "cfrc_ext": 6}
 
 
 def _observe_paper(physics: Physics, states: Array) -> Array:

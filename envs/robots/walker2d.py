@@ -15,7 +15,7 @@
 `observation="compact"`: the same, with the velocities times 0.2 and not clipped.
 
 Reward: the goal's term (goals.py) + 1 - 0.001 sum(a^2), a clipped to [-1, 1]; the velocity family has a further bonus
-of 14 per timestep. Terminates where the torso's height leaves (0.8, 2) m or its pitch (-1, 1) rad.
+of 14 per timestep. An episode terminates where the torso's height leaves (0.8, 2) m or its pitch (-1, 1) rad.
 
 | | `dynamics="gymnasium"`: Walker2d-v5's | `dynamics="paper"`: the code of Rothfuss et al. 2019 ("ProMP") |
 | --- | --- | --- |
@@ -25,7 +25,7 @@ of 14 per timestep. Terminates where the torso's height leaves (0.8, 2) m or its
 
 Velocity v: displacement of the torso per timestep. Noise at reset: positions and velocities uniform in [-0.005, 0.005].
 Deviations: the direction and velocity families are ProMP's, the random parameters rand_param_envs'; Walker2d-v5 has
-neither. The paper's models ran in MuJoCo 1.5, whose contacts were others.
+neither. The paper used MuJoCo 1.5, which had other contacts.
 """
 
 import dataclasses
@@ -58,7 +58,8 @@ PITCH = 1.0  # radians: beyond, it has fallen
 
 
 def _fallen(physics: Physics, states: Array) -> Mask:
-    height, pitch = physics.of(states, "qpos")[:, 1], physics.of(states, "qpos")[:, 2]
+    height = physics.of(states, "qpos")[:, 1]
+    pitch = physics.of(states, "qpos")[:, 2]
     return (height <= HEIGHTS[0]) | (height >= HEIGHTS[1]) | (abs(pitch) >= PITCH)
 
 

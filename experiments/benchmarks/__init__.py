@@ -1,1 +1,1 @@
-"""What benchmark.py measures, one file a subject."""
+"""The benchmarks of benchmark.py, one file a subject."""

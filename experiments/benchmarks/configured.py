@@ -1,4 +1,4 @@
-"""A preset with changes, made ready to be timed."""
+"""Presets with changed options, built, to be timed."""
 
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
@@ -14,7 +14,7 @@ class Configured(NamedTuple):
     """A preset of reinforcement learning, built."""
 
     config: Config
-    options: Any  # its options as attributes, by their flags' names
+    options: Any  # the configuration's options as attributes, named as their flags
     problem: MetaRL
     outer: OuterOptimizer
 

@@ -1,4 +1,4 @@
-"""Hessian-vector products: how right they are, what they cost, and what the outer steps made of them gain."""
+"""Hessian-vector products: their accuracy, their cost, and the gain of outer steps that use them."""
 
 import statistics
 import time
@@ -26,11 +26,11 @@ ITERATE = Path(__file__).parents[1] / "results" / "cheetah-dir-paper" / "gauss-n
 
 
 def hvp(console: Console, *, quick: bool) -> list[dict[str, Any]]:
-    """Every kind of product x epsilon x nonlinearity, on navigation-paper with 10 tasks, after 6 meta-iterations.
+    """Measure every kind of product x epsilon x nonlinearity, on navigation-paper with 10 tasks, after 6 iterations.
 
-    Relative errors |H v - exact| / |exact| along the gradient, the exact trust-region step, and a random direction;
-    `gain`: the share of the exact step's improvement per square root of KL that the step made of these products
-    reaches; `cost`: seconds of a product over seconds of a meta-gradient.
+    `error_*` are relative errors |H v - exact| / |exact| along the gradient, the exact trust-region step, and a random
+    direction. `gain` is the improvement per square root of KL of the step that uses these products, as a share of the
+    exact step's. `cost` is seconds of a product divided by seconds of a meta-gradient.
     """
     rows = []
     for activation in ("tanh", "relu"):
@@ -68,7 +68,7 @@ def hvp(console: Console, *, quick: bool) -> list[dict[str, Any]]:
 
 
 def _objectives(config: Config, *, iterations: int) -> tuple[MetaObjective, MetaObjective]:
-    """The objective after some meta-iterations, in float32 and, with the very same data, in float64."""
+    """The objective after some meta-iterations in float32, and in float64 with the same data."""
     _, options, problem, outer = built(with_options(config, {"curvature": "gauss_newton"}))
     theta = problem.initial_parameters(options.seed)
     for iteration in range(iterations):
@@ -79,7 +79,8 @@ def _objectives(config: Config, *, iterations: int) -> tuple[MetaObjective, Meta
         return tree_map(torch.Tensor.double, tree)
 
     theta64: Params = double(theta)
-    support, query = double(single.support), double(single.query)
+    support = double(single.support)
+    query = double(single.query)
     return single, MetaObjective(theta64, single.learner, single.functions, support, query)
 
 
@@ -89,28 +90,30 @@ def _improvement(step: Tensor, gradient: Tensor, matvec: Matvec) -> float:
 
 
 def step(console: Console, *, quick: bool) -> list[dict[str, Any]]:
-    """Outer steps of cheetah-dir-paper from the iterate that lies in experiments/results/, by how they are made.
+    """Measure outer steps of cheetah-dir-paper with several curvatures, from the iterate in experiments/results/.
 
-    Improvement of the surrogate per square root of KL (which the step's length changes only to second order), means
-    over 5 batches of tasks and rollouts: `same`, on the batch that the step was made of; `fresh`, on each of the
-    other four, with `fresh_error` the standard error over steps (they share batches: a lower bound). `rejected`: line
-    searches that found no step, which count as a gain of 0. `cost`: seconds, in those of a meta-gradient.
+    `same` and `fresh` are improvements of the surrogate per square root of KL (which the length of a step changes only
+    to second order), means over 5 batches of tasks and rollouts: `same` on the batch that the step was computed on,
+    `fresh` on each of the other four. `fresh_error` is the standard error over steps, a lower bound, because steps
+    share batches. `rejected` counts line searches that found no step; their gain is 0. `cost` is seconds divided by
+    seconds of a meta-gradient.
     """
     config = preset_config("cheetah-dir-paper")
     config = with_options(config, {"tasks": 2, "episodes": 2, "horizon": 10}) if quick else config
-    problem, theta = built(config).problem, load(ITERATE).theta
+    problem = built(config).problem
+    theta = load(ITERATE).theta
     batches = [problem.collect(theta, 1000 + batch)[0] for batch in range(2 if quick else 5)]
     before = [batch.loss_and_divergence(theta)[0] for batch in batches]
     rows = []
     for kind, fraction, of_tasks, iterations in (
-        ("symmetric", 1.0, 1.0, 10),  # the preset's
+        ("symmetric", 1.0, 1.0, 10),  # of the preset
         ("symmetric", 0.2, 1.0, 10),
         ("gauss_newton", 1.0, 1.0, 10),
         ("gauss_newton", 0.2, 1.0, 10),
         ("gauss_newton", 0.1, 1.0, 10),
         ("gauss_newton", 0.1, 1.0, 5),
         ("gauss_newton", 0.1, 1.0, 3),
-        ("gauss_newton", 0.1, 0.5, 5),  # the default; fractions are of the query
+        ("gauss_newton", 0.1, 0.5, 5),  # the default of TRPO
         ("gauss_newton", 0.1, 0.25, 5),
         ("gauss_newton", 0.02, 0.5, 5),
     ):
@@ -121,7 +124,10 @@ def step(console: Console, *, quick: bool) -> list[dict[str, Any]]:
             "cg_iterations": iterations,
         }
         outer = with_options(config, changes).outer.build()
-        same, fresh, cost, rejected = [], [], [], 0
+        same = []
+        fresh = []
+        cost = []
+        rejected = 0
         for made_of, objective in enumerate(batches):
             gradient_seconds = seconds(lambda objective=objective: objective.loss_and_gradient(theta))
             start = time.perf_counter()

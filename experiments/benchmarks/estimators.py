@@ -1,4 +1,4 @@
-"""Bias and variance of the inner losses' derivatives, and of the outer losses', on processes that are enumerated."""
+"""Bias and variance of the derivatives of inner and outer losses, on processes whose trajectories are enumerated."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -31,24 +31,24 @@ from metarl.rl.outer_losses.e_maml import exploration
 
 STEP_SIZE = 0.5  # of the inner step
 SIZES = ((2, 2, 2), (2, 2, 3), (3, 2, 3))  # states, actions, timesteps
-EPISODES = 2  # that the sampled inner step of the outer losses sees
+EPISODES = 2  # of the sampled inner step, for outer losses
 
 
 class Moments(NamedTuple):
-    """Of an estimator made of one trajectory."""
+    """The mean and the variance of an estimator that uses one trajectory."""
 
     mean: Tensor
     variance: float  # the trace of the covariance
 
 
 def estimators(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]:
-    """Measure on random processes with softmax policies, by sums over all trajectories: without sampling error.
+    """Measure on random processes with softmax policies, by sums over all trajectories, without sampling error.
 
-    `process`: states x actions x timesteps. Biases are |mean - exact| / |exact|, deviations the root of the trace of
-    the covariance over |exact|. `inner`: the gradient and the Hessian of each inner loss at the policy that sampled, as
-    estimates of the expected return's from one trajectory; `meta_bias`: the bias of the gradient of the return after
-    one exact inner step that this Hessian makes. `outer`: the gradient of the expected return after an inner step on
-    sampled episodes, as each outer loss has it.
+    `process` is states x actions x timesteps. Biases are |mean - exact| / |exact|; deviations are the root of the trace
+    of the covariance, divided by |exact|. `inner`: the gradient and the Hessian of each inner loss at the policy that
+    sampled, as estimates from one trajectory of those of the expected return. `meta_bias` is the bias that the mean
+    Hessian causes in the gradient of the return after one exact inner step. `outer`: the gradient of each outer loss,
+    as an estimate of that of the expected return after an inner step on sampled episodes.
     """
     sizes = SIZES[:1] if quick else SIZES
     inner = [row for size in sizes for row in inner_rows(*size)]
@@ -59,14 +59,16 @@ def estimators(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any
 
 
 def inner_rows(states: int, actions: int, horizon: int, *, seed: int = 1) -> list[dict[str, Any]]:
-    """Of every inner loss, without baseline and with the exact values as one."""
+    """A row for every inner loss, without a baseline and with the exact values as baseline."""
     process, policy = random_process(states, actions, horizon, seed=seed)
-    logits, size = policy[LOGITS], policy[LOGITS].numel()
+    logits = policy[LOGITS]
+    size = policy[LOGITS].numel()
 
     def score(moved: Tensor) -> Tensor:
         return expected_return(process, {LOGITS: moved})
 
-    gradient, curvature = grad(score)(logits), hessian(score)(logits).reshape(size, size)
+    gradient = grad(score)(logits)
+    curvature = hessian(score)(logits).reshape(size, size)
     after = grad(score)(logits + STEP_SIZE * gradient).flatten()
     exact = after + STEP_SIZE * curvature @ after
     rows = []
@@ -98,9 +100,10 @@ def moments(
     derivative: Callable[[Callable[[Tensor], Tensor]], Callable[[Tensor], Tensor]],
     baseline: Tensor | float = 0.0,
 ) -> Moments:
-    """Of a derivative of minus the loss of one trajectory, times the horizon, over which the loss is a mean."""
+    """The moments of a derivative of -horizon x loss of one trajectory; the loss is a mean over the horizon."""
     every = all_trajectories(process)
-    batch, weights = batch_of(process, policy, every, baseline), log_probabilities(process, policy, every).exp()
+    batch = batch_of(process, policy, every, baseline)
+    weights = log_probabilities(process, policy, every).exp()
 
     def of_one(*fields: Tensor) -> Tensor:
         alone = PolicyBatch(*(field[:, None] for field in fields))
@@ -113,7 +116,7 @@ def moments(
 
 
 def outer_rows(states: int, actions: int, horizon: int, *, seed: int = 1) -> list[dict[str, Any]]:
-    """Of MAML's surrogate, and of it with E-MAML's exploration term as a sum over episodes."""
+    """A row for MAML's surrogate, and one for the surrogate with E-MAML's exploration term as a sum over episodes."""
     process, policy = random_process(states, actions, horizon, seed=seed)
     exact = grad(lambda logits: return_after_sampled_step(process, {LOGITS: logits}))(policy[LOGITS]).flatten()
     rows = []
@@ -126,7 +129,7 @@ def outer_rows(states: int, actions: int, horizon: int, *, seed: int = 1) -> lis
 
 
 def return_after_sampled_step(process: Process, policy: Params) -> Tensor:
-    """The expected return after one step of the paper's inner loss on EPISODES trajectories of the policy's own."""
+    """The expected return after one step of the paper's inner loss on EPISODES trajectories of the policy."""
     log_probs = log_probabilities(process, policy, all_trajectories(process))
     weights = log_probs[_supports(process)].sum(0).exp()
     supports = _support_batches(process, policy)
@@ -136,13 +139,15 @@ def return_after_sampled_step(process: Process, policy: Params) -> Tensor:
 
 
 def outer_moments(process: Process, policy: Params, weight: float) -> Moments:
-    """Of minus the meta-gradient of one task: EPISODES trajectories before the inner step, one after it."""
-    every, count = all_trajectories(process), len(all_trajectories(process).states[0])
-    supports, learner = _support_batches(process, policy), _learner()
+    """The moments of minus one task's meta-gradient, from EPISODES trajectories before the inner step and one after."""
+    every = all_trajectories(process)
+    count = len(all_trajectories(process).states[0])
+    supports = _support_batches(process, policy)
+    learner = _learner()
     adapted = vmap(lambda batch: learner.adapt(policy, [batch])[LOGITS])(supports)
     pairs = len(adapted)
     queries = [batch_of(process, {LOGITS: logits}, every) for logits in adapted]
-    # task i N + j: support i, then trajectory j
+    # Task i N + j has support i and trajectory j as query.
     query = PolicyBatch(
         *(torch.cat([field.transpose(0, 1) for field in each])[:, :, None] for each in zip(*queries, strict=True))
     )
@@ -168,14 +173,15 @@ def _supports(process: Process) -> Tensor:
 
 
 def _support_batches(process: Process, policy: Params) -> PolicyBatch:
-    """A task's batch of each of these choices: [N^EPISODES, T, EPISODES, ...]."""
-    every, chosen = all_trajectories(process), _supports(process).T.flatten()
+    """A task's batch for each choice of `_supports`: [N^EPISODES, T, EPISODES, ...]."""
+    every = all_trajectories(process)
+    chosen = _supports(process).T.flatten()
     batch = batch_of(process, policy, Trajectories(*(field[:, chosen] for field in every)))
     return PolicyBatch(*(field.unflatten(1, (-1, EPISODES)).transpose(0, 1) for field in batch))
 
 
 def _learner() -> Learner:
-    """A step of the paper's inner loss, whose mean over timesteps is made up for."""
+    """A learner with the paper's inner loss as a sum over timesteps instead of a mean."""
     loss = INNER_LOSSES.find("log_prob")().build()
     return Learner(
         SGD().build([STEP_SIZE]),

@@ -1,4 +1,4 @@
-"""What a meta-iteration costs as its sizes grow: seconds, fitted exponents, peak memory."""
+"""The cost of a meta-iteration as its sizes grow: seconds, fitted exponents, peak memory."""
 
 import math
 import multiprocessing
@@ -28,20 +28,20 @@ AXES: dict[str, tuple[int, ...]] = {
     "horizon": (25, 100, 400),
     "hidden_size": (25, 100, 400),
     "inner_steps": (1, 2, 4),
-    "threads": (1, 2, 4, 8, 16),  # up to the cores there are
+    "threads": (1, 2, 4, 8, 16),  # as many as there are cores
 }
-LARGEST = preset_config("ant-dir-paper")  # 40 tasks x 40 episodes x 200 timesteps, all of it for the curvature
+LARGEST = preset_config("ant-dir-paper")  # 40 tasks x 40 episodes x 200 timesteps, all of them used for curvature
 SECONDS = ("sample", "outer")
 
 
 def growth(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]:
-    """How the cost grows.
+    """Measure how the cost grows.
 
-    `environments`: steps per second of the sampler by number of environments and threads.
-    `iteration`: plain `cheetah-dir` with 20 tasks x 10 episodes x 50 timesteps, one size changed at a time, each in a
-    process of its own: seconds of `sample` (rollouts before and after adaptation) and `outer` (the TRPO step), medians
-    over 3; `peak_mib`: the most memory that the process had. Last `ant-dir-paper` at full size, the paper's largest.
-    `exponents`: of each size, fitted to the seconds: 1 is proportional.
+    `environments`: steps per second of the sampler, by number of environments and threads.
+    `iteration`: `cheetah-dir` with 20 tasks x 10 episodes x 50 timesteps, one size changed at a time, each in its own
+    process: seconds of `sample` (rollouts before and after adaptation) and `outer` (the TRPO step), medians over 3, and
+    `peak_mib`, the most memory of the process. The last row is `ant-dir-paper` at full size, the paper's largest.
+    `exponents`: exponents of each size, fitted to seconds and memory; 1 is proportional.
     """
     cores = len(os.sched_getaffinity(0))
     rows = []
@@ -64,7 +64,7 @@ def _resized(axis: str, value: int) -> Config:
 
 
 def _measured(config: Config, quick: bool) -> dict[str, float]:
-    """In a process of its own, whose memory is this meta-iteration's; in a quick run, one process has to do."""
+    """Measure in a new process, so that its memory is that of this meta-iteration; quick runs share one process."""
     repeats = 1 if quick or config.preset == LARGEST.preset else 3
     if quick:
         config = with_options(config, {"tasks": 2, "episodes": 2, "horizon": 5})
@@ -75,13 +75,15 @@ def _measured(config: Config, quick: bool) -> dict[str, float]:
 
 
 def _measure(config: Config, repeats: int) -> dict[str, float]:
-    """Seconds of the stages, after a meta-iteration that also allocates where there are several; MiB at most."""
+    """Median seconds of each stage, and peak memory; before several repeats there is one more, which also allocates."""
     keep_freed_memory()
-    ready, laps = built(config), []
-    problem, outer = ready.problem, ready.outer
+    ready = built(config)
+    laps = []
+    problem = ready.problem
+    outer = ready.outer
     theta = problem.initial_parameters(config.seed)
     with torch_threads(ready.options.threads or len(os.sched_getaffinity(0))):
-        for index in range(repeats + (repeats > 1)):
+        for index in range(repeats + 1 if repeats > 1 else 1):
             objective, metrics = problem.collect(theta, index)
             start = time.perf_counter()
             theta, _, _ = outer.step(theta, {}, objective)

@@ -1,4 +1,4 @@
-"""A whole meta-iteration: where its seconds go, beside open-loop physics or a straightforward implementation."""
+"""A whole meta-iteration: seconds of its stages, beside open-loop physics or a straightforward implementation."""
 
 import statistics
 import time
@@ -22,17 +22,17 @@ from metarl.training.tree import with_options
 SETTINGS = {"horizon": 100, "hidden_sizes": (64, 64), "activation": "tanh"}
 # What the straightforward implementation computes, in every row.
 EXACT = {"curvature": "gauss_newton", "curvature_fraction": 1.0, "curvature_tasks": 1.0, "cg_iterations": 10}
-Reference = Callable[[Params, int], dict[str, float]]  # theta, iteration -> seconds: `wall`, and what else it reports
+Reference = Callable[[Params, int], dict[str, float]]  # theta, iteration -> seconds by name, `wall` among them
 
 
 def iteration(console: Console, *, quick: bool) -> list[dict[str, Any]]:
-    """Seconds of a meta-iteration of plain `cheetah-dir` (40 x 20) and `navigation` (20 x 20), medians over 5.
+    """Measure the seconds of a meta-iteration of `cheetah-dir` (40 x 20) and `navigation` (20 x 20), medians over 5.
 
-    `sample`, `adapt`, `gradient`, `curvature` (all products), `search` (the line search), `total`. Beside it, in turn,
-    half-cheetah: as many environment steps of open-loop physics, under the actions of an untrained policy; navigation:
-    an iteration as one writes it first (straightforward.py), with exact products on all timesteps, beside ours with
-    the preset's curvature and beside ours with the same. `ratio`: of total to reference, the
-    median of the iterations' own.
+    Stages are `sample`, `adapt`, `gradient`, `curvature` (all products), `search` (the line search), and `total`. The
+    reference runs before each iteration. For the half-cheetah it is as many environment steps of open-loop physics,
+    under the actions of an untrained policy. For navigation it is the straightforward implementation, with exact
+    products on all timesteps; it is compared with the preset's curvature and with the same products. `ratio` is the
+    median over iterations of total divided by reference.
     """
     rows = []
     for preset, tasks, changes, make_reference in (
@@ -42,8 +42,12 @@ def iteration(console: Console, *, quick: bool) -> list[dict[str, Any]]:
     ):
         sizes = {"tasks": tasks, "episodes": EPISODES, **SETTINGS, **changes}
         ready = configured(preset, sizes | ({"tasks": 2, "horizon": 5} if quick else {}))
-        problem, outer, reference = ready.problem, ready.outer, make_reference(ready)
-        theta, laps, others = problem.initial_parameters(ready.options.seed), [], []
+        problem = ready.problem
+        outer = ready.outer
+        reference = make_reference(ready)
+        theta = problem.initial_parameters(ready.options.seed)
+        laps = []
+        others = []
         for index in range(2 if quick else 6):
             others.append(reference(theta, index))
             start = time.perf_counter()
@@ -54,10 +58,12 @@ def iteration(console: Console, *, quick: bool) -> list[dict[str, Any]]:
             laps.append(
                 {"sample": metrics["time/sample"], "adapt": metrics["time/adapt"], **timed.laps, "total": total}
             )
-        laps, others = laps[1:], others[1:]  # the first also allocates
+        # The first iteration also allocates.
+        laps = laps[1:]
+        others = others[1:]
         medians = {name: statistics.median(lap[name] for lap in laps) for name in laps[0]}
-        beside = {f"reference_{name}": statistics.median(one[name] for one in others) for name in others[0]}
-        ratio = statistics.median(lap["total"] / one["wall"] for lap, one in zip(laps, others, strict=True))
+        beside = {f"reference_{name}": statistics.median(other[name] for other in others) for name in others[0]}
+        ratio = statistics.median(lap["total"] / other["wall"] for lap, other in zip(laps, others, strict=True))
         curvature = {
             "kind": ready.options.curvature,
             "fraction": ready.options.curvature_fraction,
@@ -71,7 +77,7 @@ def iteration(console: Console, *, quick: bool) -> list[dict[str, Any]]:
 
 
 class _Timed(MetaObjective):
-    """An objective that keeps count of the seconds spent in it."""
+    """An objective that measures the seconds of its answers."""
 
     def __init__(self, objective: MetaObjective) -> None:
         self.__dict__ = dict(objective.__dict__)
@@ -98,21 +104,26 @@ class _Timed(MetaObjective):
 
 
 def _open_loop(ready: Configured) -> Reference:
-    """Physics alone, for the environment steps before and after adaptation."""
+    """Time physics alone, for as many environment steps as before and after adaptation."""
     options = ready.options
     loops = Loops(options.environment, "gymnasium", options.tasks, options.horizon)
-    loops.closed(0)  # where its episodes and actions come from
+    # The open loop repeats the episodes and actions of a closed one.
+    loops.closed(0)
     steps = 2 * options.tasks * options.episodes * options.horizon
     return lambda theta, index: {"wall": steps / loops.opened()}
 
 
 def _straightforward(ready: Configured) -> Reference:
     exact = built(with_options(ready.config, EXACT))
-    options, policy, env = exact.options, exact.problem.policy, exact.environments(exact.options.episodes)
+    options = exact.options
+    policy = exact.problem.policy
+    env = exact.environments(exact.options.episodes)
 
-    @torch_threads(1)  # its tensors are those of one task: a second thread makes it slower
+    # Tensors of one task are so small that a second thread makes this slower.
+    @torch_threads(1)
     def run(theta: Params, index: int) -> dict[str, float]:
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall = time.perf_counter()
+        cpu = time.process_time()
         rows = exact.problem.sample_tasks(options.seed, Purpose.TRAINING_TASKS, index, count=options.tasks)
         tasks = straightforward.collect(options, env, policy, theta, np.asarray(rows), index)
         straightforward.outer_step(options, policy, theta, tasks)

@@ -1,4 +1,4 @@
-"""Whether `cheetah-dir` still learns: the return after adaptation over the first iterations of short runs."""
+"""A check that `cheetah-dir` still learns: the return after adaptation in the first iterations of short runs."""
 
 import tempfile
 from pathlib import Path
@@ -20,9 +20,9 @@ RETURN = "rollout/return_step1"
 
 
 def learning(console: Console, *, quick: bool) -> list[dict[str, Any]]:
-    """The rise of the return after one inner step from the first three of ten iterations to the last three.
+    """Measure how much the return after one inner step rises from the first three of ten iterations to the last three.
 
-    Three seeds of 20 tasks x 20 episodes; one seed in a quick run. The seeds take about 45 seconds of one core each.
+    Three seeds of 20 tasks x 20 episodes are trained, in a quick run one. A seed takes about 45 seconds of one core.
 
     Raises:
         ValueError: a seed's return has not risen by `MARGIN`.
@@ -35,13 +35,14 @@ def learning(console: Console, *, quick: bool) -> list[dict[str, Any]]:
 
 
 def rise(seed: int) -> dict[str, Any]:
-    """Train with a seed; the mean return at both ends of the run."""
+    """Train with a seed, and return the mean returns at both ends of the run."""
     flags = [word for name, value in SIZE.items() for word in (f"--{name}", *value.split())]
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder, "run")
         train.command([PRESET, *flags, "--seed", str(seed), "--run-dir", str(run_dir)])
         returns = [row[RETURN] for row in read_metrics(run_dir / METRICS)]
-    first, last = sum(returns[:ENDS]) / ENDS, sum(returns[-ENDS:]) / ENDS
+    first = sum(returns[:ENDS]) / ENDS
+    last = sum(returns[-ENDS:]) / ENDS
     return {"seed": seed, "first": first, "last": last, "rise": last - first}
 
 

@@ -1,6 +1,6 @@
-"""Several ranks: what travels, what two ranks on one machine are worth, and what a slow network costs.
+"""Several ranks: what they exchange, how fast two ranks on one machine are, and the cost of a slow network.
 
-The hosts of the last are network namespaces of this machine with tunnels between them: that needs root.
+The hosts of a slow network are network namespaces of this machine with tunnels between them, which need root.
 """
 
 import fcntl
@@ -36,18 +36,22 @@ TRAIN = str(Path(__file__).parents[1] / "train.py")
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 ITERATIONS = {"navigation": 8, "cheetah-dir": 5}  # of a run for `efficiency`: half a minute, one minute
 SMALL = "navigation --tasks 16 --episodes 5 --horizon 20 --hidden-sizes 64 64 --iterations 8"  # fractions of a second
-HOST = "metarl{}"  # of a network namespace
+HOST = "metarl{}"  # name of a network namespace, and of its device
 ADDRESS = "10.77.0.{}"
-TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000  # linux/if_tun.h
+# Of linux/if_tun.h.
+TUNSETIFF = 0x400454CA
+IFF_TUN = 0x0001
+IFF_NO_PI = 0x1000
 
 
 def ranks(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]:
-    """`traffic`: all-reduces and bytes of a meta-iteration whose line search accepts its first step, on each rank.
+    """Measure ranks in four tables.
 
-    `efficiency`: meta-iterations that two ranks make together on two cores, one thread each, over those that two
-    independent processes make side by side.
-    `delays`: seconds of a small meta-iteration by hosts and one-way delay, and what the model says; `delays_each`: what
-    an all-reduce adds to those without delay, in delays.
+    `traffic`: all-reduces and bytes of a meta-iteration whose line search accepts its first step, on each rank.
+    `efficiency`: meta-iterations that two ranks make together on two cores, one thread each, divided by those that two
+    independent processes make at the same time.
+    `delays`: seconds of a small meta-iteration by number of hosts and one-way delay, and those of the model;
+    `delays_each` is what an all-reduce adds to the time without delay, in units of the delay.
     `model`: seconds that the network adds to an iteration of `navigation` with more ranks, by `network_seconds`.
     """
     result = {"traffic": _traffic()}
@@ -62,7 +66,8 @@ def ranks(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]:
 
 def _traffic() -> list[dict[str, Any]]:
     rows = []
-    sizes = {"tasks": 2, "episodes": 2, "horizon": 10}  # what travels does not depend on them
+    # What ranks exchange does not depend on these sizes.
+    sizes = {"tasks": 2, "episodes": 2, "horizon": 10}
     configs: dict[str, Config] = {
         name: with_options(preset_config(name), sizes) for name in ("navigation", "cheetah-dir", "cheetah-dir-paper")
     }
@@ -75,7 +80,8 @@ def _traffic() -> list[dict[str, Any]]:
             return total
 
         shard = Shard(reduce=count)
-        problem, outer = config.problem.build(config.setting(shard)), config.outer.build()
+        problem = config.problem.build(config.setting(shard))
+        outer = config.outer.build()
         theta = problem.initial_parameters(config.seed)
         objective, _ = problem.collect(theta, 1)
         theta, _, info = outer.step(theta, outer.init(theta), objective)
@@ -95,12 +101,14 @@ def _efficiency(preset: str, seed: int) -> dict[str, Any]:
         _together([[sys.executable, TRAIN, *flags, "--run-dir", str(run_dir)] for run_dir in alone])
         shared = Path(place) / "shared"
         _together([[*TORCHRUN, "--standalone", "--nproc-per-node", "2", TRAIN, *flags, "--run-dir", str(shared)]])
-        one, both = statistics.mean(map(_seconds, alone)), _seconds(shared)
+        one = statistics.mean(map(_seconds, alone))
+        both = _seconds(shared)
     return {"preset": preset, "seed": seed, "independent": one, "two_ranks": both, "efficiency": one / (2 * both)}
 
 
 def _delays() -> list[dict[str, Any]]:
-    rows, still = [], 0.0
+    rows = []
+    still = 0.0
     for count in (2, 4, 8):
         for delay in (0.0, 1.0, 10.0):
             seconds, collectives = spread(count, delay, SMALL.split())
@@ -112,10 +120,11 @@ def _delays() -> list[dict[str, Any]]:
 
 
 def network_seconds(count: int, delay: float, collectives: float, size: int = 0) -> float:
-    """Of an iteration: gloo's all-reduce is a ring, so that each of them waits 2 (N - 1) times for a message.
+    """Model the seconds that the network adds to an iteration.
 
-    2 N here: one message more is what its first large one costs, where TCP awaits an acknowledgement. Every rank sends
-    2 (N - 1) / N times the bytes that are reduced, through a gigabit a second.
+    gloo's all-reduce is a ring, which waits 2 (N - 1) times for a message. The model has 2 N, because TCP waits for an
+    acknowledgement of the first large message. Every rank sends 2 (N - 1) / N times the bytes that are reduced, at a
+    gigabit a second.
 
     Args:
         count: ranks N, each on a host of its own.
@@ -136,10 +145,10 @@ def _model(traffic: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def spread(count: int, delay: float, flags: Sequence[str], run_dir: Path | None = None) -> tuple[float, float]:
-    """Train on so many hosts, one rank each, `delay` milliseconds apart; seconds and all-reduces of a meta-iteration.
+    """Train on `count` hosts, one rank each, `delay` milliseconds apart; seconds and all-reduces of a meta-iteration.
 
     Raises:
-        ValueError: hosts cannot be made here, or training failed.
+        ValueError: hosts cannot be made on this machine, or training failed.
     """
     with ExitStack() as stack:
         place = run_dir or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run"
@@ -150,21 +159,23 @@ def spread(count: int, delay: float, flags: Sequence[str], run_dir: Path | None 
 
 
 def on(host: int) -> list[str]:
-    """What a command begins with that runs on a host."""
+    """The first words of a command that runs on a host."""
     name = HOST.format(host)
     return ["ip", "netns", "exec", name, "env", f"GLOO_SOCKET_IFNAME={name}"]
 
 
 @contextmanager
 def hosts(count: int, delay: float) -> Iterator[None]:
-    """Network namespaces, each with a tunnel to a relay, which hands every packet on after `delay` milliseconds."""
+    """Make network namespaces, each with a tunnel to a relay that passes every packet on after `delay` milliseconds."""
     if os.geteuid() != 0 or not shutil.which("ip"):
         raise ValueError("hosts are network namespaces: that needs root, and the command ip")
-    tunnels, stop = [], threading.Event()
+    tunnels = []
+    stop = threading.Event()
     relay = threading.Thread(target=_relay, args=(tunnels, delay / 1000, stop), daemon=True)
     try:
         for rank in range(count):
-            host, inside = HOST.format(rank), f"ip netns exec {HOST.format(rank)}"
+            host = HOST.format(rank)
+            inside = f"ip netns exec {HOST.format(rank)}"
             tunnels.append(os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK))
             fcntl.ioctl(tunnels[-1], TUNSETIFF, struct.pack("16sH", host.encode(), IFF_TUN | IFF_NO_PI))
             _run(
@@ -186,7 +197,7 @@ def hosts(count: int, delay: float) -> Iterator[None]:
 
 
 def _relay(tunnels: list[int], delay: float, stop: threading.Event) -> None:
-    """Packets from each host's tunnel to the one of their address, in order, `delay` seconds later."""
+    """Pass packets from each host's tunnel on to that of their address, in order, `delay` seconds later."""
     waiting: deque[tuple[float, int, bytes]] = deque()
     while not stop.is_set():
         pause = max(0.0, waiting[0][0] - time.monotonic()) if waiting else 0.1
@@ -208,7 +219,7 @@ def _run(*commands: str) -> None:
 
 
 def _together(commands: Sequence[Sequence[str]]) -> None:
-    """Run processes at the same time, each with one thread, to their ends."""
+    """Run processes at the same time, each with one thread, until all have ended."""
     variables = {**os.environ, "OMP_NUM_THREADS": "1"}
     children = [
         subprocess.Popen(words, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -221,7 +232,7 @@ def _together(commands: Sequence[Sequence[str]]) -> None:
 
 
 def _metrics(run_dir: Path) -> list[dict[str, float]]:
-    """All iterations' but the first, which also allocates, if there are more."""
+    """The metrics of all iterations but the first, which also allocates, if there are more."""
     rows = [row for row in read_metrics(run_dir / METRICS) if "time/iteration" in row]
     return rows[1:] or rows
 
@@ -232,6 +243,8 @@ def _seconds(run_dir: Path) -> float:
 
 
 def collectives(row: dict[str, float]) -> float:
-    """Of an iteration with TRPO and Gauss-Newton products: metrics, gradient, fingerprint, and these, and losses."""
-    products, tries = row.get("outer/cg_iterations", 0.0), row.get("outer/backtracks", 0.0)
+    """The all-reduces of an iteration with TRPO and Gauss-Newton products."""
+    # One each for metrics, gradient and fingerprint, then those of the products and of the line search's losses.
+    products = row.get("outer/cg_iterations", 0.0)
+    tries = row.get("outer/backtracks", 0.0)
     return 3 + products + tries + row.get("outer/accepted", 0.0)

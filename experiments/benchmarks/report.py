@@ -1,4 +1,4 @@
-"""Measuring in turn, and tables of what was measured."""
+"""Measuring a call and a reference in turn, and tables of what was measured."""
 
 import statistics
 import time
@@ -16,7 +16,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def relative_cost(call: Callable[[], object], reference: Callable[[], object], repeats: int = 5) -> float:
-    """Median over repeats of a call's seconds over those of the reference just before it, after a warm-up."""
+    """The seconds of a call divided by those of a reference just before it; median over repeats, after a warm-up."""
     reference()
     call()
     pairs = [(seconds(reference), seconds(call)) for _ in range(repeats)]
@@ -24,7 +24,7 @@ def relative_cost(call: Callable[[], object], reference: Callable[[], object], r
 
 
 def table(title: str, rows: list[dict[str, Any]]) -> Table:
-    """Rows of equal keys, to be read."""
+    """A table for the console of rows with equal keys."""
     result = Table(title=title)
     for name in rows[0]:
         result.add_column(name.replace("_", "\n"), justify="right")

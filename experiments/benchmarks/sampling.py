@@ -1,4 +1,4 @@
-"""Environment steps per second of the sampler, beside references of the same minutes."""
+"""Environment steps per second of the sampler, beside references that are measured in turn with it."""
 
 import functools
 import itertools
@@ -29,22 +29,23 @@ from metarl.rl.episodes import Episodes
 from metarl.rl.policies.gaussian_mlp import GaussianMLP
 from metarl.rl.sampler import rollout
 
-ROBOTS = {"half-cheetah": "HalfCheetah", "ant": "Ant"}  # as Gymnasium's ids begin
+ROBOTS = {"half-cheetah": "HalfCheetah", "ant": "Ant"}  # beginnings of Gymnasium's ids
 OURS = {"half-cheetah": "metarl/HalfCheetahDir-v0", "ant": "metarl/AntDir-v1"}
-EPISODES, HORIZON = 20, 200
+EPISODES = 20
+HORIZON = 200
 VECTORS = {"sync": SyncVectorEnv, "async": AsyncVectorEnv}
 NUM_ENVS = (1, 2, 4, 8, 16)
 
 
 def sampler(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]:
-    """Environment steps per second of the real sampler with a real policy, three rounds in turn.
+    """Measure environment steps per second of the sampler with a policy, in three rounds.
 
-    `share`: each robot and kind of dynamics, 800 environments (40 tasks x 20), 200 timesteps: `closed_loop` is
-    `rl.sampler.rollout` with the paper's policy; `open_loop` one `mujoco.rollout` call over the whole horizon, with the
-    same model, batch, threads and actions, nothing read but the states. Both the best of three; `share` is their
-    ratio, `median_share` the median of the rounds' own ratios.
-    `gymnasium`: its own v5 environment in its vector environments under given random actions, by number of
-    environments, the best of three; `ratio`: the closed loop over it, the median of the rounds' own ratios.
+    `share`: each robot and kind of dynamics, 800 environments (40 tasks x 20), 200 timesteps. `closed_loop` is
+    `rl.sampler.rollout` with the paper's policy; `open_loop` is one `mujoco.rollout` call over the whole horizon, with
+    the same model, batch, threads and actions, which reads nothing but the states. Both are the best of three rounds,
+    `share` is their ratio, and `median_share` the median of the rounds' ratios.
+    `gymnasium`: Gymnasium's v5 environment in its vector environments under random actions, by number of environments,
+    the best of three rounds; `ratio` is the closed loop divided by it, the median of the rounds' ratios.
     """
     tasks, horizon, repeats = (2, 5, 1) if quick else (40, HORIZON, 3)
     counts = NUM_ENVS[:2] if quick else NUM_ENVS
@@ -56,15 +57,17 @@ def sampler(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]
             others = _vectors(name, counts) if dynamics == "gymnasium" else {}
             rounds = []
             for repeat in range(repeats):
-                closed, opened = loops.closed(repeat), loops.opened()
+                closed = loops.closed(repeat)
+                opened = loops.opened()
                 rounds.append((closed, opened, {key: _steps_per_s(env, quick) for key, env in others.items()}))
-            closed, opened = (max(one[i] for one in rounds) for i in (0, 1))
+            closed = max(rate for rate, _, _ in rounds)
+            opened = max(rate for _, rate, _ in rounds)
             row = {"robot": robot, "dynamics": dynamics, "threads": threads, "open_loop": opened, "closed_loop": closed}
             shares = {"share": closed / opened, "median_share": statistics.median(c / o for c, o, _ in rounds)}
             share.append(row | shares)
             for (kind, n), env in others.items():
                 rates = [each[kind, n] for _, _, each in rounds]
-                ratio = statistics.median(one[0] / rate for one, rate in zip(rounds, rates, strict=True))
+                ratio = statistics.median(c / rate for (c, _, _), rate in zip(rounds, rates, strict=True))
                 row = {"robot": robot, "kind": kind, "num_envs": n, "steps_per_s": max(rates), "ratio": ratio}
                 vectors.append(row)
                 env.close()
@@ -75,11 +78,12 @@ def sampler(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]
 
 
 def environments(console: Console, *, quick: bool) -> list[dict[str, Any]]:
-    """Environment steps per second of the sampler by number of environments and threads, the best of two rounds.
+    """Measure environment steps per second of the sampler by number of environments and threads.
 
-    A round is 10 timesteps; resets are counted, and weigh on the small numbers.
+    Each is the best of two rounds of 10 timesteps. The time of resets is included, which matters for few environments.
     """
-    threads, counts = sorted({1, len(os.sched_getaffinity(0))}), (1, 10) if quick else (1, 10, 100, 800, 3000, 10000)
+    threads = sorted({1, len(os.sched_getaffinity(0))})
+    counts = (1, 10) if quick else (1, 10, 100, 800, 3000, 10000)
     rows = []
     for robot, used, n in itertools.product(ROBOTS, threads, counts):
         rate = _rate(OURS[robot], n, used)
@@ -89,31 +93,33 @@ def environments(console: Console, *, quick: bool) -> list[dict[str, Any]]:
 
 
 class Loops:
-    """The closed and the open loop over the same episodes, in environment steps per second."""
+    """The closed and the open loop over the same episodes; both give environment steps per second."""
 
     def __init__(self, environment: str, dynamics: str, tasks: int, horizon: int) -> None:
         family = cast(Locomotion, make_family(environment, dynamics=dynamics))
         self.env = family.build(tasks * EPISODES, horizon=horizon)
-        self.watched, self.horizon = _Starts(self.env), horizon
+        self.watched = _Starts(self.env)
+        self.horizon = horizon
         self.policy, self.params, self.rows = _policy(self.env, tasks)
         self.physics = cast(MujocoThreads, family.physics)
         robot = family.robot
         self.plain = compile_model(robot.xml, timestep=robot.timestep, contacts=robot.contacts)
 
     def closed(self, repeat: int) -> float:
-        """The real sampler with a real policy."""
+        """Play episodes by the sampler with a policy."""
         self.taken, rate = _timed_rollout(self.watched, self.policy, self.params, self.rows, self.horizon, repeat)
         return rate
 
     def replayed(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Where the last closed loop's episodes began, [n, 1 + nq + nv], and its controls, [n, MuJoCo steps, A]."""
-        begun, physics = self.watched.begun, self.physics
+        """The states [n, 1 + nq + nv] in which the last closed loop began, and its controls [n, MuJoCo steps, A]."""
+        begun = self.watched.begun
+        physics = self.physics
         states = np.concatenate([physics.of(begun, name) for name in ("time", "qpos", "qvel")], axis=1)
         actions = self.taken.actions.movedim(1, 2).flatten(0, 1).double().numpy().clip(-1, 1)  # [n, T, A]
         return states, np.repeat(actions, physics.frame_skip, axis=1)
 
     def opened(self) -> float:
-        """Physics alone: the very same episodes, but that those which ended early go on. After `closed`."""
+        """Repeat the episodes of the last `closed` by physics alone; episodes that ended early go on."""
         states, control = self.replayed()
         threads = [mujoco.MjData(self.plain) for _ in os.sched_getaffinity(0)]  # pyright: ignore[reportAttributeAccessIssue]
         with mujoco.rollout.Rollout(nthread=len(threads)) as pool:
@@ -121,7 +127,7 @@ class Loops:
 
 
 class _Starts(VectorWrapper):
-    """Remembers the states in which episodes began."""
+    """A wrapper that remembers the states in which episodes began."""
 
     def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:
         result = self.env.reset(**arguments)
@@ -131,18 +137,21 @@ class _Starts(VectorWrapper):
 
 def _rate(environment: str, num_envs: int, threads: int) -> float:
     """Environment steps per second of the closed loop, the best of two; one task for every 20 environments."""
-    tasks, horizon = max(1, num_envs // EPISODES), 10
+    tasks = max(1, num_envs // EPISODES)
+    horizon = 10
     env = make_family(environment, threads=threads).build(num_envs, horizon=horizon)
     policy, params, rows = _policy(env, tasks)
     rates = [_timed_rollout(env, policy, params, rows, horizon, repeat)[1] for repeat in range(2)]
-    return max(rates)  # the first also allocates
+    # The first one also allocates.
+    return max(rates)
 
 
 def _timed_rollout(
     env: VectorEnv, policy: Model, params: Params, rows: NDArray[np.float64], horizon: int, repeat: int
 ) -> tuple[Episodes, float]:
-    """Episodes of the real sampler, reset included, and their environment steps per second."""
-    key, start = (repeat, Purpose.TRAINING_ROLLOUTS, 0, 0), time.perf_counter()
+    """Play episodes by the sampler, and return them with the environment steps per second, resets included."""
+    key = (repeat, Purpose.TRAINING_ROLLOUTS, 0, 0)
+    start = time.perf_counter()
     taken = rollout(env, policy, params, rows, horizon=horizon, key=key)
     return taken, taken.num_steps.sum().item() / (time.perf_counter() - start)
 
@@ -166,7 +175,8 @@ def _vectors(name: str, counts: tuple[int, ...]) -> dict[tuple[str, int], Vector
 def _steps_per_s(env: VectorEnv, quick: bool) -> float:
     """Environment steps per second of a Gymnasium vector environment, for two seconds."""
     actions = np.random.default_rng(0).uniform(-1, 1, (50, *cast(tuple[int, ...], env.action_space.shape)))
-    steps, start = 0, time.perf_counter()
+    steps = 0
+    start = time.perf_counter()
     while time.perf_counter() - start < (0.0 if quick else 2.0) or not steps:
         for action in actions:
             env.step(action)

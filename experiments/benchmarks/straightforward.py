@@ -1,8 +1,8 @@
-"""MAML with TRPO as one writes it first: a Python loop over tasks, double backward, products from a kept graph.
+"""MAML with TRPO in a straightforward way: a Python loop over tasks, double backward, products from a kept graph.
 
-The reference of the `iteration` benchmark. It takes sampler, advantages, losses and conjugate gradient from metarl,
-one task at a time, and makes adaptation, gradient, products and line search anew with torch.autograd. `options` has the
-options of a configuration as attributes.
+This is the reference of the `iteration` benchmark. Sampler, advantages, losses and conjugate gradient are metarl's, one
+task at a time; adaptation, gradient, products and line search use torch.autograd. `options` has the options of a
+configuration as attributes.
 """
 
 from typing import Any, NamedTuple
@@ -26,11 +26,11 @@ from metarl.rl.sampler import rollout
 
 
 class Task(NamedTuple):
-    """What one task's rollouts leave."""
+    """The data of one task's rollouts."""
 
     support: PolicyBatch  # [T, E, ...]
     query: PolicyBatch
-    old: DiagonalGaussian  # of the adapted policy on the query
+    old: DiagonalGaussian  # outputs of the adapted policy on the query
 
 
 def collect(
@@ -83,10 +83,12 @@ def outer_step(options: Any, policy: Model, theta: Params, tasks: list[Task]) ->
     length = (2 * options.max_kl / step.dot(product(step))).sqrt()
 
     def moved(scale: float) -> Params:
-        result, start = {}, 0
+        result = {}
+        start = 0
         for name, leaf in theta.items():
             part = step[start : start + leaf.numel()].reshape(leaf.shape)
-            result[name], start = leaf - scale * length * part, start + leaf.numel()
+            result[name] = leaf - scale * length * part
+            start = start + leaf.numel()
         return result
 
     def evaluate(scale: float) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Meta-iterations of supervised MAML on one thread, against a Python loop over tasks: which formulation is kept."""
+"""Meta-iterations of supervised MAML on one thread in several formulations, against a Python loop over tasks."""
 
 import functools
 import statistics
@@ -24,7 +24,9 @@ from metarl.supervised.problem import ExampleSettings, MetaSupervised
 from metarl.supervised.tasks import Examples
 from metarl.threads import torch_threads
 
-ALPHA, SIZE, WAYS = {"sinusoid": 0.01, "omniglot": 0.4}, 28, 5
+ALPHA = {"sinusoid": 0.01, "omniglot": 0.4}
+SIZE = 28
+WAYS = 5
 NEVER = 10**9  # logged
 FORMULATIONS: dict[str, dict[str, tuple[str, str]]] = {  # problem -> name -> network, how gradients are taken
     "sinusoid": {
@@ -44,9 +46,10 @@ FORMULATIONS: dict[str, dict[str, tuple[str, str]]] = {  # problem -> name -> ne
 
 @torch_threads(1)
 def supervised(console: Console, *, quick: bool) -> list[dict[str, Any]]:
-    """Seconds of a meta-iteration (data, meta-gradient, Adam) of every formulation, medians over rounds taken in turn.
+    """Measure the seconds of a meta-iteration (data, meta-gradient, Adam) of every formulation, medians over rounds.
 
-    The first formulation of each problem is the reference; the others must have its meta-gradient.
+    Formulations take turns in a round. The first one of each problem is the reference, whose meta-gradient the others
+    must have.
     """
     rows = []
     for name, formulations in FORMULATIONS.items():
@@ -61,8 +64,8 @@ def supervised(console: Console, *, quick: bool) -> list[dict[str, Any]]:
         ]
         reference = next(iter(formulations))
         for words in formulations:
-            taken = statistics.median(one[words] for one in rounds)
-            faster = statistics.median(one[reference] / one[words] for one in rounds)
+            taken = statistics.median(times[words] for times in rounds)
+            faster = statistics.median(times[reference] / times[words] for times in rounds)
             rows.append(
                 {
                     "problem": name,
@@ -78,12 +81,15 @@ def supervised(console: Console, *, quick: bool) -> list[dict[str, Any]]:
 
 def _problem(name: str, network: str, how: str, quick: bool) -> MetaSupervised:
     if name == "sinusoid":
-        tasks, sizes = Sinusoid().build(), (3 if quick else 25, 10, 10)
-    else:  # pixels at random: what they show makes no difference here
+        tasks = Sinusoid().build()
+        sizes = (3 if quick else 25, 10, 10)
+    else:
+        # Random pixels, because images make no difference to the time.
         images = (np.random.default_rng(0).random((40 * 20, SIZE, SIZE, 1)) < 0.1).astype(np.uint8)
         classes = np.arange(40)
         data = ImageClasses(images, np.full(40, 20), {"train": classes}, white=1.0)
-        tasks, sizes = few_shot(data, ways=WAYS, rotate=True), (2 if quick else 32, 1, 1)
+        tasks = few_shot(data, ways=WAYS, rotate=True)
+        sizes = (2 if quick else 32, 1, 1)
     filters = 4 if quick else 64
     model = {
         "dense": lambda: regressor(1, (40, 40), 1),
@@ -107,7 +113,7 @@ def _problem(name: str, network: str, how: str, quick: bool) -> MetaSupervised:
 
 
 def _torchs_layers(filters: int) -> Model:
-    """Omniglot's network, same parameters, of torch's own convolution and batch norm."""
+    """Omniglot's network with the same parameters, made of torch's own convolution and batch norm."""
     patches = convolutional_classifier((SIZE, SIZE, 1), filters, WAYS, pooled=False)
 
     def apply(params: Params, inputs: Tensor) -> Tensor:
@@ -122,10 +128,11 @@ def _torchs_layers(filters: int) -> Model:
 
 
 def _loop(problem: MetaSupervised, alpha: float) -> TaskGradients:
-    """What anybody would write first: task after task, double backward."""
+    """Make the straightforward meta-gradient: task after task, by double backward."""
 
     def gradients(theta: Params, support: tuple[Examples, ...], query: Examples) -> tuple[Params, Tensor]:
-        per_task, losses = [], []
+        per_task: list[tuple[Tensor, ...]] = []
+        losses: list[Tensor] = []
         for i in range(len(query.targets)):
             leaves = {name: leaf.detach().requires_grad_() for name, leaf in theta.items()}
             fast = [name for name in leaves if not name.endswith(".shift")]
@@ -142,8 +149,9 @@ def _loop(problem: MetaSupervised, alpha: float) -> TaskGradients:
 
 
 def _iteration(problem: MetaSupervised) -> Callable[[], object]:
-    """Iteration 1 again and again: data, meta-gradient, Adam."""
-    optimiser, theta = Adam(learning_rate=1e-3).build(), problem.initial_parameters(0)
+    """Make a function that repeats iteration 1: data, meta-gradient, Adam."""
+    optimiser = Adam(learning_rate=1e-3).build()
+    theta = problem.initial_parameters(0)
     state = optimiser.init(theta)
     return lambda: optimiser.step(theta, state, problem.collect(theta, 1)[0])
 
@@ -154,9 +162,10 @@ def _repeat(step: Callable[[], object], count: int) -> None:
 
 
 def _require_equal(problems: dict[str, MetaSupervised]) -> None:
-    """Raises ValueError unless all have the first one's meta-gradient, in the median over tasks.
+    """Raise ValueError unless all problems have the first one's meta-gradient, in the median over tasks.
 
-    In float32 a task's may differ by more: where rounding switches a ReLU, the inner gradient jumps.
+    In float32 the meta-gradient of a single task may differ by more: where rounding switches a ReLU, the inner gradient
+    jumps.
     """
     first: Tensor | None = None
     for words, problem in problems.items():

@@ -1,4 +1,4 @@
-"""Small tabular processes: few enough trajectories that expectations over them are sums, without sampling error."""
+"""Small tabular processes, whose trajectories are so few that expectations are sums, without sampling error."""
 
 from typing import NamedTuple
 
@@ -49,7 +49,7 @@ def all_trajectories(process: Process) -> Trajectories:
 
 
 def log_probabilities(process: Process, policy: Params, trajectories: Trajectories) -> Tensor:
-    """Of each trajectory, under a policy: [N]."""
+    """The log-probability of each trajectory under a policy, [N]."""
     states, actions = trajectories
     chosen = policy[LOGITS].log_softmax(-1)[states, actions].sum(0)
     moved = process.moves.log()[states[:-1], actions[:-1], states[1:]].sum(0)
@@ -57,12 +57,12 @@ def log_probabilities(process: Process, policy: Params, trajectories: Trajectori
 
 
 def returns(process: Process, trajectories: Trajectories) -> Tensor:
-    """Undiscounted, of each trajectory: [N]."""
+    """The undiscounted return of each trajectory, [N]."""
     return process.rewards[trajectories.states, trajectories.actions].sum(0)
 
 
 def expected_return(process: Process, policy: Params) -> Tensor:
-    """Of a policy: the sum over all trajectories, a scalar; differentiable to any order."""
+    """The expected return of a policy, a sum over all trajectories: a scalar, differentiable to any order."""
     every = all_trajectories(process)
     return (log_probabilities(process, policy, every).exp() * returns(process, every)).sum()
 
@@ -78,9 +78,10 @@ def batch_of(
     """Trajectories as the batch of one task [T, N], collected by a policy; discount and lambda are 1.
 
     Args:
-        process, trajectories: what was sampled.
-        policy: what it was sampled with.
-        baseline: of each timestep and state, [T, S]; advantages are the rewards to go less this.
+        process: the process.
+        policy: the policy that sampled.
+        trajectories: what it sampled.
+        baseline: of each timestep and state, [T, S]; advantages are the rewards to go minus the baseline.
     """
     states, actions = trajectories
     rewards = process.rewards[states, actions]
@@ -95,7 +96,8 @@ def batch_of(
 def values(process: Process, policy: Params) -> Tensor:
     """The expected return from each timestep and state on, [T, S]: the best baseline that knows the state."""
     chosen = policy[LOGITS].softmax(-1)
-    ahead, found = torch.zeros_like(process.start), []
+    ahead = torch.zeros_like(process.start)
+    found = []
     for _ in range(process.horizon):
         ahead = (chosen * (process.rewards + process.moves @ ahead)).sum(-1)
         found.append(ahead)

@@ -1,4 +1,4 @@
-"""Environments in worker processes against the loop and against Gymnasium's AsyncVectorEnv."""
+"""Environments in worker processes, against a loop over environments and Gymnasium's AsyncVectorEnv."""
 
 import functools
 import time
@@ -19,10 +19,10 @@ WORKERS = (0, 1, 2)
 
 
 class Busy(gymnasium.Env[NDArray[np.float64], NDArray[np.float64]]):
-    """Computes for some time at every timestep: a sleep would not compete for the cores.
+    """An environment that computes for some time at every timestep; if it slept, it would not compete for the cores.
 
     Args:
-        milliseconds: of processor time in a timestep.
+        milliseconds: processor time of a timestep.
     """
 
     observation_space = Box(-1.0, 1.0, (8,), np.float64)
@@ -48,10 +48,10 @@ class Busy(gymnasium.Env[NDArray[np.float64], NDArray[np.float64]]):
 
 
 def workers(console: Console, *, quick: bool) -> list[dict[str, Any]]:
-    """Environment steps per second by milliseconds of a timestep, of 16 environments, the best of three rounds.
+    """Measure environment steps per second of 16 environments by milliseconds of a timestep, the best of three rounds.
 
-    `loop` is one process, `workers_N` N of ours, `async` Gymnasium's: a process for every environment. `ratio` is that
-    of the most workers to the loop.
+    `loop` is one process, `workers_N` are N worker processes, `async` is Gymnasium's, with a process for every
+    environment. `ratio` is the speed with most workers divided by that of the loop.
     """
     count, rounds = (2, 1) if quick else (16, 3)
     rows = []
@@ -71,9 +71,11 @@ def workers(console: Console, *, quick: bool) -> list[dict[str, Any]]:
 
 
 def _rate(env: VectorEnv, quick: bool) -> float:
-    """Environment steps per second, for a second."""
+    """Environment steps per second, measured for a second."""
     env.reset(seed=0)
-    actions, steps, start = np.zeros((env.num_envs, 2)), 0, time.perf_counter()
+    actions = np.zeros((env.num_envs, 2))
+    steps = 0
+    start = time.perf_counter()
     while time.perf_counter() - start < (0.0 if quick else 1.0) or not steps:
         env.step(actions)
         steps += env.num_envs

@@ -1,4 +1,4 @@
-"""What a rule must keep to, checked on a small regression: for those who write one."""
+"""Public check of inner rules, for those who write one: `check_rule`, on a small regression."""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -17,6 +17,8 @@ DIFFERENCE = 1e-6  # of finite differences, in float64
 
 
 class _Points(NamedTuple):
+    """The regression's examples of M tasks."""
+
     inputs: Tensor  # [M, N, 2]
     targets: Tensor  # [M, N, 2]
 
@@ -24,19 +26,20 @@ class _Points(NamedTuple):
 def check_rule(rule: Rule, *, seed: int = 0) -> None:
     """Raise ValueError where a rule does not do what the engine and the problems rely on.
 
-    In float64, for the likelihood of a small network that has a shift and a standard deviation, named as those of the
-    project's own: `body.0.weight`, `body.0.bias`, `body.0.shift`, `head.weight`, `head.bias`, `log_std`.
+    The check is made in float64, with the likelihood of a small network as loss. Its parameters are named as those of
+    the project's networks: `body.0.weight`, `body.0.bias`, `body.0.shift`, `head.weight`, `head.bias`, `log_std`.
 
     Args:
         rule: the rule's options; the rule is built with its own step sizes.
         seed: key of the parameters and the data.
     """
-    built, generator = rule.build(), torch.Generator().manual_seed(seed)
+    built = rule.build()
+    generator = torch.Generator().manual_seed(seed)
     network = mlp((2, 3, 2), "tanh")
     params = _in_double(network.init(generator) | {"body.0.shift": torch.zeros(3), "log_std": torch.zeros(2)})
     meta = built.init(dict(params), generator)
     _require_like(meta, params, "init must keep the model's parameters")
-    # off the values that everything starts from, such as 0 or the same step size everywhere
+    # Moved away from initial values that hide mistakes, such as 0 or one step size for all parameters.
     noise = torch.randn(ravel(meta).shape, generator=generator, dtype=torch.float64)
     theta = add(meta, unravel(noise, meta), 0.05)
     support = [_points(generator) for _ in range(STEPS)]
@@ -49,7 +52,7 @@ def check_rule(rule: Rule, *, seed: int = 0) -> None:
 
 
 def _check_functions(rule: InnerRule, theta: Params, loss: Callable[[Params, _Points], Tensor], data: _Points) -> None:
-    """Each function by itself: what it returns, and that it leaves its arguments alone."""
+    """Check what each of the rule's functions returns, and that none changes its arguments."""
     before = {name: leaf.clone() for name, leaf in theta.items()}
     fast = rule.start(theta)
     _require(bool(fast), "start must return something that adapts")
@@ -69,7 +72,7 @@ def _check_functions(rule: InnerRule, theta: Params, loss: Callable[[Params, _Po
 
 
 def _check_steps(learner: Learner, theta: Params, support: list[_Points]) -> None:
-    """Tasks one at a time, and all steps at once, as tasks together, and step by step."""
+    """Check that tasks adapted together, step by step, end where each ends that is adapted alone, in one call."""
     fast = learner.start_each(theta, TASKS)
     for step, batch in enumerate(support):
         fast = learner.step_each(fast, theta, batch, step=step)
@@ -83,7 +86,10 @@ def _check_steps(learner: Learner, theta: Params, support: list[_Points]) -> Non
 def _check_meta_gradient(
     learner: Learner, theta: Params, support: list[_Points], query: _Points, generator: torch.Generator
 ) -> None:
-    """The gradient through the adaptation, against finite differences; of first order with inner gradients held."""
+    """Compare the gradient through the adaptation with finite differences.
+
+    For a first-order rule the differences hold the inner gradients at their values at theta.
+    """
     functions = TaskFunctions(lambda task: learner.inner_loss(task.adapted, task.query))
     loss, gradient = MetaObjective(theta, learner, functions, support, query).loss_and_gradient(theta)
     _require_like(gradient, theta, "the meta-gradient must have the meta-parameters' names and shapes")
@@ -103,7 +109,8 @@ def _check_meta_gradient(
         direction = torch.randn(ravel(theta).shape, generator=generator, dtype=torch.float64)
         step = unravel(direction, theta)
         difference = loss_at(add(theta, step, DIFFERENCE)) - loss_at(add(theta, step, -DIFFERENCE))
-        expected, found = difference / (2 * DIFFERENCE), ravel(gradient).dot(direction).item()
+        expected = difference / (2 * DIFFERENCE)
+        found = ravel(gradient).dot(direction).item()
         _require(
             abs(found - expected) <= 1e-6 * (1 + abs(expected)),
             f"the gradient through the adaptation must be that of finite differences: {found:.8g}, not {expected:.8g}",

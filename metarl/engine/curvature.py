@@ -1,8 +1,8 @@
 """Curvature products: how the Hessian of a divergence is multiplied with a vector.
 
-Knows only callables. A kind of curvature takes functions of ONE task, theta, and the data of M tasks, and returns each
-task's products v -> H_i v. H_i is the Hessian of the divergence from predict(theta), at theta: its gradient there
-is zero, so that H_i is exactly the Gauss-Newton matrix J^T F J.
+This module knows only callables. A kind of curvature takes functions of ONE task, theta, and the data of M tasks, and
+returns each task's products v -> H_i v. H_i is the Hessian, at theta, of the divergence from predict(theta). The
+divergence's gradient at theta is zero, so that H_i is exactly the Gauss-Newton matrix J^T F J.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,8 @@ Predict = Callable[[Params, Data], Any]  # parameters and data of one task -> ou
 Divergence = Callable[[Any, Any, Data], Tensor]  # outputs at theta, outputs, and data of one task -> scalar
 Products = Callable[[Params], Params]  # v -> H_i v, leaves [M, ...]
 
-EPSILON = 3e-3  # float32: rounding below, truncation above (experiments/results/benchmark_hvp.json)
+# Best in float32: smaller steps lose to rounding, larger ones to truncation (experiments/results/benchmark_hvp.json).
+EPSILON = 3e-3
 
 
 def forward_difference(
@@ -43,22 +44,25 @@ def symmetric_difference(
 
     def products(v: Params) -> Params:
         h = epsilon / ravel(v).norm()
-        plus, minus = gradients(add(theta, v, h)), gradients(add(theta, v, -h))
+        plus = gradients(add(theta, v, h))
+        minus = gradients(add(theta, v, -h))
         return {name: (leaf - minus[name]) / (2 * h) for name, leaf in plus.items()}
 
     return products
 
 
 def gauss_newton(predict: Predict, divergence: Divergence, theta: Params, data: Data) -> Products:
-    """H v = J^T F J v: J of `predict`, F the Hessian of `divergence` in the outputs; exact where its gradient is 0.
+    """H v = J^T F J v, with J the Jacobian of `predict` and F the Hessian of `divergence` in the outputs.
 
-    The graph of `predict` is kept: a product is a sweep through it forward, and one back. Reverse mode does for both
-    (its operators run without Python): J v is the derivative of u -> J^T u, which is linear in u; F is symmetric.
+    The graph of `predict` is kept: a product is one sweep forward through it and one back. Both use reverse mode, whose
+    operators run without Python: J v is the derivative of u -> J^T u, which is linear in u; F is symmetric.
 
     The graph is taken outside vmap. In torch 2.13 that is wrong, by about a percent, below layers that normalise and
-    scale by an adapted weight in one call (layer_norm, batch_norm with a weight): `module.from_module` parts the two.
+    scale by an adapted weight in one call (layer_norm, batch_norm with a weight): `module.from_module` separates the
+    two operations.
     """
-    copies = vmap(lambda _: theta)(data)  # a theta for each task: products come apart by task
+    # One theta for each task keeps the products of different tasks apart.
+    copies = vmap(lambda _: theta)(data)
     outputs, pullback, *_ = vjp(lambda thetas: vmap(predict)(thetas, data), copies)
     _, pushforward, *_ = vjp(lambda cotangents: pullback(cotangents)[0], outputs)
     _, fisher, *_ = vjp(lambda outs: vmap(grad(divergence, 1))(outputs, outs, data), outputs)
@@ -96,6 +100,7 @@ def _divergence_gradients(
 
 @torch.no_grad()
 def _outputs(predict: Predict, theta: Params, data: Data) -> Any:
+    """What `predict` makes of each task's data at theta, leaves [M, ...]."""
     return vmap(predict, (None, 0))(theta, data)
 
 

@@ -27,12 +27,12 @@ Loss = Callable[[Params, Batch], Tensor]  # parameters and data of one task -> s
 class AdaptedTask(NamedTuple):
     """One task after adaptation: what an outer loss may depend on, and be differentiated through."""
 
-    theta: Params  # before adaptation, as the model is applied with them
-    adapted: Params  # theta', likewise
+    theta: Params  # parameters that the model is applied with before adaptation
+    adapted: Params  # theta', the parameters that it is applied with after adaptation
     support: tuple[Batch, ...]
     query: Batch
     outputs: Outputs  # of the model under theta' on the query
-    path: tuple[Params, ...]  # before each inner step: theta first, what each batch of the support was collected with
+    path: tuple[Params, ...]  # path[k]: the parameters before inner step k, which collected support[k]; theta first
 
 
 OuterLoss = Callable[[AdaptedTask], Tensor]  # -> scalar
@@ -49,7 +49,7 @@ class Learner:
     Args:
         rule: what a gradient does to a task's parameters (`rules`).
         inner_loss: the loss of the inner steps, L(params, batch) -> scalar.
-        predict: the model, params, batch -> outputs; for outer losses that look at the outputs.
+        predict: the model, (params, batch) -> outputs; needed where outer loss or divergence look at the outputs.
     """
 
     rule: InnerRule
@@ -57,11 +57,11 @@ class Learner:
     predict: Callable[[Params, Batch], Outputs] = _nothing
 
     def adapt(self, theta: Params, support: Sequence[Batch]) -> Params:
-        """Theta' = U_K(... U_1(theta)) of one task: an inner step per batch, in order; differentiable in theta."""
+        """Theta' = U_K(... U_1(theta)) of one task, an inner step per batch of the support. Differentiable in theta."""
         return self._path(theta, support, lambda fast, batch: self._gradient(fast, theta, batch))[-1]
 
     def adapted_task(self, theta: Params, support: Sequence[Batch], query: Batch) -> AdaptedTask:
-        """One task after adaptation on its support."""
+        """Adapt to one task on its support, and apply the model to its query."""
         *path, adapted = self._path(theta, support, lambda fast, batch: self._gradient(fast, theta, batch))
         before = path[0] if path else adapted
         return AdaptedTask(before, adapted, tuple(support), query, self.predict(adapted, query), tuple(path))
@@ -69,10 +69,10 @@ class Learner:
     def task_gradients(
         self, outer_loss: OuterLoss, theta: Params, support: Sequence[Batch], query: Batch
     ) -> tuple[Params, Tensor]:
-        """Of each of M tasks, the meta-gradient (leaves [M, ...]) and the outer loss after adaptation, [M].
+        """Each task's meta-gradient, leaves [M, ...], and its outer loss after adaptation, [M].
 
-        The gradient of each task is taken inside vmap, and averaged by the caller (`MetaObjective`): the other order
-        is wrong for normalisation layers with an adapted scale in torch 2.13.
+        The gradient of each task is taken inside vmap, and `MetaObjective` averages. The gradient of an average over
+        vmap is wrong in torch 2.13 for normalisation layers whose scale is adapted.
 
         Args:
             outer_loss: of one adapted task, a scalar.
@@ -98,26 +98,26 @@ class Learner:
         return tuple(taken)
 
     def replay(self, theta: Params, gradients: Sequence[Params]) -> Params:
-        """Theta' of one task whose inner steps take the given gradients, whatever theta is."""
+        """Theta' of one task when every inner step uses the given gradient instead of computing one."""
         return self._path(theta, gradients, lambda fast, gradient: gradient)[-1]
 
     def start_each(self, theta: Params, tasks: int) -> Params:
         """The fast parameters of M tasks before their first inner step, leaves [M, ...].
 
-        With `step_each` and `merge_each` this is `adapt` one step at a time: what sampling and evaluation use, which
-        roll out or score in between, and need no derivative.
+        With `step_each` and `merge_each` this is `adapt` one step at a time, without derivatives, for sampling and
+        evaluation, which roll out or score between the steps.
         """
         return stack(self.rule.start(theta), tasks)
 
     @torch.no_grad()
     def step_each(self, fast: Params, theta: Params, batch: Batch, *, step: int) -> Params:
-        """Inner step number `step`, counted from 0, of M tasks at once, each from its own fast parameters.
+        """One inner step of M tasks at once, each from its own fast parameters.
 
         Args:
             fast: leaves [M, ...].
             theta: meta-parameters, the same for all tasks.
             batch: the data of this step, every leaf [M, ...].
-            step: the rule's step size may depend on it.
+            step: number of the step, from 0, on which the rule's step size may depend.
         """
 
         def one_task(fast_i: Params, batch_i: Batch) -> Params:
@@ -131,7 +131,7 @@ class Learner:
         return vmap(lambda fast_i: self.rule.merge(fast_i, theta))(fast)
 
     def _path(self, theta: Params, steps: Sequence[Any], gradient: Callable[[Params, Any], Params]) -> list[Params]:
-        """What the model is applied with before the first step and after each."""
+        """The parameters that the model is applied with, before the first inner step and after each."""
         fast = self.rule.start(theta)
         path = [self.rule.merge(fast, theta)]
         for step, data in enumerate(steps):
@@ -140,4 +140,5 @@ class Learner:
         return path
 
     def _gradient(self, fast: Params, theta: Params, batch: Batch) -> Params:
+        """The gradient of the inner loss with respect to one task's fast parameters."""
         return grad(lambda moved, data: self.inner_loss(self.rule.merge(moved, theta), data))(fast, batch)

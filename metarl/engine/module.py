@@ -16,15 +16,15 @@ from metarl.engine.params import Params
 
 
 def from_module(module: nn.Module) -> Model:
-    """Any `torch.nn.Module` as a Model: its present parameters are the initial ones, its buffers stay as they are.
+    """Any `torch.nn.Module` as a Model whose initial parameters are the module's present ones.
 
-    The module is copied, with its mode (train or eval) and device. Parameters that do not require a gradient stay as
-    they are too: they are constants of the model, neither adapted nor meta-learned. It is about a fifth slower under
-    vmap than a model written as a function.
+    The module is copied, with its mode (train or eval) and device. Buffers, and parameters that do not require a
+    gradient, are constants of the model: neither adapted nor meta-learned. Under vmap such a model is about a fifth
+    slower than one that is written as a function.
 
     Raises:
-        ValueError: no parameter that requires a gradient, or a layer that torch cannot differentiate twice for many
-            tasks at once, by its name in the module, with what to do instead.
+        ValueError: no parameter requires a gradient, or torch cannot differentiate a layer twice for many tasks at
+            once. The message has the layer's name in the module and says what to do instead.
     """
     for name, layer in module.named_modules():
         if reason := _refusal(layer):
@@ -39,9 +39,9 @@ def from_module(module: nn.Module) -> Model:
         return {name: leaf.clone() for name, leaf in initial.items()}
 
     def apply(params: Params, inputs: Tensor) -> Any:
-        # a rule may have added other parameters
+        # A rule may have added other parameters.
         chosen = {name: params[name] for name in initial}
-        # the fused kernels of attention have no second derivative
+        # The fused kernels of attention have no second derivative.
         with sdpa_kernel(SDPBackend.MATH):
             return functional_call(own, chosen, (inputs,))
 
@@ -49,19 +49,19 @@ def from_module(module: nn.Module) -> Model:
 
 
 def _refusal(layer: nn.Module) -> str | None:
-    """Why torch 2.13 cannot have a layer in an inner loop, and what to do instead; None if it can.
+    """Why a layer cannot be part of an inner loop in torch 2.13, and what to do instead; None if it can.
 
-    Each was tried: the gradient through an inner gradient, under vmap, against a loop over tasks (`test_module.py`).
+    `test_module.py` tries every case: the gradient through an inner gradient under vmap, against a loop over tasks.
     """
     if getattr(layer, "track_running_stats", False):
         return "keeps running statistics: build it with track_running_stats=False"
     if isinstance(layer, nn.RReLU):
         return "draws random numbers that vmap cannot batch: take nn.LeakyReLU"
-    # p: that of Dropout; dropout: that of nn.MultiheadAttention and of nn.LSTM, a probability there
+    # The probability is called `p` in the Dropout layers, `dropout` in nn.MultiheadAttention and nn.LSTM.
     rate = layer.p if isinstance(layer, nn.modules.dropout._DropoutNd) else getattr(layer, "dropout", 0.0)
     if layer.training and isinstance(rate, float) and rate > 0:
         return "drops out at random, unlike in every inner step: build it with dropout 0, or call eval() on the module"
-    # nn.LSTM works in float32, on processors for which torch has another kernel
+    # nn.LSTM would work, but only in float32 and on processors for which torch has another kernel.
     if isinstance(layer, nn.RNNBase | nn.RNNCellBase):
         return "has a kernel that vmap cannot batch: write the recurrence with nn.Linear"
     if layer.training and _normalises_by_power_iteration(layer):
@@ -76,9 +76,9 @@ def _normalises_by_power_iteration(layer: nn.Module) -> bool:
 
 
 def keyed(make: Callable[[], nn.Module]) -> Model:
-    """A model whose initial parameters are those of a module that `make` makes with the generator's numbers.
+    """A model whose `init` calls `make` for a fresh module, which draws its initial weights from init's generator.
 
-    Modules draw their initial weights from torch's global generator, which is given back as it was.
+    Modules draw from torch's global generator: its state is replaced for the call, and restored afterwards.
     """
 
     def made(generator: torch.Generator) -> Model:
@@ -102,14 +102,15 @@ SCALING: dict[type[nn.Module], Callable[[Tensor], int]] = {  # inputs -> how man
 
 
 def _scale_apart(module: nn.Module) -> None:
-    """Have torch's normalisation layers in a module scale in a step of its own.
+    """Make torch's normalisation layers in a module normalise first, then apply weight and bias in operations apart.
 
-    In one step, torch 2.13 differentiates them wrongly outside vmap: see `curvature.gauss_newton`.
+    In one operation torch 2.13 differentiates them wrongly outside vmap: see `curvature.gauss_newton`.
     """
     for layer in module.modules():
         for kind, trailing_axes in SCALING.items():
-            own_forward = type(layer).forward is not kind.forward  # a subclass that may do anything
-            if isinstance(layer, kind) and not own_forward and layer.weight is not None:
+            # A subclass with a forward of its own may do anything: it stays as it is.
+            plain = isinstance(layer, kind) and type(layer).forward is kind.forward
+            if plain and layer.weight is not None:
                 layer.forward = _scaling_apart(layer, kind, trailing_axes)
 
 
@@ -120,8 +121,11 @@ def _scaling_apart(
     bare._parameters = dict.fromkeys(layer._parameters)
 
     def forward(inputs: Tensor) -> Tensor:
-        outputs, ones = kind.forward(bare, inputs), (1,) * trailing_axes(inputs)
-        weight, bias = layer._parameters["weight"], layer._parameters["bias"]  # of this call: functional_call's
+        outputs = kind.forward(bare, inputs)
+        ones = (1,) * trailing_axes(inputs)
+        # Read at every call, because functional_call puts the parameters of the call there.
+        weight = layer._parameters["weight"]
+        bias = layer._parameters["bias"]
         assert weight is not None
         outputs = outputs * weight.reshape(*weight.shape, *ones)
         return outputs if bias is None else outputs + bias.reshape(*bias.shape, *ones)

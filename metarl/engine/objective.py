@@ -1,7 +1,7 @@
-"""The meta-objective of one meta-batch: everything an outer optimiser may ask, reduced over tasks (and ranks).
+"""The meta-objective of one meta-batch: everything an outer optimiser may ask, as means over tasks (and ranks).
 
-No optimiser differentiates anything itself: Adam asks for the loss and its gradient, TRPO also for the divergence
-from the old parameters and for products with its Hessian.
+Optimisers differentiate nothing themselves. Adam asks for the loss and its gradient; TRPO also for the divergence from
+the old parameters and for products with the divergence's Hessian.
 """
 
 import math
@@ -24,8 +24,8 @@ class TaskFunctions(NamedTuple):
     """How an adapted task is scored and compared: what a problem gives the engine beside its learner.
 
     outer_loss(task) -> scalar                            the loss of an `AdaptedTask`
-    divergence(old_outputs, outputs, batch) -> scalar     what TRPO bounds; None where no trust region is wanted
-    subset(batch, fraction) -> batch                      the part of a batch that serves cheaper curvature
+    divergence(old_outputs, outputs, batch) -> scalar     what TRPO bounds; None where there is no trust region
+    subset(batch, fraction) -> batch                      a part of a batch, for cheaper curvature; None: only the whole
     clipped(epsilon) -> outer loss                        the outer loss without a gain beyond likelihood ratios of
                                                           1 +- epsilon; None where nothing has a likelihood ratio
     """
@@ -40,15 +40,16 @@ TaskGradients = Callable[[Params, tuple[Batch, ...], Batch], tuple[Params, Tenso
 
 
 def gradients_of(learner: Learner, outer_loss: OuterLoss, *, compiled: bool = False) -> TaskGradients:
-    """`Learner.task_gradients` as a function of theta and data alone: what an objective needs of it.
+    """Bind `Learner.task_gradients` to a learner and an outer loss: a function of theta, support and query.
 
     Args:
-        learner, outer_loss: see `MetaObjective`.
-        compiled: by torch.compile, at the first call and whenever the data's shapes change. That takes a C++ compiler
-            and up to a minute, and pays where the network is small and the iterations are many.
+        learner: what adapts to a task.
+        outer_loss: the loss of an adapted task.
+        compiled: compile the function with torch.compile, at its first call and whenever the data's shapes change. This
+            needs a C++ compiler and up to a minute, and pays where the network is small and the iterations are many.
 
     Raises:
-        ValueError: (when called) torch.compile fails.
+        ValueError: (when the result is called) torch.compile fails.
     """
 
     def gradients(theta: Params, support: tuple[Batch, ...], query: Batch) -> tuple[Params, Tensor]:
@@ -56,7 +57,7 @@ def gradients_of(learner: Learner, outer_loss: OuterLoss, *, compiled: bool = Fa
 
     if not compiled:
         return gradients
-    # takes a second to import
+    # Imported here, because the import takes a second.
     from torch._dynamo.exc import TorchDynamoException
 
     fast = torch.compile(gradients, dynamic=False)
@@ -64,7 +65,6 @@ def gradients_of(learner: Learner, outer_loss: OuterLoss, *, compiled: bool = Fa
     def compiled_gradients(theta: Params, support: tuple[Batch, ...], query: Batch) -> tuple[Params, Tensor]:
         try:
             return fast(theta, support, query)
-        # what failed is the compilation
         except TorchDynamoException as error:
             reason = next(iter(str(error).splitlines()), "")
             raise ValueError(f"torch.compile failed ({reason}): go on without it, --no-compile") from error
@@ -75,7 +75,8 @@ def gradients_of(learner: Learner, outer_loss: OuterLoss, *, compiled: bool = Fa
 class MetaObjective:
     """The outer loss, its gradient, and the divergence from `theta_old`, as means over the tasks of a meta-batch.
 
-    Every answer is a float64 sum over the local tasks, handed to `reduce`, divided by the global number of tasks.
+    Every answer is a float64 sum over the local tasks, summed over ranks by `reduce`, divided by the global number of
+    tasks.
 
     Args:
         theta_old: the parameters the meta-batch was collected with; the divergence is measured from there.
@@ -86,8 +87,8 @@ class MetaObjective:
         num_tasks: the global number of tasks; None: M, on a single rank.
         first_task: the global index of the first local task.
         reduce: sums a float64 tensor over ranks; the identity on one rank.
-        gradients: what `gradients_of` this learner and outer loss made, where it has been compiled before; None: it is
-            made here.
+        gradients: the result of `gradients_of` for this learner and outer loss, so that a compiled one is compiled once
+            for all meta-batches; None: made here, not compiled.
     """
 
     def __init__(
@@ -104,14 +105,17 @@ class MetaObjective:
         gradients: TaskGradients | None = None,
     ) -> None:
         self.theta_old = detach(theta_old)
-        self.learner, self.functions = learner, functions
-        self.support, self.query = tuple(support), query
+        self.learner = learner
+        self.functions = functions
+        self.support = tuple(support)
+        self.query = query
         self.num_tasks = num_tasks or len(tree_leaves(query)[0])
-        self.first_task, self.reduce = first_task, reduce
+        self.first_task = first_task
+        self.reduce = reduce
         self._task_gradients = gradients or gradients_of(learner, functions.outer_loss)
 
     def with_outer_loss(self, outer_loss: OuterLoss) -> "MetaObjective":
-        """The same meta-batch under another outer loss, such as a clipped one that an optimiser brings along."""
+        """The same meta-batch under another outer loss, such as a clipped one that an optimiser asks for."""
         return MetaObjective(
             self.theta_old,
             self.learner,
@@ -124,19 +128,20 @@ class MetaObjective:
         )
 
     def clipped(self, epsilon: float) -> OuterLoss:
-        """The outer loss with clipped likelihood ratios; see `TaskFunctions`. Raises ValueError where it has none."""
+        """The outer loss with clipped likelihood ratios. Raises ValueError for a problem without likelihood ratios."""
         if self.functions.clipped is None:
             raise ValueError("this problem has no likelihood ratios to clip: choose the outer optimiser adam instead")
         return self.functions.clipped(epsilon)
 
     @property
     def pre_update_divergence(self) -> OuterLoss:
-        """As an outer loss, the divergence of theta from theta_old before adaptation, on what theta_old collected.
+        """An outer loss: the divergence of theta from theta_old, both before adaptation, on what theta_old collected.
 
-        That is the first batch of the support (without inner steps, the query). Raises ValueError for a problem without
+        The batch is the first of the support, or without inner steps the query. Raises ValueError for a problem without
         divergence.
         """
-        divergence, rule = self._divergence, self.learner.rule
+        divergence = self._divergence
+        rule = self.learner.rule
         before = rule.merge(rule.start(self.theta_old), self.theta_old)
 
         def loss(task: AdaptedTask) -> Tensor:
@@ -169,32 +174,37 @@ class MetaObjective:
     ) -> Matvec:
         """Products with the Hessian of the mean divergence at theta: v [P] -> H v [P], in float64.
 
-        The divergence is measured from theta itself, through the same code path, so that its gradient there is
-        exactly zero: what Gauss-Newton and forward differences need.
+        The divergence is measured from theta itself, through the same code path, so that its gradient at theta is
+        exactly zero. Gauss-Newton and forward differences need that.
 
         Args:
-            theta: where, P parameters.
+            theta: the point at which the Hessian is taken, P parameters.
             kind: a key of `curvature.CURVATURES`.
             fraction: share of the query that the divergence is averaged over, in (0, 1]. The support is used whole: the
-                inner gradient of a part of it moves otherwise with theta, and the steps made of that gain less.
-            task_fraction: share of the tasks that it is averaged over, in (0, 1], evenly spread over the meta-batch, at
-                least one.
-            options: passed to the kind (`epsilon` of finite differences).
+                inner gradient of a part of it has another derivative in theta, and outer steps made of it gain less.
+            task_fraction: share of the tasks that the divergence is averaged over, in (0, 1]; evenly spread over the
+                meta-batch, at least one task.
+            options: passed to the kind of curvature (`epsilon` of finite differences).
 
         Raises:
             ValueError: an unknown kind, or a problem without divergence or without subsets.
         """
         if kind not in CURVATURES:
             raise ValueError(f"unknown curvature {kind!r}: choose one of {', '.join(CURVATURES)}")
-        learner, predict, divergence = self.learner, self.learner.predict, self._divergence
+        learner = self.learner
+        predict = self.learner.predict
+        divergence = self._divergence
         adapt: Callable[[Params, Any], Params] = learner.adapt
         steps: Any = self.support
         if learner.rule.holds_gradient and CURVATURES[kind] in FINITE_DIFFERENCES:
-            # differences would see the inner gradients move with theta: those at theta are held instead
-            adapt, steps = learner.replay, self._inner_gradients(theta)
+            # A first-order rule treats inner gradients as constants, but a difference between two thetas would see them
+            # change: both thetas use the inner gradients that were computed at theta.
+            adapt = learner.replay
+            steps = self._inner_gradients(theta)
         data = (steps, self._part_of_the_query(fraction))
         count, here = self._chosen(task_fraction)
-        if not here:  # all of them are other ranks'
+        if not here:
+            # All the chosen tasks belong to other ranks: this one adds zeros to their sums.
             return lambda vector: self._means(vector.new_zeros(1, len(vector)), num_tasks=count)[0]
         data = tree_map(lambda leaf: leaf[here], data) if task_fraction < 1.0 else data
 
@@ -216,7 +226,7 @@ class MetaObjective:
     def _inner_gradients(self, theta: Params) -> tuple[Params, ...]:
         """The inner gradient of every step of every task, leaves [M, ...]."""
 
-        # the query says how many tasks there are, where there are no steps
+        # vmap learns the number of tasks from the query where there are no inner steps.
         def one_task(support: Sequence[Batch], _: Batch) -> tuple[Params, ...]:
             return self.learner.inner_gradients(theta, support)
 
@@ -238,19 +248,19 @@ class MetaObjective:
 
     @cached_property
     def _old_outputs(self) -> Outputs:
-        """The old model's outputs on the query, through the same code path as the new one's."""
+        """The outputs of theta_old's adapted model on the query, through the same code path as those of a new theta."""
         with torch.no_grad():
             old = vmap(lambda support, query: self.learner.adapted_task(self.theta_old, support, query).outputs)
             return old(self.support, self.query)
 
     def _chosen(self, fraction: float) -> tuple[int, list[int]]:
-        """How many tasks are every 1 / fraction-th of all, from the first on, and which of the local ones these are."""
+        """Choose every 1 / fraction-th task, from the first on: how many these are, and which of the local tasks."""
         chosen = [i for i in range(self.num_tasks) if math.ceil((i + 1) * fraction) > math.ceil(i * fraction)]
         local = len(tree_leaves(self.query)[0])
         return len(chosen), [i - self.first_task for i in chosen if 0 <= i - self.first_task < local]
 
     def _means(self, *per_task: Tensor, num_tasks: int | None = None) -> list[Tensor]:
-        """Each tensor's mean over the tasks of all ranks, its leading axis; all in one reduction."""
+        """Each tensor's mean over its leading axis, the tasks of all ranks, by one reduction for all tensors."""
         sums = [leaf.sum(0, dtype=torch.float64) for leaf in per_task]
         total = self.reduce(torch.cat([leaf.flatten() for leaf in sums])) / (num_tasks or self.num_tasks)
         parts = total.split([leaf.numel() for leaf in sums])

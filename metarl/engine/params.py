@@ -1,6 +1,6 @@
 """Algebra on parameters: a `Params` is a dict of named tensors, never the state of a module.
 
-"Stacked" parameters have a leading task axis M on every leaf.
+Names are dotted, such as `body.0.weight`. "Stacked" parameters have a leading task axis M on every leaf.
 """
 
 import torch

@@ -11,12 +11,12 @@ Matvec = Callable[[Tensor], Tensor]  # v [P] -> A v [P]
 
 
 class ConjugateGradient(NamedTuple):
-    """The result of `conjugate_gradient`: x [P] with A x ~ b, the steps taken, and what is known of A x then."""
+    """The result of `conjugate_gradient`: x [P] with A x ~ b, and how far it was solved."""
 
     x: Tensor
     iterations: int
     residual: float  # |b - A x|^2
-    quadratic: float  # x^T A x = x^T (b - residual), damping included, if A is linear; nan: a product was not finite
+    quadratic: float  # x^T (A + damping I) x, computed as x^T (b - residual); nan where a product was not finite
 
 
 def conjugate_gradient(
@@ -24,15 +24,21 @@ def conjugate_gradient(
 ) -> ConjugateGradient:
     """Solve (A + damping I) x = b for a symmetric positive definite A (Hestenes and Stiefel 1952), from x = 0.
 
-    Stops after `iterations` products, when the squared residual norm falls below `tolerance`, and on a direction of
-    non-positive or non-finite curvature, where it keeps the x it has.
+    Stops after `iterations` products, when the squared norm of the residual falls below `tolerance`, or at a direction
+    of non-positive or non-finite curvature; x is then what the steps before made it.
 
     Args:
         matvec: v [P] -> A v [P].
         b: right-hand side [P].
+        iterations: products at most.
+        tolerance: squared norm of the residual.
+        damping: multiple of the identity that is added to A.
     """
-    x, residual, direction = torch.zeros_like(b), b.clone(), b.clone()
-    squared, step = residual.dot(residual), 0
+    x = torch.zeros_like(b)
+    residual = b.clone()
+    direction = b.clone()
+    squared = residual.dot(residual)
+    step = 0
     while step < iterations and squared >= tolerance:
         product = matvec(direction) + damping * direction
         curvature = direction.dot(product)
@@ -43,7 +49,8 @@ def conjugate_gradient(
         alpha = squared / curvature
         x = x + alpha * direction
         residual = residual - alpha * product
-        previous, squared = squared, residual.dot(residual)
+        previous = squared
+        squared = residual.dot(residual)
         direction = residual + (squared / previous) * direction
         step += 1
     return ConjugateGradient(x, step, squared.item(), x.dot(b - residual).item())
@@ -72,6 +79,9 @@ def backtracking_line_search(
     Args:
         evaluate: scale of the full step -> loss, divergence. A non-finite value never qualifies.
         old_loss: the loss at scale 0.
+        max_divergence: largest divergence that qualifies.
+        ratio: factor from one scale to the next, in (0, 1).
+        attempts: scales that are tried at most.
     """
     for backtracks in range(attempts):
         scale = ratio**backtracks

@@ -1,7 +1,7 @@
-"""The kinds of problem that a run can have, each one file: its options, and how it is built.
+"""The kinds of problem that a run can have, one a file: its options, and how it is built.
 
-A kind of problem is a part like any other. What it builds keeps the contract of `metarl.problem.Problem`, and with that
-the training loop, checkpoints, evaluation and figures serve it.
+A kind of problem is a part like any other. It builds a `metarl.problem.Problem`, which is all that the training loop,
+checkpoints and evaluation know of it.
 """
 
 from abc import ABC, abstractmethod
@@ -12,13 +12,14 @@ import torch
 from numpy.typing import NDArray
 
 from metarl.engine.rules import InnerRule
+from metarl.metrics import Metric
 from metarl.parts import Part, Registry
 from metarl.problem import Problem
 from metarl.shard import ALONE, Shard
 
 
 class Setting(NamedTuple):
-    """What a problem is told of the run that it is part of."""
+    """What a problem is told of its run."""
 
     preset: str
     method: str
@@ -44,17 +45,12 @@ class ProblemOptions(Part, ABC):
 
     @property
     @abstractmethod
-    def learning_curve(self) -> str:
-        """The training metric that shows learning, without its number of gradient steps."""
+    def drawn_curve(self) -> tuple[Metric, str]:
+        """The metric of learning curves in figures, and what it is measured on, in words."""
 
-    @property
-    @abstractmethod
-    def drawn_curve(self) -> tuple[str, str]:
-        """The metric that figures draw, without its number of gradient steps, and what it is of in words."""
-
-    before_training: str = ""  # what is worth a line before the first iteration
-    achieved_name: str = "achieved"  # what an evaluation's score `achieved` measures, with its unit
-    task_names: tuple[str, ...] = ()  # what the numbers of a task are, with their units
+    before_training: str = ""  # remarks to print before the first iteration
+    achieved_name: str = "achieved"  # what the score `achieved` of an evaluation measures, with its unit
+    task_names: tuple[str, ...] = ()  # names of the numbers of a task, with their units
 
     def commanded(self, tasks: NDArray[np.float64]) -> NDArray[np.float64] | None:
         """The value of `achieved` that tasks [N, k] ask for, [N]; None where they ask for none."""
@@ -62,10 +58,10 @@ class ProblemOptions(Part, ABC):
 
     @abstractmethod
     def build(self, setting: Setting) -> Problem:
-        """One meta-iteration of this problem. Raises ValueError for what the parts refuse."""
+        """Make the problem. Raises ValueError for options that the parts refuse."""
 
     def fitting(self) -> Self:
-        """The same with parts that fit each other, where one that was not chosen does not fit those that were."""
+        """The same options, where a part that nobody chose is replaced if it does not fit the chosen ones."""
         return self
 
     def recorded(self) -> Self:
@@ -79,11 +75,14 @@ class ProblemOptions(Part, ABC):
     @property
     @abstractmethod
     def protocol(self) -> dict[str, Any]:
-        """How an evaluation is made, beside the number of tasks and the step sizes: what compared scores must share."""
+        """How an evaluation is made, beside the number of tasks and the step sizes.
+
+        Scores are comparable only where these values are equal.
+        """
 
 
 MOST_AT_A_TIME = 10**8
-"""Timesteps or examples of one batch: a terabyte."""
+"""Timesteps or examples of one batch at most; these would take about a terabyte."""
 
 
 def require_device(device: str) -> None:

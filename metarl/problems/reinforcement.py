@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from metarl.metrics import Metric
 from metarl.parts import HIDDEN, MAY_CHANGE, PROBABILITY, RECORDED, at_least
 from metarl.problems import MOST_AT_A_TIME, PROBLEMS, ProblemOptions, Setting, require_device
 from metarl.rl.baselines import BASELINES, Baseline
@@ -17,6 +18,7 @@ from metarl.rl.baselines.linear_features import LinearFeatures
 from metarl.rl.environments import ENVIRONMENTS, Environment
 from metarl.rl.inner_losses import INNER_LOSSES, InnerLoss
 from metarl.rl.inner_losses.log_prob import LogProb
+from metarl.rl.measuring import RETURN, SCORES
 from metarl.rl.normalizers import NORMALIZATIONS, Normalization
 from metarl.rl.normalizers.none import Unscaled
 from metarl.rl.outer_losses import OUTER_LOSSES, OuterLoss
@@ -72,26 +74,21 @@ class Reinforcement(ProblemOptions):
     @property
     def score(self) -> str:
         """The average return."""
-        return "average_return"
+        return SCORES["rollout/return"]
 
     @property
-    def learning_curve(self) -> str:
-        """Returns over the meta-batch."""
-        return "rollout/return"
-
-    @property
-    def drawn_curve(self) -> tuple[str, str]:
-        """The same."""
-        return self.learning_curve, "meta-training"
+    def drawn_curve(self) -> tuple[Metric, str]:
+        """The average return over the meta-batch."""
+        return RETURN, "meta-training"
 
     @property
     def achieved_name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The environment's."""
+        """What `achieved` measures in this environment, with its unit."""
         return self.environment.achieved_name
 
     @property
     def task_names(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The environment's."""
+        """Names of the numbers of this environment's tasks, with their units."""
         return self.environment.tasks.names
 
     @cached_property
@@ -110,7 +107,7 @@ class Reinforcement(ProblemOptions):
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """Also how episodes are counted, and whose tasks."""
+        """Episodes per task, how they are counted, and whose tasks they are of."""
         return {
             "episodes": self.evaluation_episodes,
             "counting": self.evaluation_counting,
@@ -119,8 +116,10 @@ class Reinforcement(ProblemOptions):
 
     def require_sensible(self, setting: Setting) -> None:
         """Raise ValueError for more timesteps at a time than any machine has room for."""
-        sizes = (("tasks", setting.tasks, "episodes", self.episodes),)
-        sizes += (("evaluation_tasks", setting.evaluation_tasks, "evaluation_episodes", self.evaluation_episodes),)
+        sizes = (
+            ("tasks", setting.tasks, "episodes", self.episodes),
+            ("evaluation_tasks", setting.evaluation_tasks, "evaluation_episodes", self.evaluation_episodes),
+        )
         for tasks_name, tasks, episodes_name, episodes in sizes:
             timesteps = tasks * episodes * self.horizon
             if timesteps > MOST_AT_A_TIME:
@@ -129,13 +128,11 @@ class Reinforcement(ProblemOptions):
                 )
 
     def fitting(self) -> "Reinforcement":
-        """The same with the policy that fits the environment's actions."""
+        """The same options, with the default policy for the environment's actions where theirs does not fit."""
         _, actions = self.environment.spaces()
-        return (
-            self
-            if self.policy.fits(actions)
-            else dataclasses.replace(self, policy=POLICIES.find(default_policy(actions))())
-        )
+        if self.policy.fits(actions):
+            return self
+        return dataclasses.replace(self, policy=POLICIES.find(default_policy(actions))())
 
     def recorded(self) -> "Reinforcement":
         """The same with the spaces of the environment's observations and actions."""
@@ -153,19 +150,20 @@ class Reinforcement(ProblemOptions):
     def _environments(
         self, count: int, *, task_in_observation: bool = False, render_mode: str | None = None
     ) -> VectorEnv:
-        """Make environments; before the first ones they are checked."""
+        """Make environments, after they have been checked once. Raises ValueError if they cannot be meta-trained in."""
         _ = self._remarks
         return self.environment.build(
             count, horizon=self.horizon, render_mode=render_mode, task_in_observation=task_in_observation
         )
 
     def build(self, setting: Setting) -> MetaRL:
-        """One meta-iteration of MAML-RL. Raises ValueError for what its parts refuse, or a changed environment."""
+        """Make the problem of MAML-RL. Raises ValueError for options that parts refuse, or a changed environment."""
         require_device(setting.device)
         self._require_unchanged()
         knows_the_task = setting.method == "oracle"
         observations, actions = self.environment.spaces(task_in_observation=knows_the_task)
-        normalizer, policy = self.normalization.build(), self.policy.build(observations, actions)
+        normalizer = self.normalization.build()
+        policy = self.policy.build(observations, actions)
         return MetaRL(
             functools.partial(self._environments, task_in_observation=knows_the_task),
             normalizer.wrap(policy, observation_size(observations)),

@@ -5,15 +5,16 @@ import shutil
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from metarl.metrics import Metric
 from metarl.parts import MAY_CHANGE, at_least
 from metarl.problems import MOST_AT_A_TIME, PROBLEMS, ProblemOptions, Setting, require_device
 from metarl.supervised.datasets import DATASETS, Dataset
-from metarl.supervised.losses import KINDS
+from metarl.supervised.metrics import headline
 from metarl.supervised.networks import NETWORKS, Network
 from metarl.supervised.problem import ExampleSettings, MetaSupervised
 from metarl.supervised.tasks import KindName
 
-TRACED_TASKS = 3  # whose examples and outputs the figures draw
+TRACED_TASKS = 3  # tasks whose examples and outputs the figures draw
 
 
 @PROBLEMS.register("supervised")
@@ -47,21 +48,16 @@ class Supervised(ProblemOptions):
     @property
     def score(self) -> str:
         """The accuracy of a classification, the loss of a regression."""
-        return KINDS[self.kind].shown
+        return headline(self.kind).score
 
     @property
-    def learning_curve(self) -> str:
-        """The same score over the meta-batch."""
-        return f"train/{self.score}"
-
-    @property
-    def drawn_curve(self) -> tuple[str, str]:
-        """The score on validation tasks: that of the meta-batch is noisy."""
-        return f"evaluation/{self.score}", "validation tasks"
+    def drawn_curve(self) -> tuple[Metric, str]:
+        """The score on validation tasks, because that on the meta-batch is noisy."""
+        return headline(self.kind), "validation tasks"
 
     @property
     def before_training(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether there is a compilation to wait for."""
+        """Say whether there is a compilation to wait for."""
         if not self.compile:
             return ""
         compiles = "the first iteration compiles, for a minute or two"
@@ -69,7 +65,7 @@ class Supervised(ProblemOptions):
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """Also the kind of task."""
+        """Examples per task, and whether queries are predicted together."""
         return {
             "shots": self.shots,
             "queries": self.evaluation_queries,
@@ -83,9 +79,10 @@ class Supervised(ProblemOptions):
         if examples > MOST_AT_A_TIME:
             words = "tasks x ways x (shots + queries)"
             raise ValueError(f"{words} must be at most {MOST_AT_A_TIME:,}; got {examples}")
-        if setting.evaluate_every < 1:  # the best parameters are chosen on validation tasks
+        # best.pt is chosen on validation tasks, by the score after as many steps as in training.
+        if setting.evaluate_every < 1:
             raise ValueError(f"evaluate_every must be at least 1; got {setting.evaluate_every}")
-        if setting.evaluation_steps < setting.inner_steps:  # best.pt is chosen by the score after those of training
+        if setting.evaluation_steps < setting.inner_steps:
             raise ValueError(
                 f"evaluation_steps must be at least inner_steps, {setting.inner_steps}; got {setting.evaluation_steps}"
             )
@@ -96,7 +93,7 @@ class Supervised(ProblemOptions):
             )
 
     def build(self, setting: Setting) -> MetaSupervised:
-        """One meta-iteration of supervised MAML.
+        """Make the problem of supervised MAML.
 
         Raises:
             ValueError: images that are missing or cannot be read, more ways or shots than there are, a network that

@@ -1,7 +1,7 @@
 """From rewards to advantages: discounted returns, a baseline's values, GAE. Episodes -> PolicyBatch.
 
-The end of the horizon bootstraps 0, like a termination: the horizon is part of the task (as in the authors' release),
-and the baseline sees the time.
+After the last timestep of the horizon the value is taken to be 0, as after a termination: the horizon is part of the
+task (as in the authors' release), and the baseline sees the time.
 """
 
 import torch
@@ -24,7 +24,7 @@ def discounted_sums(values: Tensor, discount: float) -> Tensor:
 def generalized_advantages(rewards: Tensor, values: Tensor, *, discount: float, gae_lambda: float) -> Tensor:
     """GAE (Schulman et al. 2016, eq. 16): A_t = sum_l (discount lambda)^l delta_{t+l}, [M, T, E].
 
-    Rewards and values must be 0 after an episode's end, so that the end bootstraps 0.
+    Rewards and values must be 0 after an episode's end.
     """
     next_values = torch.cat([values[:, 1:], torch.zeros_like(values[:, :1])], 1)
     return discounted_sums(rewards + discount * next_values - values, discount * gae_lambda)
@@ -32,7 +32,8 @@ def generalized_advantages(rewards: Tensor, values: Tensor, *, discount: float, 
 
 def normalize(advantages: Tensor, mask: Tensor) -> Tensor:
     """(A - mean) / (std + 1e-8), per task over its valid timesteps; 0 elsewhere: [M, T, E] -> [M, T, E]."""
-    count = mask.sum((1, 2), keepdim=True).clamp(min=1)  # of a task without valid timesteps all advantages are 0
+    # At least 1, so that a task without valid timesteps has advantages of 0.
+    count = mask.sum((1, 2), keepdim=True).clamp(min=1)
     centred = (advantages - (advantages * mask).sum((1, 2), keepdim=True) / count) * mask
     std = ((centred**2).sum((1, 2), keepdim=True) / count).sqrt()
     return centred / (std + 1e-8)
@@ -42,10 +43,11 @@ def policy_batch(episodes: Episodes, baseline: Values, *, discount: float, gae_l
     """Baseline, GAE and normalisation of every task's rollouts, in float64, then back to the observations' dtype.
 
     Broken episodes are masked out whole. An episode that the simulation cut short looks as if it had ended well: where
-    rewards are negative, its early end would count as a success, to the losses, the baseline and the normalisation.
+    rewards are negative, losses, baseline and normalisation would take its early end for a success.
     """
     counted = episodes.mask * episodes.counted[:, None]
-    rewards, mask = episodes.rewards.double() * counted, counted.double()
+    rewards = episodes.rewards.double() * counted
+    mask = counted.double()
     values = baseline(episodes.observations, discounted_sums(rewards, discount), mask)
     advantages = generalized_advantages(rewards, values, discount=discount, gae_lambda=gae_lambda)
     return PolicyBatch(

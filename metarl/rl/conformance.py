@@ -1,4 +1,4 @@
-"""Public checks of what users write: `check_policy`."""
+"""Public check of policies, for those who write one: `check_policy`."""
 
 from typing import Any
 
@@ -19,15 +19,18 @@ from metarl.rl.losses import policy_gradient
 from metarl.rl.policies.policy import Policy
 from metarl.rl.spaces import action_size, environment_actions, observation_size
 
-TASKS, BATCH = 2, 7  # M parameters, and as many observations of each
-RELATIVE, ABSOLUTE = 1e-4, 1e-5  # tolerances between one row and many: sums are ordered otherwise
+TASKS = 2  # M, the number of parameters that are stacked
+BATCH = 7  # observations under each of them
+# Tolerances between one row and many, whose sums are made in another order.
+RELATIVE = 1e-4
+ABSOLUTE = 1e-5
 
 
 def check_policy(policy: Policy, observation_space: Space, action_space: Space) -> None:
     """Check that a policy keeps the contract of `Policy.build` on the spaces of an environment.
 
     Raises:
-        ValueError: it does not; says what it does instead. What goes wrong inside the policy is its own error.
+        ValueError: the policy breaks a rule; the message says which. An error inside the policy is passed on as it is.
     """
     model = policy.build(observation_space, action_space)
     generator = torch.Generator().manual_seed(0)
@@ -41,7 +44,7 @@ def check_policy(policy: Policy, observation_space: Space, action_space: Space) 
 
 
 def _initial(model: Model) -> list[Params]:
-    """Fresh parameters of several seeds."""
+    """Fresh parameters of several seeds, [M] of them, checked."""
     each = [model.init(torch.Generator().manual_seed(seed)) for seed in range(TASKS)]
     again = model.init(torch.Generator().manual_seed(0))
     _require(_same(each[0], again), "equal generators must give equal initial parameters: draw from the one given")
@@ -51,7 +54,7 @@ def _initial(model: Model) -> list[Params]:
 
 
 def _check_outputs(model: Model, each: list[Params], observations: Tensor) -> None:
-    """One row alone, many rows, many parameters at once: all the same."""
+    """Check that one row alone, many rows, and many parameters at once give the same outputs."""
     whole = model.apply(each[0], observations[0])
     alone = model.apply(each[0], observations[0, 3])
     _require(isinstance(whole, tuple) and hasattr(whole, "_fields"), "outputs must be a NamedTuple of tensors")
@@ -71,13 +74,13 @@ def _check_outputs(model: Model, each: list[Params], observations: Tensor) -> No
 
 
 def _check_distribution(distribution: Any, noise: Tensor, action_space: Space) -> None:
-    """Actions of the right form, and densities that are densities."""
+    """Check the form of actions, the log-probabilities and the KL divergence."""
     actions = distribution.sample(noise)
     log_probs = distribution.log_prob(actions)
     for name, values in (("sample", actions), ("mode", distribution.mode)):
         _require(values.shape == noise.shape, f"{name} must be {_shape(noise)}; got {_shape(values)}")
         chosen = environment_actions(action_space)(values.numpy())
-        fits = isinstance(action_space, Box) or all(action_space.contains(np.asarray(one)) for one in chosen)
+        fits = isinstance(action_space, Box) or all(action_space.contains(np.asarray(action)) for action in chosen)
         _require(fits, f"{name} must be an action of {action_space}; got {values.tolist()}")
     _require(log_probs.shape == noise.shape[:1], f"log_prob must be [{len(noise)}]; got {_shape(log_probs)}")
     finite = [actions, log_probs, *distribution.spread().values()]
@@ -89,7 +92,7 @@ def _check_distribution(distribution: Any, noise: Tensor, action_space: Space) -
 
 
 def _check_adaptation(model: Model, theta: Params, observations: Tensor, noise: Tensor) -> None:
-    """An inner step of the paper's loss makes actions that turned out well more probable."""
+    """Check that an inner step of the paper's loss makes an action of positive advantage more probable."""
     distribution = model.apply(theta, observations)
     actions = distribution.sample(noise)
     advantages = torch.zeros(len(noise), 1).index_fill(0, torch.tensor([0]), 1.0)
@@ -116,12 +119,12 @@ def _require(holds: bool | Tensor, rule: str) -> None:
         raise ValueError(f"this policy breaks a rule: {rule}")
 
 
-def _same(one: Params, other: Params) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(leaf, other[name]) for name, leaf in one.items())
+def _same(params: Params, other: Params) -> bool:
+    return params.keys() == other.keys() and all(torch.equal(leaf, other[name]) for name, leaf in params.items())
 
 
-def _close(one: Any, other: Any) -> bool:
-    pairs = zip(tree_leaves(one), tree_leaves(other), strict=True)
+def _close(outputs: Any, other: Any) -> bool:
+    pairs = zip(tree_leaves(outputs), tree_leaves(other), strict=True)
     return all(a.shape == b.shape and torch.allclose(a, b, rtol=RELATIVE, atol=ABSOLUTE) for a, b in pairs)
 
 

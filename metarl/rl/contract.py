@@ -1,4 +1,4 @@
-"""What training asks of a vector environment, checked in one place, with messages that say how to mend it.
+"""What training asks of a vector environment, checked with messages that say how to mend the environment.
 
 Axes: n environments, T timesteps, O observation, k numbers of a task.
 """
@@ -16,10 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 from metarl.rl.spaces import action_size, flat_observations
 
 Array = NDArray[np.float64]
-DRAWN = 16  # tasks
+DRAWN = 16  # tasks that are drawn for the checks
 TIMESTEPS = 100  # of the episodes that are played to see whether tasks and seeds matter
 SEED = 7
-OTHER_NAMES = {"is_success": "success", "is_diverged": "diverged"}  # of `info`, as others call them
+OTHER_NAMES = {"is_success": "success", "is_diverged": "diverged"}  # a name that others use in `info` -> the name here
 
 
 class Played(NamedTuple):
@@ -29,19 +29,19 @@ class Played(NamedTuple):
     rewards: Array  # [T, n]
 
     def same(self, other: "Played", i: int, j: int) -> bool:
-        """Whether environment i here showed and paid what environment j did there."""
+        """Whether observations and rewards of environment i are those of environment j of other episodes."""
         pairs = ((self.observations, other.observations), (self.rewards, other.rewards))
-        return all(np.array_equal(one[:, i], two[:, j], equal_nan=True) for one, two in pairs)
+        return all(np.array_equal(ours[:, i], theirs[:, j], equal_nan=True) for ours, theirs in pairs)
 
 
 def check_vector(env: VectorEnv, horizon: int = TIMESTEPS) -> list[str]:
-    """Check that a vector environment can be meta-trained in, and name what is worth knowing.
+    """Check that a vector environment can be meta-trained in, and list remarks on it.
 
-    Episodes of the same random actions are played: with equal seeds and tasks, again with the same, and with another
-    task of the first environment.
+    Three rounds of episodes of the same random actions are played: with equal seeds and tasks, with the same again, and
+    with another task in the first environment.
 
     Args:
-        env: n environments; with 2 of them more is found than with 1.
+        env: n environments; two of them show more than one.
         horizon: timesteps of an episode at most.
 
     Returns:
@@ -58,7 +58,8 @@ def check_vector(env: VectorEnv, horizon: int = TIMESTEPS) -> list[str]:
             "Of single environments that have it, metarl.envs.LoopVectorEnv(make_env, num_envs) makes one"
         )
     tasks = checked_sample(env.sample_tasks, env, DRAWN)  # pyright: ignore[reportAttributeAccessIssue]
-    remarks, given = [], np.repeat(tasks[:1], env.num_envs, axis=0)
+    remarks = []
+    given = np.repeat(tasks[:1], env.num_envs, axis=0)
     others = tasks[(tasks != tasks[0]).any(1)]
     if len(others) == 0:
         remarks.append(f"the first {DRAWN} tasks that it draws are all the same, {tasks[0]}")
@@ -90,7 +91,7 @@ def check_vector(env: VectorEnv, horizon: int = TIMESTEPS) -> list[str]:
 
 
 def unread(info: Mapping[str, Any]) -> list[str]:
-    """Remarks on what an environment's `info` calls by other names than are read."""
+    """Remarks on entries of an environment's `info` that would be read under another name."""
     return [
         f"its info has {name!r}, which is not read: say {ours!r}"
         for name, ours in OTHER_NAMES.items()
@@ -112,17 +113,20 @@ def require_vector(env: VectorEnv) -> None:
 def require_task_taken(env: VectorEnv, task: ArrayLike) -> None:
     """Raise ValueError unless a vector environment takes a task [k] at `reset(options={"tasks": rows})`.
 
-    Where it does not say so in an attribute `tasks` [n, k], episodes of this and of another task are played.
+    An environment with an attribute `tasks` [n, k] is believed. In others, episodes of this task and of another are
+    played.
     """
     require_vector(env)
     row = np.asarray(task, np.float64)[None]
     rows = np.repeat(row, env.num_envs, axis=0)
+    # An environment that keeps `tasks` sets them at `reset`, which the rollouts call.
     if _own_tasks(env) is not None:
-        return  # `reset` and `tasks` belong together: what is refused there is refused by the rollouts, too
+        return
     first, _ = _play(env, rows, TIMESTEPS)
     try:
         other, _ = _play(env, np.repeat(_another(row), env.num_envs, axis=0), TIMESTEPS)
-    except Exception:  # it refuses that task: then it has read it
+    except Exception:
+        # An environment that rejects the other task has read it.
         return
     if first.same(other, 0, 0):
         _note_without_effect(env, rows[0], _another(row)[0], TIMESTEPS, [])
@@ -135,27 +139,31 @@ def checked_sample(sample: Callable[..., Any] | None, env: Any, count: int) -> A
         ValueError: there is no such method, it does not draw [n, k] finite numbers, or equal generators do not draw
             equal tasks.
     """
-    refused = f"{env} cannot be meta-trained: "
+    beginning = f"{env} cannot be meta-trained: "
     if sample is None:
         raise ValueError(
-            f"{refused}it has no method sample_tasks(rng, n) -> tasks [n, k]; add one, to it or to a wrapper around it"
+            f"{beginning}it has no method sample_tasks(rng, n) -> tasks [n, k]; add one, to it or to a wrapper "
+            "around it"
         )
     with _global_draws() as drawn:
         rows, again = (np.asarray(sample(np.random.default_rng(0), count), np.float64) for _ in range(2))
     if rows.ndim != 2 or len(rows) != count:
-        raise ValueError(f"{refused}sample_tasks(rng, {count}) must be [{count}, k]; got {rows.shape}")
+        raise ValueError(f"{beginning}sample_tasks(rng, {count}) must be [{count}, k]; got {rows.shape}")
     if not np.isfinite(rows).all():
-        raise ValueError(f"{refused}tasks must be finite numbers; it drew {rows[~np.isfinite(rows).all(1)][0]}")
+        raise ValueError(f"{beginning}tasks must be finite numbers; it drew {rows[~np.isfinite(rows).all(1)][0]}")
     if not np.array_equal(rows, again):
         source = f"it draws from {drawn[0]}" if drawn else "it draws from a generator of its own"
         raise ValueError(
-            f"{refused}sample_tasks(rng, n) must draw equal tasks from equal generators; {source}: draw from rng"
+            f"{beginning}sample_tasks(rng, n) must draw equal tasks from equal generators; {source}: draw from rng"
         )
     return rows
 
 
 def _note_without_effect(env: VectorEnv, task: Array, other: Array, timesteps: int, remarks: list[str]) -> None:
-    """Raises ValueError unless the environment says that it has taken the tasks: then they may matter later."""
+    """Add a remark that two tasks show no difference, or raise ValueError if the environment may have dropped them.
+
+    An environment whose attribute `tasks` shows the rows has taken them: the tasks may differ later in an episode.
+    """
     if _own_tasks(env) is not None:
         remarks.append(
             f"tasks {task} and {other} show and pay the same in {timesteps} timesteps of random actions: is "
@@ -171,11 +179,11 @@ def _note_without_effect(env: VectorEnv, task: Array, other: Array, timesteps: i
 
 
 def _own_tasks(env: VectorEnv) -> Array | None:
-    """The tasks that an environment says it has; None: it does not say."""
+    """The rows of an environment's attribute `tasks`, [0, 0] before the first reset; None without the attribute."""
     try:
         return np.asarray(env.tasks)  # pyright: ignore[reportAttributeAccessIssue]
-    except (AttributeError, ValueError):  # none, or none before the first reset
-        return None if not hasattr(type(env.unwrapped), "tasks") else np.zeros((0, 0))
+    except (AttributeError, ValueError):
+        return np.zeros((0, 0)) if hasattr(type(env.unwrapped), "tasks") else None
 
 
 def _require_tasks(env: VectorEnv, given: Array) -> None:
@@ -186,16 +194,19 @@ def _require_tasks(env: VectorEnv, given: Array) -> None:
 
 
 def _another(rows: Array) -> Array:
+    """Tasks that differ from the given rows in every number but -1, which rarely is a task."""
     return rows * 1.5 + 0.5
 
 
 def _play(env: VectorEnv, tasks: Array, timesteps: int) -> tuple[Played, dict[str, Any]]:
-    """Episodes of random actions, the same in every environment, until all have ended; and the last info."""
-    n, space = env.num_envs, copy.deepcopy(env.single_action_space)
+    """Play episodes of random actions, the same in every environment, until all have ended; with the last info."""
+    n = env.num_envs
+    space = copy.deepcopy(env.single_action_space)
     space.seed(SEED)
     flat = flat_observations(env.single_observation_space)
     seen, info = env.reset(seed=[SEED] * n, options={"tasks": tasks})  # pyright: ignore[reportArgumentType]
-    observations, rewards = [np.array(flat(seen), np.float64)], []
+    observations = [np.array(flat(seen), np.float64)]
+    rewards = []
     for _ in range(timesteps):
         seen, reward, terminated, truncated, info = env.step(np.stack([space.sample()] * n))
         observations.append(np.array(flat(seen), np.float64))
@@ -207,7 +218,7 @@ def _play(env: VectorEnv, tasks: Array, timesteps: int) -> tuple[Played, dict[st
 
 @contextmanager
 def _global_draws() -> Iterator[list[str]]:
-    """The names of the global generators that are drawn from in this block, once it is left."""
+    """List the global generators that the block draws from; the list is empty until the block has ended."""
     names: list[str] = []
     before = _states()
     yield names
@@ -215,6 +226,7 @@ def _global_draws() -> Iterator[list[str]]:
 
 
 def _states() -> dict[str, Any]:
+    """The states of the global generators, comparable, by what messages call the generators."""
     _, words, position, *rest = np.random.get_state(legacy=True)
     numpys = (np.asarray(words).tobytes(), position, *rest)
     return {"NumPy's global generator (np.random)": numpys, "Python's global generator (random)": random.getstate()}

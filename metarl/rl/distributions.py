@@ -1,7 +1,7 @@
-"""Distributions over actions: what policies put out. Each is a NamedTuple of tensors, and so passes through vmap.
+"""Distributions over actions: the outputs of policies. Each is a NamedTuple of tensors, and so passes through vmap.
 
-Axes: A action dimensions, K categories of each. `sample` turns standard normal noise into actions, whatever the
-distribution, so that whoever draws the noise needs to know the number of dimensions alone.
+Axes: A action dimensions, K categories of each. Every distribution makes its samples from standard normal noise, so
+that the sampler needs to know the number of action dimensions alone.
 """
 
 import math
@@ -11,14 +11,15 @@ from typing import NamedTuple, Protocol, Self
 import torch
 from torch import Tensor
 
-IMPOSSIBLE = -1e9  # logit of a category that does not exist: probability 0, and no nan in a KL divergence
+# Logit of a category that does not exist. Its probability is 0; an infinite logit would make KL divergences nan.
+IMPOSSIBLE = -1e9
 
 
 class Distribution(Protocol):
     """What sampler, losses and agents ask of a policy's outputs; leading axes [...] are arbitrary."""
 
     def __iter__(self) -> Iterator[Tensor]:
-        """The tensors that it consists of: a NamedTuple's."""
+        """The distribution's tensors, as a NamedTuple gives them."""
         ...
 
     @property
@@ -39,7 +40,7 @@ class Distribution(Protocol):
         ...
 
     def spread(self) -> dict[str, Tensor]:
-        """Return by name how much the actions scatter, of whatever shape: what a training log shows of exploration."""
+        """Return by name how much the actions scatter, in tensors of any shape, for the log to show exploration."""
         ...
 
 
@@ -89,12 +90,14 @@ class Categorical(NamedTuple):
 
         nan where the logits are not finite.
         """
-        # below 1, which rounding reaches from noise of 5.4 on
+        # Noise above 5.4 would round to 1, which no category's cumulative probability exceeds.
         uniform = torch.special.ndtr(noise).clamp(max=1 - torch.finfo(noise.dtype).eps)
         cumulative = self.logits.softmax(-1).cumsum(-1)
         total = cumulative[..., -1:]
-        # divided by its rounded total, the last one is exactly 1 and no category that is impossible is ever reached
+        # Divided by its own rounded total, the last cumulative probability is exactly 1, so that no impossible category
+        # is ever chosen.
         passed = (cumulative / total <= uniform[..., None]).sum(-1)
+        # Adding 0 * total makes the choice nan where the logits are not finite.
         return passed + 0 * total[..., 0]
 
     def log_prob(self, actions: Tensor) -> Tensor:

@@ -1,9 +1,11 @@
-"""What a run chooses as its environment, and asks of it beside timesteps: a part, and a distribution over tasks.
+"""The part that a run chooses as its environment, and its distribution over tasks.
 
 Axes: n environments or tasks, k numbers of a task.
 """
 
+import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any, ClassVar, Literal
 
@@ -18,6 +20,14 @@ from metarl.rl.contract import check_vector
 from metarl.rl.spaces import environment_actions
 
 Split = Literal["train", "validation", "test"]
+
+
+def draw_tasks(
+    sample: Callable[..., Any], rng: np.random.Generator, n: int, split: Split = "train"
+) -> NDArray[np.float64]:
+    """Draw n tasks [n, k] by an environment's `sample_tasks`: `(rng, n)`, or `(rng, n, split)` if it has splits."""
+    arguments = (rng, n, split) if "split" in inspect.signature(sample).parameters else (rng, n)
+    return np.asarray(sample(*arguments), np.float64)
 
 
 class TaskDistribution(ABC):
@@ -40,14 +50,15 @@ class TaskDistribution(ABC):
 
 
 class WorkerError(RuntimeError):
-    """A process that environments run in failed; `traceback` is that of the environment's code, where it is known."""
+    """A worker process of environments failed; `traceback` is that of the environment's code, where it is known."""
 
     def __init__(self, message: str, traceback: str = "") -> None:
         super().__init__(message, traceback)
-        self.message, self.traceback = message, traceback.strip()
+        self.message = message
+        self.traceback = traceback.strip()
 
     def __str__(self) -> str:
-        """What happened, below the worker's traceback."""
+        """The worker's traceback, and the message below it."""
         return f"{self.message}\n\n{self.traceback}" if self.traceback else self.message
 
 
@@ -55,7 +66,7 @@ class Environment(Part, ABC):
     """Base of the parts of the kind `environment`: its fields are the options of one environment."""
 
     tasks: TaskDistribution
-    traced_episodes: ClassVar[int] = 0  # per task, whose observations evaluations keep for figures
+    traced_episodes: ClassVar[int] = 0  # episodes per task whose observations an evaluation keeps for figures
     achieved_name: str = "achieved"  # what `info["achieved"]` measures, with its unit
 
     @abstractmethod
@@ -71,7 +82,7 @@ class Environment(Part, ABC):
             task_in_observation: append the task to the observation (the paper's oracle).
 
         Raises:
-            ValueError: no environments, or whatever the environment refuses.
+            ValueError: `num_envs` is below 1, or the environment refuses an option.
         """
 
     @abstractmethod
@@ -84,27 +95,27 @@ class Environment(Part, ABC):
         return self.spaces()
 
     def remarks(self, horizon: int) -> list[str]:
-        """Check that these environments can be meta-trained in, and say what is worth knowing, one line each.
+        """Check that these environments can be meta-trained in, and list remarks on them, one line each.
 
         Raises:
-            ValueError: they cannot; see `check_vector`.
+            ValueError: they cannot be meta-trained in; see `check_vector`.
         """
         with closing(self.build(2, horizon=horizon)) as env:
             return check_vector(env, horizon)
 
     def flat(self, observation: Any) -> NDArray[Any]:
-        """The vector [..., O] that policies see, of an observation as one environment gives it."""
+        """Make the vector [..., O] that policies see from an observation as one environment gives it."""
         return np.asarray(observation)
 
     def own_actions(self, actions: NDArray[Any]) -> NDArray[Any]:
-        """What one environment takes, such as real actions in its own units, of a policy's actions [..., A]."""
+        """Make the action that one environment takes, in its own units and bounds, from a policy's [..., A]."""
         _, space = self.own_spaces
         if isinstance(space, Box):
             return actions.astype(np.float64).clip(space.low, space.high)
         return environment_actions(space)(actions)
 
     def commanded(self, tasks: NDArray[np.float64]) -> NDArray[np.float64] | None:
-        """The value of `achieved` that tasks [n, k] ask for, [n]; None where it is as much, or as little, as can be."""
+        """The value of `achieved` that tasks [n, k] ask for, [n]; None where they ask for the most or the least."""
         return None
 
 

@@ -1,4 +1,4 @@
-"""What a rollout leaves (`Episodes`), what a loss takes (`PolicyBatch`), and statistics over valid timesteps.
+"""The result of a rollout (`Episodes`), the data of a loss (`PolicyBatch`), and statistics over valid timesteps.
 
 Axes: M tasks, T time, E episodes per task, O observation, A action.
 """
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 BREAKS = ("simulation", "observation", "reward", "action")
-"""Why an episode breaks: its simulation broke down, or one of the others was not finite. Of the actions: the parameters
-of the policy have diverged."""
+"""Why an episode breaks: its simulation broke down, or an observation, a reward or an action was not finite. An action
+that is not finite shows that the policy's parameters have diverged."""
 
 
 class Episodes(NamedTuple):
@@ -21,8 +21,8 @@ class Episodes(NamedTuple):
     log_probs: Tensor  # [M, T, E] of the actions under the policy that took them
     rewards: Tensor  # [M, T, E] environment units
     mask: Tensor  # [M, T, E] 1.0 where the timestep belongs to the episode
-    achieved: Tensor  # [M, E] what the task commands, as reached at the end (distance, velocity); nan if not reported
-    success: Tensor  # [M, E] the greatest success reported on the way, 1.0 or 0.0; nan if not reported
+    achieved: Tensor  # [M, E] the last value reported of what the task commands (distance, velocity); nan: none
+    success: Tensor  # [M, E] the greatest success reported during the episode, 1.0 or 0.0; nan: none
     reward_terms: dict[str, Tensor]  # name -> [M, E] sum over the episode, environment units
     breaks: dict[str, Tensor]  # each of BREAKS -> [M, E] 1.0 where the episode broke for this reason
 
@@ -38,22 +38,22 @@ class Episodes(NamedTuple):
 
     @property
     def broken(self) -> Tensor:
-        """1.0 where the episode broke, for whatever reason, [M, E]."""
+        """1.0 where the episode broke, for any reason, [M, E]."""
         return torch.stack(list(self.breaks.values())).amax(0)
 
     @property
     def counted(self) -> Tensor:
         """1.0 where the episode counts in scores and losses, [M, E]: it did not break, and has timesteps."""
-        return (self.num_steps > 0) * (1 - self.broken)
+        return torch.where(self.num_steps > 0, 1 - self.broken, 0.0)
 
     def average(self, values: Tensor) -> Tensor:
-        """Mean over the episodes that count: [M, E] -> [M]; nan where none of a task's does."""
+        """Mean over the episodes that count: [M, E] -> [M]; nan for a task none of whose episodes counts."""
         counts = self.counted > 0
         return torch.where(counts, values, 0.0).sum(1) / counts.sum(1)
 
 
 class PolicyBatch(NamedTuple):
-    """What the policy losses need. Shapes as of Episodes; the losses see one task, without the M."""
+    """The data of the policy losses. Losses see one task, without the axis M."""
 
     observations: Tensor  # [M, T, E, O]
     actions: Tensor  # [M, T, E, A]
@@ -74,7 +74,8 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 def timestep_subset(batch: PolicyBatch, fraction: float) -> PolicyBatch:
     """Evenly spread timesteps of one task's batch: fields [T, E, ...] -> [n, 1, ...], n about fraction T E.
 
-    Every 1 / fraction-th timestep of an episode, from another one on in each: short episodes, too, are seen whole.
+    Every 1 / fraction-th timestep of an episode is taken, starting one timestep later in each episode, so that the
+    whole length of even short episodes is seen.
 
     Raises:
         ValueError: a fraction outside (0, 1].

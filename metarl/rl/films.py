@@ -1,4 +1,4 @@
-"""Films: one episode of one task under given parameters, by the sampler itself and the environment's own pictures."""
+"""Films of one episode: played by the sampler, drawn by the environment's own `render`."""
 
 from typing import Any, NamedTuple
 
@@ -13,11 +13,11 @@ from metarl.engine.params import Params
 from metarl.problem import Film
 from metarl.rl.sampler import Key, rollout
 
-FRAMES_PER_SECOND = 25.0  # of a film at most: timesteps in between are not drawn
+FRAMES_PER_SECOND = 25.0  # at most; of an environment with more timesteps a second, some are not drawn
 
 
 class AtMode(NamedTuple):
-    """A distribution all of whose samples are the same actions: the most probable ones of a policy's."""
+    """A distribution that always gives the same actions: the most probable ones of a policy."""
 
     mode: Tensor  # the actions, [..., A]
 
@@ -40,12 +40,16 @@ def film(
     key: Key,
     mean_action: bool = False,
 ) -> Film:
-    """One episode of a task [k] under its parameters (stacked: leaves [1, ...]).
+    """Film one episode of a task.
 
     Args:
         env: one environment that draws itself.
-        policy, horizon, key: see `rollout`.
-        mean_action: act by the policy's mean (its mode), not by a sample.
+        policy: see `rollout`.
+        params: the parameters adapted to the task, stacked: leaves [1, ...].
+        task: [k].
+        horizon: see `rollout`.
+        key: see `rollout`.
+        mean_action: act by the policy's mode (a Gaussian's mean), not by a sample.
 
     Raises:
         ValueError: the environment does not draw itself; see also `rollout`.
@@ -62,13 +66,13 @@ def film(
 
 
 def worded(name: str, value: float) -> str:
-    """A quantity in words: `velocity [m/s]` and 1.5 are `velocity 1.50 m/s`."""
+    """Write a quantity in words: `velocity [m/s]` and 1.5 become `velocity 1.50 m/s`."""
     words, _, unit = name.removesuffix("]").partition(" [") if name.endswith("]") else (name, "", "")
     return f"{words} {value:.2f} {unit}".rstrip()
 
 
 class _Camera(VectorWrapper):
-    """Draws the first environment at reset and after every so many timesteps, and at the end of its episode."""
+    """Draw the first environment at reset, after every few timesteps, and at the end of its episode."""
 
     def __init__(self, env: VectorEnv) -> None:
         super().__init__(env)
@@ -79,7 +83,8 @@ class _Camera(VectorWrapper):
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         result = self.env.reset(seed=seed, options=options)
-        self._timestep, self._return = 0, 0.0
+        self._timestep = 0
+        self._return = 0.0
         self._draw(result[1])
         return result
 

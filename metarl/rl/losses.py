@@ -10,7 +10,7 @@ from metarl.rl.episodes import PolicyBatch, masked_mean
 def policy_gradient(policy: Distribution, batch: PolicyBatch) -> Tensor:
     """- mean of log pi(a|s) A: the paper's inner loss (Finn et al. 2017, eq. 4).
 
-    Right gradient at the behaviour policy; its Hessian lacks the score's outer product.
+    Its gradient is right at the behaviour policy; its Hessian lacks the score's outer product.
     """
     return -masked_mean(policy.log_prob(batch.actions) * batch.advantages, batch.mask)
 
@@ -26,8 +26,8 @@ def likelihood_ratio(policy: Distribution, batch: PolicyBatch) -> Tensor:
 def clipped_likelihood_ratio(policy: Distribution, batch: PolicyBatch, *, epsilon: float) -> Tensor:
     """`likelihood_ratio` without a gain from ratios beyond 1 +- epsilon (Schulman et al. 2017, eq. 7).
 
-    Of the ratio and the clipped ratio, each times the advantage, the smaller counts: a ratio that has moved to the
-    wrong side still is corrected.
+    The smaller of ratio times advantage and clipped ratio times advantage counts, so that a ratio that has moved in the
+    wrong direction is still corrected.
     """
     ratio = _log_ratio(policy, batch).exp()
     clipped = ratio.clamp(1 - epsilon, 1 + epsilon)
@@ -37,9 +37,10 @@ def clipped_likelihood_ratio(policy: Distribution, batch: PolicyBatch, *, epsilo
 def dice(policy: Distribution, batch: PolicyBatch) -> Tensor:
     """- mean of (W_t - W_t-1) A_t, W_t the product of the ratios up to t: DiCE with advantages (Farquhar et al. 2019).
 
-    Where A_t is the sum of the rewards from t on less a baseline of the state at t, it is the sum of W_t r_t (Foerster
-    et al. 2018, eq. 5) in another order, less a term of expectation 0: all derivatives at the behaviour policy are
-    right. Its gradient there is that of `policy_gradient`. Time is the first axis, in order.
+    Time must be the first axis, in order. Let A_t be the sum of the rewards from t on minus a baseline of the state at
+    t. Then the loss is the sum of W_t r_t (Foerster et al. 2018, eq. 5) in another order, minus a term of expectation
+    0, so that its derivatives at the behaviour policy are right to any order. Its gradient there is that of
+    `policy_gradient`.
     """
     log_ratio = _log_ratio(policy, batch)
     up_to_now = log_ratio.cumsum(0)
@@ -53,5 +54,5 @@ def _log_ratio(policy: Distribution, batch: PolicyBatch) -> Tensor:
 
 
 def mean_kl(old: Distribution, new: Distribution, batch: PolicyBatch) -> Tensor:
-    """Mean over valid states of KL(old || new), in nats: the trust region at the adapted policies."""
+    """Mean of KL(old || new) over valid timesteps, in nats: the divergence that TRPO bounds."""
     return masked_mean(old.kl(new), batch.mask)

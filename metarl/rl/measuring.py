@@ -1,8 +1,9 @@
 """What is measured of episodes: the metrics of a meta-batch, and the scores of an evaluation.
 
-Episodes that broke count in none of it, except in the share of broken ones.
+Episodes that broke count in none of these, except in the share of broken episodes.
 """
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,26 +15,29 @@ from metarl.metrics import Metric, MetricTable
 from metarl.problem import Metrics
 from metarl.rl.episodes import BREAKS, Episodes
 
-BROKEN = "rollout/broken"  # share of episodes; with _REASON: of those that broke for it, where there are any
+BROKEN = "rollout/broken"  # the share of broken episodes; with _REASON the share that broke for this reason, if above 0
 SCORES = {"rollout/return": "average_return", "rollout/achieved": "achieved", "rollout/success": "success"}
-"""What an evaluation calls the metrics of episodes."""
+"""The name of a metric of episodes -> the name of the same score in an evaluation."""
 ENVIRONMENTS_FAULT = {
     "simulation": "the simulation diverged",
     "observation": "an observation was not finite",
     "reward": "a reward was not finite",
 }
-"""Reasons for which an episode breaks, in words; an action that is not finite is the policy's fault."""
+"""Reasons for which the environment breaks an episode, in words. (An action that is not finite is the policy's.)"""
 
+
+RETURN = Metric(
+    name="rollout/return_step{k}",
+    meaning="undiscounted return after k inner gradient steps, over the meta-batch",
+    word="return",
+    higher_is_better=True,
+    reduction="mean",
+    headline=True,
+)
+"""What best.pt is chosen by, and learning curves show."""
 
 MEASURES = MetricTable(
-    Metric(
-        name="rollout/return_step{k}",
-        meaning="undiscounted return after k inner gradient steps, over the meta-batch",
-        word="return",
-        higher_is_better=True,
-        reduction="mean",
-        headline=True,
-    ),
+    RETURN,
     Metric(
         name="rollout/success_step{k}",
         meaning="share of the episodes that succeeded after k inner gradient steps, over the meta-batch",
@@ -94,7 +98,7 @@ MEASURES = MetricTable(
 
 
 def reported(episodes: Episodes) -> dict[str, Tensor]:
-    """What is measured of each episode, by the name of the metric, [M, E]; nan where it is not reported."""
+    """The values [M, E] of each episode, by the name of the metric; nan where the environment reports none."""
     return {
         "rollout/return": episodes.returns,
         "rollout/achieved": episodes.achieved,
@@ -104,7 +108,7 @@ def reported(episodes: Episodes) -> dict[str, Tensor]:
 
 
 def totals_of_episodes(rollouts: Sequence[Episodes]) -> dict[str, tuple[Tensor, Tensor]]:
-    """By the name of a metric, the float64 sum of what is measured of episodes, and of how many: what ranks can add.
+    """Sums that ranks can add: the name of a metric -> the float64 sum of its values, and the number of values.
 
     Args:
         rollouts: of the policies after 0, 1 .. inner steps.
@@ -114,16 +118,16 @@ def totals_of_episodes(rollouts: Sequence[Episodes]) -> dict[str, tuple[Tensor, 
         for name, values in reported(episodes).items():
             valid = (episodes.counted > 0) & ~values.isnan()
             totals[f"{name}_step{k}"] = torch.where(valid, values, 0.0).double().sum(), valid.sum()
-    broken = {BROKEN: [one.broken for one in rollouts]}
-    broken |= {f"{BROKEN}_{reason}": [one.breaks[reason] for one in rollouts] for reason in BREAKS}
+    broken = {BROKEN: torch.stack([episodes.broken for episodes in rollouts])}
+    for reason in BREAKS:
+        broken[f"{BROKEN}_{reason}"] = torch.stack([episodes.breaks[reason] for episodes in rollouts])
     for name, where in broken.items():
-        every = torch.stack(where)
-        totals[name] = every.double().sum(), torch.tensor(every.numel())
+        totals[name] = where.double().sum(), torch.tensor(where.numel())
     return totals
 
 
 def require_whole(metrics: Metrics, iteration: int, *, max_broken: float) -> None:
-    """Raise ValueError where the environment broke more than a share of an iteration's episodes."""
+    """Raise ValueError if the environment broke more than the share `max_broken` of an iteration's episodes."""
     shares = {reason: metrics.get(f"{BROKEN}_{reason}", 0.0) for reason in ENVIRONMENTS_FAULT}
     if (share := sum(shares.values())) > max_broken:
         why = ", ".join(f"{value:.0%} because {ENVIRONMENTS_FAULT[name]}" for name, value in shares.items() if value)
@@ -134,19 +138,49 @@ def require_whole(metrics: Metrics, iteration: int, *, max_broken: float) -> Non
         )
 
 
-def scores_of(episodes: Episodes, wanted: NDArray[np.float64] | None) -> dict[str, NDArray[np.float64]]:
-    """The scores of one gradient step, means over the episodes of each task, [M].
+def traces_of(episodes: Episodes, count: int) -> dict[str, NDArray[np.float32]]:
+    """The data that figures draw: observations [N, T, e, O] and mask [N, T, e] of the first e = `count` episodes."""
+    return {
+        "observations": episodes.observations[:, :, :count].numpy(force=True),
+        "mask": episodes.mask[:, :, :count].numpy(force=True),
+    }
 
-    `error` is the mean distance between what was achieved and what was wanted, `broken` the share of episodes that did.
+
+def scores_of(episodes: Episodes, wanted: NDArray[np.float64] | None) -> dict[str, NDArray[np.float64]]:
+    """The scores of the policies of one gradient step, by name: means over the episodes of each task, [M].
+
+    `error` is the mean distance between `achieved` and the value that the task asks for, `broken` the share of the
+    episodes that broke.
 
     Args:
         episodes: of the policies of M tasks.
-        wanted: what each task asks to achieve, [M]; None: they ask for nothing.
+        wanted: the value of `achieved` that each task asks for, [M]; None: tasks ask for no value.
     """
     values = reported(episodes)
     if wanted is not None:
         values["error"] = (episodes.achieved - torch.as_tensor(wanted).to(episodes.achieved)[:, None]).abs()
-    started = (episodes.num_steps > 0) | (episodes.broken > 0)  # the others are not of this evaluation
+    # With the authors' counting, episodes beyond the number of timesteps are masked out: they are not of this
+    # evaluation.
+    started = (episodes.num_steps > 0) | (episodes.broken > 0)
     scores = {SCORES.get(name, name): episodes.average(of_each) for name, of_each in values.items()}
     scores["broken"] = episodes.broken.sum(1) / started.sum(1)
     return {name: of_tasks.numpy(force=True) for name, of_tasks in scores.items()}
+
+
+class Clock:
+    """Seconds per stage of a meta-iteration."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """Add the time since the last lap to a stage."""
+        now = time.perf_counter()
+        self._seconds[stage] = self._seconds.get(stage, 0.0) + now - self._last
+        self._last = now
+
+    def metrics(self, env_steps: float) -> Metrics:
+        """The time of each stage, and `env_steps` per second of sampling."""
+        times = {f"time/{stage}": seconds for stage, seconds in self._seconds.items()}
+        return times | {"time/env_steps_per_s": env_steps / self._seconds["sample"]}

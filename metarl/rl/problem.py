@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import itertools
-import time
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import NamedTuple
@@ -22,14 +21,15 @@ from metarl.engine.params import Params
 from metarl.engine.rules import InnerRule
 from metarl.metrics import over_ranks
 from metarl.problem import Evaluation, Film, Metrics
-from metarl.randomness import Purpose, numpy_generator, torch_generator
+from metarl.randomness import PICTURES_OF, Purpose, numpy_generator, torch_generator
 from metarl.rl.advantages import policy_batch
 from metarl.rl.baselines import Values
+from metarl.rl.environments import Split, draw_tasks
 from metarl.rl.episodes import Episodes, PolicyBatch, timestep_subset
 from metarl.rl.films import film
 from metarl.rl.inner_losses import PolicyLoss
 from metarl.rl.losses import clipped_likelihood_ratio, likelihood_ratio, mean_kl
-from metarl.rl.measuring import MEASURES, require_whole, scores_of, totals_of_episodes
+from metarl.rl.measuring import MEASURES, RETURN, Clock, require_whole, scores_of, totals_of_episodes, traces_of
 from metarl.rl.normalizers import Normalizer
 from metarl.rl.normalizers.none import Unscaled
 from metarl.rl.outer_losses import OuterPolicyLoss
@@ -41,12 +41,13 @@ ROLLOUTS_FOR = {  # what tasks are for -> what their rollouts are keyed by
     Purpose.VALIDATION_TASKS: Purpose.VALIDATION_ROLLOUTS,
     Purpose.EVALUATION_TASKS: Purpose.EVALUATION_ROLLOUTS,
 }
+SPLITS: dict[Purpose, Split] = {Purpose.VALIDATION_TASKS: "validation", Purpose.EVALUATION_TASKS: "test"}
 UNSCALED = Unscaled().build()
 SURROGATE = Surrogate().build()
 
 
 class RolloutSettings(NamedTuple):
-    """How much is sampled, and how rewards become advantages."""
+    """The sizes of rollouts, and how rewards become advantages."""
 
     tasks: int  # M tasks per meta-batch
     episodes: int  # E episodes per task and inner step
@@ -55,29 +56,29 @@ class RolloutSettings(NamedTuple):
     gae_lambda: float
     evaluation_episodes: int  # E in `evaluate`
     evaluation_counting: str  # a key of `sampler.ROLLOUTS`
-    traced_episodes: int = 0  # whose observations `evaluate` keeps for figures, per task and gradient step
-    max_broken: float = 0.5  # share of an iteration's episodes: training stops where the environment breaks more
+    traced_episodes: int = 0  # episodes per task and gradient step whose observations `evaluate` keeps for figures
+    max_broken: float = 0.5  # training stops if the environment breaks more than this share of an iteration's episodes
 
 
 class MetaRL:
     """MAML-RL: K times (roll out, adapt), then roll out the adapted policies; TRPO's objective is made of these.
 
     Args:
-        make_env: number of environments -> a vector environment with `sample_tasks`, without auto-reset; for pictures
-            also called with render_mode="rgb_array".
-        policy: flattened observations -> a distribution over actions, with `normalizer` around it.
+        make_env: makes a vector environment with `sample_tasks`, without auto-reset, of a number of environments; for
+            pictures it is also called with render_mode="rgb_array".
+        policy: flattened observations -> a distribution over actions; already wrapped by `normalizer`.
         rule: the inner rule.
         inner_steps: K; 0 trains without adaptation.
         inner_loss: the loss of the inner steps.
         baseline: the expected returns that advantages are measured from.
         settings: sizes of the rollouts.
         seed: key of everything random.
-        task_per_episode: meta-train on a fresh task for every episode, M groups of E, instead of E episodes of each of
-            M tasks: what the paper's pretrained and oracle policies are trained on. It wants `inner_steps` 0.
+        task_per_episode: draw a fresh task for each of the M * E episodes of a meta-batch, instead of E episodes of
+            each of M tasks, as the paper does for its pretrained and oracle policies; `inner_steps` must be 0.
         device: where parameters and batches live; environments stay on the CPU.
-        commanded: tasks [N, k] -> the value of `achieved` that each of them asks for, [N]; None if they ask for none.
-        normalizer: what scales the policy's observations, and keeps their statistics up to date.
-        shard: which tasks of a meta-batch are rolled out here.
+        commanded: tasks [N, k] -> the value of `achieved` that each task asks for, [N]; None if they ask for none.
+        normalizer: updates the statistics that scale the policy's observations.
+        shard: which tasks of a meta-batch this process rolls out.
         outer_loss: the loss of the outer step.
 
     Raises:
@@ -108,12 +109,18 @@ class MetaRL:
             raise ValueError(
                 f"a task that lasts one episode cannot be adapted to: inner_steps must be 0; got {inner_steps}"
             )
-        self.policy, self.inner_steps, self.settings = policy, inner_steps, settings
-        self.seed, self.device = seed, torch.device(device)
+        self.policy = policy
+        self.inner_steps = inner_steps
+        self.settings = settings
+        self.seed = seed
+        self.device = torch.device(device)
         self._tasks_per_group = settings.episodes if task_per_episode else 1
-        self._shard, self._local = shard, shard.tasks(settings.tasks)
-        self._make_env, self._commanded = make_env, commanded
-        self._baseline, self._normalizer = baseline, normalizer
+        self._shard = shard
+        self._local = shard.tasks(settings.tasks)
+        self._make_env = make_env
+        self._commanded = commanded
+        self._baseline = baseline
+        self._normalizer = normalizer
         self.learner = Learner(
             rule,
             inner_loss=lambda params, batch: inner_loss(policy.apply(params, batch.observations), batch),
@@ -134,12 +141,11 @@ class MetaRL:
         return {name: leaf.to(self.device) for name, leaf in theta.items()}
 
     def sample_tasks(self, seed: int, purpose: Purpose, *key: int, count: int) -> NDArray[np.float64]:
-        """`count` tasks [count, k] of the training distribution, a function of the arguments.
-
-        They are drawn together, so that a stratified or balanced sampler is right.
-        """
-        draw = self._env.sample_tasks  # pyright: ignore[reportAttributeAccessIssue]  # the contract's one extra method
-        return draw(numpy_generator(seed, purpose, *key), count)
+        """`count` tasks [count, k], a function of the arguments; of the split that the purpose names, if any."""
+        # Gymnasium's VectorEnv has no such method: it is what `rl.contract` asks for in addition. All tasks are drawn
+        # in one call, so that a sampler may stratify or balance them.
+        sample = self._env.sample_tasks  # pyright: ignore[reportAttributeAccessIssue]
+        return draw_tasks(sample, numpy_generator(seed, purpose, *key), count, SPLITS.get(purpose, "train"))
 
     def collect(self, theta: Params, iteration: int) -> tuple[MetaObjective, Metrics]:
         """Sample tasks and rollouts, adapt, sample again with the adapted policies; build the outer objective.
@@ -147,16 +153,19 @@ class MetaRL:
         Raises:
             ValueError: the environment broke more than `max_broken` of the episodes.
         """
-        settings, clock, first = self.settings, _Clock(), self._local.start
+        settings = self.settings
+        clock = Clock()
+        first = self._local.start
         rows = slice(first * self._tasks_per_group, self._local.stop * self._tasks_per_group)
         count = settings.tasks * self._tasks_per_group
-        # Every rank draws the tasks of all, and keeps its own.
+        # Every rank draws the tasks of all ranks, and keeps its own.
         tasks = self.sample_tasks(self.seed, Purpose.TRAINING_TASKS, iteration, count=count)[rows]
         fast = self.learner.start_each(theta, len(self._local))
         adapted, rollouts, batches = [], [], []
         for step in range(self.inner_steps + 1):
             adapted.append(self.learner.merge_each(fast, theta))
-            key, horizon = (self.seed, Purpose.TRAINING_ROLLOUTS, iteration, step), settings.horizon
+            key = (self.seed, Purpose.TRAINING_ROLLOUTS, iteration, step)
+            horizon = settings.horizon
             rollouts.append(
                 rollout(self._env, self.policy, adapted[-1], tasks, horizon=horizon, key=key, first_task=first)
             )
@@ -182,15 +191,18 @@ class MetaRL:
         return objective, metrics | clock.metrics(metrics["env_steps"])
 
     def refresh(self, theta: Params, objective: MetaObjective) -> Params:
-        """Theta after an outer step, with the observations' statistics brought up to date from the objective's data."""
+        """Update the statistics of the observations in theta, from the data of the objective."""
         return self._normalizer.refresh(theta, [*objective.support, objective.query], self._shard.reduce)
 
     def _metrics(self, rollouts: list[Episodes], adapted: list[Params]) -> Metrics:
-        """Of the whole meta-batch: sums over the local tasks, and how many values they have, reduced."""
+        """The metrics of the whole meta-batch, from sums over the local tasks."""
         moved = _distances(adapted[0], adapted[-1]).double()
         totals = totals_of_episodes(rollouts)
         totals["inner/update_norm"] = moved.sum(), torch.tensor(len(moved))
-        totals["env_steps"] = torch.stack([one.num_steps.double().sum() for one in rollouts]).sum(), torch.tensor(1)
+        totals["env_steps"] = (
+            torch.stack([episodes.num_steps.double().sum() for episodes in rollouts]).sum(),
+            torch.tensor(1),
+        )
         return over_ranks(totals, MEASURES, self._shard.reduce)
 
     def evaluate(
@@ -205,22 +217,25 @@ class MetaRL:
     ) -> Evaluation:
         """Score theta after 0 .. `steps` gradient steps on each of the given tasks [N, k].
 
-        Step k is scored on fresh rollouts of the policy of step k, which then serve step k + 1. Scores are means over
-        the episodes of a task that did not break; `error` is that of the distance between what was achieved and what
-        was commanded, `broken` the share of the episodes that did.
+        The policy of step k is scored on fresh rollouts, which are also the data of gradient step k + 1. The scores are
+        those of `scores_of`, and `adaptation_env_steps`, the timesteps that adaptation has taken so far.
         """
-        settings, per_step, traces, spent = self.settings, [], [], np.zeros(len(tasks))
+        settings = self.settings
+        per_step = []
+        traces = []
+        spent = np.zeros(len(tasks))
         wanted = self._commanded(tasks)
         env = self._make_env(len(tasks) * self.settings.evaluation_episodes)
         for _, episodes in itertools.islice(self.adaptation(env, theta, rule, tasks, seed, purpose=purpose), steps + 1):
             per_step.append(scores_of(episodes, wanted) | {"adaptation_env_steps": spent.copy()})
             spent += episodes.num_steps.sum(1).numpy(force=True)
-            traces.append(_traces(episodes, min(settings.traced_episodes, settings.evaluation_episodes)))
+            traces.append(traces_of(episodes, min(settings.traced_episodes, settings.evaluation_episodes)))
         env.close()
         scores = {name: np.stack([scores[name] for scores in per_step]) for name in per_step[0]}
+        # The environment may report neither.
         for name in ("achieved", "success"):
             if np.isnan(scores[name]).all():
-                del scores[name]  # the environment does not report it
+                del scores[name]
         return Evaluation(
             scores=scores,
             traces={"tasks": tasks, **{name: np.stack([trace[name] for trace in traces]) for name in traces[0]}},
@@ -235,20 +250,24 @@ class MetaRL:
         index: int,
         seed: int,
         *,
+        purpose: Purpose = Purpose.EVALUATION_TASKS,
         mean_action: bool = False,
     ) -> list[Film]:
         """Film one episode of tasks[index] before adaptation and after each of `steps` gradient steps of `evaluate`.
 
-        The episodes that are filmed act by samples of the policy, or with `mean_action` by its mean.
+        `purpose` is the one given to `evaluate`. In a film the policy acts by samples, or with `mean_action` by its
+        mean.
 
         Raises:
-            ValueError: the environment does not draw itself, or cannot here.
+            ValueError: the environment does not draw itself, or cannot on this machine.
         """
-        camera, env = self._make_env(1, render_mode="rgb_array"), self._make_env(self.settings.evaluation_episodes)
-        task, films = tasks[index], []
-        adaptation = self.adaptation(env, theta, rule, task[None], seed, first_task=index)
+        camera = self._make_env(1, render_mode="rgb_array")
+        env = self._make_env(self.settings.evaluation_episodes)
+        task = tasks[index]
+        films = []
+        adaptation = self.adaptation(env, theta, rule, task[None], seed, first_task=index, purpose=purpose)
         for step, (stacked, _) in enumerate(itertools.islice(adaptation, steps + 1)):
-            key = (seed, Purpose.PICTURES, step)
+            key = (seed, PICTURES_OF[purpose], step)
             horizon = self.settings.horizon
             films.append(film(camera, self.policy, stacked, task, horizon=horizon, key=key, mean_action=mean_action))
         camera.close()
@@ -256,10 +275,12 @@ class MetaRL:
         return films
 
     def score(self, metrics: Metrics) -> float | None:
-        """The training return after adaptation, as in the paper; none if a policy diverged, whose episodes are cut."""
+        """The training return after adaptation, as in the paper; None if a policy diverged."""
+        # The episodes of a diverged policy are cut short, so that their return means nothing.
         if "rollout/broken_action" in metrics:
             return None
-        return metrics.get(f"rollout/return_step{self.inner_steps}")
+        value = metrics.get(RETURN.at(self.inner_steps))
+        return None if value is None else RETURN.as_score(value)
 
     def adaptation(
         self,
@@ -272,34 +293,37 @@ class MetaRL:
         *,
         purpose: Purpose = Purpose.EVALUATION_TASKS,
     ) -> Iterator[tuple[Params, Episodes]]:
-        """Without end: every task's parameters [N, ...] after 0, 1, 2 .. gradient steps, and fresh rollouts of them.
+        """Yield every task's parameters [N, ...] after 0, 1, 2 .. gradient steps, and fresh rollouts of them; no end.
 
         Args:
             env: N * E environments.
-            theta: where every task starts.
-            rule: the inner rule, with the test step sizes.
+            theta: the meta-parameters from which every task starts.
+            rule: the inner rule, with the step sizes of the evaluation.
             tasks: [N, k].
-            seed: key of the rollouts, with `first_task`, the index of the first of these tasks.
-            purpose: what the tasks are for: validation and test roll out with random numbers of their own.
+            seed: key of the rollouts, together with the index of the task.
+            first_task: index of the first of these tasks.
+            purpose: what the tasks were drawn for: validation and test rollouts use different generators.
         """
         gather = ROLLOUTS[self.settings.evaluation_counting]
         learner = dataclasses.replace(self.learner, rule=rule)
         fast = learner.start_each(theta, len(tasks))
         for step in itertools.count():
-            key, horizon = (seed, ROLLOUTS_FOR[purpose], step), self.settings.horizon
+            key = (seed, ROLLOUTS_FOR[purpose], step)
+            horizon = self.settings.horizon
             stacked = learner.merge_each(fast, theta)
             episodes = gather(env, self.policy, stacked, tasks, horizon=horizon, key=key, first_task=first_task)
             yield stacked, episodes
             fast = learner.step_each(fast, theta, self._process(episodes), step=step)
 
     def _process(self, episodes: Episodes) -> PolicyBatch:
+        """Episodes with their advantages, as losses take them."""
         return policy_batch(
             episodes, self._baseline, discount=self.settings.discount, gae_lambda=self.settings.gae_lambda
         )
 
 
 def functions_of(outer_loss: OuterPolicyLoss, learner: Learner) -> TaskFunctions:
-    """How policies are scored and compared, under an outer loss."""
+    """Bind an outer loss to a learner's policy: what the engine asks of adapted policies."""
 
     def clipped(epsilon: float) -> EngineLoss:
         surrogate = functools.partial(clipped_likelihood_ratio, epsilon=epsilon)
@@ -313,31 +337,6 @@ def functions_of(outer_loss: OuterPolicyLoss, learner: Learner) -> TaskFunctions
     )
 
 
-def _traces(episodes: Episodes, count: int) -> dict[str, NDArray[np.float32]]:
-    """What figures draw of a gradient step: observations [N, T, e, O] and mask [N, T, e] of e episodes."""
-    return {
-        "observations": episodes.observations[:, :, :count].numpy(force=True),
-        "mask": episodes.mask[:, :, :count].numpy(force=True),
-    }
-
-
 def _distances(before: Params, after: Params) -> Tensor:
-    """The Euclidean distance between two stacked parameters, of every task, [M]."""
+    """The Euclidean distance of every task's parameters before and after adaptation, [M]."""
     return torch.stack([(after[name] - leaf).flatten(1).square().sum(1) for name, leaf in before.items()]).sum(0).sqrt()
-
-
-class _Clock:
-    """Seconds per stage of a meta-iteration."""
-
-    def __init__(self) -> None:
-        self._seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self._seconds[stage] = self._seconds.get(stage, 0.0) + now - self._last
-        self._last = now
-
-    def metrics(self, env_steps: float) -> Metrics:
-        times = {f"time/{stage}": seconds for stage, seconds in self._seconds.items()}
-        return times | {"time/env_steps_per_s": env_steps / self._seconds["sample"]}

@@ -1,4 +1,4 @@
-"""How the episodes of a rollout stand, from timestep to timestep: which run, which broke and why, what they reported.
+"""The state of a rollout's episodes at each timestep: which run, which broke and why, and what they reported.
 
 Axes: n environments, one episode each; T time.
 """
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from metarl.rl.episodes import BREAKS
 
 Mask = NDArray[np.bool_]
-TERM = "reward/"  # how names of reward terms begin in an environment's `info`
+TERM = "reward/"  # prefix of the names of reward terms in an environment's `info`
 
 
 class Progress:
     """The state of n episodes that were started together.
 
-    An episode runs until it ends (`end_where`), as its environment says, or breaks (`break_where`). Only while it runs
-    do its timesteps count (`record`). In one timestep the transitions are, in this order:
+    An episode runs until its environment ends it (`end_where`) or it breaks (`break_where`); timesteps count only while
+    it runs (`record`). One timestep makes these transitions, in this order:
 
         break_where("action", ...)          the policy's action is not finite
         break_where("simulation", ...)      the environment says that its simulation has broken down
@@ -59,8 +59,8 @@ class Progress:
         Args:
             t: the timestep, from 0.
             rewards: [n], finite where an episode runs.
-            info: of the environment's step, with the same names at every timestep. Values are [n]: `achieved` and
-                `success`, of which the last and the greatest are kept, and `reward/<term>`, of which the sums are.
+            info: of the environment's step, with the same names at every timestep and values [n]. Kept are the last
+                `achieved`, the greatest `success`, and the sum of every `reward/<term>`.
         """
         self.mask[t] = self.running
         self.rewards[t] = self._of_running(rewards)

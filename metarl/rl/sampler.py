@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils._pytree import tree_map
@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_map
 from metarl.engine.model import Model
 from metarl.engine.params import Params
 from metarl.randomness import Purpose, seed_sequence
+from metarl.rl.contract import require_vector
 from metarl.rl.episodes import Episodes
 from metarl.rl.progress import Progress
 from metarl.rl.spaces import action_size, environment_actions, flat_observations, observation_size
@@ -21,8 +22,9 @@ from metarl.threads import torch_threads
 Key = tuple[int, Purpose, *tuple[int, ...]]  # (seed, purpose, iteration, inner step): see randomness.py
 
 
+# One thread of torch, because a timestep's batches are small and the environments have threads of their own.
 @torch.no_grad()
-@torch_threads(1)  # a timestep's batches are small, and the environments have threads of their own
+@torch_threads(1)
 def rollout(
     env: VectorEnv,
     policy: Model,
@@ -33,14 +35,15 @@ def rollout(
     key: Key,
     first_task: int = 0,
 ) -> Episodes:
-    """E complete episodes of each task, every task under its own parameters.
+    """Play E complete episodes of each task, every task under its own parameters.
 
-    What is not finite, or too large for the parameters' dtype, breaks its episode, and the timestep does not count.
-    Actions that are not stay as they are: the losses of their task then are not finite either.
+    An observation, reward or action that is not finite, or too large for the parameters' dtype, breaks its episode, and
+    the timestep does not count. Actions that are not finite are stored as they are, so that the losses of their task
+    are not finite either.
 
     Args:
-        env: M * E environments without auto-reset; environment m * E + e runs episode e of task m. `Progress.record`
-            says what its `info` may tell beside `diverged` [n], whether the simulation has broken down.
+        env: M * E environments without auto-reset; environment m * E + e runs episode e of task m. Its `info` may have
+            `diverged` [n], whether a simulation has broken down, and what `Progress.record` reads.
         policy: flattened observations [..., O] -> a distribution over actions [..., A].
         params: stacked parameters, every leaf [M, ...].
         tasks: one row for each task [M, k], or one for each environment [M * E, k].
@@ -56,7 +59,9 @@ def rollout(
             that `spaces` cannot make vectors of, a policy whose actions have another size.
     """
     like = next(iter(params.values()))
-    num_tasks, num_envs, episodes = len(like), env.num_envs, _episodes_per_task(env, len(like))
+    num_tasks = len(like)
+    num_envs = env.num_envs
+    episodes = _episodes_per_task(env, len(like))
     rows = tasks if len(tasks) == num_envs else np.repeat(tasks, episodes, axis=0)
     flat = flat_observations(env.single_observation_space)
     for_environment = environment_actions(env.single_action_space)
@@ -66,12 +71,13 @@ def rollout(
     distributions: list[Any] = []
 
     progress = Progress(num_envs, horizon)
-    seen, _ = env.reset(seed=seeds, options={"tasks": rows})  # pyright: ignore[reportArgumentType]  # one seed each
+    # One seed for each environment, which Gymnasium's signature does not foresee.
+    seen, _ = env.reset(seed=seeds, options={"tasks": rows})  # pyright: ignore[reportArgumentType]
     seen = flat(seen)
     progress.break_where("observation", _bad(seen, like))
     for t in range(horizon):
         if not progress.running.all():
-            # whatever an ended environment shows, even nan, stays out
+            # Environments whose episode is over may show anything, even nan.
             seen = np.where(progress.running[:, None], seen, 0.0)
         observations[:, t] = torch.from_numpy(seen).reshape(num_tasks, episodes, -1)
         distributions.append(policy.apply_stacked(params, observations[:, t].to(like)))
@@ -103,23 +109,25 @@ def rollout_timesteps(
     key: Key,
     first_task: int = 0,
 ) -> Episodes:
-    """Episodes as the authors' release gathers them: E * T timesteps per task instead of E episodes.
+    """Gather episodes as the authors' release does: E * T timesteps per task instead of E episodes.
 
-    Each of a task's E environments starts again as soon as its episode ends; gathering stops at the timestep at
-    which the completed episodes hold E * T timesteps, and what is unfinished then is dropped. Where episodes can end
-    early, short ones are over-represented: returns are comparable with the published curves, and biased.
+    Each of a task's E environments starts a new episode as soon as one ends. Gathering stops at the timestep at which
+    the completed episodes hold E * T timesteps, and unfinished episodes are dropped. Where episodes can end early,
+    short ones are over-represented, so that returns are comparable with the published curves, and biased as they are.
 
-    Args and errors as of `rollout`. Returns rounds * E episodes per task; those that do not count are masked out.
+    Arguments and errors are those of `rollout`. Returns rounds * E episodes per task; those that do not count are
+    masked out.
     """
     rounds: list[Episodes] = []
     while True:
         episodes = rollout(env, policy, params, tasks, horizon=horizon, key=(*key, len(rounds)), first_task=first_task)
         rounds.append(episodes)
-        lengths = torch.stack([one.num_steps for one in rounds], -1)  # [M, E, rounds]
-        finished_at = lengths.clamp(min=1).cumsum(-1)  # when an environment completes its episodes, in timesteps
+        lengths = torch.stack([gathered.num_steps for gathered in rounds], -1)  # [M, E, rounds]
+        finished_at = lengths.clamp(min=1).cumsum(-1)  # the timestep at which an environment completes each episode
         budget = lengths.shape[1] * horizon
         stop = torch.stack([_stop_time(*task, budget) for task in zip(lengths, finished_at, strict=True)])  # [M]
-        without_timesteps = lengths[..., -1].sum(1) == 0  # every episode broke in its first timestep
+        # A task whose episodes all broke in their first timestep would never gather enough.
+        without_timesteps = lengths[..., -1].sum(1) == 0
         if ((finished_at[..., -1] >= stop[:, None]).all(1) | without_timesteps).all():
             break
     counted = (finished_at <= stop[:, None, None]).to(lengths).movedim(-1, 1).flatten(1)  # [M, rounds * E]
@@ -132,7 +140,7 @@ def rollout_timesteps(
 
 
 def _episodes(progress: Progress, observations: Tensor, actions: Tensor, distributions: list[Any]) -> Episodes:
-    """What a rollout leaves: observations [M, T, E, O], actions [M, T, E, A], the rest [n] or [T, n]."""
+    """Make Episodes of observations [M, T, E, O], actions [M, T, E, A], and the progress of n = M * E environments."""
     num_tasks, horizon, episodes = observations.shape[:3]
 
     def of_timesteps(values: NDArray[Any]) -> Tensor:
@@ -156,7 +164,8 @@ def _episodes(progress: Progress, observations: Tensor, actions: Tensor, distrib
 
 
 def _log_probs(distributions: list[Any], actions: Tensor) -> Tensor:
-    """Of the actions [M, T, E, A] under the policies of the first timesteps, all at once: faster; then 0; [M, T, E]."""
+    """The log-probabilities [M, T, E] of actions [M, T, E, A]; 0 after the last timestep that was played."""
+    # One call for all timesteps is faster than one call at each.
     behaviour = type(distributions[0])(*(torch.stack(fields, 1) for fields in zip(*distributions, strict=True)))
     log_probs = actions.new_zeros(actions.shape[:-1])
     log_probs[:, : len(distributions)] = behaviour.log_prob(actions[:, : len(distributions)])
@@ -171,30 +180,38 @@ def _require_actions(size: int, env: VectorEnv) -> None:
 
 
 def _episodes_per_task(env: VectorEnv, num_tasks: int) -> int:
-    if env.metadata.get("autoreset_mode") is not AutoresetMode.DISABLED:
-        raise ValueError(f"{env} resets by itself: rollouts need autoreset_mode DISABLED")
+    require_vector(env)
     if env.num_envs % num_tasks:
         raise ValueError(f"{env.num_envs} environments cannot be shared evenly by {num_tasks} tasks")
     return env.num_envs // num_tasks
 
 
 def _bad(values: NDArray[Any], like: Tensor) -> NDArray[np.bool_]:
-    """Which environments have a value among theirs that is not finite in the tensor's dtype; [n] or [n, k] -> [n]."""
-    sizes, limit = np.abs(values), torch.finfo(like.dtype).max
-    if sizes.max(initial=0.0) <= limit:  # of all of them: faster, and nan if any of them is
+    """Which environments have a value that is not finite in the tensor's dtype: [n] or [n, k] -> [n]."""
+    sizes = np.abs(values)
+    limit = torch.finfo(like.dtype).max
+    # The largest of all is nan if any is; this one comparison is faster than one for each environment.
+    if sizes.max(initial=0.0) <= limit:
         return np.zeros(len(values), np.bool_)
     return np.logical_not(np.logical_and.reduce(sizes.reshape(len(values), -1) <= limit, axis=1))
 
 
 def _only_finite(actions: Tensor) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
-    """Actions [n, A] with 0 where they are not finite, and which environments that are [n]."""
-    if torch.isfinite(actions.sum()):  # the sum: faster, and nan or infinite if any of them is
+    """Actions [n, A] with 0 where they are not finite, and which environments have such an action, [n]."""
+    # The sum is not finite if any action is not; one check is faster than one for each action.
+    if torch.isfinite(actions.sum()):
         return actions.numpy(), np.zeros(len(actions), np.bool_)
     return actions.nan_to_num(0.0, 0.0, 0.0).numpy(), (~torch.isfinite(actions)).any(1).numpy()
 
 
 def _stop_time(lengths: Tensor, finished_at: Tensor, budget: int) -> Tensor:
-    """The first time at which completed episodes hold `budget` timesteps, else infinity; all [E, rounds]."""
+    """The first time at which a task's completed episodes hold `budget` timesteps; infinity if they never do.
+
+    Args:
+        lengths: timesteps of each episode, [E, rounds].
+        finished_at: the time at which each episode is complete, [E, rounds].
+        budget: E * T timesteps.
+    """
     times, order = finished_at.flatten().sort()
     enough = lengths.flatten()[order].cumsum(0) >= budget
     return times[enough.nonzero()[0, 0]] if enough.any() else torch.full_like(times[0], torch.inf)
@@ -203,7 +220,7 @@ def _stop_time(lengths: Tensor, finished_at: Tensor, budget: int) -> Tensor:
 def _randomness(
     num_tasks: int, shape: tuple[int, ...], key: Key, first_task: int, like: Tensor
 ) -> tuple[Tensor, list[int]]:
-    """Action noise [M, T, E, A] and M * E environment seeds; each task's come from a generator of its own."""
+    """Action noise [M, T, E, A] and M * E environment seeds, from a generator for each task."""
     sequences = [seed_sequence(*key, first_task + task) for task in range(num_tasks)]
     noise = np.stack([np.random.default_rng(s).standard_normal(shape, np.float32) for s in sequences])
     seeds = [int(seed) for s in sequences for seed in s.spawn(1)[0].generate_state(shape[1], np.uint64)]

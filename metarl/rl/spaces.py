@@ -1,4 +1,4 @@
-"""Gymnasium's spaces as policies see them: observations are flat vectors, actions vectors of numbers.
+"""Gymnasium's spaces as policies see them: observations are flat vectors, actions are vectors of numbers.
 
 Axes: n environments, O observation, A action.
 """
@@ -21,21 +21,24 @@ def observation_size(space: Space) -> int:
     Raises:
         ValueError: a space that has no flat vectors of fixed length.
     """
-    parts = space.spaces.values() if isinstance(space, Dict) else space.spaces if isinstance(space, Tuple) else ()
+    if isinstance(space, Dict):
+        parts = tuple(space.spaces.values())
+    else:
+        parts = space.spaces if isinstance(space, Tuple) else ()
     for part in parts:
         observation_size(part)
-    fits = isinstance(space, FLATTENED)
-    if not fits:
+    flattens = isinstance(space, FLATTENED)
+    if not flattens:
         known = ", ".join(kind.__name__ for kind in FLATTENED)
         raise ValueError(f"observations must be of a space that can be made a vector ({known}); got {space}")
     return flatdim(space)
 
 
 def flat_observations(space: Space) -> Callable[[Any], NDArray[Any]]:
-    """A function that makes vectors [n, O] of a vector environment's observations, as `gymnasium.spaces.flatten` does.
+    """Make a function that flattens a vector environment's observations to [n, O], as `gymnasium.spaces.flatten` does.
 
     Args:
-        space: of a single observation.
+        space: the space of a single observation.
 
     Raises:
         ValueError: see `observation_size`.
@@ -65,7 +68,7 @@ def _one_hot(numbers: NDArray[Any], count: int) -> NDArray[np.float64]:
 
 
 def categories(space: Space) -> tuple[int, ...] | None:
-    """Choices of each action dimension [A]; None: actions are real numbers."""
+    """How many choices each of the A action dimensions has; None where actions are real numbers."""
     if isinstance(space, Discrete):
         return (int(space.n),)
     if isinstance(space, MultiDiscrete):
@@ -79,7 +82,7 @@ def action_size(space: Space) -> int:
     """A: numbers in one action.
 
     Raises:
-        ValueError: neither a vector of real numbers nor a choice among categories.
+        ValueError: actions are neither vectors of real numbers nor choices among categories.
     """
     if (counts := categories(space)) is not None:
         return len(counts)
@@ -91,7 +94,7 @@ def action_size(space: Space) -> int:
 
 
 def environment_actions(space: Space) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """A function that makes an environment's actions of a policy's [..., A]: whole numbers where they are categories.
+    """Make a function from a policy's actions [..., A] to an environment's: whole numbers where they are categories.
 
     Raises:
         ValueError: see `action_size`.

@@ -1,4 +1,4 @@
-"""Where images come from: verified downloads, zip archives and folders, and the decoding of one image."""
+"""Sources of images: verified downloads, zip archives and folders, and the decoding of one image."""
 
 import hashlib
 import io
@@ -17,22 +17,23 @@ from rich.progress import wrap_file
 
 from metarl.files import atomic
 
-NAMED = 4  # files in a message
+NAMED = 4  # files that a message names at most
 
 
 def download(url: str, path: Path, md5: str) -> None:
-    """Fetch a file, with a progress bar; it appears at `path` once it is whole and its checksum right.
+    """Download a file, with a progress bar; it appears at `path` when it is whole and its checksum right.
 
     Raises:
-        ValueError: it cannot be fetched, or its MD5 sum is another.
-        OSError: it cannot be written.
+        ValueError: the file cannot be downloaded, or has another MD5 sum.
+        OSError: the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.md5(usedforsecurity=False)
     try:
         with urllib.request.urlopen(url, timeout=60) as response, atomic(path) as file:
             length = response.headers.get("Content-Length") or ""
-            size, console = int(length) if length.isdecimal() else 0, Console(stderr=True)
+            size = int(length) if length.isdecimal() else 0
+            console = Console(stderr=True)
             with wrap_file(response, size, description=path.name, console=console) as progress:
                 while chunk := progress.read(1 << 20):
                     digest.update(chunk)
@@ -45,16 +46,16 @@ def download(url: str, path: Path, md5: str) -> None:
 
 
 def require_checksum(path: Path, md5: str) -> None:
-    """Raises ValueError unless the file has that MD5 sum."""
+    """Raise ValueError unless a file has this MD5 sum."""
     with path.open("rb") as file:
         _require_sum(str(path), hashlib.file_digest(file, "md5").hexdigest(), md5)
 
 
 def members(source: Path) -> dict[PurePosixPath, Callable[[], bytes]]:
-    """The files of a folder or of a zip archive by their path inside, sorted: path -> a function that reads the file.
+    """The files in a folder or a zip archive: path inside it -> a function that reads the file; sorted by path.
 
     Raises:
-        ValueError: a file that is no zip archive.
+        ValueError: `source` is a file, but no zip archive.
     """
     if source.is_dir():
         return {name: path.read_bytes for name, path in files_in(source).items()}
@@ -67,18 +68,18 @@ def members(source: Path) -> dict[PurePosixPath, Callable[[], bytes]]:
 
 
 def files_in(folder: Path) -> dict[PurePosixPath, Path]:
-    """All files of a folder and of the folders in it, by their path inside, sorted."""
+    """All files in a folder and in the folders inside it, by their path in the folder; sorted by path."""
     found = {PurePosixPath(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
     return {name: found[name] for name in sorted(found)}
 
 
 def is_hidden(path: PurePosixPath) -> bool:
-    """Whether a file or a folder on its way is hidden, or what macOS leaves in zip archives."""
+    """Whether a file or a folder that it is in is hidden, or one that macOS leaves in zip archives."""
     return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
 
 
 def contents(folder: Path) -> str:
-    """What a folder holds, in words, for messages: its first names."""
+    """What a folder holds, in words for messages: the first names in it."""
     names = sorted(path.name for path in folder.iterdir() if not is_hidden(PurePosixPath(path.name)))
     if not names:
         return "is empty"
@@ -89,10 +90,10 @@ def contents(folder: Path) -> str:
 def decode(
     where: str, data: bytes, convert: Callable[[Image.Image], NDArray[np.uint8] | Image.Image]
 ) -> NDArray[np.uint8]:
-    """One image as an array, [H, W] or [H, W, C], after `convert` (resize, change of mode).
+    """Decode an image to an array, [H, W] or [H, W, C], after `convert` (resize, change of mode).
 
     Raises:
-        ValueError: it does not decode; `where` is what the message calls it.
+        ValueError: the image cannot be decoded; the message calls it `where`.
     """
     try:
         with Image.open(io.BytesIO(data)) as image:

@@ -1,4 +1,4 @@
-"""What a dataset must keep to, checked on a few tasks: for those who write one."""
+"""Public check of datasets, for those who write one: `check_dataset`, on a few tasks."""
 
 from typing import Any
 
@@ -9,16 +9,18 @@ from torch import Tensor
 from metarl.supervised.losses import KINDS
 from metarl.supervised.tasks import SPLITS, Examples, Split, SupervisedTasks
 
-FEW, MANY = 3, 7  # tasks
-SHOTS, QUERIES = 1, 2  # examples (of each class)
+FEW = 3  # tasks
+MANY = 7  # tasks, of which the first must be the few
+SHOTS = 1  # support examples (of each class)
+QUERIES = 2  # query examples (of each class)
 
 
 def check_dataset(dataset: Any) -> SupervisedTasks:
-    """Raise ValueError where a dataset does not do what problems rely on; otherwise give what it builds.
+    """Raise ValueError where a dataset does not do what problems rely on; otherwise return what it builds.
 
-    Checked are shapes, types and finite values of tasks and examples; that the same generator gives the same; that task
-    i and its examples depend on i and the generator, not on how many are drawn; that support and query of a task are
-    different examples; and of a classification that no class of a split can occur in another.
+    The check looks at shapes, types and finite values of tasks and examples. Equal generators must give equal tasks and
+    examples; task i and its examples must not depend on how many tasks are drawn; support and query of a task must be
+    different examples; and no class of a classification may be in two splits.
 
     Args:
         dataset: the options of a dataset: a part, with a method `build`.
@@ -57,33 +59,41 @@ def _check_tasks(made: SupervisedTasks, split: Split) -> None:
 
 
 def _check_examples(made: SupervisedTasks, split: Split) -> None:
-    few, many = _tasks(made, split, FEW), _tasks(made, split, MANY)
-    some, again, all_ = (_draw(made, tasks) for tasks in (few, few, many))
-    for words, one, same, more, each in zip(("support", "query"), some, again, all_, (SHOTS, QUERIES), strict=True):
+    few = _tasks(made, split, FEW)
+    many = _tasks(made, split, MANY)
+    drawn = _draw(made, few)
+    again = _draw(made, few)
+    of_many = _draw(made, many)
+    for words, examples, repeated, more, each in zip(
+        ("support", "query"), drawn, again, of_many, (SHOTS, QUERIES), strict=True
+    ):
+        inputs, targets = examples
         count = each * (made.outputs if made.kind == "classification" else 1)
         expected = (FEW, count, *made.input_shape)
         _require(
-            one.inputs.dtype == torch.float32 and one.inputs.shape == expected,
-            f"{words} inputs must be float32 {list(expected)}; got {one.inputs.dtype} {list(one.inputs.shape)}",
+            inputs.dtype == torch.float32 and inputs.shape == expected,
+            f"{words} inputs must be float32 {list(expected)}; got {inputs.dtype} {list(inputs.shape)}",
         )
-        _require_targets(made, words, one.targets, (FEW, count))
-        _require(bool(one.inputs.isfinite().all() and one.targets.isfinite().all()), f"{words} examples must be finite")
-        _require(_same(one, same), f"examples must be the same for the same generator ({words}, {split})")
+        _require_targets(made, words, targets, (FEW, count))
+        _require(bool(inputs.isfinite().all() and targets.isfinite().all()), f"{words} examples must be finite")
+        _require(_same(examples, repeated), f"examples must be the same for the same generator ({words}, {split})")
         _require(
-            _same(one, Examples(more.inputs[:FEW], more.targets[:FEW])),
+            _same(examples, Examples(more.inputs[:FEW], more.targets[:FEW])),
             "examples of task i must not depend on how many tasks there are: draw all numbers by one "
             f"rng.random((n, ...)) ({words}, {split})",
         )
-    support, query = some
+    support, query = drawn
     shared = (support.inputs[:, :, None] == query.inputs[:, None]).flatten(3).all(-1)
     _require(not bool(shared.any()), f"support and query of a task must be different examples ({split})")
 
 
 def _require_targets(made: SupervisedTasks, words: str, targets: Tensor, leading: tuple[int, int]) -> None:
     if made.kind == "classification":
-        expected, right = torch.int64, leading
+        expected = torch.int64
+        right = leading
     else:
-        expected, right = torch.float32, (*leading, made.outputs)
+        expected = torch.float32
+        right = (*leading, made.outputs)
     _require(
         targets.dtype == expected and targets.shape == right,
         f"{words} targets must be {expected} {list(right)}; got {targets.dtype} {list(targets.shape)}",
@@ -91,7 +101,7 @@ def _require_targets(made: SupervisedTasks, words: str, targets: Tensor, leading
 
 
 def _check_labels(made: SupervisedTasks) -> None:
-    """Every class of a task has as many examples as were asked for, under its label."""
+    """Check that every class of a task has as many examples as were asked for, under its label."""
     for each, examples in zip((SHOTS, QUERIES), _draw(made, _tasks(made, "train", FEW)), strict=True):
         for targets in examples.targets:
             counts = torch.bincount(targets.clamp(min=0), minlength=made.outputs).tolist()
@@ -103,7 +113,7 @@ def _check_labels(made: SupervisedTasks) -> None:
 
 
 def _check_disjoint(made: SupervisedTasks) -> None:
-    """No image that a task of one split shows is shown by a task of another."""
+    """Check that no example of a task of one split is an example of a task of another split."""
     seen: dict[bytes, Split] = {}
     for split in SPLITS:
         for examples in _draw(made, _tasks(made, split, MANY)):
@@ -120,8 +130,8 @@ def _draw(made: SupervisedTasks, tasks: Any) -> tuple[Examples, Examples]:
     return made.distribution.examples(tasks, np.random.default_rng(2), SHOTS, QUERIES)
 
 
-def _same(one: Examples, other: Examples) -> bool:
-    return torch.equal(one.inputs, other.inputs) and torch.equal(one.targets, other.targets)
+def _same(examples: Examples, other: Examples) -> bool:
+    return torch.equal(examples.inputs, other.inputs) and torch.equal(examples.targets, other.targets)
 
 
 def _require(condition: bool, words: str) -> None:

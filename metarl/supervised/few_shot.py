@@ -1,4 +1,4 @@
-"""Few-shot classification: each task is W classes, each with its rotation, in an order that is their labels."""
+"""Few-shot classification: a task is W classes, each with a rotation, in an order that gives their labels."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,33 +10,32 @@ from numpy.typing import NDArray
 from metarl.supervised.tasks import SPLITS, Examples, Split, SupervisedTasks, TaskDistribution
 
 WHITE = {"bool": 1.0, "uint8": 255.0, "uint16": 65535.0, "float32": 1.0, "float64": 1.0}  # type -> a white pixel
-CHANNELS = (1, 3, 4)  # that images usually have
+CHANNELS = (1, 3, 4)  # numbers of channels that images usually have
 
 
 class ImageClasses(NamedTuple):
-    """A dataset: images class after class, and which classes each split has."""
+    """A dataset: images, class after class, and the classes of each split."""
 
     images: NDArray[Any]  # [I, height, width, channels] or other inputs [I, ...], values 0 .. `white`
-    counts: NDArray[np.int64]  # images of each class
-    splits: dict[Split, NDArray[np.int64]]  # indices of classes
-    white: float  # the largest value a pixel can have, which becomes 1
-    names: Sequence[str] = ()  # of the classes, where they have any
+    counts: NDArray[np.int64]  # number of images of each class
+    splits: dict[Split, NDArray[np.int64]]  # indices of the classes of each split
+    white: float  # the largest value that a pixel can have, which becomes 1
+    names: Sequence[str] = ()  # names of the classes, where they have any
 
 
 def few_shot(data: ImageClasses, *, ways: int, rotate: bool = False) -> SupervisedTasks:
-    """Tasks [n, 2 ways]: the classes, then how often each is rotated by 90 degrees. Label i is the task's i-th class.
+    """Make tasks [n, 2 W]: W classes, then how often each is rotated by 90 degrees. Label i is the task's i-th class.
 
-    Inputs are float32 [N, height, width, channels] in [0, 1], N = ways x shots (or queries), class after class; targets
-    are labels [N].
-    The images of a task's support and query are drawn without replacement.
+    Inputs are float32 [N, height, width, channels] in [0, 1], N = W x shots (or queries), class after class; targets
+    are labels [N]. The images of a task's support and query are drawn without replacement.
 
     Args:
         data: images and splits.
         ways: W, classes per task.
-        rotate: draw a rotation for each class of a task (Omniglot), which makes it another class.
+        rotate: rotate every class of a task at random, which makes four classes of one (Omniglot).
 
     Raises:
-        ValueError: more ways than a split has classes; (by `examples`) more shots than a class has images.
+        ValueError: a split has fewer classes than `ways`; (by `examples`) a class has fewer images than are drawn.
     """
     for split, classes in data.splits.items():
         if not 2 <= ways <= len(classes):
@@ -54,10 +53,12 @@ def few_shot(data: ImageClasses, *, ways: int, rotate: bool = False) -> Supervis
         tasks: NDArray[np.float64], rng: np.random.Generator, shots: int, queries: int
     ) -> tuple[Examples, Examples]:
         made.require_examples(shots, queries)
-        chosen, turns = tasks[:, :ways].astype(np.int64), tasks[:, ways:].astype(np.int64)
+        chosen = tasks[:, :ways].astype(np.int64)
+        turns = tasks[:, ways:].astype(np.int64)
         counts = data.counts[chosen][..., None]
         order = rng.random((*chosen.shape, data.counts.max()))
-        order[np.arange(order.shape[-1]) >= counts] = 2.0  # beyond the images of a class with fewer: never first
+        # Numbers beyond the images of a smaller class are sorted to the end.
+        order[np.arange(order.shape[-1]) >= counts] = 2.0
         picked = first[chosen][..., None] + order.argsort(-1)[..., : shots + queries]
         images = data.images[picked]  # [n, ways, shots + queries, H, W, C]
         if rotate:
@@ -90,21 +91,21 @@ def few_shot_from_arrays(
     seed: int = 1,
     rotate: bool = False,
 ) -> SupervisedTasks:
-    """Few-shot tasks from one's own images and labels, arrays or tensors.
+    """Make few-shot tasks of your own images and labels, arrays or tensors.
 
     Args:
         images: [I, height, width, channels], [I, height, width] (grey) or feature vectors [I, D]. Integers of 8 or 16
             bits become values in [0, 1]; float32 and float64 stay as they are.
         labels: [I], numbers or words, in any order.
         ways: W, classes per task.
-        splits: the labels that are for training, validation and test.
-        shares: without `splits`, which shares of the classes the three get, drawn by `seed`.
-        seed: of that draw.
-        rotate: draw a rotation for each class of a task, which makes it another class.
+        splits: the labels of the classes for training, validation and test; None: classes are drawn.
+        shares: without `splits`, the shares of the classes for training, validation and test.
+        seed: key of the draw of the classes of each split.
+        rotate: rotate every class of a task at random, which makes four classes of one.
 
     Raises:
-        ValueError: arrays whose types or shapes do not fit, values that are not finite, a label in two splits or of no
-            image, fewer classes in a split than `ways`.
+        ValueError: the arrays' types or shapes do not fit, a value is not finite, a label is in two splits or has no
+            image, or a split has fewer classes than `ways`.
     """
     pixels, white = _checked_images(images)
     numbers = np.asarray(labels)
@@ -126,10 +127,10 @@ def few_shot_from_arrays(
 
 
 def shuffled_splits(classes: NDArray[np.int64], shares: Sequence[float], seed: int) -> dict[Split, NDArray[np.int64]]:
-    """The classes in the three splits, shuffled by the seed; shares are of their number, rounded.
+    """Deal classes to the three splits after a shuffle by the seed; numbers of classes are rounded.
 
     Raises:
-        ValueError: shares that are not positive, or whose sum is not 1.
+        ValueError: a share is not positive, or their sum is not 1.
     """
     if len(shares) != len(SPLITS) or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
         raise ValueError(f"shares of the classes must be three positive numbers whose sum is 1; got {list(shares)}")
@@ -171,7 +172,7 @@ def _checked_images(images: Any) -> tuple[NDArray[Any], float]:
 
 
 def _indices(names: NDArray[Any], splits: Mapping[Split, Sequence[Any]], split: Split) -> NDArray[np.int64]:
-    """Of the labels of one split among all that images have."""
+    """The indices, among all names of classes, of the labels of one split."""
     if set(splits) != set(SPLITS):
         raise ValueError(f"splits must be {', '.join(SPLITS)}; got {', '.join(map(str, splits))}")
     known = {name: index for index, name in enumerate(names.tolist())}

@@ -1,7 +1,7 @@
 """Decoded images in the user's cache folder: each set of files is decoded once, wherever it lies.
 
-A cache is known by its files' names, sizes and times of change and by how they were decoded. What changes is decoded
-anew, and a folder of images is never written to.
+The key of a cache is made of the files' names, sizes and times of change and of the options of decoding. Files that
+have changed are decoded again. The folder with the images is never written to.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from metarl.files import atomic, write_atomically
 
-FORMAT = 1  # of the cache: another number decodes everything anew
+FORMAT = 1  # number of the cache's format, a part of the key
 
 
 class CachedImages(NamedTuple):
@@ -24,9 +24,9 @@ class CachedImages(NamedTuple):
 
     images: NDArray[np.uint8]  # [I, height, width, channels], class after class, mapped from the disk
     counts: NDArray[np.int64]  # images of each class
-    names: list[str]  # of the classes
-    splits: list[str]  # of each class; empty where its files do not say
-    note: str  # what was left out, in words; empty: nothing
+    names: list[str]  # names of the classes
+    splits: list[str]  # split of each class; an empty word where the files do not say
+    note: str  # what was left out, in words; empty if nothing was
 
 
 WriteClass = Callable[[str, str, NDArray[np.uint8]], None]  # name, split, images [n, height, width, channels]
@@ -39,22 +39,23 @@ def cached(
     cache_dir: str | None,
     decode: Callable[[WriteClass], str],
 ) -> CachedImages:
-    """The decoded images from the cache; where it does not have them, `decode` makes them first.
+    """Read decoded images from the cache; if they are not there, `decode` makes them first.
 
     Args:
-        kind: how the names of the cache's files begin.
-        files: the files that are decoded, each with a name that does not depend on where the folder lies.
+        kind: beginning of the names of the cache's files.
+        files: the files to decode, each with a name that does not depend on where the folder lies.
         how: the options of decoding.
         cache_dir: folder of the cache; None: the user's.
-        decode: gives every class to the function that it gets, and returns what it left out, in words.
+        decode: gives every class to the function that it is called with; returns what it left out, in words.
 
     Raises:
-        ValueError: what `decode` raises.
+        ValueError: `decode` raises it.
         OSError: the cache cannot be written.
     """
     folder = cache_folder(cache_dir)
     name = f"{kind}-{_digest(files, how)}"
-    pixels, description = folder / f"{name}.pixels", folder / f"{name}.json"
+    pixels = folder / f"{name}.pixels"
+    description = folder / f"{name}.json"
     found = _read(pixels, description)
     if found is None:
         try:
@@ -73,7 +74,7 @@ def cache_folder(cache_dir: str | None) -> Path:
     if cache_dir is not None:
         return Path(cache_dir).expanduser()
     home = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # The standard says to ignore a relative path.
+    # The XDG standard says to ignore a relative path.
     return (home if home.is_absolute() else Path("~/.cache").expanduser()) / "metarl"
 
 
@@ -86,7 +87,7 @@ def _digest(files: Iterable[tuple[str, Path]], how: dict[str, Any]) -> str:
 
 
 def _write(pixels: Path, description: Path, decode: Callable[[WriteClass], str]) -> None:
-    """Write pixels as they come, then the description: whoever finds the second finds the first whole."""
+    """Write the pixels, class by class, then the description, which exists only beside whole pixels."""
     counts: list[int] = []
     names: list[str] = []
     splits: list[str] = []
@@ -107,7 +108,7 @@ def _write(pixels: Path, description: Path, decode: Callable[[WriteClass], str])
 
 
 def _read(pixels: Path, description: Path) -> CachedImages | None:
-    """None: not there, or not whole."""
+    """Read a cache; None if it is missing or not whole."""
     try:
         document = json.loads(description.read_text())
         counts = np.array(document["counts"], np.int64)

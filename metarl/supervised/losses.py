@@ -28,15 +28,13 @@ def accuracy(outputs: Tensor, examples: Examples) -> Tensor:
 
 
 class Kind(NamedTuple):
-    """What is minimised, and all that is reported, by name."""
+    """The loss that is minimised, and the scores that are reported, by name."""
 
     loss: Callable[[Tensor, Examples], Tensor]
     scores: dict[str, Callable[[Tensor, Examples], Tensor]]
-    shown: str  # the score that tables and figures show, and that the best parameters are chosen by
-    sign: float  # of that score: 1 where higher is better, -1 where lower is
 
 
 KINDS: dict[str, Kind] = {
-    "regression": Kind(mean_squared_error, {"loss": mean_squared_error}, "loss", -1.0),
-    "classification": Kind(cross_entropy, {"loss": cross_entropy, "accuracy": accuracy}, "accuracy", 1.0),
+    "regression": Kind(mean_squared_error, {"loss": mean_squared_error}),
+    "classification": Kind(cross_entropy, {"loss": cross_entropy, "accuracy": accuracy}),
 }

@@ -1,4 +1,4 @@
-"""What supervised MAML measures."""
+"""Declarations of the metrics of supervised MAML."""
 
 from metarl.metrics import Metric, MetricTable
 
@@ -11,26 +11,32 @@ TIMES = (
 def measures(kind: str) -> MetricTable:
     """Declarations of the metrics of a `regression` or a `classification`."""
     classifies = kind == "classification"
-    losses = _scores("loss", "loss", higher_is_better=False, headline=not classifies)
-    accuracies = _scores("accuracy", "share of right answers", higher_is_better=True, headline=True)
+    loss = "loss" if classifies else "mean squared error"
+    losses = _scores("loss", loss, "loss", higher_is_better=False, headline=not classifies)
+    accuracies = _scores("accuracy", "accuracy", "share of right answers", higher_is_better=True, headline=True)
     return MetricTable(*losses, *(accuracies if classifies else ()), *TIMES)
 
 
-def _scores(name: str, words: str, *, higher_is_better: bool, headline: bool) -> tuple[Metric, Metric]:
-    """The metrics of one score: over the meta-batch, and over the validation tasks."""
+def headline(kind: str) -> Metric:
+    """The metric of the validation tasks whose score tables and figures show, and by which best.pt is chosen."""
+    return next(metric for metric in measures(kind).headlines if metric.score)
+
+
+def _scores(name: str, word: str, meaning: str, *, higher_is_better: bool, headline: bool) -> tuple[Metric, Metric]:
+    """Declare the metrics of a score: over the meta-batch, and over the validation tasks."""
     return (
         Metric(
             name=f"train/{name}_step{{k}}",
-            meaning=f"{words} after k gradient steps on the query examples of the meta-batch",
-            word=name,
+            meaning=f"{meaning} after k gradient steps on the query examples of the meta-batch",
+            word=word,
             higher_is_better=higher_is_better,
             reduction="mean",
             headline=headline,
         ),
         Metric(
             name=f"evaluation/{name}_step{{k}}",
-            meaning=f"{words} after k gradient steps on the query examples of the validation tasks",
-            word=name,
+            meaning=f"{meaning} after k gradient steps on the query examples of the validation tasks",
+            word=word,
             higher_is_better=higher_is_better,
             headline=headline,
             score=name,

@@ -1,10 +1,12 @@
 """The networks of Finn et al. 2017, sections 5.1 and 5.2, and of the authors' release.
 
-Batch norm uses the statistics of the batch that it is given, support and query apart, at test too: predictions are
-transductive. It has no scale, and a shift that rules leave as it is (`rules.GradientRule.not_adapted`); epsilon 1e-3.
+Batch norm uses the statistics of the batch that it is given, support and query separately, also at test: predictions
+are transductive. It has no scale, and a shift that inner rules do not adapt by default
+(`rules.GradientRule.not_adapted`); epsilon is 1e-3.
 
-Fully connected networks start as there. Convolutional ones start Xavier-uniform, as there but for the last layer of
-Omniglot's, which is normal there, with a standard deviation of 1: the first inner steps are smaller here.
+Initial weights are those of the release, with one exception: the last layer of Omniglot's network is Xavier-uniform
+here, like all convolutions, and normal with a standard deviation of 1 there, so that the first inner steps are smaller
+here.
 """
 
 import itertools
@@ -17,8 +19,8 @@ from torch.nn.functional import conv2d, linear, max_pool2d, pad
 from metarl.engine.model import Model, mlp, truncated_normal, xavier_uniform
 from metarl.engine.params import Params
 
-EPSILON = 1e-3  # of batch norm, in the authors' release
-DENSE_STD = 0.01  # of the initial weights of a fully connected network, there
+EPSILON = 1e-3  # of batch norm, as in the authors' release
+DENSE_STD = 0.01  # standard deviation of a fully connected network's initial weights, as in the authors' release
 CONVOLUTIONS = 4
 
 
@@ -53,13 +55,14 @@ def convolutional_classifier(shape: Sequence[int], filters: int, ways: int, *, p
 
     Args:
         shape: height, width and channels of an image.
-        filters: of each convolution.
-        ways: N.
-        pooled: convolve at every pixel and halve by 2 x 2 max-pooling, all that is left feeds the linear layer
-            (MiniImagenet). Otherwise convolve at every second pixel, the mean over what is left does (Omniglot).
+        filters: number of filters of each convolution.
+        ways: N, number of classes.
+        pooled: convolve at every pixel, halve by 2 x 2 max-pooling, and give all remaining values to the linear layer
+            (MiniImagenet). Otherwise convolve at every second pixel, and give the mean over the remaining pixels to the
+            linear layer (Omniglot).
 
     Raises:
-        ValueError: an image too small to be halved four times.
+        ValueError: images are too small to be halved four times.
     """
     height, width, channels = shape
     sides = [(height, width)]
@@ -95,9 +98,10 @@ def _head(weight: Tensor) -> Params:
 def _convolve_every_second(images: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
     """ReLU(batch norm(convolution with stride 2)), [N, H, W, I] -> [N, ceil(H / 2), ceil(W / 2), O].
 
-    As one matrix product on patches: what torch.compile makes twice as fast as grouped convolutions.
+    The convolution is one matrix product on patches, which torch.compile makes twice as fast as grouped convolutions.
     """
-    height, width = (images.shape[1] + 1) // 2, (images.shape[2] + 1) // 2
+    height = (images.shape[1] + 1) // 2
+    width = (images.shape[2] + 1) // 2
     padded = pad(images, (0, 0, 1, 1, 1, 1))
     patches = torch.cat(
         [padded[:, i : i + 2 * height - 1 : 2, j : j + 2 * width - 1 : 2] for i in range(3) for j in range(3)], -1
@@ -107,19 +111,17 @@ def _convolve_every_second(images: Tensor, weight: Tensor, shift: Tensor) -> Ten
 
 
 def _convolve_and_pool(images: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
-    """Pool(ReLU(batch norm(convolution))), [N, H, W, I] -> [N, H // 2, W // 2, O].
-
-    Patches of every pixel would take nine times the memory, 8 MB for each image of MiniImagenet and layer.
-    """
+    """Pool(ReLU(batch norm(convolution))), [N, H, W, I] -> [N, H // 2, W // 2, O]."""
+    # Not by patches, as above: those of every pixel would take nine times the memory, 8 MB for each image of
+    # MiniImagenet and layer.
     maps = conv2d(images.movedim(-1, 1), weight, padding=1).movedim(1, -1)
     hidden = torch.relu(_batch_norm(maps.reshape(-1, len(weight)), shift)).reshape(maps.shape)
     return max_pool2d(hidden.movedim(-1, 1), 2).movedim(1, -1)
 
 
 def _batch_norm(rows: Tensor, shift: Tensor) -> Tensor:
-    """Rows [R, C], shifted and with mean 0 and variance 1 in each column.
-
-    In primitive operations: torch 2.13 differentiates its own wrongly in places (`maml.task_gradients`).
-    """
+    """Rows [R, C] with mean 0 and variance 1 in each column, plus a shift [C]."""
+    # Written in primitive operations, because torch 2.13 differentiates its own batch norm wrongly in places: see
+    # `maml.Learner.task_gradients`.
     centred = rows - rows.mean(0)
     return centred * torch.rsqrt(centred.square().mean(0) + EPSILON) + shift

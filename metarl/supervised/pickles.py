@@ -1,4 +1,4 @@
-"""Arrays out of pickles, without trusting them: a pickle can run anything, and numpy believes what it is told."""
+"""Arrays from pickles that are not trusted: a pickle can run any code, and numpy believes any shape."""
 
 import math
 import pickle
@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# What pickle and the stand-ins below raise on bad data (pickle's documentation gives no whole list; 42,000 damaged
-# pickles raised these or their subclasses). OSError is not among them: a file that cannot be read is not damaged.
+# Errors that pickle and the stand-ins below raise on bad data. Pickle's documentation gives no complete list; 42,000
+# damaged pickles raised these or their subclasses. OSError is not one: a file that cannot be read is not damaged.
 BAD_DATA = (
     pickle.UnpicklingError,
     ArithmeticError,
@@ -17,7 +17,7 @@ BAD_DATA = (
     EOFError,
     LookupError,
     MemoryError,
-    RuntimeError,  # a container that holds itself is too deep
+    RuntimeError,  # such as the RecursionError of a container that holds itself
     TypeError,
     ValueError,
 )
@@ -25,13 +25,13 @@ INTEGERS = {f"{sign}{size}" for sign in "iu" for size in (1, 2, 4, 8)}
 
 
 def read_pickle(path: Path) -> Any:
-    """The content of a pickle of plain values, containers and arrays of integers.
+    """Read a pickle of plain values, containers and arrays of integers.
 
-    Nothing of it is executed, and none of it reaches numpy but bytes whose number fits the shape.
+    None of the pickle's code is executed, and numpy gets only bytes whose number fits the shape.
 
     Raises:
-        ValueError: it is damaged, or holds anything else.
-        OSError: it cannot be read.
+        ValueError: the pickle is damaged, or holds anything else.
+        OSError: the file cannot be read.
     """
     with path.open("rb") as file:
         try:
@@ -42,10 +42,11 @@ def read_pickle(path: Path) -> Any:
 
 
 class _Type:
-    """Stands in for numpy.dtype: its name and byte order."""
+    """Stand-in for numpy.dtype, which keeps its name and byte order."""
 
     def __init__(self, name: Any, *_: Any) -> None:
-        self.name, self.order = name, "<"
+        self.name = name
+        self.order = "<"
 
     def __setstate__(self, state: Any) -> None:
         self.order = state[1]
@@ -57,7 +58,7 @@ class _Type:
 
 
 class _Array:
-    """Stands in for numpy.ndarray: what it was told."""
+    """Stand-in for numpy.ndarray, which keeps what the pickle says of the array."""
 
     def __setstate__(self, state: Any) -> None:
         _, self.shape, self.type, self.fortran, self.data = state
@@ -66,7 +67,8 @@ class _Array:
         data = self.data.encode("latin1") if isinstance(self.data, str) else self.data
         if not isinstance(self.type, _Type) or not isinstance(data, bytes | bytearray):
             raise TypeError("an array must have a type and bytes")
-        dtype, shape = self.type.numpy(), tuple(int(size) for size in self.shape)
+        dtype = self.type.numpy()
+        shape = tuple(int(size) for size in self.shape)
         if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(data):
             raise ValueError(f"an array of shape {shape} cannot have {len(data)} bytes")
         return np.frombuffer(data, dtype).reshape(shape, order="F" if self.fortran else "C")
@@ -105,15 +107,17 @@ STAND_INS = {
 
 
 class _Reader(pickle.Unpickler):
+    """An unpickler that finds the stand-ins and no other object."""
+
     def find_class(self, module_name: str, global_name: str) -> Any:
-        """Our own stand-ins, and nothing else."""
+        """The stand-in for an object that the pickle names. Raises UnpicklingError if there is none."""
         if (module_name, global_name) not in STAND_INS:
             raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}")
         return STAND_INS[module_name, global_name]
 
 
 def _plain(value: Any) -> Any:
-    """The same with arrays in the place of their stand-ins."""
+    """The value with arrays in place of their stand-ins."""
     if isinstance(value, _Array):
         return value.numpy()
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Pictures of what a model makes of one task: a fitted curve (Finn et al. 2017, figure 2), or labelled images."""
+"""Pictures of a model's predictions in one task: a fitted curve (Finn et al. 2017, figure 2), or labelled images."""
 
 from collections.abc import Sequence
 
@@ -8,9 +8,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-RIGHT, WRONG, TRUTH = "#0072B2", "#D55E00", "#555555"  # Okabe and Ito's palette, safe for the colour-blind
+# Colours are of Okabe and Ito's palette, which the colour-blind can tell apart.
+RIGHT = "#0072B2"
+WRONG = "#D55E00"
+TRUTH = "#555555"
 FIT_STYLES = ((":", "#999999"), ("--", "#E69F00"), ("-", "#0072B2"))  # before, in between, at the end
-ROWS = 2  # support images, and query images, of each class at most
+ROWS = 2  # support images of each class at most, and as many query images
 
 Trace = dict[str, NDArray[np.float32]]  # of one task: support and query, inputs and targets; outputs [K + 1, N, O]
 
@@ -22,20 +25,25 @@ def draw_fits(axes: Axes, trace: Trace, steps: Sequence[int]) -> None:
     axes.plot(x, trace["query_targets"][order, 0], color=TRUTH, linewidth=3, alpha=0.35, label="truth")
     for i, step in enumerate(steps):
         line, color = FIT_STYLES[-1] if i == len(steps) - 1 else FIT_STYLES[i]
-        words = "before" if step == 0 else f"after {step} step{'s' * (step > 1)}"
+        words = "before" if step == 0 else f"after {step} step{'s' if step > 1 else ''}"
         axes.plot(x, trace["outputs"][step, order, 0], line, color=color, label=words)
     axes.plot(trace["support_inputs"][:, 0], trace["support_targets"][:, 0], "^", color=WRONG, label="examples")
     axes.set(xlabel="x", ylabel="y")
 
 
 def draw_images(axes: Axes, trace: Trace, step: int) -> None:
-    """A column per class: support images, query images below, each with its predicted label after `step` steps."""
-    labels, predicted = trace["support_targets"], trace["outputs"][step].argmax(-1)
+    """A column per class: support images, below them query images with their predicted labels after `step` steps."""
+    labels = trace["support_targets"]
+    predicted = trace["outputs"][step].argmax(-1)
     height, width, _ = _as_image(trace["support_inputs"][0]).shape
-    column, row, captioned = 1.2 * width, 1.1 * height, 1.5 * height
-    classes, bottom = int(labels.max()) + 1, 0.0
+    column = 1.2 * width
+    row = 1.1 * height
+    captioned = 1.5 * height
+    classes = int(labels.max()) + 1
+    bottom = 0.0
     for label in range(classes):
-        left, top = label * column, 0.0
+        left = label * column
+        top = 0.0
         axes.text(left + width / 2, -0.15 * height, str(label + 1), ha="center")
         for i in np.flatnonzero(labels == label)[:ROWS]:
             _place(axes, trace["support_inputs"][i], left, top)
@@ -53,7 +61,7 @@ def draw_images(axes: Axes, trace: Trace, step: int) -> None:
 
 
 def _as_image(example: NDArray[np.float32]) -> NDArray[np.float32]:
-    """An input as an image [height, width, 1 or 3] in [0, 1]; a vector is a row of pixels, other channels are mixed."""
+    """Make an image [height, width, 1 or 3] in [0, 1] of an input; a vector is a row, 2 or 4 channels turn grey."""
     image = example[None, :, None] if example.ndim == 1 else example
     if image.shape[-1] != 3:
         image = image.mean(-1, keepdims=True)
@@ -63,7 +71,8 @@ def _as_image(example: NDArray[np.float32]) -> NDArray[np.float32]:
 def _place(axes: Axes, example: NDArray[np.float32], left: float, top: float) -> None:
     image = _as_image(example)
     height, width, channels = image.shape
-    pixels = 1 - np.repeat(image, 3, axis=-1) if channels == 1 else image  # ink is dark
+    # In grey images ink is 1; it is shown dark.
+    pixels = 1 - np.repeat(image, 3, axis=-1) if channels == 1 else image
     axes.imshow(pixels, extent=(left, left + width, top + height, top), vmin=0, vmax=1)
 
 
@@ -72,12 +81,14 @@ def picture(trace: Trace, step: int) -> NDArray[np.uint8]:
     values = trace["query_targets"].dtype.kind == "f"
     classes = 0 if values else int(trace["support_targets"].max()) + 1
     figure = Figure(figsize=(4.0 if values else max(3.0, 0.7 * classes), 3.0), dpi=120, layout="constrained")
-    canvas, axes = FigureCanvasAgg(figure), figure.subplots()
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.subplots()
     if values:
         draw_fits(axes, trace, [step])
         shown = np.concatenate([trace["support_targets"].ravel(), trace["query_targets"].ravel()])
         margin = 0.1 * max(float(np.ptp(shown)), 1e-6)
-        axes.set_ylim(float(shown.min()) - margin, float(shown.max()) + margin)  # the same after every step
+        # Limits of the examples alone, so that they are the same after every step.
+        axes.set_ylim(float(shown.min()) - margin, float(shown.max()) + margin)
         axes.legend(fontsize=7, loc="upper right", frameon=False)
     else:
         draw_images(axes, trace, step)

@@ -1,4 +1,4 @@
-"""Pixels of 8 bits, grey or coloured, from any image that Pillow reads; Pillow's own conversion cuts 16 bits off."""
+"""Pixels of 8 bits, grey or coloured, of any image that Pillow reads; Pillow's own conversion clips 16-bit values."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ MODES = {1: "L", 3: "RGB"}  # channels -> Pillow's name
 
 
 def opaque(image: Image.Image) -> Image.Image:
-    """The image on white paper, where it is transparent; otherwise the image itself."""
+    """Put an image with transparent pixels on white paper; other images stay as they are."""
     if not image.has_transparency_data:
         return image
     picture = image.convert("RGBA")
@@ -18,10 +18,10 @@ def opaque(image: Image.Image) -> Image.Image:
 
 
 def eight_bit(image: Image.Image) -> Image.Image:
-    """The image with values of 8 bits: white of 16 bits or of floats becomes 255, which Pillow would cut off at 255.
+    """Scale the values of an image to 8 bits: the white of 16 bits or of floats becomes 255, where Pillow would clip.
 
     Raises:
-        ValueError: integers of more than 16 bits, or floats outside [0, 1]: how bright white is, nobody knows.
+        ValueError: integers have more than 16 bits or floats are outside [0, 1], so that white is not known.
     """
     if not image.mode.startswith(("I", "F")):
         return image
@@ -33,7 +33,7 @@ def eight_bit(image: Image.Image) -> Image.Image:
 
 
 def pixels(image: Image.Image, size: int, channels: int) -> NDArray[np.uint8]:
-    """The image as [size, size, channels], grey (1) or red, green, blue (3); its proportions are not kept."""
+    """An image as [size, size, channels], grey (1) or red, green, blue (3); its proportions are not kept."""
     plain = opaque(eight_bit(image)).convert(MODES[channels])
     resized = plain.resize((size, size), Image.Resampling.LANCZOS)
     return np.asarray(resized, np.uint8).reshape(size, size, channels)

@@ -18,10 +18,10 @@ from metarl.engine.params import Params
 from metarl.engine.rules import InnerRule
 from metarl.metrics import over_ranks
 from metarl.problem import Evaluation, Film, Metrics
-from metarl.randomness import Purpose, numpy_generator, torch_generator
+from metarl.randomness import PICTURES_OF, Purpose, numpy_generator, torch_generator
 from metarl.shard import ALONE, Shard
 from metarl.supervised.losses import KINDS
-from metarl.supervised.metrics import measures
+from metarl.supervised.metrics import headline, measures
 from metarl.supervised.pictures import picture
 from metarl.supervised.tasks import Examples, Split, TaskDistribution
 
@@ -31,28 +31,28 @@ SPLITS: dict[Purpose, Split] = {
     Purpose.EVALUATION_TASKS: "test",
 }
 
-EXAMPLES = {  # of the tasks of a purpose
+EXAMPLES = {  # what tasks were drawn for -> the key of their examples
     Purpose.VALIDATION_TASKS: Purpose.VALIDATION_EXAMPLES,
     Purpose.EVALUATION_TASKS: Purpose.EVALUATION_EXAMPLES,
 }
 
 
 class ExampleSettings(NamedTuple):
-    """How many tasks and examples."""
+    """Numbers of tasks and examples."""
 
     tasks: int  # M tasks per meta-batch; also how many are evaluated at once
     shots: int  # support examples (of each class)
     queries: int  # query examples (of each class) of a training task
     evaluation_queries: int
     log_every: int  # iterations between those whose `train/*` metrics are measured
-    traced_tasks: int = 0  # whose examples and outputs `evaluate` keeps for figures
+    traced_tasks: int = 0  # tasks whose examples and outputs `evaluate` keeps for figures
     transductive: bool = True
-    """Whether a test task's queries are predicted together, so that batch norm has the statistics of all of them.
-    Otherwise each is predicted by itself, in one batch with the support (Nichol et al. 2018, section 6.1)."""
+    """Whether a test task's queries are predicted together, so that batch norm has the statistics of all queries.
+    Otherwise each query is predicted in a batch with the support alone (Nichol et al. 2018, section 6.1)."""
 
 
 class MetaSupervised:
-    """Supervised MAML: draw support and query examples; Adam's objective is made of these.
+    """Supervised MAML: draw support and query examples, of which the outer optimiser's objective is made.
 
     Args:
         distribution: tasks and their examples.
@@ -60,14 +60,14 @@ class MetaSupervised:
         kind: a key of `losses.KINDS`.
         rule: the inner rule.
         inner_steps: K, all on the same support examples; 0 trains without adaptation.
-        settings: sizes.
+        settings: numbers of tasks and examples.
         seed: key of everything random.
         device: where parameters and examples live.
         compiled: see `objective.gradients_of`.
-        shard: which tasks of a meta-batch are trained on here. Every rank draws the examples of all: that is cheap.
+        shard: which tasks of a meta-batch this process trains on. Every rank draws the examples of all, which is cheap.
 
     Raises:
-        ValueError: an unknown kind, a negative number of inner steps, more ranks than tasks.
+        ValueError: the kind is unknown, `inner_steps` is negative, or there are more ranks than tasks.
     """
 
     def __init__(
@@ -88,12 +88,18 @@ class MetaSupervised:
             raise ValueError(f"unknown kind of problem {kind!r}: choose one of {', '.join(KINDS)}")
         if inner_steps < 0:
             raise ValueError(f"inner_steps must not be negative; got {inner_steps}")
-        self.distribution, self.model, self.inner_steps = distribution, model, inner_steps
-        self.settings, self.seed, self.device = settings, seed, torch.device(device)
-        self._shard, self._local = shard, shard.tasks(settings.tasks)
+        self.distribution = distribution
+        self.model = model
+        self.inner_steps = inner_steps
+        self.settings = settings
+        self.seed = seed
+        self.device = torch.device(device)
+        self._shard = shard
+        self._local = shard.tasks(settings.tasks)
         self._kind = KINDS[kind]
         loss = self._kind.loss
         self.measures = measures(kind)
+        self._headline = headline(kind)
         self.learner = Learner(
             rule,
             inner_loss=lambda params, batch: loss(model.apply(params, batch.inputs), batch),
@@ -115,9 +121,10 @@ class MetaSupervised:
     def collect(self, theta: Params, iteration: int) -> tuple[MetaObjective, Metrics]:
         """Sample tasks with their support and query examples; build the outer objective.
 
-        The metrics are measured every `log_every` iterations, and empty in between.
+        Metrics are measured every `log_every` iterations; the others have none.
         """
-        start, settings = time.perf_counter(), self.settings
+        start = time.perf_counter()
+        settings = self.settings
         tasks = self.sample_tasks(self.seed, Purpose.TRAINING_TASKS, iteration, count=settings.tasks)
         rng = numpy_generator(self.seed, Purpose.TRAINING_EXAMPLES, iteration)
         here = slice(self._local.start, self._local.stop)
@@ -145,11 +152,12 @@ class MetaSupervised:
             for name, score in scores.items()
         }
         metrics = over_ranks(totals, self.measures, self._shard.reduce)
-        metrics["time/sample"], metrics["time/adapt"] = sampled - start, time.perf_counter() - sampled
+        metrics["time/sample"] = sampled - start
+        metrics["time/adapt"] = time.perf_counter() - sampled
         return objective, metrics
 
     def refresh(self, theta: Params, objective: MetaObjective) -> Params:
-        """Theta as it is: everything in it moves by gradients."""
+        """Theta as it is: gradients move all of it."""
         return theta
 
     def evaluate(
@@ -164,12 +172,13 @@ class MetaSupervised:
     ) -> Evaluation:
         """Score theta after 0 .. `steps` gradient steps on each of the given tasks [N, k], on fresh query examples.
 
-        `diverged` is 1 where the loss is not finite, or more than ten times that before adaptation.
+        The score `diverged` is 1 where the loss is not finite, or more than ten times the loss before adaptation.
         """
-        rng, chunk = numpy_generator(seed, EXAMPLES[purpose]), self.settings.tasks
+        rng = numpy_generator(seed, EXAMPLES[purpose])
+        chunk = self.settings.tasks
         parts = [
             self._score_some(theta, rule, steps, tasks[first : first + chunk], rng)
-            for first in range(0, len(tasks), chunk)  # all at once would need memory for all
+            for first in range(0, len(tasks), chunk)  # some at a time, for memory
         ]
         scores = {name: np.concatenate([part[name] for part, _ in parts], axis=1) for name in parts[0][0]}
         loss = scores["loss"]
@@ -179,12 +188,12 @@ class MetaSupervised:
     def _score_some(
         self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], rng: np.random.Generator
     ) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float32]]]:
-        """Scores [K + 1, n] of n tasks, and what figures draw of the first ones."""
+        """Scores [K + 1, n] of n tasks, and the traces of the first ones, which figures draw."""
         support, query = self._examples(tasks, rng, self.settings.evaluation_queries)
         learner = dataclasses.replace(self.learner, rule=rule)
         measured = self._after_each_step(theta, learner, steps, support, query, transductive=self.settings.transductive)
         scores = {
-            name: torch.stack([one[name] for _, one in measured]).double().numpy(force=True)
+            name: torch.stack([after_step[name] for _, after_step in measured]).double().numpy(force=True)
             for name in self._kind.scores
         }
         drawn = {
@@ -193,18 +202,27 @@ class MetaSupervised:
             "query_inputs": query.inputs,
             "query_targets": query.targets,
         }
-        count, outputs = self.settings.traced_tasks, torch.stack([outputs for outputs, _ in measured])
+        count = self.settings.traced_tasks
+        outputs = torch.stack([outputs for outputs, _ in measured])
         traces = {name: array[:count].numpy(force=True) for name, array in drawn.items()}
         return scores, traces | {"outputs": outputs[:, :count].numpy(force=True)}
 
     def pictures(
-        self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], index: int, seed: int
+        self,
+        theta: Params,
+        rule: InnerRule,
+        steps: int,
+        tasks: NDArray[np.float64],
+        index: int,
+        seed: int,
+        *,
+        purpose: Purpose = Purpose.EVALUATION_TASKS,
     ) -> list[Film]:
         """Picture tasks[index] with examples of its own, before adaptation and after each of `steps` gradient steps."""
-        rng = numpy_generator(seed, Purpose.PICTURES, index)
+        rng = numpy_generator(seed, PICTURES_OF[purpose], index)
         scores, traces = self._score_some(theta, rule, steps, tasks[index : index + 1], rng)
         trace = {name: array[:, 0] if name == "outputs" else array[0] for name, array in traces.items()}
-        shown = self._kind.shown
+        shown = self._headline.score
         return [
             Film(
                 self.distribution.describe(tasks[index]),
@@ -216,8 +234,8 @@ class MetaSupervised:
 
     def score(self, metrics: Metrics) -> float | None:
         """The accuracy, or minus the loss, on the validation tasks after as many gradient steps as in training."""
-        value = metrics.get(f"evaluation/{self._kind.shown}_step{self.inner_steps}")
-        return None if value is None else self._kind.sign * value
+        value = metrics.get(self._headline.at(self.inner_steps))
+        return None if value is None else self._headline.as_score(value)
 
     def _after_each_step(
         self,
@@ -231,7 +249,8 @@ class MetaSupervised:
     ) -> list[tuple[Tensor, dict[str, Tensor]]]:
         """Outputs [M, N, O] on the query and scores [M] by name, after 0 .. `steps` inner steps on the support."""
         predict = self.model.apply_stacked if transductive else functools.partial(self._one_by_one, support.inputs)
-        fast, results = learner.start_each(theta, len(query.inputs)), []
+        fast = learner.start_each(theta, len(query.inputs))
+        results = []
         for step in range(steps + 1):
             stacked = learner.merge_each(fast, theta)
             with torch.no_grad():
@@ -246,8 +265,8 @@ class MetaSupervised:
     def _one_by_one(self, support: Tensor, stacked: Params, queries: Tensor) -> Tensor:
         """Outputs [M, N, O] on queries [M, N, ...], each in one batch with its task's support and no other query."""
         outputs = [
-            self.model.apply_stacked(stacked, torch.cat([support, one[:, None]], dim=1))[:, -1]
-            for one in queries.unbind(1)
+            self.model.apply_stacked(stacked, torch.cat([support, query[:, None]], dim=1))[:, -1]
+            for query in queries.unbind(1)
         ]
         return torch.stack(outputs, dim=1)
 

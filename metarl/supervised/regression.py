@@ -14,9 +14,9 @@ Range = tuple[float, float]
 def function_regression(
     function: Callable[..., NDArray[np.float64]], parameters: Mapping[str, Range], inputs: Range
 ) -> SupervisedTasks:
-    """Make tasks of fitting y = function(x, task ...): tasks [n, k] and inputs [N, 1] uniform, targets [N, 1], float32.
+    """Make tasks of fitting y = function(x, parameters ...), with parameters and x drawn uniformly from their ranges.
 
-    The three splits are one distribution.
+    Tasks are [n, k], inputs x and targets y [N, 1], float32. All three splits draw from the same ranges.
 
     Args:
         function: takes x and each parameter as arrays that broadcast against each other.
@@ -24,7 +24,7 @@ def function_regression(
         inputs: range of x.
 
     Raises:
-        ValueError: no parameters, or a range that is not finite or whose ends are in the wrong order.
+        ValueError: there are no parameters, or a range is not finite or has its ends in the wrong order.
     """
     if not parameters:
         raise ValueError("a family of functions needs at least one parameter, whose values make its tasks; got none")
@@ -42,7 +42,8 @@ def function_regression(
         low, high = inputs
         x = low + rng.random((len(tasks), shots + queries, 1)) * (high - low)
         y = function(x, *(tasks[:, None, i : i + 1] for i in range(len(parameters))))
-        drawn, targets = torch.from_numpy(x).float(), torch.from_numpy(y).float()
+        drawn = torch.from_numpy(x).float()
+        targets = torch.from_numpy(y).float()
         return Examples(drawn[:, :shots], targets[:, :shots]), Examples(drawn[:, shots:], targets[:, shots:])
 
     def describe(task: NDArray[np.float64]) -> str:

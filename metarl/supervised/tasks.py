@@ -1,4 +1,4 @@
-"""What a family of supervised tasks has to say: the contract between datasets and the problem that trains on them."""
+"""The contract between datasets and the problem that trains on their tasks."""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple
@@ -21,13 +21,13 @@ class Examples(NamedTuple):
 
 
 class TaskDistribution(NamedTuple):
-    """Pure functions, two of a generator; row i of what they draw depends on i and the generator, not on n.
-
-    (One call of `rng.random((n, ...))` each sees to that: a rank may then draw all tasks and keep its own.)
+    """Three pure functions, of which two draw from a generator.
 
     sample_tasks(rng, n, split) -> tasks [n, k]
     examples(tasks, rng, shots, queries) -> support, query    `shots` and `queries` examples each (of each class)
     describe(task [k]) -> words                               the task for a picture's title
+
+    Row i of what is drawn must depend on i and the generator, not on n, as one call of `rng.random((n, ...))` makes it.
     """
 
     sample_tasks: Callable[[np.random.Generator, int, Split], NDArray[np.float64]]
@@ -36,10 +36,7 @@ class TaskDistribution(NamedTuple):
 
 
 class SupervisedTasks(NamedTuple):
-    """What a dataset builds: tasks, and what a network, a loss and a method must know of them.
-
-    A dataset that says this is all that a new one needs: nobody asks for its name.
-    """
+    """What a dataset builds: tasks, and all that networks, losses and methods need to know of them."""
 
     distribution: TaskDistribution
     input_shape: tuple[int, ...]
@@ -47,17 +44,17 @@ class SupervisedTasks(NamedTuple):
     outputs: int
     """O: values that are predicted, or classes of a task."""
     kind: KindName
-    """Which loss and which scores: a key of `losses.KINDS`."""
+    """The kind of problem, which decides the loss and the scores: a key of `losses.KINDS`."""
     shared_targets: bool
-    """Whether targets mean the same in all tasks, so that one model can be trained on all of them without adaptation.
-    Labels that number a task's classes do not."""
+    """Whether targets mean the same in all tasks, so that one model can be trained on all tasks without adaptation.
+    Labels that number the classes of a task do not."""
     examples_available: int | None = None
     """Support and query examples (of each class) that every task has at least; None: any number."""
     smallest_class: str = "class"
     """The class with the fewest examples, in words."""
 
     def require_examples(self, shots: int, queries: int) -> None:
-        """Raise ValueError unless every task has so many examples (of each class)."""
+        """Raise ValueError unless every task has this many examples (of each class)."""
         available = self.examples_available
         if available is not None and shots + queries > available:
             raise ValueError(
@@ -66,7 +63,7 @@ class SupervisedTasks(NamedTuple):
             )
 
     def with_task_in_inputs(self) -> "SupervisedTasks":
-        """The same tasks for the oracle: every input [N, I] is followed by the k numbers of its task, [N, I + k].
+        """The same tasks for an oracle: the k numbers of the task follow every input, [N, I] -> [N, I + k].
 
         Raises:
             ValueError: targets do not mean the same in all tasks, or inputs are no vectors.

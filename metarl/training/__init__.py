@@ -1,1 +1,1 @@
-"""What is around one meta-iteration: configuration, loop, logs, checkpoints, evaluation."""
+"""Everything around a meta-iteration: configuration, loop, logs, checkpoints, evaluation."""

@@ -20,7 +20,7 @@ from metarl.training.state import TrainState
 PREFIX, NUMBER = "metarl-checkpoint-", 2
 FORMAT = f"{PREFIX}{NUMBER}"  # the format that is written
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: format_2}
-"""Number of an earlier format -> what makes the content of the next format of a content of that one."""
+"""Number of an earlier format -> a function from a content of that format to a content of the next one."""
 
 GROUPS = ("theta", "outer_state")  # fields that are tensors by name
 MOST_VALUES = 100_000  # plain values of a checkpoint's configuration
@@ -39,7 +39,7 @@ def save(path: Path, state: TrainState) -> None:
 
 
 def encode(state: TrainState) -> bytes:
-    """The content of a checkpoint's file: the same state is always the same bytes."""
+    """Make the content of a checkpoint's file: equal states give equal bytes."""
     content: dict[str, Any] = {
         "config": state.config,
         "iteration": state.iteration,
@@ -56,8 +56,9 @@ def encode(state: TrainState) -> bytes:
 
 
 def _stored(leaf: Tensor) -> Tensor:
-    """The tensor on the CPU, with a storage that holds nothing else: torch.save writes whole storages."""
+    """The tensor on the CPU, with a storage of its own size."""
     leaf = leaf.detach().cpu()
+    # torch.save writes whole storages, of which a view may be a small part.
     return leaf if leaf.untyped_storage().nbytes() == leaf.nbytes else leaf.clone()
 
 
@@ -65,7 +66,7 @@ def load(path: Path) -> TrainState:
     """Read a checkpoint.
 
     Raises:
-        ValueError: the file is missing, or see `decode`.
+        ValueError: the file is missing, damaged or not a checkpoint; see `decode`.
     """
     if not path.is_file():
         raise ValueError(f"no checkpoint at {path}")
@@ -77,11 +78,11 @@ def decode(data: bytes, path: Path) -> TrainState:
 
     Args:
         data: content of a file, of this format or an earlier one.
-        path: where it comes from, for messages.
+        path: the file, for messages.
 
     Raises:
-        NewerFormatError: written by a later version of metarl.
-        ValueError: truncated, damaged, or not a checkpoint of metarl.
+        NewerFormatError: a later version of metarl wrote it.
+        ValueError: it is truncated, damaged, or not a checkpoint of metarl.
     """
     try:
         _require_bounded(data)
@@ -106,7 +107,7 @@ def decode(data: bytes, path: Path) -> TrainState:
 
 
 def _require_bounded(data: bytes) -> None:
-    """Raise BadZipFile unless the archive unpacks to no more bytes than it has: torch compresses nothing."""
+    """Raise BadZipFile if the archive would unpack to more bytes than it has; torch writes it without compression."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         entries = archive.infolist()
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
@@ -116,7 +117,7 @@ def _require_bounded(data: bytes) -> None:
 
 
 def _format_number(content: Any, path: Path) -> int:
-    """The number of the content's format. Raises ValueError if it has none, NewerFormatError for a later one."""
+    """The number of the content's format. Raises ValueError without a number, NewerFormatError for a later format."""
     name = content.get("format") if isinstance(content, dict) else None
     digits = name.removeprefix(PREFIX) if isinstance(name, str) and name.startswith(PREFIX) else ""
     if not (digits.isascii() and digits.isdigit() and len(digits) < 9 and int(digits) > 0):
@@ -138,7 +139,9 @@ def _require_fields(content: dict[Any, Any]) -> None:
         _require(isinstance(content[group], dict), f"{group} must be tensors by name")
         for name, leaf in content[group].items():
             _require_tensor(f"{group}/{name}", name, leaf)
-    iteration, best_score, env_steps = content["iteration"], content["best_score"], content["env_steps"]
+    iteration = content["iteration"]
+    best_score = content["best_score"]
+    env_steps = content["env_steps"]
     whole = type(iteration) is int and 0 <= iteration < 2**53
     _require(whole, f"iteration must be a whole number, at least 0; got {str(iteration)[:40]!r}")
     ordered = type(best_score) is float and not math.isnan(best_score)
@@ -150,28 +153,29 @@ def _require_fields(content: dict[Any, Any]) -> None:
 
 
 def _require_tensor(place: str, name: Any, leaf: Any) -> None:
-    """Raise ValueError unless it is a named, dense tensor whose storage has all its values (none repeated)."""
+    """Raise ValueError unless a leaf is a named, dense tensor whose storage has all its values (none repeated)."""
     dense = isinstance(name, str) and isinstance(leaf, Tensor) and leaf.layout == torch.strided
     _require(dense, f"{place} must be a dense tensor; got {type(leaf).__name__}")
     _require(leaf.nbytes <= leaf.untyped_storage().nbytes(), f"{place} would be larger than what is stored of it")
 
 
 def _require_plain(value: Any) -> None:
-    """Raise ValueError unless it is made of dicts, lists, words and numbers, and of not too many of them.
+    """Raise ValueError unless a value is made of dicts, lists, words and numbers, at most MOST_VALUES of them.
 
     A pickle may name one list many times, and so describe more values than any memory holds.
     """
-    waiting, seen = [value], 0
+    waiting = [value]
+    seen = 0
     while waiting:
-        one = waiting.pop()
+        item = waiting.pop()
         seen += 1
         _require(seen + len(waiting) <= MOST_VALUES, f"config has more than {MOST_VALUES} values")
-        if isinstance(one, dict):
-            waiting += [*one.keys(), *one.values()]
-        elif isinstance(one, list | tuple):
-            waiting += one
+        if isinstance(item, dict):
+            waiting += [*item.keys(), *item.values()]
+        elif isinstance(item, list | tuple):
+            waiting += item
         else:
-            _require(one is None or isinstance(one, bool | int | float | str), f"config has a {type(one).__name__}")
+            _require(item is None or isinstance(item, bool | int | float | str), f"config has a {type(item).__name__}")
 
 
 def _require(condition: bool, words: str) -> None:

@@ -24,8 +24,8 @@ class Training(Part):
     preset: Annotated[str, HIDDEN]
     """Name of the preset that this configuration started from."""
     method: Method = "maml"
-    """maml: meta-train. pretrained: train one model on all tasks, without adaptation. oracle: likewise, and the model
-    is given the task. random: fresh weights, a run of zero iterations. All but oracle are adapted at evaluation."""
+    """maml: meta-train. pretrained: train one model on all tasks, without adaptation. oracle: as pretrained, but the
+    model is given the task. random: fresh weights, no training. All but oracle are adapted at evaluation."""
     seed: Annotated[int, at_least(0), below(2**32, "2^32")] = 1
     """Key of everything random: initial weights, tasks, data."""
     iterations: Annotated[int, at_least(0), MAY_CHANGE] = 500
@@ -37,7 +37,7 @@ class Training(Part):
     grace: Annotated[float, NOT_NEGATIVE, MAY_CHANGE] = GRACE
     """Seconds that an iteration may go on after SIGTERM or Ctrl-C."""
     max_nonfinite: Annotated[int, at_least(1), MAY_CHANGE] = 10
-    """Stop after so many outer steps in a row that were refused because something was not finite."""
+    """Stop after this many outer steps in a row that were refused because something was not finite."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class HeldOut(Part):
     evaluation_steps: Annotated[int, at_least(0), MAY_CHANGE] = 3
     """Gradient steps at evaluation."""
     evaluation_step_sizes: Annotated[tuple[float, ...], POSITIVE, MAY_CHANGE] = ()
-    """Step size of each gradient step at evaluation; the last one repeats. None given: that of training."""
+    """Step size of each gradient step at evaluation; the last one repeats. Without any: the step size of training."""
     evaluation_tasks: Annotated[int, at_least(1), MAY_CHANGE] = 40
     """Held-out tasks at evaluation."""
     evaluation_checkpoint: Annotated[Literal["best", "last"], MAY_CHANGE] = "best"
@@ -67,26 +67,25 @@ class HeldOut(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Watching(Part):
-    """What is written and measured while it trains."""
+    """What is written and measured during training."""
 
     validation_tasks: Annotated[int, at_least(1), MAY_CHANGE] = 40
     """Tasks that are scored during training; neither trained on nor evaluated on."""
     evaluate_every: Annotated[int, at_least(0), MAY_CHANGE] = 0
-    """Score the validation tasks every so many iterations, and at the end; 0: never."""
+    """Iterations between scores of the validation tasks, which are also scored at the end; 0: never."""
     render_every: Annotated[int, at_least(0), MAY_CHANGE] = 0
-    """Picture the first validation task before and after adaptation, for TensorBoard, every so many iterations; 0:
-    never."""
+    """Iterations between pictures in TensorBoard, of the first validation task before and after adaptation; 0: none."""
     checkpoint_every: Annotated[int, at_least(1), MAY_CHANGE] = 1
-    """Write a checkpoint every so many iterations."""
+    """Iterations between checkpoints."""
     keep_every: Annotated[int, at_least(0), MAY_CHANGE] = 0
-    """Also keep the checkpoint of every so many iterations, as checkpoint-NUMBER.pt; 0: none."""
+    """Iterations between checkpoints that are kept for good, as checkpoint-NUMBER.pt; 0: none."""
     log_every: Annotated[int, at_least(1), MAY_CHANGE] = 1
-    """Log the training metrics every so many iterations; those of a refused outer step are logged whenever it is."""
+    """Iterations between logged training metrics; those of a refused outer step are always logged."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Watching, HeldOut, Adaptation, Training):
-    """The methods that a run is made of."""
+    """The parts that a run is made of."""
 
     problem: Annotated[ProblemOptions, PROBLEMS, HIDDEN]
     """The kind of problem."""
@@ -101,17 +100,17 @@ class Config(Watching, HeldOut, Adaptation, Training):
 
     @property
     def experiment(self) -> str:
-        """The preset without `-paper`: what curves are compared under."""
+        """The preset without `-paper`: runs of one experiment are compared with each other."""
         return self.preset.removesuffix("-paper")
 
     @property
     def outer_steps(self) -> int:
-        """Meta-iterations that the method makes: none for random."""
+        """Outer steps that the method takes: none for random."""
         return 0 if self.method == "random" else self.iterations
 
     @property
     def adaptation_steps(self) -> int:
-        """Inner steps that the method trains with: pretrained and oracle are K = 0 and nothing more."""
+        """Inner steps that the method trains with: 0 for pretrained and oracle."""
         return 0 if self.method in ("pretrained", "oracle") else self.inner_steps
 
     @property
@@ -120,7 +119,8 @@ class Config(Watching, HeldOut, Adaptation, Training):
         if self.method not in ("pretrained", "oracle"):
             return frozenset()
         found = {"inner_steps", "first_order"}
-        if self.method == "oracle":  # it is not adapted at evaluation either
+        # Pretrained is adapted at evaluation, oracle is not.
+        if self.method == "oracle":
             found |= {"rule", "inner_loss", "evaluation_steps", "evaluation_step_sizes", *tree.flat(self.rule)}
         return frozenset(found)
 
@@ -131,7 +131,7 @@ class Config(Watching, HeldOut, Adaptation, Training):
 
     @property
     def test_step_sizes(self) -> tuple[float, ...]:
-        """Of the gradient steps at evaluation; empty for a rule that has no step size, unless they are given."""
+        """Step sizes at evaluation: the given ones, or that of training; none if the rule has no step size."""
         own = tree.flat(self.rule).get("inner_step_size")
         return self.evaluation_step_sizes or (() if own is None else (own,))
 
@@ -148,7 +148,7 @@ class Config(Watching, HeldOut, Adaptation, Training):
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """How an evaluation is made: what scores must share to be compared."""
+        """How an evaluation is made. Scores are comparable only where these values are equal."""
         return {
             "tasks": self.evaluation_tasks,
             "step_sizes": list(self.test_step_sizes),
@@ -173,14 +173,14 @@ class Config(Watching, HeldOut, Adaptation, Training):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as JSON keeps them."""
+        """The configuration as plain values for JSON."""
         return tree.to_dict(self)
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> "Config":
-        """The inverse of `to_dict`, of earlier versions' too.
+        """The inverse of `to_dict`, which also reads what earlier versions wrote.
 
         Raises:
-            ValueError: unknown or missing options, impossible values.
+            ValueError: an option is unknown or missing, or a value is impossible.
         """
         return from_flat_configuration(Config, values) if is_flat(values) else tree.from_dict(Config, values)

@@ -1,9 +1,10 @@
-"""Several processes, one run: torchrun's ranks share the tasks of every meta-batch.
+"""Several processes for one run: torchrun's ranks share the tasks of every meta-batch.
 
-What travels are sums: the meta-gradient, curvature products, the line search's loss and divergence, metrics. Rollouts
-and examples stay where they were made. All that ranks tell each other goes through `Shard.reduce`.
+Ranks exchange sums alone: the meta-gradient, curvature products, the line search's loss and divergence, and metrics.
+Rollouts and examples stay where they were made. Everything goes through `Shard.reduce`.
 """
 
+import importlib
 import os
 import secrets
 import signal
@@ -23,18 +24,20 @@ from torch.distributed.rendezvous import rendezvous
 from metarl.engine.params import Params
 from metarl.shard import ALONE, Shard
 
-MEETING = timedelta(minutes=10)  # for all ranks to have come
+MEETING = timedelta(minutes=10)  # limit until all ranks must have come
 
 
 @contextmanager
 def connected(device: str) -> Iterator[Shard]:
-    """This process's shard: as torchrun's environment says (RANK, WORLD_SIZE), or all.
+    """Connect to the other ranks that torchrun's variables name (RANK, WORLD_SIZE), and give this process's shard.
+
+    Without these variables the process is alone.
 
     Args:
-        device: on which this rank computes; several on one machine each take the GPU of their number.
+        device: where this rank computes; ranks on one machine each take the GPU of their local number.
 
     Raises:
-        ValueError: an environment that names ranks, but not where they meet; fewer GPUs than ranks.
+        ValueError: the variables name ranks but not where these meet, or there are fewer GPUs than ranks.
         ConnectionError: another rank was lost.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
@@ -44,18 +47,23 @@ def connected(device: str) -> Iterator[Shard]:
     if device.startswith("cuda"):
         _take_gpu(device, local_rank)
     backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
+    # This module's default arguments hold the process group that there is when it is imported, as it is by the first
+    # gradient. Imported now, they hold none. A held group outlives its destruction, and its threads abort a process
+    # that ends.
+    importlib.import_module("torch.distributed.nn.functional")
     try:
         store, rank, world = next(rendezvous("env://", timeout=MEETING))
         dist.init_process_group(backend, store=meet(store, rank, world), rank=rank, world_size=world)
-    except (RuntimeError, ValueError) as error:  # a rendezvous that fails or times out
+    except (RuntimeError, ValueError) as error:
         raise ValueError(f"the ranks do not find each other: {error}; were they started by torchrun?") from error
     _stop_with_parent()
     yield Shard(rank, world, _sum, local_rank)
-    dist.destroy_process_group()  # not after an error: it might wait for a rank that is lost
+    # Not after an error, because it might wait for a rank that is lost.
+    dist.destroy_process_group()
 
 
 def _stop_with_parent(every: float = 1.0) -> None:
-    """Have this process receive SIGTERM once its parent has ended: a launcher that is killed stops nobody."""
+    """Send this process SIGTERM once its parent has ended: a launcher that is killed does not stop its ranks."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -67,7 +75,7 @@ def _stop_with_parent(every: float = 1.0) -> None:
 
 
 def _take_gpu(device: str, number: int) -> None:
-    """Have `cuda` mean the GPU of this rank's number on its machine. Raises ValueError if there is none."""
+    """Make `cuda` mean the GPU of this rank's number on its machine. Raises ValueError if there is none."""
     count = torch.cuda.device_count()
     if device != "cuda":
         raise ValueError(f"each rank takes a GPU of its own: --device must be cuda; got {device}")
@@ -78,24 +86,26 @@ def _take_gpu(device: str, number: int) -> None:
 
 @contextmanager
 def one_at_first(shard: Shard) -> Iterator[None]:
-    """One rank of each machine runs the block before the others: it downloads and decodes what they then find."""
+    """Run the block on one rank of each machine before the others, which then find what it downloaded and decoded."""
+    # A reduction ends when all ranks take part: the first ranks do so after the block, the others before it.
     if shard.local_rank > 0:
-        shard.reduce(torch.zeros(1, dtype=torch.float64))  # until the first ones come by
+        shard.reduce(torch.zeros(1, dtype=torch.float64))
     yield
     if shard.local_rank == 0:
         shard.reduce(torch.zeros(1, dtype=torch.float64))
 
 
 def meet(store: Store, rank: int, world: int) -> Store:
-    """A part of the store that is new to these processes, named by rank 0.
+    """Agree on a part of the store that no earlier processes used, under a name that rank 0 chooses.
 
     torchrun's store outlives a restart: the keys of ranks that died are still there, and torch would connect to their
-    addresses (pytorch#135712). So each rank asks under a name of its own, and rank 0 answers until all have heard it.
+    addresses (pytorch#135712). So each rank asks under a random name, and rank 0 answers until all have heard it.
 
     Raises:
         RuntimeError: not all ranks have come in time.
     """
-    own, start = secrets.token_hex(16), time.monotonic()
+    own = secrets.token_hex(16)
+    start = time.monotonic()
     if rank > 0:
         store.set(f"rank {rank}", own)
         first = store.get(own).decode()
@@ -104,7 +114,8 @@ def meet(store: Store, rank: int, world: int) -> Store:
     missing = set(range(1, world))
     while missing:
         for other in missing:
-            store.set(store.get(f"rank {other}").decode(), own)  # perhaps a dead one's question; then it asks again
+            # The question may be that of a dead process; a living one replaces it.
+            store.set(store.get(f"rank {other}").decode(), own)
         missing = {other for other in missing if not store.check([f"{own} {other}"])}
         if time.monotonic() - start > MEETING.total_seconds():
             raise RuntimeError(f"ranks {sorted(missing)} have not come")
@@ -113,7 +124,7 @@ def meet(store: Store, rank: int, world: int) -> Store:
 
 
 def _sum(total: Tensor) -> Tensor:
-    """The sum over ranks, in place, the same bits on all of them."""
+    """Sum a tensor over ranks, in place: all ranks get the same bits. Raises ConnectionError if a rank is lost."""
     try:
         dist.all_reduce(total)
     except RuntimeError as error:
@@ -122,7 +133,8 @@ def _sum(total: Tensor) -> Tensor:
 
 
 def broadcast(data: bytes, shard: Shard) -> bytes:
-    """What rank 0 has, on every rank: a sum to which the others add nothing."""
+    """Give rank 0's bytes to every rank."""
+    # By sums, to which the other ranks add zeros.
     first = shard.rank == 0
     length = shard.reduce(torch.tensor(len(data) if first else 0, dtype=torch.float64))
     numbers = torch.zeros(int(length), dtype=torch.float64)
@@ -132,10 +144,10 @@ def broadcast(data: bytes, shard: Shard) -> bytes:
 
 
 def agree(theta: Params, stop: bool, shard: Shard) -> bool:
-    """Whether any rank wants to stop, once all have shown that they have the same parameters.
+    """Tell whether any rank wants to stop, and check that all ranks have the same parameters.
 
     Raises:
-        ValueError: they have not.
+        ValueError: a rank has other parameters.
     """
     if shard.world == 1:
         return stop

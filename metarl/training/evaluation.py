@@ -34,4 +34,5 @@ def evaluate(
 def validation_pictures(problem: Problem, theta: Params, config: Config) -> list[Film]:
     """The first validation task, before and after adaptation."""
     rule, steps = config.test_rule, min(max(1, config.inner_steps), config.test_steps)
-    return problem.pictures(theta, rule, steps, validation_tasks(problem, config), 0, config.seed)
+    tasks, purpose = validation_tasks(problem, config), Purpose.VALIDATION_TASKS
+    return problem.pictures(theta, rule, steps, tasks, 0, config.seed, purpose=purpose)

@@ -1,4 +1,4 @@
-"""TensorBoard's event files, and what it shows of a run beside metrics: options, charts, an evaluation."""
+"""TensorBoard's event files, and what TensorBoard shows of a run beside metrics: options, charts, an evaluation."""
 
 import io
 import os
@@ -21,26 +21,27 @@ from torch.utils.tensorboard.summary import hparams, scalar, text
 from metarl.files import writing
 
 NAME = "events.out.tfevents."
-FOLDER = "evaluation"  # of a run directory: a second run for TensorBoard, whose x-axis is the gradient step
+FOLDER = "evaluation"  # in a run directory: to TensorBoard a second run, whose x-axis is the gradient step
 Option = str | int | float
 
 
 class EventFile:
-    """A new event file in a directory, which TensorBoard reads after those that are there.
+    """A new event file in a directory, which TensorBoard reads after the files that are there already.
 
-    TensorBoard goes through the files of a directory in the order of the times in their names, and never back: a clock
-    that was put back would hide what follows. So times never fall below those that are there.
+    TensorBoard goes through the files of a directory in the order of the times in their names, and never back. A file
+    from a clock that was set back would be hidden, so that a new file's time is always later than those of the others.
 
     Args:
-        directory: it is made if it is not there.
-        purge: TensorBoard forgets what earlier files say of this step and later ones; None: it forgets nothing.
+        directory: the directory, which is made if it is missing.
+        purge: tell TensorBoard to forget what earlier files say of this step and later ones; None: it forgets nothing.
     """
 
     def __init__(self, directory: Path, purge: int | None = None) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         newest = max((_stamp(path) for path in directory.glob(f"{NAME}*")), default=-1)
         stamp = max(int(time.time()), newest + 1)
-        self._time, self.path = float(stamp), directory / f"{NAME}{stamp:010d}.{socket.gethostname()}.{os.getpid()}"
+        self._time = float(stamp)
+        self.path = directory / f"{NAME}{stamp:010d}.{socket.gethostname()}.{os.getpid()}"
         with writing(self.path):
             self._records = RecordWriter(self.path.open("wb"))
         self._write(Event(file_version="brain.Event:2"))
@@ -48,7 +49,7 @@ class EventFile:
             self._write(Event(step=purge, session_log=SessionLog(status=SessionLog.START)))
 
     def add(self, step: int, *summaries: Any) -> None:
-        """Write summaries of a step. Raises OSError that names the file if the disk does not take them."""
+        """Write summaries of a step. Raises OSError, which names the file, if they cannot be written."""
         for summary in summaries:
             self._write(Event(step=step, summary=summary))
         with writing(self.path):
@@ -91,19 +92,21 @@ def hyperparameters(
 
     Args:
         options: the columns.
-        telling: names of those by which runs are told apart: TensorBoard shows them first.
-        metrics: tags of scalars of the run, whose last values follow.
-        held_out: names of scores; their means on held-out tasks, which `write_adaptation` leaves, come first.
+        telling: names of the options by which runs are told apart, which TensorBoard shows first.
+        metrics: tags of the run's scalars, whose last values are shown.
+        held_out: names of scores, whose means on held-out tasks (see `write_adaptation`) are shown before those.
     """
     tags = [_held_out(score) for score in held_out]
     experiment, start, end = hparams(dict(options), dict.fromkeys([*tags, *metrics], 0.0))
     metadata = experiment.value[0].metadata.plugin_data
     content = HParamsPluginData.FromString(metadata.content)
     for info in content.experiment.hparam_infos:
-        info.differs = info.name in telling  # by which, and then by name, TensorBoard sorts
+        # TensorBoard sorts by this first, then by name.
+        info.differs = info.name in telling
     for info in content.experiment.metric_infos:
         if info.name.tag in tags:
-            info.name.group = FOLDER  # the scalar is in this folder of the run directory
+            # The folder of the run directory that has the scalar.
+            info.name.group = FOLDER
     metadata.content = content.SerializeToString()
     return experiment, start, end
 
@@ -116,18 +119,18 @@ def write_adaptation(
     options: Mapping[str, Option],
     telling: Sequence[str],
 ) -> None:
-    """Scores of an evaluation over gradient steps, and its figure, in place of those of an earlier one.
+    """Write an evaluation's scores over gradient steps, and its figure, replacing those of an earlier evaluation.
 
-    Not in the run directory itself: TensorBoard follows only the newest events of a directory. Where the folder is a
-    link out of the run directory nothing is written, with a warning: earlier events would be removed there.
+    They go to a folder of their own, because TensorBoard follows only the newest event file of a directory. Where that
+    is a link out of the run directory nothing is written, with a warning: earlier events would be removed there.
 
     Args:
         run_dir: the run directory.
-        score: which of the scores.
+        score: name of the score.
         steps: the summaries that `write_evaluation` returns.
-        figure: of this run alone.
-        options: with which the run was trained and evaluated.
-        telling: names of those by which runs are told apart.
+        figure: a figure of this run alone.
+        options: the options with which the run was trained and evaluated.
+        telling: names of the options by which runs are told apart.
     """
     place = run_dir / FOLDER
     if place.exists() and not place.resolve().is_relative_to(run_dir.resolve()):
@@ -137,7 +140,8 @@ def write_adaptation(
             stacklevel=2,
         )
         return
-    if not list(run_dir.glob(f"{NAME}*")):  # a method that trains nothing, and is compared all the same
+    # A method that trains nothing has no event file yet, and no row in the table of hyperparameters.
+    if not list(run_dir.glob(f"{NAME}*")):
         row = EventFile(run_dir)
         row.add(0, *hyperparameters(options, telling, [], [score]))
         row.close()

@@ -1,6 +1,6 @@
-"""The command line of a tree of parts: every option of the chosen parts is a flag of its own name.
+"""The command line of a tree of parts: every option of the chosen parts is a flag.
 
-`--outer ppo` chooses a part, whose own options are flags beside it. `--help` shows those of the chosen parts in groups.
+`--outer ppo` chooses a part, whose options are flags too. `--help` shows the options of the chosen parts in groups.
 """
 
 import dataclasses
@@ -17,34 +17,35 @@ from tyro.conf import OmitArgPrefixes
 from metarl.parts import Option, Registry, options
 from metarl.training.tree import flat, is_hidden, leaves, registries, unknown_option, with_options
 
-FIRST_CHOICES = ("environment",)  # without which there may be no tree to look for others in
+FIRST_CHOICES = ("environment",)  # choices that are read before there is a tree: it may not exist without them
 FLAG = re.compile(r"--(?:no-)?([A-Za-z][\w-]*)(?:=(.*))?", re.DOTALL)
 Tree = TypeVar("Tree")
 Script = TypeVar("Script")
 
 
 class Parsed(NamedTuple):
-    """What a command line says."""
+    """The result of reading a command line."""
 
-    config: Any  # the tree, with what was given
+    config: Any  # the tree, with the options that were given
     script: Any  # the script's own arguments
-    given: set[str]  # names of the options that were given
+    given: set[str]  # names of the tree's options that were given
 
 
 def parse(
     make: Callable[[dict[str, str]], Tree], script: type[Script], argv: Sequence[str], *, program: str, description: str
 ) -> Parsed:
-    """The tree with the options that the command line gives, and the script's own arguments.
+    """Read a command line: the tree with the options that it gives, and the script's own arguments.
 
     Args:
-        make: choices by name -> the tree with its defaults and these choices.
+        make: choices by name -> the tree with these choices and defaults for everything else.
         script: a dataclass of arguments that are no part of a configuration, such as the run directory.
         argv: words of the command line.
-        program, description: for `--help`.
+        program: name of the program, for `--help`.
+        description: what the program does, for `--help`.
 
     Raises:
-        ValueError: an option that no chosen part has, a part that cannot be found, a value out of its bounds.
-        SystemExit: `--help` was asked for; what tyro refuses, such as a word for a number.
+        ValueError: no chosen part has an option, a part cannot be found, or a value is out of its bounds.
+        SystemExit: `--help` was given, or tyro cannot read a value, such as a word for a number.
     """
     config = with_choices(make, argv)
     own = {field.name for field in dataclasses.fields(script)}  # pyright: ignore[reportArgumentType]
@@ -67,10 +68,10 @@ def parse(
 
 
 def with_choices(make: Callable[[dict[str, str]], Tree], argv: Sequence[str]) -> Tree:
-    """The tree with the parts that the command line chooses, before anything else of it is read.
+    """The tree with the parts that the command line chooses; its other options are not read.
 
     Raises:
-        ValueError: a part that cannot be found.
+        ValueError: a part cannot be found.
     """
     chosen = {name: value for name in FIRST_CHOICES if (value := value_of(argv, name)) is not None}
     while True:
@@ -78,11 +79,12 @@ def with_choices(make: Callable[[dict[str, str]], Tree], argv: Sequence[str]) ->
         more = {name: value for name in registries(config) if (value := value_of(argv, name)) is not None}
         if set(more) <= set(chosen):
             return config
-        chosen |= more  # what is chosen may bring choices of its own
+        # A chosen part may have choices of its own, which the next round finds.
+        chosen |= more
 
 
 def value_of(argv: Sequence[str], name: str) -> str | None:
-    """The word that follows a flag, the last time that it is given; None without."""
+    """The value of a flag where it is given last; None if it is not given."""
     found = None
     for word, following in itertools.zip_longest(argv, argv[1:]):
         match = FLAG.fullmatch(word)
@@ -97,7 +99,7 @@ def names_given(argv: Sequence[str]) -> set[str]:
 
 
 def _groups(config: Any) -> list[type]:
-    """A dataclass for tyro for each group of flags: what a class of the tree declares, what a chosen part has."""
+    """Dataclasses for tyro, one for each group of flags: the options of a class of the tree, or of a chosen part."""
     groups: dict[str, list[tuple[Option, Any]]] = {}
     words: dict[str, str] = {}
     for leaf in leaves(config):
@@ -112,16 +114,20 @@ def _groups(config: Any) -> list[type]:
 
 
 def _declaring(kind: type, name: str) -> type:
-    """The base of a dataclass in which a field stands."""
+    """The class, a dataclass or one of its bases, that declares a field."""
     return next(base for base in kind.__mro__ if name in vars(base).get("__annotations__", {}))
 
 
 def _group(title: str, words: str, members: list[tuple[Option, Any]]) -> type:
+    """A dataclass for tyro of options and their present values; `words` are its description in `--help`."""
     fields = []
     for option, value in members:
-        hint, help_text, metavar = option.hint, option.words, None
+        hint = option.hint
+        help_text = option.words
+        metavar = None
         if option.registry is not None:
-            hint, metavar = str, choices(option.registry)
+            hint = str
+            metavar = choices(option.registry)
             help_text = f"{help_text} MODULE:NAME takes one of your own.".strip()
         argument = tyro.conf.arg(help=help_text, metavar=metavar)
         fields.append(
@@ -144,7 +150,7 @@ def _first_sentence(kind: type) -> str:
 
 
 def reference(kind: type) -> list[tuple[str, str, str, str]]:
-    """Flag, type, default and meaning of each option of a part, for reference pages."""
+    """The flag, type, default and meaning of each option of a part, for reference pages."""
     rows = []
     for option in options(kind):
         if is_hidden(option):
@@ -156,21 +162,22 @@ def reference(kind: type) -> list[tuple[str, str, str, str]]:
 
 
 def _type_words(hint: Any, registry: Registry[Any] | None) -> str:
-    """The type of an option as users say it."""
+    """The type of an option in words for users."""
     if registry is not None:
         return "a part"
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    origin = typing.get_origin(hint)
+    arguments = typing.get_args(hint)
     if origin is typing.Literal:
         return " or ".join(map(str, arguments))
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(_type_words(one, None) for one in arguments if one is not type(None))
+        return " or ".join(_type_words(kind, None) for kind in arguments if kind is not type(None))
     if origin is tuple:
         return f"{_type_words(arguments[0], None)} ..."
     return getattr(hint, "__name__", str(hint))
 
 
 def _default_words(option: Option) -> str:
-    """The default of an option as it would be given: a part by its name, a list word by word."""
+    """The default of an option as a command line would give it: a part by its name, a list word by word."""
     if option.registry is not None:
         return option.registry.name_of(option.default)
     if isinstance(option.default, tuple):

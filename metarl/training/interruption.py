@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as a wish to stop: the iteration in hand is finished if that does not take too long."""
+"""SIGTERM and SIGINT as wishes to stop: training finishes the present iteration if that does not take too long."""
 
 import os
 import signal
@@ -9,12 +9,12 @@ from signal import SIGINT, SIGTERM, Signals
 from types import FrameType
 
 EXIT_STATUS = {SIGTERM: 143, SIGINT: 130}  # 128 + the signal's number, as shells have it
-GRACE = 60.0  # seconds
-DEAF = 5.0  # seconds for Python to hear that the time is over, before the process is ended from outside
+GRACE = 60.0  # seconds that an iteration may go on
+DEAF = 5.0  # seconds for Python to act when the grace is over, before the process is ended without it
 
 
 class StoppedError(Exception):
-    """Training stopped because it was asked to; everything is on disk."""
+    """Training stopped because a signal asked for it; everything is on disk."""
 
     def __init__(self, number: Signals, iteration: int) -> None:
         super().__init__(f"stopped by {number.name} after {iteration} iterations")
@@ -22,30 +22,34 @@ class StoppedError(Exception):
 
 
 class OverdueError(BaseException):
-    """The grace time is over: raised in the middle of whatever hangs; no `except Exception` of it catches this."""
+    """The grace is over; raised in the middle of what the iteration does.
+
+    It is a BaseException, so that no `except Exception` in an environment or a model catches it.
+    """
 
 
 class Wish:
-    """What was asked for while training: nothing yet, or to stop."""
+    """What signals asked for during training: nothing yet, or to stop."""
 
     signal: Signals | None = None
     overdue: bool = False
-    done: int = 0  # iterations that are done: whoever trains says so
+    done: int = 0  # iterations that are done, which the training loop keeps up to date
 
 
 @contextmanager
 def wishes(announce: Callable[[str], None], grace: float = GRACE) -> Iterator[Wish]:
-    """Note SIGTERM and SIGINT instead of dying of them; a second SIGINT stops at once (KeyboardInterrupt).
+    """Note SIGTERM and SIGINT instead of ending at once; a second SIGINT ends the block at once (KeyboardInterrupt).
 
-    A second SIGTERM does not: launchers send it to a process and to its group. When `grace` seconds after the first
-    signal the block still runs, OverdueError is raised in it, and leaves it as StoppedError; where that is not heard,
-    because foreign code does not return to Python, the process ends with the signal's exit status.
+    A second SIGTERM is ignored, because launchers send one to a process and one to its group. If the block still runs
+    `grace` seconds after the first signal, it is left by StoppedError. If even that does not work, because foreign code
+    does not return to Python, the process ends with the signal's exit status.
 
     Args:
-        announce: tells the user a sentence.
+        announce: shows the user a sentence.
         grace: seconds from the first signal on.
     """
-    wish, timers = Wish(), list[threading.Timer]()
+    wish = Wish()
+    timers = list[threading.Timer]()
 
     def note(number: int, _: FrameType | None) -> None:
         if wish.overdue:
@@ -61,7 +65,8 @@ def wishes(announce: Callable[[str], None], grace: float = GRACE) -> Iterator[Wi
             "Ctrl-C, once more, stops at once"
         )
 
-    if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
+    # Only the main thread may handle signals.
+    if threading.current_thread() is not threading.main_thread():
         yield wish
         return
     before = {number: signal.signal(number, note) for number in EXIT_STATUS}
@@ -93,13 +98,14 @@ def no_exit(what: str) -> Iterator[None]:
 
 
 def _deadline(wish: Wish, number: Signals, grace: float) -> list[threading.Timer]:
-    """Started timers that interrupt the main thread after `grace` seconds, and end the process `DEAF` seconds later."""
+    """Start timers that interrupt the main thread after `grace` seconds, and end the process `DEAF` seconds later."""
     main = threading.main_thread().ident
-    assert main is not None  # it runs
+    assert main is not None
 
     def interrupt() -> None:
         wish.overdue = True
-        signal.pthread_kill(main, number)  # wakes it from sleeping, too
+        # A signal wakes the thread even from sleeping.
+        signal.pthread_kill(main, number)
 
     timers = [threading.Timer(grace, interrupt), threading.Timer(grace + DEAF, os._exit, (EXIT_STATUS[number],))]
     for timer in timers:

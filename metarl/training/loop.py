@@ -39,27 +39,27 @@ def train(
     grace: float = GRACE,
     shard: Shard = ALONE,
 ) -> TrainState:
-    """Make outer steps until there were `iterations` of them, and return the final state.
+    """Take outer steps until there were `iterations` of them, and return the final state.
 
     The metrics of iteration i are of theta_i, the parameters before its outer step.
 
     Args:
         problem: collects the data of an iteration.
-        outer: takes its outer step.
-        iterations: outer steps in all, with those that `state` has.
+        outer: takes the outer step.
+        iterations: outer steps in all, including those that `state` has.
         seed: key of the fresh parameters.
-        callbacks: see `Callback`; of several ranks the first has them.
-        state: what to go on from; None: fresh parameters. Of several ranks, the first one's counts.
-        log_every: iterations between those whose training metrics callbacks are shown; of a refused outer step they
-            are shown whenever it is.
-        max_nonfinite: stop after so many refused outer steps in a row for which something was not finite.
+        callbacks: see `Callback`; only the first rank calls them.
+        state: the state to go on from; None: fresh parameters. All ranks take the first rank's.
+        log_every: iterations between those whose training metrics callbacks are shown; metrics of a refused outer step
+            are always shown.
+        max_nonfinite: stop after this many outer steps in a row that were refused because something was not finite.
         grace: seconds that an iteration may go on after SIGTERM or SIGINT; see `interruption.wishes`.
         shard: which of several ranks this is.
 
     Raises:
-        ValueError: a state of another network or optimiser, `max_nonfinite` reached, or ranks that disagree.
-        StoppedError: SIGTERM or SIGINT; the callbacks know the last state.
-        RuntimeError: the problem or a callback wanted to exit Python.
+        ValueError: the state is of another network or optimiser, `max_nonfinite` was reached, or ranks disagree.
+        StoppedError: SIGTERM or SIGINT came; the callbacks were given the last state.
+        RuntimeError: the problem or a callback tried to exit Python.
     """
     state = _begin(problem, outer, seed, state, shard)
     if state.iteration >= iterations:
@@ -72,12 +72,14 @@ def train(
         while state.iteration < iterations:
             wish.done = state.iteration
             moment = _iterate(problem, outer, state, crew, streak, log_every)
-            stop = agree(moment.after.theta, wish.signal is not None, shard)
-            stop = stop and moment.after.iteration < iterations  # or it is complete
+            wanted = agree(moment.after.theta, wish.signal is not None, shard)
+            # A training whose last iteration is done is complete, not stopped.
+            stop = wanted and moment.after.iteration < iterations
             crew.iteration(moment._replace(last=stop))
             state = moment.after
             if stop:
-                raise StoppedError(wish.signal or signal.SIGTERM, state.iteration)  # or: another rank's wish
+                # Without a signal here, another rank had one.
+                raise StoppedError(wish.signal or signal.SIGTERM, state.iteration)
             streak.require_progress(state.iteration)
         wish.done = state.iteration
         moment = _judged(problem, state, state, crew.measure(state))
@@ -89,11 +91,13 @@ def fresh(problem: Problem, outer: OuterOptimizer, seed: int, theta: Params | No
     """The state before the first iteration.
 
     Args:
-        problem, outer, seed: as `train`'s.
+        problem: see `train`.
+        outer: see `train`.
+        seed: see `train`.
         theta: start from these parameters instead of random ones.
 
     Raises:
-        ValueError: parameters of another network.
+        ValueError: `theta` is of another network.
     """
     if theta is None:
         initial = problem.initial_parameters(seed)
@@ -103,7 +107,7 @@ def fresh(problem: Problem, outer: OuterOptimizer, seed: int, theta: Params | No
 
 
 def _begin(problem: Problem, outer: OuterOptimizer, seed: int, state: TrainState | None, shard: Shard) -> TrainState:
-    """The first rank's state on all ranks, on the device of the problem."""
+    """Give all ranks the first rank's state, or a fresh one, on the device of the problem."""
     new = fresh(problem, outer, seed)
     state = decode(broadcast(encode(state or new) if shard.rank == 0 else b"", shard), Path("the first rank's state"))
     require_like(state.theta, new.theta, f"the state after {state.iteration} iterations")
@@ -117,7 +121,7 @@ def _begin(problem: Problem, outer: OuterOptimizer, seed: int, state: TrainState
 def _iterate(
     problem: Problem, outer: OuterOptimizer, state: TrainState, crew: "_Crew", streak: "_Streak", log_every: int
 ) -> Moment:
-    """One meta-iteration, and what is measured of it."""
+    """Make one meta-iteration, and measure it."""
     crew.stage("collecting")
     start = time.perf_counter()
     objective, metrics = problem.collect(state.theta, state.iteration)
@@ -148,23 +152,24 @@ def _iterate(
 def _judged(
     problem: Problem, before: TrainState, after: TrainState, metrics: Metrics, *, refused: bool = False
 ) -> Moment:
-    """The moment with these metrics of `before`; if they are the best so far, both states know."""
+    """The moment with these metrics of `before`; if its score is the best so far, both states get it."""
     score = problem.score(metrics)
     best = score is not None and score > before.best_score
     if score is not None and best:
-        before, after = before._replace(best_score=score), after._replace(best_score=score)
+        before = before._replace(best_score=score)
+        after = after._replace(best_score=score)
     return Moment(before, after, metrics, refused, best, last=False)
 
 
 class _Crew:
-    """All callbacks of this rank as one."""
+    """The callbacks of this rank, called together."""
 
     def __init__(self, callbacks: Sequence[Callback]) -> None:
         self._callbacks = callbacks
 
     @contextmanager
     def at_work(self, training: Training, state: TrainState) -> Iterator[None]:
-        """Start the callbacks, and close all that were started, the last one first, whatever happens."""
+        """Start the callbacks; at the end close those that were started, the last one first, whatever happened."""
         with ExitStack() as stack:
             for callback in self._callbacks:
                 stack.push(_closing(callback))
@@ -190,19 +195,20 @@ class _Crew:
 def _closing(
     callback: Callback,
 ) -> Callable[[type[BaseException] | None, BaseException | None, TracebackType | None], None]:
-    """The callback's `close` as a context manager's exit."""
+    """Make a context manager's exit that calls the callback's `close`."""
     return lambda kind, error, traceback: callback.close(error)
 
 
 class _Streak:
-    """How many outer steps in a row were refused because something was not finite."""
+    """The number of outer steps in a row that were refused because something was not finite."""
 
     def __init__(self, limit: int) -> None:
-        self._limit, self._length = limit, 0
+        self._limit = limit
+        self._length = 0
         self._what: set[str] = set()
 
     def count(self, info: Metrics) -> bool:
-        """Whether this outer step was refused."""
+        """Count an outer step, and tell whether it was refused, for whatever reason."""
         if info["nonfinite"]:
             self._length += 1
         else:
@@ -213,7 +219,7 @@ class _Streak:
         return info.get("accepted", 1.0 - info["nonfinite"]) == 0.0
 
     def require_progress(self, iteration: int) -> None:
-        """Raise ValueError after `limit` such steps."""
+        """Raise ValueError after `limit` outer steps in a row with something that was not finite."""
         if self._length >= self._limit:
             raise ValueError(
                 f"stopped after iteration {iteration - 1}: the last {self._length} outer steps were refused, "

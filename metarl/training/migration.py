@@ -1,4 +1,4 @@
-"""What earlier versions wrote, as this one reads it: the one place that knows their names."""
+"""Reading of what earlier versions wrote: the one place that knows their names."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -8,13 +8,14 @@ from metarl.parts import options
 from metarl.rl.environments import ENVIRONMENTS
 from metarl.training.tree import from_flat
 
-BEFORE_0_4 = {"problem": "reinforcement"}  # fields that came later, with what was done before
+# Fields that a later version added, with the value that stands for what earlier versions did.
+BEFORE_0_4 = {"problem": "reinforcement"}
 BEFORE_0_6 = {"curvature_tasks": 1.0}
 NEVER_WRITTEN = {"reinforcement": {"outer": "trpo"} | BEFORE_0_6, "supervised": {"outer": "adam"}}
 
 DIFFERENCES = ("symmetric", "forward")  # curvatures that take an epsilon
 
-# Fields of a flat configuration that meant nothing unless their part was chosen.
+# Fields of a flat configuration that had no effect unless their part was chosen.
 WITHOUT_EFFECT = frozenset(
     (
         *("learning_rate", "gradient_clip", "max_kl", "curvature", "curvature_fraction", "curvature_tasks"),
@@ -24,12 +25,12 @@ WITHOUT_EFFECT = frozenset(
 
 
 def is_flat(values: Mapping[str, Any]) -> bool:
-    """Whether a configuration is one flat object, as all were before 0.8."""
+    """Whether a configuration is one flat object, as all configurations were before 0.8."""
     return not isinstance(values.get("problem"), dict)
 
 
 def from_flat_configuration(kind: type[Any], values: Mapping[str, Any]) -> Any:
-    """A tree of `kind` from a flat configuration, which held the options of all parts, chosen or not.
+    """Make a tree of `kind` of a flat configuration, which has the options of all parts, chosen or not.
 
     Raises:
         ValueError: a field that no version had, an unknown problem, or an impossible value.
@@ -54,9 +55,9 @@ NAME_1 = re.compile(r"(?:slow/)?(?P<step>step_size/)?(?P<kind>weight|bias|shift)
 
 
 def dotted_names(names: Iterable[str]) -> dict[str, str]:
-    """The name in format 1 of each parameter of a network -> its name now, in the same order.
+    """The name in format 1 of each parameter of a network -> its present name, in the same order.
 
-    All names of the network are needed: where no layer is without a number, the highest number is the head.
+    All names of the network must be given: if every layer has a number, the highest number is the head.
     """
     found = {name: NAME_1.fullmatch(name) for name in names}
     layers = {match["layer"] for match in found.values() if match}
@@ -72,9 +73,9 @@ def dotted_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def format_2(content: dict[str, Any]) -> dict[str, Any]:
-    """The content of a checkpoint of format 2, made of one of format 1: parameters under dotted names.
+    """Make the content of a checkpoint of format 2 of one of format 1: parameters get dotted names.
 
-    The order stays, in which the state of Adam has them one after another.
+    Their order stays, because Adam's state is one vector of all parameters in that order.
     """
     names = dotted_names(content["theta"])
     return content | {"theta": {names[name]: leaf for name, leaf in content["theta"].items()}}

@@ -18,9 +18,9 @@ SUFFIXES = (".mp4", ".gif", ".png")
 
 
 def side_by_side(films: list[Film], *, height: int) -> NDArray[np.uint8]:
-    """One film of all: [F, height + caption, width, 3], F the longest one's; shorter ones wait at their end.
+    """Put films side by side in one film [F, height + caption, width, 3]; shorter films stop at their last frame.
 
-    The caption has the task, and over each film the gradient steps and its own words.
+    The caption has the task, and above each film its number of gradient steps and its own caption.
 
     Args:
         films: of one task, before adaptation and after each gradient step.
@@ -46,7 +46,8 @@ def side_by_side(films: list[Film], *, height: int) -> NDArray[np.uint8]:
     captions = [[wrapped(words, width) for words in film.captions] for film, width in zip(films, widths, strict=True)]
     most = max(len(words) for of_film in captions for words in of_film)
     first = (len(title) + 1) * line  # top of the captions
-    top, pictures = first + most * line + MARGIN, []
+    top = first + most * line + MARGIN
+    pictures = []
     for f in range(max(len(frames) for frames in scaled)):
         canvas = Image.new("RGB", (_even(across), _even(top + height)), "white")
         draw = ImageDraw.Draw(canvas)
@@ -68,9 +69,9 @@ def side_by_side(films: list[Film], *, height: int) -> NDArray[np.uint8]:
 
 
 def at_speed(frames: NDArray[np.uint8], frames_per_second: float, speed: float) -> tuple[NDArray[np.uint8], float]:
-    """The frames [F, ...] and their rate for a film that runs `speed` times as fast; the last frame stays.
+    """The frames [F, ...] and their rate for a film that runs `speed` times as fast; the last frame is always kept.
 
-    What would be more than 50 frames per second, which GIF cannot show, loses frames between.
+    Frames are left out where there would be more than 50 a second, which GIF cannot show.
 
     Raises:
         ValueError: a speed that is not a positive number.
@@ -83,10 +84,10 @@ def at_speed(frames: NDArray[np.uint8], frames_per_second: float, speed: float) 
 
 
 def video(frames: NDArray[np.uint8], frames_per_second: float, suffix: str) -> bytes:
-    """Frames [F, height, width, 3] as a file: `.mp4`, `.gif`, or of the last frame `.png`.
+    """Encode frames [F, height, width, 3] as the content of an `.mp4`, a `.gif`, or, the last frame alone, a `.png`.
 
     Raises:
-        ValueError: another suffix.
+        ValueError: the suffix is another one.
     """
     require_video(suffix)
     if suffix == ".gif":
@@ -97,13 +98,13 @@ def video(frames: NDArray[np.uint8], frames_per_second: float, suffix: str) -> b
 
 
 def require_video(suffix: str) -> None:
-    """Raise ValueError for a file's suffix that `video` does not write."""
+    """Raise ValueError for a suffix of files that `video` does not write."""
     if suffix not in SUFFIXES:
         raise ValueError(f"--output must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}; got {suffix or 'none'}")
 
 
 def gif(frames: NDArray[np.uint8], frames_per_second: float) -> bytes:
-    """An endless GIF of [F, height, width, 3]."""
+    """Encode frames [F, height, width, 3] as a GIF that repeats."""
     buffer = io.BytesIO()
     iio.imwrite(buffer, frames, extension=".gif", duration=1000 / frames_per_second, loop=0, optimize=True)
     return buffer.getvalue()
@@ -115,5 +116,5 @@ def _scaled(frames: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
 
 
 def _even(pixels: int) -> int:
-    """Video codecs want even sizes."""
+    """The number of pixels, made even, as video codecs need it."""
     return pixels + pixels % 2

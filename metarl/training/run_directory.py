@@ -1,4 +1,4 @@
-"""What a run leaves on disk, and who may write there: a directory belongs to one configuration."""
+"""The directory of a run: its files, the one configuration that it belongs to, and the one process that writes."""
 
 import importlib.metadata
 import json
@@ -19,19 +19,22 @@ from metarl.training.config import Config
 from metarl.training.state import TrainState
 from metarl.training.tree import differences
 
-CONFIG, METRICS, LAST, BEST = "config.json", "metrics.csv", "checkpoint.pt", "best.pt"
+CONFIG = "config.json"
+METRICS = "metrics.csv"
+LAST = "checkpoint.pt"
 PREVIOUS = "checkpoint.previous.pt"  # the last checkpoint but one
+BEST = "best.pt"
 
 
 class Identity(NamedTuple):
-    """Whose a run directory is: plain values, which config.json and checkpoints keep, and how to compare them."""
+    """What identifies a run: plain values, which config.json and checkpoints keep, and how to compare stored ones."""
 
     values: dict[str, Any]
     require_same: Callable[[Mapping[str, Any], Path], None]  # raises ValueError for stored values of another run
 
 
 def identity_of(config: Config) -> Identity:
-    """That of a configuration."""
+    """The identity of a run with a configuration."""
 
     def require_same(stored: Mapping[str, Any], where: Path) -> None:
         _require_same(understood(stored, where), config, where)
@@ -40,7 +43,7 @@ def identity_of(config: Config) -> Identity:
 
 
 def plain_identity(values: Mapping[str, Any]) -> Identity:
-    """That of values of one's own, all of which must stay as they are."""
+    """The identity of a run with any plain values, all of which must be the same at a resume."""
     own = json.loads(json.dumps(dict(values)))
 
     def require_same(stored: Mapping[str, Any], where: Path) -> None:
@@ -55,11 +58,11 @@ def plain_identity(values: Mapping[str, Any]) -> Identity:
 
 @contextmanager
 def claimed(run_dir: Path, identity: Identity, *, resume: bool) -> Iterator[TrainState | None]:
-    """Make `run_dir` this run's own, and meanwhile this process's; gives the state to go on from, if there is one.
+    """Own `run_dir` inside the block, for this run and this process; gives the state to go on from, if there is one.
 
     Raises:
-        ValueError: the directory holds a run and `resume` is not given, or holds one of another configuration, or
-            something else than a run, or its checkpoints cannot be read, or another process is writing there.
+        ValueError: the directory holds a run and `resume` is false, or a run of another configuration, or anything but
+            a run, or its checkpoints cannot be read, or another process is writing there.
         OSError: the directory cannot be written.
     """
     if run_dir.exists() and not run_dir.is_dir():
@@ -72,11 +75,12 @@ def claimed(run_dir: Path, identity: Identity, *, resume: bool) -> Iterator[Trai
 
 
 def _foreign(path: Path) -> bool:
-    """Whether a file is none that a run leaves which was killed before its configuration was written."""
+    """Whether a file cannot come from a run that was killed before it wrote its configuration."""
     return path.name != LOCK and not path.match(f".{CONFIG}.*.tmp")
 
 
 def _claim(run_dir: Path, identity: Identity, *, resume: bool) -> TrainState | None:
+    """Begin a run in an owned directory (None), or read the state of the one that is there; see `claimed`."""
     if (run_dir / CONFIG).is_file():
         if not resume:
             raise ValueError(
@@ -84,11 +88,13 @@ def _claim(run_dir: Path, identity: Identity, *, resume: bool) -> TrainState | N
             )
         identity.require_same(_read_values(run_dir), run_dir)
         _require_known_formats(run_dir)
-        for leftover in run_dir.glob(".*.tmp"):  # of a process that was killed while it wrote
+        # A process that was killed while it wrote leaves temporary files.
+        for leftover in run_dir.glob(".*.tmp"):
             leftover.unlink()
         if _before_its_first_iteration(run_dir):
             return None
-        state, best_score = _load_last(run_dir), -math.inf
+        state = _load_last(run_dir)
+        best_score = -math.inf
         identity.require_same(state.config, run_dir / LAST)
         try:
             best = load(run_dir / BEST)
@@ -103,25 +109,27 @@ def _claim(run_dir: Path, identity: Identity, *, resume: bool) -> TrainState | N
 
 
 def _require_known_formats(run_dir: Path) -> None:
-    """Raise NewerFormatError if a checkpoint of the run is one of a later version, which would be replaced."""
+    """Raise NewerFormatError if a later version of metarl wrote a checkpoint of the run, which would be replaced."""
     for name in (LAST, PREVIOUS, BEST):
         try:
             load(run_dir / name)
         except NewerFormatError:
             raise
         except ValueError:
-            continue  # missing or damaged: others may be taken in its place
+            # Another checkpoint may take the place of one that is missing or damaged.
+            continue
 
 
 def _before_its_first_iteration(run_dir: Path) -> bool:
-    """Whether a run was stopped before it had anything to lose; its first parameters may be there, as the best."""
+    """Whether a run was stopped before its first iteration; its initial parameters may be there, as the best."""
     if any((run_dir / name).exists() for name in (METRICS, LAST, PREVIOUS)):
         return False
     return not (run_dir / BEST).exists() or load(run_dir / BEST).iteration == 0
 
 
 def restore_last(run_dir: Path) -> None:
-    """Put the checkpoint before the last in its place if that cannot be read, or the next save would keep it."""
+    """Replace a last checkpoint that cannot be read by the one before it."""
+    # Otherwise the next save would keep the damaged one as the last but one.
     try:
         load(run_dir / LAST)
     except ValueError:
@@ -129,24 +137,24 @@ def restore_last(run_dir: Path) -> None:
 
 
 def update_config(run_dir: Path, config: Mapping[str, Any]) -> None:
-    """Write the configuration that a run goes on with, such as more iterations; how it began stays."""
+    """Write the configuration that a run goes on with, such as more iterations; the record of its start stays."""
     _write_config(run_dir, config, json.loads((run_dir / CONFIG).read_text()))
 
 
 def _write_config(run_dir: Path, config: Mapping[str, Any], others: dict[str, Any]) -> None:
-    """Where that is not what the file says already."""
+    """Write config.json, unless it has this content already."""
     content = (json.dumps({**others, "config": config}, indent=2) + "\n").encode()
     if not (run_dir / CONFIG).is_file() or (run_dir / CONFIG).read_bytes() != content:
         write_atomically(run_dir / CONFIG, content)
 
 
 def read_config(run_dir: Path) -> Config:
-    """The configuration of the run in `run_dir`. Raises ValueError if there is none, or it cannot be understood."""
+    """The configuration of the run in `run_dir`. Raises ValueError if there is none, or if it is not of metarl."""
     return understood(_read_values(run_dir), run_dir / CONFIG)
 
 
 def _read_values(run_dir: Path) -> dict[str, Any]:
-    """The plain values that config.json keeps. Raises ValueError if there are none."""
+    """The plain values in config.json. Raises ValueError if there are none."""
     path = run_dir / CONFIG
     if not path.is_file():
         raise ValueError(f"{run_dir} holds no run: there is no {CONFIG} in it")
@@ -157,7 +165,7 @@ def _read_values(run_dir: Path) -> dict[str, Any]:
 
 
 def understood(values: Mapping[str, Any], where: Path) -> Config:
-    """Stored values as a configuration. Raises ValueError that names `where` if they are none."""
+    """Make a configuration of stored values. Raises ValueError, which names `where`, if they are not one."""
     try:
         return Config.from_dict(values)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -165,15 +173,15 @@ def understood(values: Mapping[str, Any], where: Path) -> Config:
 
 
 def kept_name(iteration: int) -> str:
-    """The file of a checkpoint that is kept on the way."""
+    """The name of the file of a checkpoint that is kept for good (`--keep-every`)."""
     return f"checkpoint-{iteration:06d}.pt"
 
 
 def read_parameters(run_dir: Path, which: str | int) -> TrainState:
-    """A checkpoint of a run: the `last` one, the `best`, or the one that was kept after so many outer steps.
+    """Read a checkpoint of a run: the `last`, the `best`, or the one that was kept after a number of outer steps.
 
     Raises:
-        ValueError: it is missing, damaged, or another run's.
+        ValueError: the checkpoint is missing, damaged, or of another run.
     """
     config = read_config(run_dir)
     path = run_dir / (kept_name(which) if isinstance(which, int) else {"last": LAST, "best": BEST}[which])
@@ -198,18 +206,18 @@ def _load_last(run_dir: Path) -> TrainState:
 
 
 def _require_same(stored: Config, config: Config, where: Path) -> None:
-    """Raise ValueError, naming all of them, where options differ that make other numbers."""
+    """Raise ValueError, which names them all, if options differ that may not change at a resume."""
     if different := differences(stored, config):
         raise ValueError(f"{where} belongs to another configuration: {'; '.join(map(str, different))}")
 
 
 def command_line() -> str:
-    """How this process was started: the script's name and its arguments."""
+    """The command that started this process: the script's name and its arguments."""
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def _provenance() -> dict[str, Any]:
-    """The command, versions of what computes, and the commit of the source tree, if it is one."""
+    """How a run was started: the command, the versions of packages, and the commit of the source tree if it has one."""
     packages = ("metarl", "torch", "numpy", "scipy", "gymnasium", "mujoco")
     git = shutil.which("git") and subprocess.run(
         ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"],

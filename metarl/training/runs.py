@@ -53,27 +53,27 @@ def train(
     Args:
         problem: what to train on, such as a `MetaRL` or a `MetaSupervised`.
         outer: the outer optimiser.
-        run_dir: the run directory; it is made if it is not there.
+        run_dir: the run directory, which is made if it is missing.
         iterations: outer steps in all.
         seed: key of the fresh parameters. The problem has its own for everything else.
-        callbacks: further ones, such as `Validation` or one of your own; see `Callback`.
-        sinks: where metrics go. None: metrics.csv, TensorBoard and the console.
-        resume: go on with the run that `run_dir` holds, bitwise as if it had never stopped.
-        initial_parameters: start from these, or from the best ones of another run directory.
+        callbacks: callbacks beside the sinks, such as `Validation` or one of your own; see `Callback`.
+        sinks: callbacks that write the metrics. None: metrics.csv, TensorBoard and the console.
+        resume: go on with the run in `run_dir`, bitwise as if it had never stopped.
+        initial_parameters: parameters to start from, or another run's directory, whose best parameters are taken.
         checkpoint_every: iterations between checkpoints.
-        keep_every: also keep the state after every so many outer steps, as checkpoint-NUMBER.pt; 0: none.
-        log_every: iterations between those whose training metrics the sinks and callbacks are shown.
-        max_nonfinite: stop after so many refused outer steps in a row for which something was not finite.
+        keep_every: iterations between checkpoints that are kept for good, as checkpoint-NUMBER.pt; 0: none.
+        log_every: iterations between those whose training metrics sinks and callbacks are shown.
+        max_nonfinite: stop after this many outer steps in a row that were refused because something was not finite.
         grace: seconds that an iteration may go on after SIGTERM or SIGINT.
         config: plain values that are kept with the run, and that a resume must repeat. None: the seed.
-        shard: which of several ranks this is; the first one reads and writes.
+        shard: which of several ranks this is; only the first one reads and writes files.
 
     Raises:
-        ValueError: an interval that is no positive number, a directory that is not this run's to write (see
-            `run_directory.claimed`), parameters of another network, `max_nonfinite` reached, or ranks that disagree.
+        ValueError: an interval is not positive, this run may not write to the directory (see `run_directory.claimed`),
+            parameters are of another network, `max_nonfinite` was reached, or ranks disagree.
         OSError: the directory cannot be written.
-        StoppedError: SIGTERM or SIGINT; a checkpoint was written.
-        RuntimeError: the problem or a callback wanted to exit Python.
+        StoppedError: SIGTERM or SIGINT came; a checkpoint was written.
+        RuntimeError: the problem or a callback tried to exit Python.
     """
     _require_sane(iterations=iterations, keep_every=keep_every, grace=grace)
     for name, every in (("checkpoint_every", checkpoint_every), ("log_every", log_every)):
@@ -90,10 +90,12 @@ def train(
             if state is None:
                 start = _parameters(initial_parameters)
                 state = loop.fresh(problem, outer, seed, start)._replace(config=identity.values)
-                save(place / BEST, state)  # first: a run that has a last checkpoint has a best one
+                # The best parameters come first, so that a run with a last checkpoint always has them.
+                save(place / BEST, state)
                 save_last(place, state)
             elif state.iteration >= iterations:
-                update_config(place, identity.values)  # nothing is left to do; but the next evaluation may be another
+                # No iteration is left to do, but the options of the next evaluation may have changed.
+                update_config(place, identity.values)
         return loop.train(
             problem,
             outer,
@@ -109,7 +111,7 @@ def train(
 
 
 def standard_sinks(run_dir: Path, log_every: int = 1) -> list[Callback]:
-    """metrics.csv and TensorBoard in the run directory, and the progress on standard error."""
+    """Make the callbacks for metrics.csv and TensorBoard in the run directory and for progress on standard error."""
     console = ConsoleProgress(Console(file=sys.stderr, markup=False))
     return [Csv(run_dir / METRICS, log_every), TensorBoard(run_dir), console]
 
@@ -126,15 +128,15 @@ def evaluate(
     """Score parameters on held-out tasks after 0 .. `steps` gradient steps.
 
     Args:
-        problem: what they were trained on.
+        problem: the problem that the parameters were trained on.
         theta: the parameters.
         rule: the inner rule with the step sizes of the evaluation.
         steps: gradient steps.
-        tasks: how many tasks to draw from those that training never sees, or the tasks themselves, [N, k].
+        tasks: how many tasks to draw that training never sees, or the tasks themselves, [N, k].
         seed: key of the tasks that are drawn, and of their data.
 
     Raises:
-        ValueError: no task at all, a negative number of steps, parameters that do not fit the problem.
+        ValueError: there is no task, `steps` is negative, or the parameters do not fit the problem.
     """
     if steps < 0:
         raise ValueError(f"steps must be at least 0; got {steps}")
@@ -150,7 +152,7 @@ def evaluate(
 
 
 def _parameters(source: Params | str | Path | None) -> Params | None:
-    """Parameters as they are, or the best ones of a run directory. Raises ValueError if it has none."""
+    """The given parameters, or the best ones of a run directory. Raises ValueError if the directory has none."""
     return load(Path(source).expanduser() / BEST).theta if isinstance(source, str | Path) else source
 
 

@@ -1,4 +1,4 @@
-"""The whole state of a training between two iterations."""
+"""The state of a training between two iterations."""
 
 from typing import Any, NamedTuple
 
@@ -9,14 +9,14 @@ from metarl.problem import Problem
 
 
 class TrainState(NamedTuple):
-    """What a training goes on from after `iteration` outer steps: the same state always leads to the same end."""
+    """Everything that a training goes on from: equal states lead to equal ends."""
 
     iteration: int  # outer steps done
     theta: Params
     outer_state: dict[str, Tensor]
     best_score: float  # of the best parameters so far; -inf before the first iteration
     env_steps: float = 0.0  # environment steps taken since the start; 0 for supervised problems
-    config: dict[str, Any] = {}  # plain values that say whose state it is; the loop only passes them on
+    config: dict[str, Any] = {}  # plain values that identify the run; the loop only passes them on
 
 
 def require_like(found: dict[str, Tensor], expected: dict[str, Tensor], whose: str) -> None:
@@ -24,7 +24,7 @@ def require_like(found: dict[str, Tensor], expected: dict[str, Tensor], whose: s
 
     Args:
         found: parameters, or an outer optimiser's state.
-        expected: the same, of the network and the optimiser that are trained now.
+        expected: those of the network and the optimiser that are trained now.
         whose: where `found` comes from, for the message.
     """
     for name in (*expected, *found):

@@ -1,7 +1,7 @@
-"""A configuration is a small tree of parts: what can be asked of such a tree, whatever parts it has.
+"""Functions of a configuration, which is a small tree of parts, whatever parts it has.
 
-An option is known by its name alone, which is unique in a tree, and so is a choice: `rule` names the part that was
-chosen, `inner_step_size` an option of that part. In JSON a chosen part is an object with its own name first:
+Names of options are unique in a tree. A choice among parts is an option too: `rule` has the name of the chosen part,
+`inner_step_size` is an option of that part. In JSON a chosen part is an object whose `name` comes first:
 
     {"seed": 1, "rule": {"name": "sgd", "inner_step_size": 0.1}, ...}
 """
@@ -20,16 +20,16 @@ Tree = TypeVar("Tree")
 
 
 class Leaf(NamedTuple):
-    """An option in a tree, with its value: for a choice the name of the chosen part."""
+    """An option in a tree, with its value; the value of a choice is the name of the chosen part."""
 
     owner: Any  # the part that has the option
-    title: str  # of the owner, in words: `outer trpo`; empty for the tree itself
+    title: str  # the owner in words, such as `outer trpo`; empty for the tree itself
     option: Option
     value: Any
 
 
 def leaves(part: Any, title: str = "") -> Iterator[Leaf]:
-    """All options of a part and of the parts in it, a choice before the options of what is chosen."""
+    """All options of a part and of the parts in it, a choice before the options of the chosen part."""
     for option in options(type(part)):
         value = getattr(part, option.name)
         if option.registry is None:
@@ -41,7 +41,7 @@ def leaves(part: Any, title: str = "") -> Iterator[Leaf]:
 
 
 def flat(part: Any) -> dict[str, Any]:
-    """Values by the names of their options; of choices the names of the chosen parts.
+    """The values of a tree by the names of their options; a choice has the name of the chosen part.
 
     Raises:
         ValueError: two parts of the tree have an option of the same name.
@@ -49,7 +49,8 @@ def flat(part: Any) -> dict[str, Any]:
     values: dict[str, Any] = {}
     owners: dict[str, str] = {}
     for leaf in leaves(part):
-        name, owner = leaf.option.name, leaf.title or type(part).__name__
+        name = leaf.option.name
+        owner = leaf.title or type(part).__name__
         if name in owners:
             raise ValueError(f"{owners[name]} and {owner} both have an option {name!r}: rename one")
         owners[name] = owner
@@ -58,11 +59,11 @@ def flat(part: Any) -> dict[str, Any]:
 
 
 def with_options(part: Tree, values: Mapping[str, Any]) -> Tree:
-    """The tree with other values of some options; a choice may be given as a part, or by name with its defaults.
+    """The tree with other values of some options; a choice may be given as a part, or by name for its defaults.
 
     Raises:
-        ValueError: an option that no part of the tree has (the message says which part would have it), or a value out
-            of its bounds.
+        ValueError: no part of the tree has an option (the message says which part would have it), or a value is out of
+            its bounds.
     """
     changed, used = _changed(part, values)
     if foreign := [name for name in values if name not in used]:
@@ -71,6 +72,7 @@ def with_options(part: Tree, values: Mapping[str, Any]) -> Tree:
 
 
 def _changed(part: Any, values: Mapping[str, Any]) -> tuple[Any, set[str]]:
+    """The part with the values of those options that it and its parts have, and the names of these options."""
     changes: dict[str, Any] = {}
     used: set[str] = set()
     for option in options(type(part)):
@@ -85,7 +87,7 @@ def _changed(part: Any, values: Mapping[str, Any]) -> tuple[Any, set[str]]:
 
 
 def _chosen(option: Option, own: Any, value: Any) -> Any:
-    """The value of an option; of a choice by name the part: as it is if it is the same, else with its defaults."""
+    """The new value of an option. A choice by name keeps the present part if it has this name, else gets a new one."""
     if option.registry is None:
         return typed_value(option.name, option.hint, value)
     if not isinstance(value, str):
@@ -94,7 +96,7 @@ def _chosen(option: Option, own: Any, value: Any) -> Any:
 
 
 def unknown_option(part: Any, name: str) -> str:
-    """What is wrong with an option that no part of the tree has: whose it would be, or which it may be."""
+    """A message for an option that no part of the tree has: which part would have it, or a name that is close."""
     flag = f"--{name.replace('_', '-')}"
     for leaf in leaves(part):
         if leaf.option.registry is None:
@@ -108,7 +110,7 @@ def unknown_option(part: Any, name: str) -> str:
 
 
 class Difference(NamedTuple):
-    """An option that two trees have otherwise; one of them may lack it (None)."""
+    """An option whose value differs between two trees."""
 
     name: str
     first: Any
@@ -119,13 +121,15 @@ class Difference(NamedTuple):
 
 
 def differences(first: Any, second: Any) -> list[Difference]:
-    """Options that differ, but for those that may change at a resume. Of a choice that differs, the choice alone."""
+    """The options that differ and may not change at a resume. Where a choice differs, its options are not listed."""
     ours, theirs = ({leaf.option.name: leaf for leaf in leaves(tree)} for tree in (first, second))
     found = []
     for name in dict.fromkeys([*ours, *theirs]):
-        leaf, other = ours.get(name), theirs.get(name)
+        leaf = ours.get(name)
+        other = theirs.get(name)
+        # An option that one tree lacks belongs to a choice that differs, which is listed itself.
         if leaf is None or other is None:
-            continue  # its choice differs, which is found by itself
+            continue
         if RECORDED in leaf.option.markers and None in (leaf.value, other.value):
             continue
         if leaf.value != other.value and MAY_CHANGE not in leaf.option.markers:
@@ -134,7 +138,7 @@ def differences(first: Any, second: Any) -> list[Difference]:
 
 
 def to_dict(part: Any) -> dict[str, Any]:
-    """Plain values, as JSON keeps them: tuples become lists."""
+    """The tree as plain values for JSON; tuples become lists."""
     return json.loads(json.dumps(_plain(part)))
 
 
@@ -149,7 +153,7 @@ def _plain(part: Any) -> dict[str, Any]:
 
 
 def from_dict(kind: type[Tree], values: Any) -> Tree:
-    """The inverse of `to_dict`; options that are not there have their defaults.
+    """The inverse of `to_dict`; options that are missing get their defaults.
 
     Raises:
         ValueError: an unknown or missing option, an unknown part, a value of another type or out of its bounds.
@@ -165,7 +169,8 @@ def from_dict(kind: type[Tree], values: Any) -> Tree:
         elif option.default is dataclasses.MISSING:
             raise ValueError(f"configuration field {name!r} of {kind.__name__} is missing")
     part = kind(**arguments)
-    check(part)  # of a part that does not derive from Part, too
+    # A part from outside need not derive from Part, which checks itself.
+    check(part)
     return part
 
 
@@ -174,7 +179,7 @@ def _read(option: Option, value: Any) -> Any:
         return typed_value(option.name, option.hint, value)
     named = isinstance(value, dict) and isinstance(value.get(NAME), str)
     _require(named, f"configuration field {option.name!r} must be an object with a name; got {value!r}")
-    own = {name: one for name, one in value.items() if name != NAME}
+    own = {name: item for name, item in value.items() if name != NAME}
     return from_dict(option.registry.find(value[NAME]), own)
 
 
@@ -184,12 +189,12 @@ def _require(condition: bool, words: str) -> None:
 
 
 def from_flat(kind: type[Tree], values: Mapping[str, Any], surplus: Container[str] = ()) -> Tree:
-    """A tree from values by the names of its options, a choice by the name of the part: how presets are written.
+    """Make a tree of values by the names of options, as presets have them; a choice is given by the name of its part.
 
     Args:
         kind: the tree's class.
         values: by the names of options.
-        surplus: names that may be there without an option of the tree.
+        surplus: names that are allowed although the tree has no such option.
 
     Raises:
         ValueError: an option that no chosen part has, a missing one, an unknown part, a value of another type or out
@@ -222,12 +227,12 @@ def _assembled(kind: type[Any], values: Mapping[str, Any]) -> tuple[Any, set[str
 
 
 def registries(part: Any) -> dict[str, Registry[Any]]:
-    """The choices of a tree: name of the option -> what can be chosen."""
+    """The choices of a tree: name of the option -> registry of the parts that can be chosen."""
     return {leaf.option.name: leaf.option.registry for leaf in leaves(part) if leaf.option.registry is not None}
 
 
 def may_change(part: Any) -> set[str]:
-    """The names of the options that may change at a resume: no part of the training's numbers."""
+    """The names of the options that may change at a resume, because the numbers of training do not depend on them."""
     return {leaf.option.name for leaf in leaves(part) if MAY_CHANGE in leaf.option.markers}
 
 
@@ -237,5 +242,5 @@ def recorded(part: Any) -> set[str]:
 
 
 def is_hidden(option: Option) -> bool:
-    """Whether an option has no flag."""
+    """Whether an option has no flag on the command line."""
     return HIDDEN in option.markers

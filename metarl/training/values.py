@@ -1,4 +1,4 @@
-"""Plain values, as JSON has them, for the options of parts: of the right types, or refused."""
+"""Plain values, as JSON has them, converted to the types of options, or rejected."""
 
 import contextlib
 import types
@@ -7,30 +7,31 @@ from typing import Annotated, Any, Literal
 
 
 def typed_value(name: str, hint: Any, value: Any) -> Any:
-    """The value with lists made tuples and whole numbers floats, where its type is that.
+    """Convert a value to the type of its option: lists to tuples, whole numbers to floats.
 
     Raises:
-        ValueError: a value of another type.
+        ValueError: the value has another type.
     """
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    origin = typing.get_origin(hint)
+    arguments = typing.get_args(hint)
     if origin is Annotated:
         return typed_value(name, arguments[0], value)
     if origin is types.UnionType or origin is typing.Union:
         for kind in arguments:
             with contextlib.suppress(ValueError):
                 return typed_value(name, kind, value)
-        return _refuse(name, hint, value)
+        raise _wrong_type(name, hint, value)
     if hint is Any:
         return value
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(typed_value(name, arguments[0], item) for item in value)
     if origin is dict and isinstance(value, dict):
         return {key: typed_value(name, arguments[1], item) for key, item in value.items()}
-    if origin is Literal and any(value == one and type(value) is type(one) for one in arguments):
+    if origin is Literal and any(value == choice and type(value) is type(choice) for choice in arguments):
         return value
     if _fits(hint, value):
         return float(value) if hint is float else value
-    return _refuse(name, hint, value)
+    raise _wrong_type(name, hint, value)
 
 
 def _fits(kind: Any, value: Any) -> bool:
@@ -38,9 +39,10 @@ def _fits(kind: Any, value: Any) -> bool:
         return False
     if kind is float:
         return type(value) is float or (type(value) is int and abs(value) < 2**53)
-    return type(value) is kind  # True is no number
+    # Not isinstance, for which True is a number.
+    return type(value) is kind
 
 
-def _refuse(name: str, hint: Any, value: Any) -> None:
+def _wrong_type(name: str, hint: Any, value: Any) -> ValueError:
     words = getattr(hint, "__name__", None) if typing.get_origin(hint) is None else str(hint).replace("typing.", "")
-    raise ValueError(f"configuration field {name!r} must be {words}; got {value!r}")
+    return ValueError(f"configuration field {name!r} must be {words}; got {value!r}")

@@ -128,7 +128,12 @@ def test_an_unfinished_run_is_kept_gone_on_with_and_dropped(
     assert not kept.parent.exists()
     rows = read_metrics(tmp_path / "runs" / "toy" / ONE.name / "metrics.csv")
     assert [row["iteration"] for row in rows] == [0, 1]
-    assert {path.name for path in (kept.parents[1] / ONE.name).iterdir()} == PUBLISHED
+    published = kept.parents[1] / ONE.name
+    assert {path.name for path in published.iterdir()} == PUBLISHED
+    short = read_metrics(published / "metrics.csv")
+    assert short[1] == {name: pytest.approx(value, rel=5e-6) for name, value in rows[1].items()}
+    whole = (tmp_path / "runs" / "toy" / ONE.name / "metrics.csv").stat().st_size
+    assert (published / "metrics.csv").stat().st_size < 0.7 * whole
 
 
 def test_the_checkpoints_that_tables_need_are_published(tmp_path: Path) -> None:

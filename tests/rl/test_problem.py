@@ -249,8 +249,16 @@ def test_films_are_of_the_policies_that_the_evaluation_scores(monkeypatch: pytes
         np.testing.assert_array_equal(task, tasks[1])
         for name, leaf in stacked.items():
             torch.testing.assert_close(params[name][0], leaf[1], rtol=1e-4, atol=1e-5)
+    others = [params["body.0.weight"][0] for params, _ in filmed]
+    filmed.clear()
+    maml.pictures(theta, sgd(0.7), 1, tasks, 1, seed=4, purpose=Purpose.VALIDATION_TASKS)
+    _, (validation, _) = itertools.islice(
+        maml.adaptation(env, theta, sgd(0.7), tasks, seed=4, purpose=Purpose.VALIDATION_TASKS), 2
+    )
+    torch.testing.assert_close(filmed[1][0]["body.0.weight"][0], validation["body.0.weight"][1], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(others[1], validation["body.0.weight"][1], atol=1e-3)
     other = itertools.islice(maml.adaptation(env, theta, sgd(0.7), tasks, seed=5), 3)
-    assert not torch.allclose(filmed[2][0]["body.0.weight"][0], list(other)[2][0]["body.0.weight"][1], atol=1e-3)
+    assert not torch.allclose(others[2], list(other)[2][0]["body.0.weight"][1], atol=1e-3)
 
 
 def test_zero_steps_of_a_still_policy_score_the_distance_to_the_goal() -> None:

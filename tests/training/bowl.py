@@ -52,7 +52,15 @@ class Bowl:
         return Evaluation({"height": heights, "undeclared": heights}, {"tasks": tasks})
 
     def pictures(
-        self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], index: int, seed: int
+        self,
+        theta: Params,
+        rule: InnerRule,
+        steps: int,
+        tasks: NDArray[np.float64],
+        index: int,
+        seed: int,
+        *,
+        purpose: Purpose = Purpose.EVALUATION_TASKS,
     ) -> list[Film]:
         return [Film("bowl", np.zeros((2, 20, 20, 3), np.uint8), ["a", "b"]) for _ in range(steps + 1)]
 

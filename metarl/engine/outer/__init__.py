@@ -19,7 +19,7 @@ Info = dict[str, float]  # the `outer/*` metrics of a step
 
 
 class OuterOptimizer(NamedTuple):
-    """Two pure functions: a fresh state, and one outer step.
+    """Two pure functions: one makes a fresh state, the other takes an outer step.
 
     A step may ask the objective as often as it likes: for the loss and its gradient at other parameters (several epochs
     on one meta-batch), under another outer loss (`MetaObjective.with_outer_loss`), for divergence and curvature.
@@ -36,13 +36,13 @@ LOSS = (
     Metric(name="outer/nonfinite", meaning="1 where the outer step was refused for something not finite, else 0"),
     Metric(name="outer/nonfinite_{name}", meaning="1 where this was not finite; only there"),
 )
-"""Declarations of what the info of every optimiser here has."""
+"""Declarations of the metrics that every optimiser of this package reports."""
 
 MOVED = (
     Metric(name="outer/improvement", meaning="how far the outer step lowered the meta-loss", higher_is_better=True),
     Metric(name="outer/kl", meaning="mean KL divergence of the adapted policies that the outer step made", unit="nats"),
 )
-"""Declarations of what those have, beside that, that measure how far a step went."""
+"""Declarations of the metrics that an optimiser reports in addition if it measures how far its step went."""
 
 
 class Outer(Part):
@@ -57,6 +57,9 @@ OUTERS: Registry[Outer] = Registry("outer", "metarl.engine.outer")
 
 
 def nonfinite(**values: float) -> Info:
-    """`nonfinite` 1, and `nonfinite_NAME` 1 of each value that is not finite; nothing if all are."""
+    """The metrics of a step that is left out: `nonfinite` 1, and `nonfinite_NAME` 1 for each value that is not finite.
+
+    Empty where all values are finite.
+    """
     broken = {f"nonfinite_{name}": 1.0 for name, value in values.items() if not math.isfinite(value)}
     return {"nonfinite": 1.0, **broken} if broken else {}

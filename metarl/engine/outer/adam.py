@@ -24,12 +24,12 @@ class Adam(Outer):
     adam_beta2: Annotated[float, NOT_NEGATIVE, below(1)] = 0.999
     """Decay of the squared gradient's running mean, per step."""
     adam_epsilon: Annotated[float, POSITIVE] = 1e-8
-    """Added to the root of that mean, which divides the step."""
+    """Added to the square root of that mean, by which the step is divided."""
     gradient_clip: Annotated[float | None, POSITIVE] = None
     """Largest absolute value of any entry of the meta-gradient; None: no limit."""
 
     def build(self) -> OuterOptimizer:
-        """The optimiser. A gradient or new parameters that are not finite leave theta and the state as they are."""
+        """Make the optimiser. Where gradient or new parameters are not finite, theta and the state stay as they are."""
 
         def step(theta: Params, state: State, objective: MetaObjective) -> tuple[Params, State, Info]:
             return self.descend(theta, state, objective, steps=1)
@@ -44,7 +44,10 @@ class Adam(Outer):
     def descend(
         self, theta: Params, state: State, objective: MetaObjective, *, steps: int
     ) -> tuple[Params, State, Info]:
-        """Steps of Adam on one meta-batch; the info is that of the first. All of them are refused with one of them."""
+        """Take several steps of Adam on one meta-batch; the info is that of the first step.
+
+        Where one of the steps is not finite, none is taken: theta and the state stay as they are.
+        """
         first: Info = {}
         moved, after = theta, state
         for _ in range(steps):
@@ -55,7 +58,7 @@ class Adam(Outer):
             if broken := nonfinite(loss=loss, gradient=info["grad_norm"]):
                 return theta, state, first | broken
             moved, after = self._step(moved, after, g)
-            # an overflow
+            # Finite numbers may have overflowed.
             if broken := nonfinite(parameters=ravel(moved).abs().max().item()):
                 return theta, state, first | broken
         return moved, after, first

@@ -25,14 +25,15 @@ class PPO(Adam):
     """Epsilon: likelihood ratios beyond 1 +- this gain nothing."""
 
     def build(self) -> OuterOptimizer:
-        """The optimiser; what is not finite in one epoch leaves theta and the state as they were before the first."""
+        """The optimiser. Where an epoch is not finite, none is taken: theta and the state stay as they are."""
         return OuterOptimizer(self.moments, self._epochs, (*LOSS, *MOVED))
 
     def _loss(self, objective: MetaObjective, state: State) -> OuterLoss:
-        """What the epochs descend."""
+        """The outer loss that the epochs descend."""
         return objective.clipped(self.clip)
 
     def _epochs(self, theta: Params, state: State, objective: MetaObjective) -> tuple[Params, State, Info]:
+        """One outer step: descend in all epochs, then measure how far theta went."""
         clipped = objective.with_outer_loss(self._loss(objective, state))
         moved, after, info = self.descend(theta, state, clipped, steps=self.epochs)
         untried: Info = {"improvement": 0.0, "kl": 0.0}
@@ -41,5 +42,5 @@ class PPO(Adam):
         loss, kl = objective.loss_and_divergence(moved)
         if broken := nonfinite(loss=loss, kl=kl):
             return theta, state, info | untried | broken
-        # at theta itself nothing is clipped, and nothing diverged: the first epoch's loss is the objective's own
+        # At theta itself all ratios are 1, so that the first epoch's clipped loss is the objective's own loss.
         return moved, after, info | {"improvement": info["loss"] - loss, "kl": kl}

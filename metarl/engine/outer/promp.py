@@ -22,9 +22,9 @@ PRE_UPDATE = (
     ),
     Metric(name="outer/kl_penalty", meaning="eta, the weight of that divergence in the outer loss"),
 )
-"""Declarations of what ProMP's info has beside that of PPO."""
-NEAR = 1.5  # factor around the target within which eta stays, as in the authors' code
-CHANGE = 2.0  # factor by which eta changes otherwise, likewise
+"""Declarations of the metrics that ProMP reports beside those of PPO."""
+NEAR = 1.5  # eta stays while the divergence is within this factor of its target, as in the authors' code
+CHANGE = 2.0  # factor by which eta changes otherwise, as in the authors' code
 
 
 @OUTERS.register("promp")
@@ -51,7 +51,9 @@ class ProMP(PPO):
         return built._replace(init=init, measures=(*built.measures, *PRE_UPDATE))
 
     def _loss(self, objective: MetaObjective, state: State) -> OuterLoss:
-        clipped, divergence = objective.clipped(self.clip), objective.pre_update_divergence
+        """PPO's clipped loss plus eta times the divergence before adaptation (equation 15)."""
+        clipped = objective.clipped(self.clip)
+        divergence = objective.pre_update_divergence
         eta = state["kl_penalty"].item()
 
         def loss(task: AdaptedTask) -> Tensor:
@@ -60,6 +62,7 @@ class ProMP(PPO):
         return loss
 
     def _epochs(self, theta: Params, state: State, objective: MetaObjective) -> tuple[Params, State, Info]:
+        """PPO's outer step, and eta for the next one."""
         moved, after, info = super()._epochs(theta, state, objective)
         before = objective.with_outer_loss(objective.pre_update_divergence)
         kl, _ = (0.0, 0.0) if info["nonfinite"] else before.loss_and_divergence(moved)

@@ -18,14 +18,14 @@ from metarl.parts import SHARE
 class Reptile(Outer):
     """Theta moves a share of the way to the mean of theta' over the tasks (Nichol et al. 2018, algorithm 2).
 
-    It differentiates through no inner step, and scores the query for the log alone.
+    No inner step is differentiated through, and the query is scored for the log alone.
     """
 
     meta_step_size: Annotated[float, SHARE] = 0.1
     """Share of the way from theta to the mean of the adapted parameters, in (0, 1]."""
 
     def build(self) -> OuterOptimizer:
-        """The optimiser; it keeps no state. What is not finite leaves theta as it is."""
+        """The optimiser, which keeps no state. Where the step is not finite, theta stays as it is."""
         return OuterOptimizer(lambda theta: {}, self._step, LOSS)
 
     def _step(self, theta: Params, state: State, objective: MetaObjective) -> tuple[Params, State, Info]:

@@ -14,7 +14,7 @@ from metarl.engine.solvers import Matvec, backtracking_line_search, conjugate_gr
 from metarl.metrics import Metric
 from metarl.parts import NOT_NEGATIVE, POSITIVE, SHARE, at_least, below
 
-# the metrics of a step that was not even tried
+# The metrics of a step that was not even tried.
 UNTRIED: Info = {"improvement": 0.0, "kl": 0.0, "backtracks": 0.0, "accepted": 0.0, "cg_iterations": 0.0}
 
 SEARCH = (
@@ -23,7 +23,7 @@ SEARCH = (
     Metric(name="outer/accepted", meaning="1 where the line search took a step, else 0", higher_is_better=True),
     Metric(name="outer/cg_iterations", meaning="conjugate gradient iterations of the outer step"),
 )
-"""Declarations of what TRPO's info has beside that of every optimiser."""
+"""Declarations of the metrics that TRPO reports beside those of every optimiser."""
 
 
 @OUTERS.register("trpo")
@@ -31,9 +31,9 @@ SEARCH = (
 class TRPO(Outer):
     """Trust region policy optimisation (Schulman et al. 2015; Finn et al. 2017, section 4.2).
 
-    maximise the linearised improvement g^T s subject to s^T H s / 2 <= max_kl:
-    s = H^-1 g by conjugate gradient, scaled by sqrt(2 max_kl / s^T H s), shortened until the loss falls and the
-    divergence keeps to max_kl. If no length qualifies theta stays, and `accepted` says so.
+    Maximise the linearised improvement g^T s subject to s^T H s / 2 <= max_kl: s = H^-1 g by conjugate gradient, scaled
+    by sqrt(2 max_kl / s^T H s), then shortened until the loss falls and the divergence is at most max_kl. If no length
+    qualifies, theta stays as it is and the metric `accepted` is 0.
     """
 
     max_kl: Annotated[float, POSITIVE] = 0.01
@@ -43,7 +43,7 @@ class TRPO(Outer):
     curvature_fraction: Annotated[float, SHARE] = 0.1
     """Share of the adapted policies' timesteps that Hessian-vector products average over, in (0, 1]."""
     curvature_tasks: Annotated[float, SHARE] = 0.5
-    """Share of the tasks that they average over, in (0, 1]."""
+    """Share of the tasks that Hessian-vector products average over, in (0, 1]."""
     finite_difference_epsilon: Annotated[float | None, POSITIVE] = None
     """Length of the step in parameter space, for symmetric and forward; None: 0.003, which suits float32."""
     cg_iterations: Annotated[int, at_least(1)] = 5
@@ -98,7 +98,8 @@ class TRPO(Outer):
         solution = conjugate_gradient(
             matvec, g, iterations=self.cg_iterations, tolerance=self.cg_tolerance, damping=self.cg_damping
         )
-        s, quadratic = solution.x, solution.quadratic
+        s = solution.x
+        quadratic = solution.quadratic
         # differences are not linear in v, so that conjugate gradient's own value is not theirs: anew, as the authors
         if quadratic > 0 and self._differences:
             quadratic = s.dot(matvec(s) + self.cg_damping * s).item()

@@ -20,26 +20,26 @@ from metarl.parts import POSITIVE, Part, Registry
 class InnerRule(NamedTuple):
     """Pure functions on the parameters of one task.
 
-    init(params, generator) -> meta        a model's fresh parameters, with what the rule itself meta-learns
-    start(meta) -> fast                    what the inner steps of a task change, before the first of them
-    update(fast, gradient, meta, step) -> fast      one inner step, `step` counted from 0; same names and shapes
-    merge(fast, meta) -> params            the parameters that the model is applied with
+    init(params, generator) -> meta             the model's fresh parameters, and what the rule itself meta-learns
+    start(meta) -> fast                         the fast parameters of a task before its first inner step
+    update(fast, gradient, meta, step) -> fast  one inner step, `step` counted from 0; same names and shapes
+    merge(fast, meta) -> params                 the parameters that the model is applied with
 
-    `fast` need not be a part of the meta-parameters. A context vector, for instance, can start at zero in every task
-    (`start`) and enter the model as what it adds to a layer's bias (`merge`): the same as concatenating it to the
-    layer's input, without a model that knows of it. `merge` keeps every name of `meta`, so that adapted parameters can
-    be adapted again. `conformance.check_rule` tests all this.
+    The fast parameters, which the inner steps change, need not be among the meta-parameters. A context vector, for
+    instance, can start at zero in every task (`start`) and be added to a layer's bias (`merge`): the same as appending
+    it to the layer's input, without a model that knows of it. `merge` keeps every name of `meta`, so that adapted
+    parameters can be adapted again. `conformance.check_rule` tests all this.
     """
 
     init: Callable[[Params, torch.Generator], Params]
     start: Callable[[Params], Params]
     update: Callable[[Params, Params, Params, int], Params]
     merge: Callable[[Params, Params], Params]
-    holds_gradient: bool = False  # `update` takes the gradient as a constant: see `first_order`
+    holds_gradient: bool = False  # whether `update` treats the gradient as a constant: see `first_order`
 
 
 def first_order(rule: InnerRule) -> InnerRule:
-    """The same rule with the inner gradient as a constant under differentiation (Finn et al. 2017, section 5.2)."""
+    """The same rule, whose inner gradients are constants under differentiation (Finn et al. 2017, section 5.2)."""
 
     def update(fast: Params, gradient: Params, meta: Params, step: int) -> Params:
         return rule.update(fast, detach(gradient), meta, step)
@@ -51,14 +51,14 @@ class Rule(Part):
     """Base of the rules' options."""
 
     learns_step_sizes: ClassVar[bool] = False
-    """Whether the sizes of its steps are meta-learned, so that an evaluation cannot choose them."""
+    """Whether step sizes are meta-learned, so that an evaluation cannot choose them."""
 
     def build(self, step_sizes: Sequence[float] = ()) -> InnerRule:
-        """The rule.
+        """Make the rule.
 
         Args:
-            step_sizes: of each inner step, the last one repeating, in place of the rule's own option: those of the
-                evaluation (the paper halves alpha after the first step there). Empty: the rule's own.
+            step_sizes: the size of each inner step, the last one repeating, in place of the rule's own option. An
+                evaluation gives its own (the paper halves alpha after the first step there). Empty: the rule's option.
 
         Raises:
             ValueError: step sizes that are not positive and finite, or that the rule has no use for.
@@ -77,13 +77,13 @@ class SteppingRule(Rule):
     """Step size alpha of the inner gradient steps."""
 
     def sizes(self, step_sizes: Sequence[float]) -> tuple[float, ...]:
-        """Those given, or the rule's own. Raises ValueError for one that is not positive and finite."""
+        """The given step sizes, or else the rule's own. Raises ValueError unless they are positive and finite."""
         if not all(0 < size < math.inf for size in step_sizes):
             raise ValueError(f"inner step sizes must be positive numbers; got {list(step_sizes)}")
         return tuple(step_sizes) or (self.inner_step_size,)
 
     def descent(self, step_sizes: Sequence[float]) -> Callable[[Params, Params, Params, int], Params]:
-        """The `update` of gradient steps: fast - alpha gradient (Finn et al. 2017, equation 1)."""
+        """Make the `update` of gradient steps, fast - alpha gradient (Finn et al. 2017, equation 1)."""
         sizes = self.sizes(step_sizes)
 
         def update(fast: Params, gradient: Params, meta: Params, step: int) -> Params:
@@ -98,8 +98,8 @@ class GradientRule(SteppingRule):
     """Base of the rules that adapt all of the model's own parameters but a few."""
 
     not_adapted: tuple[str, ...] = ("*.shift",)
-    """Parameters that are meta-learned, but that no inner step changes: names, in which * stands for anything, such as
-    body.0.*; the default is the shift of batch norm, as in the paper."""
+    """Names of parameters that are meta-learned but that no inner step changes; * stands for anything, as in body.0.*.
+    The default is the shift of batch norm, as in the paper."""
 
     def require_known(self, params: Params) -> None:
         """Raise ValueError for a pattern, other than the default, that no parameter's name fits."""
@@ -114,14 +114,14 @@ def require_names(option: str, patterns: Iterable[str], params: Params) -> None:
 
 
 def fits(patterns: Sequence[str]) -> Callable[[str], bool]:
-    """Whether a name fits one of the patterns, in which * stands for anything, as a function of the name."""
-    # compiled here, once: torch.compile traces the calls, and cannot trace what fnmatch itself does
+    """Make a function that tells whether a name fits one of the patterns, in which * stands for anything."""
+    # The patterns become regular expressions here, because torch.compile cannot trace what fnmatch itself does.
     expressions = [re.compile(fnmatch.translate(pattern)) for pattern in patterns]
     return lambda name: any(expression.match(name) for expression in expressions)
 
 
 def step_size(sizes: Sequence[float], step: int) -> float:
-    """The size of a step, counted from 0; the last one repeats."""
+    """The size of step number `step`, counted from 0; the last size repeats."""
     return sizes[min(step, len(sizes) - 1)]
 
 

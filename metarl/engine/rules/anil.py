@@ -17,11 +17,11 @@ class ANIL(SteppingRule):
     """Gradient steps of the last layer and of the policy's standard deviation; the body is meta-learned alone."""
 
     adapted: Annotated[tuple[str, ...], NOT_EMPTY] = ("head.*", "log_std")
-    """Parameters that the inner steps change: names, in which * stands for anything. All others are meta-learned and
-    the same in every task."""
+    """Names of the parameters that the inner steps change; * stands for anything. All others are meta-learned and the
+    same in every task."""
 
     def build(self, step_sizes: Sequence[float] = ()) -> InnerRule:
-        """The rule; see `Rule.build`.
+        """Make the rule; see `Rule.build`.
 
         The rule's `init` raises ValueError for a pattern, other than the default, that no parameter's name fits, and
         where nothing adapts.
@@ -30,6 +30,7 @@ class ANIL(SteppingRule):
 
         def init(params: Params, generator: torch.Generator) -> Params:
             require_names("adapted", set(self.adapted) - set(ANIL.adapted), params)
+            # Raises where nothing adapts.
             start(params)
             return params
 

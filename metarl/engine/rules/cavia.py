@@ -1,6 +1,6 @@
 """CAVIA, fast context adaptation: a context vector joins the first layer's input and alone adapts (Zintgraf 2019).
 
-W [x, c] + b = W_x x + (W_c c + b): the context is what the layer's bias gains, and no network knows of it.
+W [x, c] + b = W_x x + (W_c c + b): the context only changes the layer's bias, so that no network needs to know of it.
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ from metarl.engine.params import Params
 from metarl.engine.rules import RULES, InnerRule, SteppingRule, overwrite
 from metarl.parts import at_least
 
-CONTEXT = "context"  # the fast parameter: c, [context_size]
-WEIGHT = "context.weight"  # the meta-parameter that a context is multiplied by: W_c, [units, context_size]
+CONTEXT = "context"  # the fast parameter c, [context_size]
+WEIGHT = "context.weight"  # the meta-parameter W_c, [units, context_size]
 
 
 @RULES.register("cavia")
@@ -26,11 +26,11 @@ class CAVIA(SteppingRule):
     context_size: Annotated[int, at_least(1)] = 5
     """Numbers in the context vector; the paper has 5 for the sinusoid and navigation, 50 for the half-cheetah."""
     context_layer: str = "body.0"
-    """The layer whose input the context joins, by the name of its parameters. Where a layer is normalised and has a
-    shift in place of a bias, the shift gains what the bias would."""
+    """The layer whose input the context joins, as in the names of its parameters. Where the layer is normalised and has
+    a shift in place of a bias, the context changes the shift."""
 
     def build(self, step_sizes: Sequence[float] = ()) -> InnerRule:
-        """The rule; see `Rule.build`.
+        """Make the rule; see `Rule.build`.
 
         The rule's `init` raises ValueError where there is no such layer; its `start` where another rule made the
         meta-parameters.

@@ -9,7 +9,7 @@ import torch
 from metarl.engine.params import Params
 from metarl.engine.rules import RULES, GradientRule, InnerRule, fits, overwrite, step_size
 
-STEP_SIZE = "step_size."  # before the name of the parameter that a meta-learned step size belongs to
+STEP_SIZE = "step_size."  # prefix: `step_size.NAME` has the step sizes of the parameter NAME, in its shape
 
 
 @RULES.register("meta-sgd")
@@ -20,15 +20,16 @@ class MetaSGD(GradientRule):
     learns_step_sizes: ClassVar[bool] = True
 
     def build(self, step_sizes: Sequence[float] = ()) -> InnerRule:
-        """The rule; see `Rule.build`.
+        """Make the rule; see `Rule.build`.
 
-        Step k takes the learned step size times the ratio of the k-th of `step_sizes` to the first: [0.1] takes it as
-        it is at every step, [0.1, 0.05] half of it from the second on.
+        Step k multiplies the learned step sizes by step_sizes[k] / step_sizes[0]: [0.1] takes them as they are at every
+        step, [0.1, 0.05] takes half of them from the second step on.
 
         The rule's `start` raises ValueError where no parameter has a step size: where `not_adapted` leaves none, or
         where another rule made the meta-parameters.
         """
-        sizes, frozen = self.sizes(step_sizes), fits(self.not_adapted)
+        sizes = self.sizes(step_sizes)
+        frozen = fits(self.not_adapted)
 
         def init(params: Params, generator: torch.Generator) -> Params:
             self.require_known(params)

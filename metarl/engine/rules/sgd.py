@@ -15,7 +15,7 @@ class SGD(GradientRule):
     """MAML's gradient steps of a fixed size: theta' = theta - alpha grad L(theta)."""
 
     def build(self, step_sizes: Sequence[float] = ()) -> InnerRule:
-        """The rule; see `Rule.build`. Its `start` raises ValueError where `not_adapted` leaves nothing to adapt."""
+        """Make the rule; see `Rule.build`. Its `start` raises ValueError where `not_adapted` leaves nothing."""
         frozen = fits(self.not_adapted)
 
         def init(params: Params, generator: torch.Generator) -> Params:

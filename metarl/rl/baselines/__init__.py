@@ -1,4 +1,4 @@
-"""Baselines: what of a return was to be expected. One a file; a file that registers a part is all that a new one takes.
+"""Baselines: the expected returns that advantages are measured from, one a file. A new one is one file here.
 
 Axes: M tasks, T time, E episodes per task, O observation.
 """
@@ -19,7 +19,7 @@ class Baseline(Part, ABC):
 
     @abstractmethod
     def build(self) -> Values:
-        """Make the function that fits the returns of each task and predicts them; what is masked has no influence."""
+        """Make the function that fits each task's returns and predicts them; masked timesteps have no influence."""
 
 
 BASELINES = Registry[Baseline]("baseline", "metarl.rl.baselines")

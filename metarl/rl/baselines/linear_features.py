@@ -18,7 +18,7 @@ class LinearFeatures(Baseline):
     """Linear in the observation, its square and powers of time (Duan et al. 2016), as in the paper."""
 
     ridge: Annotated[float, POSITIVE] = 1e-5
-    """Weight of the squared coefficients in the regression; the default is the authors' release's."""
+    """Weight of the squared coefficients in the regression; the default is that of the authors' release."""
 
     def build(self) -> Values:
         """Make the fit; see `fit`."""
@@ -34,8 +34,9 @@ def fit(observations: Tensor, returns: Tensor, mask: Tensor, *, ridge: float) ->
         mask: [M, T, E]; masked timesteps have no influence and get the value 0.
         ridge: weight of the squared coefficients.
     """
-    tasks = zip(observations.split(1), returns.split(1), mask.split(1), strict=True)  # all at once: GiB of features
-    return torch.cat([_fit_one(*task, ridge) for task in tasks])
+    # Task by task, because the features of all tasks together can take GiB.
+    tasks = zip(observations.split(1), returns.split(1), mask.split(1), strict=True)
+    return torch.cat([_fit_task(*task, ridge) for task in tasks])
 
 
 def features(observations: Tensor) -> Tensor:
@@ -49,10 +50,12 @@ def features(observations: Tensor) -> Tensor:
     return torch.cat([clipped, clipped**2, powers.expand(*observations.shape[:3], 4)], -1)
 
 
-def _fit_one(observations: Tensor, returns: Tensor, mask: Tensor, ridge: float) -> Tensor:
+def _fit_task(observations: Tensor, returns: Tensor, mask: Tensor, ridge: float) -> Tensor:
+    """Values [1, T, E] of one task."""
     x = (features(observations.double()) * mask[..., None]).flatten(1, 2)  # [1, TE, F]
     targets = (returns.double() * mask).flatten(1, 2)[..., None]  # [1, TE, 1]
     gram = x.mT @ x + ridge * torch.eye(x.shape[-1], dtype=torch.float64, device=mask.device)
-    with torch_threads(1):  # on two, batches of 151 and more features hang: pytorch/pytorch#142815
+    # On two threads, batches of 151 and more features hang (pytorch/pytorch#142815).
+    with torch_threads(1):
         weights = torch.linalg.solve(gram, x.mT @ targets)
     return (x @ weights).reshape(returns.shape)

@@ -1,4 +1,4 @@
-"""A baseline that knows the time alone."""
+"""A baseline that depends on the time alone."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from metarl.rl.baselines import BASELINES, Baseline, Values
 @BASELINES.register("time_mean")
 @dataclass(frozen=True, kw_only=True)
 class TimeMean(Baseline):
-    """The mean return from each timestep on, over a task's episodes that reach it."""
+    """The mean return from each timestep on, over the task's episodes that reach the timestep."""
 
     def build(self) -> Values:
         """Make the fit; see `time_mean`."""

@@ -13,7 +13,7 @@ class Zero(Baseline):
     """No baseline: advantages are the (discounted, lambda-weighted) returns, normalised per task."""
 
     def build(self) -> Values:
-        """Make the function that expects nothing; see `zero`."""
+        """Make the function; see `zero`."""
         return zero
 
 

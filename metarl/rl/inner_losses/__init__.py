@@ -1,4 +1,4 @@
-"""Inner losses: what the gradient steps of a task descend. One a file; a file that registers a part is all it takes."""
+"""Inner losses: what the gradient steps of a task descend, one a file. A new one is one file here."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable

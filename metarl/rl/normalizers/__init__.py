@@ -1,8 +1,8 @@
-"""Scaling of observations on their way into the policy. One a file; a file that registers a part is all it takes.
+"""Scaling of observations on their way into the policy, one a file. A new one is one file here.
 
 Statistics are parameters of the policy, so that checkpoints and agents have them. Neither the inner rule nor the outer
-optimiser moves them: a normalised policy reads them detached, and their gradient is exactly 0. They change between
-iterations alone, by `Normalizer.refresh`, so that every rollout and loss of one iteration sees the same policy.
+optimiser moves them, because a normalised policy detaches them, so that their gradient is exactly 0. Only
+`Normalizer.refresh` changes them, between iterations: every rollout and loss of an iteration sees the same policy.
 """
 
 from abc import ABC, abstractmethod
@@ -21,8 +21,8 @@ class Normalizer(NamedTuple):
     """How observations are scaled.
 
     wrap(policy, O) -> policy                       the same policy on scaled observations [..., O]
-    refresh(theta, batches, reduce) -> theta        the statistics after one iteration's batches, fields [M, T, E, ...];
-                                                    `reduce` sums a float64 tensor over ranks
+    refresh(theta, batches, reduce) -> theta        theta with statistics updated by one iteration's batches, whose
+                                                    fields are [M, T, E, ...]; `reduce` sums a tensor over ranks
     """
 
     wrap: Callable[[Model, int], Model]

@@ -13,8 +13,11 @@ from metarl.parts import POSITIVE, at_least
 from metarl.rl.episodes import PolicyBatch
 from metarl.rl.normalizers import NORMALIZATIONS, Normalization, Normalizer
 
-MEAN, STD, ITERATIONS = "observation.mean", "observation.std", "observation.iterations"  # parameters, [O], [O], [1]
-LEAST_STD = 1e-4  # of an observation that hardly changes: what deviates by less is not blown up
+# Names of the statistics among the parameters.
+MEAN = "observation.mean"  # [O]
+STD = "observation.std"  # [O]
+ITERATIONS = "observation.iterations"  # [1]
+LEAST_STD = 1e-4  # divisor at least, so that an observation that hardly changes is not blown up
 
 
 @NORMALIZATIONS.register("running")
@@ -22,13 +25,13 @@ LEAST_STD = 1e-4  # of an observation that hardly changes: what deviates by less
 class Running(Normalization):
     """Observations minus their mean over past iterations, divided by their standard deviation.
 
-    The first iteration sees them as they are.
+    The first iteration sees observations as they are.
     """
 
     clip: Annotated[float, POSITIVE] = 10.0
     """Largest absolute value of a normalised observation, in standard deviations."""
     memory: Annotated[int, at_least(1)] = 100
-    """Iterations whose observations the statistics average over: all at first, then older ones fade."""
+    """Iterations that the statistics average over: all iterations up to this number, then older ones fade."""
 
     def build(self) -> Normalizer:
         """Make the normaliser."""
@@ -43,12 +46,12 @@ class Running(Normalization):
 
 
 def normalized(policy: Model, size: int, *, clip: float) -> Model:
-    """A policy on normalised observations [..., O], with their statistics among its parameters.
+    """Put normalisation before a policy, with the statistics among its parameters.
 
     Args:
-        policy: on observations that are normalised.
+        policy: takes normalised observations [..., O].
         size: O.
-        clip: largest absolute value that it sees.
+        clip: largest absolute value of a normalised observation.
     """
 
     def init(generator: torch.Generator) -> Params:
@@ -71,10 +74,10 @@ def normalized(policy: Model, size: int, *, clip: float) -> Model:
 def refreshed(
     theta: Params, batches: Sequence[PolicyBatch], reduce: Callable[[Tensor], Tensor], *, memory: int
 ) -> Params:
-    """Theta with the statistics moved towards those of one iteration's valid timesteps, in float64.
+    """Move the statistics in theta towards those of one iteration's valid timesteps, in float64.
 
-    The n-th iteration weighs 1 / min(n, memory): the mean over all iterations until there are `memory`, then an
-    exponential one.
+    The n-th iteration has weight 1 / min(n, memory): a mean over all iterations up to number `memory`, then an
+    exponential mean.
 
     Args:
         theta: meta-parameters, with statistics.
@@ -84,7 +87,8 @@ def refreshed(
     """
     sums = sum(_sums(batch) for batch in batches)
     count, total, squares = reduce(torch.as_tensor(sums)).split([1, len(theta[MEAN]), len(theta[MEAN])])
-    if count == 0:  # every episode broke
+    # Every episode may have broken.
+    if count == 0:
         return theta
     before, deviation = theta[MEAN].double(), theta[STD].double()
     iterations = theta[ITERATIONS] + 1
@@ -96,7 +100,7 @@ def refreshed(
 
 
 def _sums(batch: PolicyBatch) -> Tensor:
-    """Of the valid timesteps of a batch: their number, the sums of observations and of their squares, [1 + 2 O]."""
+    """The number of a batch's valid timesteps, and their sums of observations and of squares, as a vector [1 + 2 O]."""
     observations = batch.observations.double() * batch.mask[..., None]
     sums = (observations.sum((0, 1, 2)), (observations**2).sum((0, 1, 2)))
     return torch.cat([batch.mask.double().sum().reshape(1), *sums])

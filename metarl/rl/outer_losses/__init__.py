@@ -1,4 +1,4 @@
-"""Outer losses: how well a task was adapted to. One a file; a file that registers a part is all it takes."""
+"""Outer losses: how well a task was adapted to, one a file. A new one is one file here."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from metarl.rl.episodes import PolicyBatch
 from metarl.rl.inner_losses import PolicyLoss
 
 Act = Callable[[Params, PolicyBatch], Distribution]  # a policy's parameters and one task's batch -> its outputs
-OuterPolicyLoss = Callable[[AdaptedTask, PolicyLoss, Act], Tensor]
+OuterPolicyLoss = Callable[[AdaptedTask, PolicyLoss, Act], Tensor]  # see `OuterLoss.build`
 
 
 class OuterLoss(Part, ABC):
@@ -21,9 +21,11 @@ class OuterLoss(Part, ABC):
 
     @abstractmethod
     def build(self) -> OuterPolicyLoss:
-        """Make the loss: an adapted task, a surrogate, and what the policy does under other parameters -> scalar.
+        """Make the loss, a function (task, surrogate, act) -> scalar.
 
-        The surrogate is the likelihood ratio's, or the clipped one where the outer optimiser asks for it.
+        `task` is an adapted task. `surrogate` is the loss of a policy's outputs on a batch: `losses.likelihood_ratio`,
+        or its clipped form where the outer optimiser asks for it. `act` gives the policy's outputs under any
+        parameters.
         """
 
 

@@ -1,7 +1,7 @@
-"""E-MAML's outer loss: what is sampled before adaptation is credited with the return after it (Stadie et al. 2018).
+"""E-MAML's outer loss: episodes before adaptation are credited with the return after it (Stadie et al. 2018).
 
-The expected return after adaptation depends on theta in two ways: the policy that is adapted, and the episodes that it
-is adapted on, which theta samples. MAML's surrogate differentiates the first alone.
+The expected return after adaptation depends on theta in two ways: through the policy that is adapted, and through the
+episodes that it is adapted on, which theta samples. MAML's surrogate differentiates the first alone.
 """
 
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ from metarl.rl.outer_losses import OUTER_LOSSES, Act, OuterLoss, OuterPolicyLoss
 @OUTER_LOSSES.register("e_maml")
 @dataclass(frozen=True, kw_only=True)
 class EMAML(OuterLoss):
-    """The surrogate, and the log-probabilities before adaptation times the returns after it."""
+    """The surrogate plus the log-probabilities before adaptation times the returns after it."""
 
     exploration: Annotated[float, POSITIVE] = 1.0
-    """Weight of the second term, a mean over episodes. The number of episodes is the weight that makes the sum over
-    episodes of the paper's gradient, whose variance is larger."""
+    """Weight of the second term, which is a mean over episodes. The paper's gradient sums over episodes instead: its
+    weight is the number of episodes, and its variance is larger."""
 
     def build(self) -> OuterPolicyLoss:
-        """Make the loss. The second term has the advantages' scale: it is divided by the returns' deviation."""
+        """Make the loss. The second term is divided by the returns' deviation, so that it has the advantages' scale."""
 
         def loss(task: AdaptedTask, surrogate: PolicyLoss, act: Act) -> Tensor:
             explored = exploration(task, surrogate, act) / (deviation(task) + 1e-8)
@@ -37,10 +37,11 @@ class EMAML(OuterLoss):
 
 
 def exploration(task: AdaptedTask, surrogate: PolicyLoss, act: Act) -> Tensor:
-    """The surrogate of each policy before an inner step, every timestep weighed with how much better theta' did.
+    """The surrogate of each policy before an inner step, whose advantage at every timestep is the gain of theta'.
 
-    Better than the other episodes of the same batch, whose mean does not depend on the episode that is weighed: a
-    baseline without bias. Its gradient where the episodes were sampled is that of the log-probabilities.
+    The gain of an episode is the mean return of theta' minus that of the other episodes of the same batch: a baseline
+    that does not depend on the episode itself, and so has no bias. At the parameters that sampled the episodes, the
+    surrogate's gradient is that of log-probabilities times gains.
     """
     total = torch.zeros_like(task.query.rewards[0, 0])
     for params, batch in zip(task.path, task.support, strict=True):
@@ -60,12 +61,13 @@ def deviation(task: AdaptedTask) -> Tensor:
 
 
 def _mean_return(batch: PolicyBatch) -> Tensor:
-    """Undiscounted, over the episodes that count: a scalar, 0 if there are none."""
+    """The mean undiscounted return of the episodes that count: a scalar, 0 if none counts."""
     return batch.rewards.sum() / batch.mask.amax(0).sum().clamp(min=1)
 
 
 def _mean_of_others(batch: PolicyBatch) -> Tensor:
-    """Of each episode, the mean undiscounted return of the others that count, [E]; 0 where there are none."""
-    returns, counted = batch.rewards.sum(0), batch.mask.amax(0)
+    """For each episode the mean undiscounted return of the others that count, [E]; 0 where no other counts."""
+    returns = batch.rewards.sum(0)
+    counted = batch.mask.amax(0)
     others = counted.sum() - counted
     return (returns.sum() - returns) / others.clamp(min=1)

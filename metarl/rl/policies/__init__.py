@@ -1,4 +1,4 @@
-"""Policies: one a file, its options beside it. A file here that registers a part is all that a new policy takes."""
+"""Policies, one a file, their options beside them. A new one is one file here."""
 
 from metarl.parts import Registry
 from metarl.rl.policies.own_module import adopted

@@ -15,7 +15,7 @@ from metarl.rl.spaces import categories, observation_size
 @POLICIES.register("categorical_mlp")
 @dataclass(frozen=True, kw_only=True)
 class CategoricalMLP(Policy):
-    """A choice among categories, of several action dimensions independently."""
+    """A choice among categories, independent in each action dimension."""
 
     action_spaces: ClassVar[tuple[type[Space], ...]] = CATEGORICAL
 

@@ -1,8 +1,7 @@
-"""Anybody's `torch.nn.Module` as a policy: it becomes the mean of a Gaussian, or the logits of categories."""
+"""Any `torch.nn.Module` as a policy: its outputs are the mean of a Gaussian, or the logits of categories."""
 
 import dataclasses
 import functools
-import inspect
 import typing
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
@@ -13,14 +12,14 @@ from torch import nn
 
 from metarl.engine.model import Model
 from metarl.engine.module import keyed
-from metarl.parts import POSITIVE
+from metarl.parts import POSITIVE, keyword_fields
 from metarl.rl.policies.policy import CATEGORICAL, Policy, categorical, gaussian, require_stds
 from metarl.rl.spaces import action_size, categories, observation_size
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModulePolicy(Policy):
-    """A network of one's own; `policy_of` makes a part of its class."""
+    """A policy with a user's network; `policy_of` makes a part of the network's class."""
 
     action_spaces: ClassVar[tuple[type[Space], ...]] = (Box, *CATEGORICAL)
     network: ClassVar[type[nn.Module]]
@@ -35,11 +34,11 @@ class ModulePolicy(Policy):
         require_stds(self.initial_std, self.min_std)
 
     def build(self, observation_space: Space, action_space: Space) -> Model:
-        """Make the policy; see `Policy.build`. What goes wrong in the network is the network's own error."""
+        """Make the policy; see `Policy.build`. An error inside the network is passed on as it is."""
         self.require_fit(action_space)
         counts = categories(action_space)
         size = sum(counts) if counts is not None else action_size(action_space)
-        own = {name: getattr(self, name) for name in _keywords(self.network)}
+        own = {name: getattr(self, name) for name, *_ in keyword_fields(self.network.__init__)}
         network = keyed(functools.partial(self.network, observation_size(observation_space), size, **own))
         if counts is None:
             return gaussian(network, size, initial_std=self.initial_std, min_std=self.min_std)
@@ -50,26 +49,20 @@ class ModulePolicy(Policy):
 
 
 def policy_of(network: type[nn.Module]) -> type[ModulePolicy]:
-    """A policy part whose mean (real actions) or logits (discrete ones) a network puts out.
+    """Make a policy part of a network's class, whose outputs are a mean (real actions) or logits (discrete actions).
 
     Args:
-        network: its constructor takes the sizes of an observation and of an action, in this order (of discrete actions
-            the number of all categories); its keyword-only parameters become options of the part.
+        network: its constructor takes the size of an observation and the number of outputs, in this order: the size of
+            an action, or the number of all categories. Its keyword-only parameters become options of the part.
 
     Raises:
         ValueError: a keyword-only parameter without a type.
     """
-    hints, fields = typing.get_type_hints(network.__init__, include_extras=True), []
-    for name, parameter in _keywords(network).items():
-        if name not in hints:
-            raise ValueError(f"option {name!r} of {network.__name__} needs a type, such as {name}: int = 64")
-        default = dataclasses.MISSING if parameter.default is inspect.Parameter.empty else parameter.default
-        fields.append((name, hints[name], dataclasses.field(default=default)))
     return typing.cast(
         type[ModulePolicy],
         dataclasses.make_dataclass(
             network.__name__,
-            fields,
+            keyword_fields(network.__init__),
             bases=(ModulePolicy,),
             namespace={"network": network, "__doc__": network.__doc__, "__module__": network.__module__},
             frozen=True,
@@ -79,11 +72,5 @@ def policy_of(network: type[nn.Module]) -> type[ModulePolicy]:
 
 
 def adopted(thing: Any) -> type[Policy] | None:
-    """The policy of a network's class, which users name on the command line; None of anything else."""
+    """The policy part of a network's class that a user names; None for any other object."""
     return policy_of(thing) if isinstance(thing, type) and issubclass(thing, nn.Module) else None
-
-
-def _keywords(network: type[nn.Module]) -> dict[str, inspect.Parameter]:
-    """The keyword-only parameters of a network's constructor."""
-    parameters = inspect.signature(network).parameters
-    return {name: one for name, one in parameters.items() if one.kind is inspect.Parameter.KEYWORD_ONLY}

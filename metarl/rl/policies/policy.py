@@ -1,4 +1,4 @@
-"""The base of policies, and how the outputs of a network become a distribution over actions."""
+"""The base of policies, and distributions over actions made of a network's outputs."""
 
 import math
 from abc import ABC, abstractmethod
@@ -23,7 +23,7 @@ class Policy(Part, ABC):
     """A model of the actions, given the observation."""
 
     action_spaces: ClassVar[tuple[type[Space], ...]]
-    """The spaces whose actions it can choose."""
+    """The action spaces that the policy can choose from."""
 
     @abstractmethod
     def build(self, observation_space: Space, action_space: Space) -> Model:
@@ -33,15 +33,15 @@ class Policy(Part, ABC):
             A model: flattened observations [..., O] -> a `distributions.Distribution` over actions [..., A].
 
         Raises:
-            ValueError: spaces that it does not fit.
+            ValueError: the policy does not fit the spaces.
         """
 
     def fits(self, action_space: Space) -> bool:
-        """Whether it can choose actions of this space."""
+        """Whether the policy can choose actions of this space."""
         return isinstance(action_space, self.action_spaces)
 
     def require_fit(self, action_space: Space) -> None:
-        """Raise ValueError, with the policy that fits, unless the actions are of a space that this one can act in."""
+        """Raise ValueError, which names the policy that fits, unless this policy can choose actions of this space."""
         if not self.fits(action_space):
             own = " or ".join(kind.__name__ for kind in self.action_spaces)
             raise ValueError(
@@ -51,23 +51,23 @@ class Policy(Part, ABC):
 
 
 def default_policy(action_space: Space) -> str:
-    """The name of the policy for an action space, where none was chosen.
+    """The name of the policy that an action space gets where none was chosen.
 
     Raises:
-        ValueError: a space for which there is none.
+        ValueError: there is no policy for such a space.
     """
     action_size(action_space)
     return "gaussian_mlp" if isinstance(action_space, Box) else "categorical_mlp"
 
 
 def gaussian(mean: Model, size: int, *, initial_std: float, min_std: float) -> Model:
-    """A policy whose mean a network puts out, and whose standard deviation is a parameter of its own, `log_std` [A].
+    """A Gaussian policy: a network gives the mean, and a parameter `log_std` [A] the standard deviation.
 
     Args:
-        mean: observations [..., O] -> [..., A].
+        mean: the network, observations [..., O] -> [..., A].
         size: A.
         initial_std: standard deviation at the start.
-        min_std: the least standard deviation that actions are drawn with.
+        min_std: lower bound of the standard deviation.
 
     Raises:
         ValueError: standard deviations that are not 0 < min_std <= initial_std.
@@ -98,11 +98,11 @@ def require_stds(initial_std: float, min_std: float) -> None:
 
 
 def categorical(logits: Model, counts: Sequence[int]) -> Model:
-    """A policy whose logits a network puts out, those of one action dimension after those of another.
+    """A policy over categories: a network gives the logits of all action dimensions, one dimension after another.
 
     Args:
-        logits: observations [..., O] -> [..., sum(counts)].
-        counts: categories of each action dimension, [A].
+        logits: the network, observations [..., O] -> [..., sum(counts)].
+        counts: categories of each of the A action dimensions.
     """
     most = max(counts)
 

@@ -1,7 +1,7 @@
-"""Where supervised tasks come from, one dataset a file, its options beside it.
+"""Sources of supervised tasks, one dataset a file, its options beside it.
 
-A dataset of one's own is a dataclass with a method `build`, or a function, that gives `SupervisedTasks`; it is named by
-MODULE:NAME, and its keyword-only parameters are its options:
+A dataset of your own is a dataclass with a method `build`, or a function, that gives `SupervisedTasks`. It is chosen as
+MODULE:NAME. The keyword-only parameters of a function are its options:
 
     def lines(*, steepest: float = 3.0) -> SupervisedTasks:
         '''Fitting y = a x + b.'''
@@ -24,14 +24,14 @@ class Dataset(Part, ABC):
     """Base of the datasets' options."""
 
     kind: ClassVar[KindName]
-    """Which loss and which scores, known before anything is built."""
+    """The kind of problem, which decides the loss and the scores, known before anything is built."""
 
     @abstractmethod
     def build(self) -> SupervisedTasks:
-        """The tasks, with what a network and a loss must know of them.
+        """Make the tasks.
 
         Raises:
-            ValueError: data that are missing or cannot be read, or fewer classes in a split than in a task.
+            ValueError: data are missing or cannot be read, or a split has fewer classes than a task.
             OSError: the cache cannot be written.
         """
 
@@ -43,7 +43,7 @@ class ImagesOnDisk(Dataset):
     kind: ClassVar[KindName] = "classification"
 
     data_dir: Annotated[str, MAY_CHANGE]
-    """Folder with the images. Nothing is written there but what is downloaded: it may be read-only."""
+    """Folder with the images. Only downloads are written there, so that a folder with images may be read-only."""
     cache_dir: Annotated[str | None, MAY_CHANGE] = None
     """Folder for the decoded images. Default: metarl in the user's cache folder ($XDG_CACHE_HOME, or ~/.cache)."""
     ways: Annotated[int, at_least(2)] = 5

@@ -1,4 +1,4 @@
-"""Glyphs: made-up characters, a dataset that runs everywhere, without a download."""
+"""Glyphs: a dataset of made-up characters, which needs no download."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -14,11 +14,11 @@ from metarl.supervised.tasks import KindName, SupervisedTasks
 CLASSES = {"train": 700, "validation": 100, "test": 200}
 DRAWINGS = 20
 SIZE = 28  # pixels
-SEED = 1  # of the characters and their drawings: the same for every run, whatever its own seed
-STROKES = 4  # at most, of a character; two at least
+SEED = 1  # of the characters and their drawings; the same for every run, whatever the run's seed
+STROKES = 4  # of a character at most; two at least
 POINTS = 32  # along a stroke
-INK = 0.9  # how fast ink darkens where points of strokes lie close to each other
-CHUNK = 50  # classes that are drawn at a time
+INK = 0.9  # darkness that a point adds; more where points of strokes lie close to each other
+CHUNK = 50  # characters that are drawn at a time
 
 # How two drawings of a character differ, as standard deviations at a jitter of 1; the paper is 1 wide.
 TURN = 0.17  # radians
@@ -35,10 +35,10 @@ PEN_WIDTH = 0.026
 class Glyphs(Dataset):
     """Made-up characters of two to four curved strokes, 28 x 28, in 20 drawings each.
 
-    A character is a set of cubic Bezier curves with control points at random; a drawing of it is turned, stretched,
-    slanted, shifted, its control points moved a little, and the pen is thinner or thicker. 700 characters are for
-    training, 100 for validation and 200 for testing. Everything is made when it is asked for, in a few seconds, and is
-    the same every time. 5-way 1-shot: `--dataset glyphs --network strided`, as Omniglot's presets, which it is like.
+    A character is a set of cubic Bezier curves with random control points. In each drawing it is turned, stretched,
+    slanted and shifted, its control points are moved a little, and the pen is thinner or thicker. 700 characters are
+    for training, 100 for validation and 200 for testing. They are made at every start, in a few seconds, and are always
+    the same. The tasks are like Omniglot's: take an Omniglot preset with `--dataset glyphs --network strided`.
     """
 
     kind: ClassVar[KindName] = "classification"
@@ -49,7 +49,7 @@ class Glyphs(Dataset):
     """How much the drawings of a character differ; twice as much is hard, a tenth is easy."""
 
     def build(self) -> SupervisedTasks:
-        """Tasks of `ways` characters, upright."""
+        """Make tasks of `ways` characters, which are not rotated."""
         classes = np.arange(sum(CLASSES.values()))
         train, validation, test = np.split(classes, np.cumsum(list(CLASSES.values()))[:-1])
         data = ImageClasses(
@@ -62,12 +62,14 @@ class Glyphs(Dataset):
 
 
 def draw(characters: int, jitter: float) -> NDArray[np.uint8]:
-    """The drawings of that many characters [characters x DRAWINGS, SIZE, SIZE, 1], one after another; 255 is ink."""
+    """Draw characters, one after another: [characters x DRAWINGS, SIZE, SIZE, 1]; 255 is ink."""
     drawn = []
     for first in range(0, characters, CHUNK):
-        # A generator for each character: the first ones are the same, however many there are.
-        some = range(first, min(first + CHUNK, characters))
-        strokes, pens = zip(*(_drawings(np.random.default_rng([SEED, one]), jitter) for one in some), strict=True)
+        # Each character has its own generator, so that it does not depend on how many there are.
+        chunk = range(first, min(first + CHUNK, characters))
+        strokes, pens = zip(
+            *(_drawings(np.random.default_rng([SEED, character]), jitter) for character in chunk), strict=True
+        )
         drawn.append(_ink(np.concatenate(strokes), np.concatenate(pens)))
     return np.concatenate(drawn)
 
@@ -75,7 +77,7 @@ def draw(characters: int, jitter: float) -> NDArray[np.uint8]:
 def _drawings(rng: np.random.Generator, jitter: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Points along the strokes [DRAWINGS, points, 2] of one character's drawings, and their pens' widths [DRAWINGS].
 
-    The paper is [-0.5, 0.5] in both directions. A stroke that a character lacks lies far outside.
+    The paper is [-0.5, 0.5] in both directions. Strokes that a character does not have lie far outside.
     """
     control = rng.uniform(-0.42, 0.42, (STROKES, 4, 2))
     lacking = rng.integers(0, STROKES - 1)
@@ -100,9 +102,9 @@ def _bezier() -> NDArray[np.float64]:
 
 
 def _ink(points: NDArray[np.float64], pens: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Images [n, SIZE, SIZE, 1] of points [n, p, 2], each a blot of a Gaussian's shape; where many lie, black is black.
+    """Images [n, SIZE, SIZE, 1] of points [n, p, 2]. Each point is a Gaussian blot; many blots together saturate.
 
-    A blot is a product of a column and a row, so that all of an image are one product of matrices.
+    A blot is the product of a column and a row, so that all blots of an image are one product of matrices.
     """
     centres = (np.arange(SIZE) + 0.5) / SIZE - 0.5
     blots = np.exp(-0.5 * ((points[..., None] - centres) / pens[:, None, None, None]) ** 2)  # [n, p, 2, SIZE]

@@ -1,4 +1,4 @@
-"""One's own images: each folder that holds images is a class."""
+"""Your own images: each folder that holds images is a class."""
 
 import warnings
 from collections.abc import Iterable
@@ -32,15 +32,15 @@ BELOW_1 = Bound(lambda value: 0 < value < 1, "between 0 and 1")
 @DATASETS.register("image_folder")
 @dataclass(frozen=True, kw_only=True)
 class ImageFolder(ImagesOnDisk):
-    """One's own images: each folder that holds images is a class.
+    """Your own images: each folder that holds images is a class.
 
-    Whatever format Pillow reads will do: grey, 16-bit and coloured images, of several frames the first, turned as the
-    camera says. Transparent pixels become white. Hidden files, files that are no images, images outside class folders
-    and classes with too few images are left out, which a warning says. The proportions of an image are not kept.
+    Images may be grey, 16-bit or coloured, in any format that Pillow reads. Of several frames the first is taken,
+    images are turned as the camera says, transparent pixels become white, and proportions are not kept. Hidden files,
+    files that are no images, images outside class folders and classes with too few images are left out, with a warning.
     """
 
     data_dir: Annotated[str, MAY_CHANGE] = "data/images"
-    """Folder with CLASS/*; or with train/CLASS/*, validation/CLASS/*, test/CLASS/*: classes of one's own choice."""
+    """Folder with CLASS/*; or, to choose the splits yourself, with train/CLASS/*, validation/CLASS/*, test/CLASS/*."""
     image_size: Annotated[int, at_least(1)] = 84
     """Height and width that images are resized to, in pixels."""
     channels: Literal[1, 3] = 3
@@ -52,10 +52,10 @@ class ImageFolder(ImagesOnDisk):
     split_shares: Annotated[tuple[float, float, float], BELOW_1] = (0.64, 0.16, 0.2)
     """Without folders train, validation and test: which shares of the classes are for each."""
     split_seed: Annotated[int, at_least(0)] = 1
-    """Of the draw of those classes. The same for every seed of a run, so that runs can be compared."""
+    """Seed of the draw of those classes. It does not follow a run's seed, so that runs can be compared."""
 
     def build(self) -> SupervisedTasks:
-        """Tasks of `ways` classes."""
+        """Make tasks of `ways` classes."""
         place = Path(self.data_dir).expanduser()
         if not place.is_dir():
             raise ValueError(f"there is no folder {place}: images are expected there, as {LAYOUTS}")
@@ -71,7 +71,7 @@ class ImageFolder(ImagesOnDisk):
         )
 
     def _decode(self, place: Path, files: list[PurePosixPath], write: WriteClass) -> str:
-        """Give the cache every class; says in words what was left out."""
+        """Give every class to the cache, and return what was left out, in words."""
         by_class: dict[PurePosixPath, list[PurePosixPath]] = {}
         for path in files:
             by_class.setdefault(path.parent, []).append(path)
@@ -107,7 +107,7 @@ class ImageFolder(ImagesOnDisk):
 
 
 def _without_wrapping(place: Path) -> Path:
-    """The folder itself, or the one in it that alone holds everything, as unpacking an archive leaves it."""
+    """The folder itself, or the only folder in it, where unpacking an archive has put everything."""
     while True:
         visible = [path for path in place.iterdir() if not is_hidden(PurePosixPath(path.name))]
         if len(visible) != 1 or not visible[0].is_dir() or not any(path.is_dir() for path in visible[0].iterdir()):
@@ -116,7 +116,7 @@ def _without_wrapping(place: Path) -> Path:
 
 
 def _images(place: Path) -> tuple[list[PurePosixPath], list[str]]:
-    """The files that may be images of classes, and which others there are, in words."""
+    """The files that may be images of classes, and what other files there are, in words."""
     files: list[PurePosixPath] = []
     hidden: list[str] = []
     outside: list[str] = []
@@ -131,12 +131,12 @@ def _images(place: Path) -> tuple[list[PurePosixPath], list[str]]:
 
 
 def _split_of(folder: str) -> Split | None:
-    """The split that a folder of this name is for; None: it is no such folder."""
+    """The split that a folder of this name is for; None if it is for none."""
     return SPLIT_FOLDERS.get(folder.lower())
 
 
 def _with_splits(place: Path, found: CachedImages, shares: tuple[float, float, float], seed: int) -> ImageClasses:
-    """The classes in their splits: those of the folders, or drawn by the seed."""
+    """The classes in their splits: as the folders say, or drawn by the seed."""
     folders = [PurePosixPath(name).parts for name in found.names]
     if any(_split_of(parts[0]) is not None and len(parts) > 1 for parts in folders):
         classes = _own_splits(place, folders)
@@ -149,7 +149,7 @@ def _own_splits(place: Path, folders: Iterable[tuple[str, ...]]) -> dict[Split, 
     """The classes of the folders train, validation and test; no class may be in two of them.
 
     Raises:
-        ValueError: a split without classes, a class of no split or of two.
+        ValueError: a split has no class, or a class is in no split or in two.
     """
     names: dict[Split, list[str]] = {split: [] for split in SPLITS}
     indices: dict[Split, list[int]] = {split: [] for split in SPLITS}
@@ -166,7 +166,7 @@ def _own_splits(place: Path, folders: Iterable[tuple[str, ...]]) -> dict[Split, 
 
 
 def _in_words(names: list[str], which: str, thing: str = "file") -> list[str]:
-    """How many were left out and which is the first, as no or one phrase."""
+    """How many files or classes were left out and the first of them, as one phrase; no phrase if there are none."""
     if not names:
         return []
     plural = {"file": "files", "class": "classes"}[thing]

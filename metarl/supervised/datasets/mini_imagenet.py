@@ -1,6 +1,6 @@
 """MiniImagenet (Vinyals et al. 2016, split of Ravi and Larochelle 2017): 64 / 16 / 20 classes of 84 x 84 colour images.
 
-The images cannot be downloaded from here: ImageNet's licence forbids to hand them on.
+The images are not downloaded, because ImageNet's licence does not allow to hand them on.
 """
 
 import csv
@@ -25,7 +25,7 @@ from metarl.supervised.tasks import SPLITS, Split, SupervisedTasks
 
 SIZE = 84
 SHORT: dict[Split, str] = {"train": "train", "validation": "val", "test": "test"}  # how the layouts name the splits
-PICKLES = (  # of two authors' preparations, and of nobody in particular
+PICKLES = (  # names in two well-known preparations, and plain names
     "mini-imagenet-cache-{}.pkl",
     "miniImageNet_category_split_{}.pickle",
     "{}.pkl",
@@ -42,14 +42,13 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 @DATASETS.register("mini_imagenet")
 @dataclass(frozen=True, kw_only=True)
 class MiniImagenet(ImagesOnDisk):
-    """100 classes of ImageNet, 84 x 84 in colour; the images must be there, in one of the usual layouts."""
+    """100 classes of ImageNet, 84 x 84 in colour; you must have the images, in one of the usual layouts."""
 
     data_dir: Annotated[str, MAY_CHANGE] = "data/mini_imagenet"
-    """Folder with the images, in one of the layouts that people have: tables beside images/, folders of classes, or
-    pickles."""
+    """Folder with the images in one of the usual layouts: tables beside images/, folders of classes, or pickles."""
 
     def build(self) -> SupervisedTasks:
-        """Tasks of `ways` classes, upright."""
+        """Make tasks of `ways` classes, which are not rotated."""
         return few_shot(load(Path(self.data_dir).expanduser(), self.cache_dir), ways=self.ways)
 
 
@@ -63,7 +62,7 @@ class Class(NamedTuple):
 class Layout(NamedTuple):
     """How one split lies in a folder."""
 
-    files: list[Path]  # all that is decoded
+    files: list[Path]  # all files that are decoded
     classes: Callable[[], list[Class]]
 
 
@@ -71,7 +70,7 @@ def load(place: Path, cache_dir: str | None = None) -> ImageClasses:
     """Read the dataset from a folder in one of LAYOUTS; images are decoded once into the cache (1.3 GB, memory-mapped).
 
     Raises:
-        ValueError: no such layout, or a file that is missing, damaged or foreign; names which.
+        ValueError: the folder has none of the layouts, or a file is missing, damaged or foreign; the message names it.
         OSError: the cache cannot be written.
     """
     if not place.is_dir():
@@ -84,26 +83,26 @@ def load(place: Path, cache_dir: str | None = None) -> ImageClasses:
 
 
 def image_classes(found: CachedImages) -> ImageClasses:
-    """What the cache has, whose splits are known, as a dataset of 8-bit images."""
+    """The dataset of cached images whose splits are known."""
     belongs = np.array(found.splits)
     classes: dict[Split, NDArray[np.int64]] = {split: np.flatnonzero(belongs == split) for split in SPLITS}
     return ImageClasses(found.images, found.counts, classes, white=255.0, names=found.names)
 
 
 def _decode(layouts: dict[Split, Layout], write: WriteClass) -> str:
-    """Give the cache every class of every split."""
+    """Give every class of every split to the cache."""
     classes: dict[Split, list[Class]] = {split: layout.classes() for split, layout in layouts.items()}
-    names: dict[Split, list[str]] = {split: [one.name for one in some] for split, some in classes.items()}
-    require_disjoint(names)
-    for split, some in classes.items():
-        for one in some:
-            write(one.name, split, np.stack([read() for read in one.images]))
+    require_disjoint({split: [each.name for each in members] for split, members in classes.items()})
+    for split, members in classes.items():
+        for each in members:
+            write(each.name, split, np.stack([read() for read in each.images]))
     return ""
 
 
 def _layout(place: Path, split: Split) -> Layout:
-    """The layout that the folder has of a split."""
-    short, folder = SHORT[split], place / SHORT[split]
+    """How a split lies in the folder."""
+    short = SHORT[split]
+    folder = place / SHORT[split]
     for name in TABLES:
         table = place / name.format(short)
         if table.is_file():
@@ -111,9 +110,9 @@ def _layout(place: Path, split: Split) -> Layout:
             return Layout([table, *_all(by_label)], functools.partial(_classes, table, by_label))
     if folder.is_dir():
         by_folder = {
-            one.name: [path for path in sorted(one.iterdir()) if path.suffix.lower() in SUFFIXES]
-            for one in sorted(folder.iterdir())
-            if one.is_dir() and not one.name.startswith(".")
+            class_folder.name: [path for path in sorted(class_folder.iterdir()) if path.suffix.lower() in SUFFIXES]
+            for class_folder in sorted(folder.iterdir())
+            if class_folder.is_dir() and not class_folder.name.startswith(".")
         }
         return Layout(_all(by_folder), functools.partial(_classes, folder, by_folder))
     for pattern in PICKLES:
@@ -132,7 +131,7 @@ def _all(found: dict[str, list[Path]]) -> list[Path]:
 
 
 def _classes(where: Path, found: dict[str, list[Path]]) -> list[Class]:
-    """Classes of image files."""
+    """Make classes of image files by class. Raises ValueError for a class without images."""
     if not found:
         raise ValueError(f"{where} names no classes")
     if empty := [name for name, paths in found.items() if not paths]:
@@ -141,7 +140,7 @@ def _classes(where: Path, found: dict[str, list[Path]]) -> list[Class]:
 
 
 def _from_table(table: Path, folder: Path) -> dict[str, list[Path]]:
-    """Image files by label."""
+    """Read a table of image files: label -> the files in `folder`."""
     try:
         with table.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file, strict=True))
@@ -168,7 +167,7 @@ def _read(path: Path) -> NDArray[np.uint8]:
 
 
 def _from_pickle(path: Path, split: Split) -> list[Class]:
-    """The classes of one of the usual pickles: `_by_class_dict` or `_by_labels`, whichever it is."""
+    """Read the classes from a pickle that has labels (`_by_labels`) or indices by class (`_by_class_dict`)."""
     content = read_pickle(path)
     try:
         images, indices = (_by_labels if "labels" in content else _by_class_dict)(content, split)
@@ -187,16 +186,17 @@ def _from_pickle(path: Path, split: Split) -> list[Class]:
 
 
 def _by_class_dict(content: Any, split: Split) -> tuple[NDArray[Any], dict[Any, NDArray[np.int64]]]:
-    """A cache {"image_data": uint8 [n, 84, 84, 3], "class_dict": {class: indices}}."""
+    """Images and indices by class of {"image_data": uint8 [n, 84, 84, 3], "class_dict": {class: indices}}."""
     return content["image_data"], {name: np.array(some, np.int64) for name, some in content["class_dict"].items()}
 
 
 def _by_labels(content: Any, split: Split) -> tuple[NDArray[Any], dict[Any, NDArray[np.int64]]]:
-    """A preparation {"data": uint8 [n, 84, 84, 3], "labels": [n numbers]}, with or without names of the numbers."""
-    images, labels = np.asarray(content["data"]), np.asarray(content["labels"])
+    """Images and indices by class of {"data": uint8 [n, 84, 84, 3], "labels": [n numbers]}, maybe with class names."""
+    images = np.asarray(content["data"])
+    labels = np.asarray(content["labels"])
     if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
         raise ValueError(f"there must be a number for each of the {len(images)} images; got {labels.shape}")
     names = content.get("label2catname", {})
     numbers: Iterable[int] = np.unique(labels).tolist()
-    # Numbers may start again in each split: without names a class is called after its split too.
+    # Numbers may start again in each split, so that a class without a name is called after its split too.
     return images, {str(names.get(n, f"{split} {n}")): np.flatnonzero(labels == n) for n in numbers}

@@ -24,29 +24,27 @@ ARCHIVES = {  # in the cache's order -> MD5 sum of the zip archive, characters
     "images_background": ("68d2efa1b9178cc56df9314c21c6e718", 964),
     "images_evaluation": ("6b91aef0f799c5bb55b94e3f2daec811", 659),
 }
-FOLDERS = (
-    "",
-    "omniglot-py",
-    "python",
-)  # where the archives may lie: as torchvision and the authors' repository have them
-OLD_CACHE = "omniglot28.npz"  # what versions before 0.8 left beside the archives; also a file that is handed around
-SIZE, DRAWINGS = 28, 20
-SPLIT_SIZES = (1100, 100, 423)  # PAPER: 1200 for training, of which 100 to choose by
-SPLIT_SEED = 1  # of the shuffle of characters: the same for every run, whatever its own seed
-UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, OSError, EOFError, BadZipFile, zlib.error)  # a cache
+FOLDERS = ("", "omniglot-py", "python")  # where the archives may lie: torchvision and the authors have them there
+OLD_CACHE = "omniglot28.npz"  # a file that versions before 0.8 left beside the archives, and that people hand on
+SIZE = 28  # pixels
+DRAWINGS = 20  # of each character
+SPLIT_SIZES = (1100, 100, 423)  # the paper has 1200 for training; 100 of them are for validation here
+SPLIT_SEED = 1  # of the shuffle of characters; the same for every run, whatever the run's seed
+# Errors of reading an .npz file that is damaged or foreign.
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, OSError, EOFError, BadZipFile, zlib.error)
 
 
 @DATASETS.register("omniglot")
 @dataclass(frozen=True, kw_only=True)
 class Omniglot(ImagesOnDisk):
-    """Handwritten characters, 28 x 28; the archives are downloaded if they are not there."""
+    """Handwritten characters, 28 x 28, downloaded if they are not there."""
 
     data_dir: Annotated[str, MAY_CHANGE] = "data/omniglot"
     """Folder with the official archives, zipped or unpacked, or with ALPHABET/CHARACTER/*.png of any size; or an .npz
-    file. Into an empty one the archives are downloaded."""
+    file. The archives are downloaded to an empty folder."""
 
     def build(self) -> SupervisedTasks:
-        """Tasks of `ways` characters, each turned by 0, 90, 180 or 270 degrees."""
+        """Make tasks of `ways` characters, each rotated by 0, 90, 180 or 270 degrees."""
         characters = load(Path(self.data_dir).expanduser(), self.cache_dir)
         return few_shot(splits(characters), ways=self.ways, rotate=True)
 
@@ -63,14 +61,14 @@ class Source(NamedTuple):
     """A folder or a zip archive of characters."""
 
     path: Path
-    characters: int  # that it must have
+    characters: int  # the number of characters that it must have
 
 
 def load(place: Path, cache_dir: str | None = None) -> Characters:
     """Read the dataset from a folder, whose images are decoded once into the cache; or from an .npz file.
 
     Raises:
-        ValueError: a file that is missing, damaged or foreign, or no way to download; names which.
+        ValueError: a file is missing, damaged or foreign, or cannot be downloaded; the message names it.
         OSError: the cache cannot be written.
     """
     if place.suffix == ".npz" or (place / OLD_CACHE).is_file():
@@ -84,15 +82,17 @@ def load(place: Path, cache_dir: str | None = None) -> Characters:
 
 
 def splits(characters: Characters) -> ImageClasses:
-    """The characters in the three splits: 1100 / 100 / 423 of them, in alphabetical order shuffled by SPLIT_SEED.
+    """Deal the characters to the splits, 1100 / 100 / 423, from alphabetical order shuffled by SPLIT_SEED.
 
     Raises:
-        ValueError: not the 1623 characters.
+        ValueError: there are not 1623 characters.
     """
-    images, total = characters.images, sum(SPLIT_SIZES)
+    images = characters.images
+    total = sum(SPLIT_SIZES)
     if len(images) != total:
         raise ValueError(f"Omniglot has {total} characters; got {len(images)}")
-    alphabetical = np.lexsort((characters.character, characters.alphabet))  # a split is of characters, not of rows
+    # Alphabetical order makes the splits independent of the order of the rows.
+    alphabetical = np.lexsort((characters.character, characters.alphabet))
     order = alphabetical[np.random.default_rng(SPLIT_SEED).permutation(total)]
     classes = np.split(order, np.cumsum(SPLIT_SIZES)[:-1])
     counts = np.full(total, images.shape[1])
@@ -104,7 +104,8 @@ def _read_npz(path: Path) -> Characters:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             found = Characters(*(arrays[name] for name in Characters._fields))
-        images, shape = found.images, (len(found.alphabet), DRAWINGS, SIZE, SIZE)
+        images = found.images
+        shape = (len(found.alphabet), DRAWINGS, SIZE, SIZE)
         if images.shape != shape or images.dtype != np.uint8 or images.max(initial=0) > 1:
             raise ValueError(
                 f"images must be uint8, 0 or 1, of shape {shape}; got {images.dtype}, {images.shape}, "
@@ -120,9 +121,9 @@ def _read_npz(path: Path) -> Characters:
 
 
 def _sources(place: Path) -> list[Source]:
-    """Where the characters are: the official archives, else whatever lies in ALPHABET/CHARACTER/.
+    """Where the characters are: the official archives, or else ALPHABET/CHARACTER/*.png.
 
-    Only what is missing of the archives is downloaded, and only into a folder that is empty or has one of them.
+    A missing archive is downloaded, if the folder is empty or has the other archive.
     """
     for folder in (place / name for name in FOLDERS):
         if any((folder / name).is_dir() or (folder / f"{name}.zip").is_file() for name in ARCHIVES):
@@ -138,8 +139,9 @@ def _sources(place: Path) -> list[Source]:
 
 
 def _archive(place: Path, name: str, md5: str) -> Path:
-    """The unpacked folder, or the verified zip archive, downloaded where there is none."""
-    folder, archive = place / name, place / f"{name}.zip"
+    """The unpacked folder of an archive, or the verified zip archive, which is downloaded if it is missing."""
+    folder = place / name
+    archive = place / f"{name}.zip"
     if folder.is_dir():
         return folder
     if archive.is_file():
@@ -150,7 +152,7 @@ def _archive(place: Path, name: str, md5: str) -> Path:
 
 
 def _files(place: Path, sources: Iterable[Source]) -> list[tuple[str, Path]]:
-    """What is decoded, for the cache to know it by."""
+    """The files that are decoded, with the names that the cache knows them by."""
     return [
         (str(path.relative_to(place)), path)
         for source in sources
@@ -163,20 +165,21 @@ def _is_drawing(path: PurePosixPath) -> bool:
 
 
 def _decode(sources: Iterable[Source], write: WriteClass) -> str:
-    """Give the cache every character."""
+    """Give every character to the cache."""
     drawn: dict[str, NDArray[np.uint8]] = {}
     for source in sources:
         drawn |= _drawings(source)
     ink = np.mean([images.mean() for images in drawn.values()])
     for name, images in drawn.items():
-        # Some resized copies are white on black; ink is the rarer of the two.
+        # Some resized copies are white on black. Ink is the rarer value.
         write(name, "", (images if ink < 0.5 else 1 - images)[..., None])
     return ""
 
 
 def _drawings(source: Source) -> dict[str, NDArray[np.uint8]]:
-    """The drawings [20, 28, 28] of one source by ALPHABET/CHARACTER; 1 is black. Drawing NN - 1 is *_NN.png."""
-    place, drawn = source.path, dict[str, list[NDArray[np.uint8]]]()
+    """The drawings [20, 28, 28] of a source by ALPHABET/CHARACTER; 1 is black. Drawing i is the file *_{i + 1}.png."""
+    place = source.path
+    drawn = dict[str, list[NDArray[np.uint8]]]()
     for path, read in members(place).items():
         if _is_drawing(path):
             if len(path.parts) < 3:
@@ -195,9 +198,12 @@ def _drawings(source: Source) -> dict[str, NDArray[np.uint8]]:
 
 
 def _small(image: Image.Image) -> Image.Image:
-    """28 x 28, one bit: the authors' script asks for Lanczos, which on one-bit images is nearest neighbour."""
+    """Resize an image to 28 x 28 with one bit per pixel, as the authors' script does.
+
+    The script asks for Lanczos filtering, for which Pillow takes the nearest neighbour in one-bit images.
+    """
     if image.mode != "1":
-        # Grey levels are split in the middle: `convert` alone would dither them.
+        # `convert` alone would dither grey levels.
         image = opaque(image).convert("L").point(_black_or_white)
     return image.convert("1").resize((SIZE, SIZE), Image.Resampling.NEAREST)
 

@@ -22,7 +22,7 @@ class Sinusoid(Dataset):
     kind: ClassVar[KindName] = "regression"
 
     def build(self) -> SupervisedTasks:
-        """Tasks [n, 2]: amplitude, phase."""
+        """Make tasks [n, 2]: amplitude, phase."""
         return function_regression(_sine, PARAMETERS, INPUTS)
 
 

@@ -1,8 +1,8 @@
 """Networks for supervised tasks, one a file, its options beside it.
 
-A network of one's own is a dataclass with a method `build`, a `torch.nn.Module` class, or a function that gives a Model
-or a module; it is named by MODULE:NAME. Classes and functions are called with the shape of one input, the number of
-outputs and the kind of problem, and their keyword-only parameters are their options:
+A network of your own is a dataclass with a method `build`, a `torch.nn.Module` class, or a function that gives a Model
+or a module. It is chosen as MODULE:NAME. Classes and functions are called with the shape of one input, the number of
+outputs and the kind of problem; their keyword-only parameters are their options:
 
     class Small(nn.Module):
         def __init__(self, input_shape: tuple[int, ...], outputs: int, kind: str, *, width: int = 32) -> None: ...
@@ -29,15 +29,15 @@ class Network(Part, ABC):
 
     @abstractmethod
     def build(self, input_shape: Sequence[int], outputs: int, kind: KindName) -> Model:
-        """The network: inputs [N, *input_shape] -> [N, outputs].
+        """Make the network: inputs [N, *input_shape] -> [N, outputs].
 
         Raises:
-            ValueError: inputs that the network cannot take.
+            ValueError: the network cannot take such inputs.
         """
 
 
 def require_images(network: str, input_shape: Sequence[int]) -> tuple[int, int, int]:
-    """Height, width and channels of an input. Raises ValueError if it is no image."""
+    """The height, width and channels of an input. Raises ValueError if inputs are no images."""
     if len(input_shape) != 3:
         raise ValueError(
             f"network {network} needs images [height, width, channels]; inputs have the shape {list(input_shape)}: "
@@ -48,7 +48,7 @@ def require_images(network: str, input_shape: Sequence[int]) -> tuple[int, int, 
 
 
 def _adopted(thing: Any) -> type[Network] | None:
-    """A part of a user's class of modules, or of a function that makes them."""
+    """Make a part of a user's class of modules, or of a function that makes models or modules; None of others."""
     if isinstance(thing, type) and issubclass(thing, nn.Module):
         options = part_of_function(thing.__init__)
     elif inspect.isfunction(thing):

@@ -21,7 +21,7 @@ class Dense(Network):
     """Units of the hidden layers."""
 
     def build(self, input_shape: Sequence[int], outputs: int, kind: KindName) -> Model:
-        """Inputs [N, *input_shape] -> [N, outputs]."""
+        """Make the network: inputs [N, *input_shape] -> [N, outputs]."""
         if kind == "classification":
             return dense_classifier(input_shape, self.hidden_sizes, outputs)
         plain = regressor(math.prod(input_shape), self.hidden_sizes, outputs)

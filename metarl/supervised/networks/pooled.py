@@ -1,4 +1,4 @@
-"""Convolutions of every pixel, with pooling that halves an image."""
+"""Convolutions at every pixel, each followed by pooling that halves the image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ class Pooled(Network):
     """Four convolutions, each followed by max-pooling (Finn et al. 2017, for MiniImagenet)."""
 
     filters: Annotated[int, at_least(1)] = 64
-    """Of each convolution."""
+    """Number of filters of each convolution."""
 
     def build(self, input_shape: Sequence[int], outputs: int, kind: KindName) -> Model:
-        """Images [N, height, width, channels] -> [N, outputs]."""
+        """Make the network: images [N, height, width, channels] -> [N, outputs]."""
         shape = require_images("pooled", input_shape)
         return convolutional_classifier(shape, self.filters, outputs, pooled=True)

@@ -1,4 +1,4 @@
-"""Convolutions that halve an image by leaving out every second pixel."""
+"""Convolutions at every second pixel, which halve the image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from metarl.supervised.tasks import KindName
 @NETWORKS.register("strided")
 @dataclass(frozen=True, kw_only=True)
 class Strided(Network):
-    """Four convolutions, each of every second pixel (Finn et al. 2017, for Omniglot)."""
+    """Four convolutions, each at every second pixel (Finn et al. 2017, for Omniglot)."""
 
     filters: Annotated[int, at_least(1)] = 64
-    """Of each convolution."""
+    """Number of filters of each convolution."""
 
     def build(self, input_shape: Sequence[int], outputs: int, kind: KindName) -> Model:
-        """Images [N, height, width, channels] -> [N, outputs]."""
+        """Make the network: images [N, height, width, channels] -> [N, outputs]."""
         shape = require_images("strided", input_shape)
         return convolutional_classifier(shape, self.filters, outputs, pooled=False)

@@ -1,1 +1,1 @@
-"""Callbacks of the training loop, one a file; `callback` has what they have in common."""
+"""Callbacks of the training loop, one a file; `callback` has their base."""

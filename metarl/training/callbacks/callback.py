@@ -1,12 +1,12 @@
-"""What takes part in a training without being a part of its numbers: files, charts, progress, films, one's own.
+"""The base of callbacks, which watch a training without changing its numbers: files, charts, progress, films.
 
 class Slowest(Callback):
-'''Remember the longest iteration.'''
+    '''Remember the longest iteration.'''
 
-seconds = 0.0
+    seconds = 0.0
 
-def iteration(self, moment: Moment) -> None:
-self.seconds = max(self.seconds, moment.metrics.get("time/iteration", 0.0))
+    def iteration(self, moment: Moment) -> None:
+        self.seconds = max(self.seconds, moment.metrics.get("time/iteration", 0.0))
 """
 
 from collections.abc import Callable
@@ -18,19 +18,19 @@ from metarl.training.state import TrainState
 
 
 class Training(NamedTuple):
-    """The training as a whole, as `Callback.start` is told of it."""
+    """The training as a whole, for `Callback.start`."""
 
     problem: Problem
-    iterations: int  # at its end
+    iterations: int  # outer steps in all
     measures: MetricTable  # declarations of all metrics that the problem, the outer optimiser and the loop measure
-    stage: Callable[[str], None]  # tell all callbacks what is being done, in a word or two
+    stage: Callable[[str], None]  # tells all callbacks what is being done, in a word or two
 
 
 class Moment(NamedTuple):
-    """One iteration, when it is done: what was measured of the parameters before it, and the state after it.
+    """An iteration that is done: what was measured of the parameters before it, and the state after it.
 
-    The last moment of a training that was not stopped has no iteration: `before` and `after` are the final state, and
-    `metrics` what callbacks measured of it.
+    The last moment of a complete training has no iteration: `before` and `after` are both the final state, and
+    `metrics` are what callbacks measured of it.
     """
 
     before: TrainState
@@ -38,41 +38,41 @@ class Moment(NamedTuple):
     metrics: Metrics  # of before.theta; empty where nothing was measured
     refused: bool  # whether the outer step left the parameters as they were
     best: bool  # whether before.theta has the best score so far
-    last: bool  # whether nothing follows: the training is complete, or was asked to stop
+    last: bool  # whether the training ends here, complete or because it was asked to stop
 
     @property
     def iteration(self) -> int:
-        """The number of the iteration, from 0 on: that of the parameters that `metrics` are of."""
+        """The number of the iteration, from 0 on; `metrics` are of the parameters before it."""
         return self.before.iteration
 
     @property
     def stepped(self) -> bool:
-        """Whether there was an outer step."""
+        """Whether there was an outer step, even a refused one."""
         return self.after.iteration > self.before.iteration
 
 
 class Callback:
-    """Base of all callbacks, which does nothing: override what is wanted.
+    """Base of all callbacks. Its methods do nothing: override those that you need.
 
-    Callbacks are called in the order in which they are given, of several ranks on the first alone. What they raise
-    ends the training.
+    Callbacks are called in the order in which they are given, on the first of several ranks alone. An error in a
+    callback ends the training.
     """
 
     def start(self, training: Training, state: TrainState) -> None:
-        """Get ready; the training goes on from `state`. Not called where no iteration is left to do."""
+        """Prepare for a training that goes on from `state`; not called where no iteration is left to do."""
 
     def stage(self, words: str) -> None:
-        """Hear what is being done now, such as `validating`."""
+        """Take note of what is being done now, such as `validating`."""
 
     def announce(self, words: str) -> None:
-        """Hear a sentence that the user should read."""
+        """Show the user a sentence."""
 
     def measure(self, state: TrainState) -> Metrics:
-        """Measure something of the parameters, before any callback's `iteration`; all of them see it."""
+        """Measure the parameters. All callbacks find these metrics in the moment of `iteration`."""
         return {}
 
     def iteration(self, moment: Moment) -> None:
-        """Hear of an iteration that is done."""
+        """Take note of an iteration that is done."""
 
     def close(self, error: BaseException | None) -> None:
-        """Finish; `error` is what ended the training early, None at its regular end."""
+        """Finish. `error` ended the training early; it is None at the regular end."""

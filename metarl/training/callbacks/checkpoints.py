@@ -1,4 +1,4 @@
-"""Checkpoints in a run directory: the last, the one before it, the best, and those to keep on the way."""
+"""Checkpoints in a run directory: the last, the one before it, the best, and those that are kept for good."""
 
 from pathlib import Path
 
@@ -11,29 +11,31 @@ from metarl.training.state import TrainState
 
 
 class Checkpoints(Callback):
-    """Write the state every so many iterations and at the end, and the best parameters whenever there are better ones.
+    """Write the state at intervals and at the end, and the best parameters whenever there are better ones.
 
-    Give it last: what a checkpoint counts must be on disk before it.
+    It must be the last callback: metrics must be on disk before the checkpoint that counts their iteration.
 
     Args:
         run_dir: a run directory that was claimed.
         every: iterations between checkpoints.
-        keep_every: also keep the state after every so many outer steps, as checkpoint-NUMBER.pt; 0: none.
+        keep_every: iterations between checkpoints that are kept for good, as checkpoint-NUMBER.pt; 0: none.
     """
 
     def __init__(self, run_dir: Path, every: int = 1, keep_every: int = 0) -> None:
-        self._run_dir, self._every, self._keep_every = run_dir, every, keep_every
+        self._run_dir = run_dir
+        self._every = every
+        self._keep_every = keep_every
         self._iterations = 0
         self._unsaved: TrainState | None = None
 
     def start(self, training: Training, state: TrainState) -> None:
-        """Mend what an earlier session left, now that all its files could be read."""
+        """Replace a damaged last checkpoint, and write the configuration that the run goes on with."""
         self._iterations = training.iterations
         restore_last(self._run_dir)
         update_config(self._run_dir, state.config)
 
     def iteration(self, moment: Moment) -> None:
-        """Write what is due."""
+        """Write the checkpoints that are due."""
         state = moment.after
         if moment.best:
             save(self._run_dir / BEST, moment.before)
@@ -55,7 +57,7 @@ class Checkpoints(Callback):
 
 
 def save_last(run_dir: Path, state: TrainState) -> None:
-    """Write the last checkpoint, and keep the one that it was."""
+    """Write the last checkpoint, and keep the one that was there as the one before it."""
     if (run_dir / LAST).exists():
         keep_copy(run_dir / LAST, run_dir / PREVIOUS)
     save(run_dir / LAST, state)

@@ -1,4 +1,4 @@
-"""The progress of a training on the console: a live bar in a terminal, a plain line now and then elsewhere."""
+"""The progress of a training on the console: a live bar in a terminal, a plain line at intervals elsewhere."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -25,13 +25,15 @@ class ConsoleProgress(Callback):
     """Show how far the training is, the latest headline metrics, how many outer steps were refused, and the stage.
 
     Args:
-        console: where.
-        every: seconds between two lines, where there is no terminal.
-        clock: seconds, of which only differences count.
+        console: the console.
+        every: seconds between two lines, where the console is no terminal.
+        clock: tells the time in seconds, from any start.
     """
 
     def __init__(self, console: Console, every: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
-        self._console, self._every, self._clock = console, every, clock
+        self._console = console
+        self._every = every
+        self._clock = clock
         self._bar: _Bar | None = None
         self._training: Training | None = None
         self._scores: dict[str, str] = {}
@@ -41,22 +43,25 @@ class ConsoleProgress(Callback):
 
     def start(self, training: Training, state: TrainState) -> None:
         """Draw the bar, or note the time."""
-        self._training, self._first, self._done = training, state.iteration, state.iteration
-        self._began, self._printed = self._clock(), -self._every
+        self._training = training
+        self._first = state.iteration
+        self._done = state.iteration
+        self._began = self._clock()
+        self._printed = -self._every
         if self._console.is_terminal:
             self._bar = _Bar(self._console, training.iterations, state.iteration)
             self._bar.start()
 
     def stage(self, words: str) -> None:
-        """Put it on the line below the bar; without a terminal, only where a line is due."""
+        """Show the stage on the line below the bar; without a terminal, only when a line is due."""
         self._show(words)
 
     def announce(self, words: str) -> None:
-        """Print a line of its own."""
+        """Print a sentence on a line of its own."""
         self._console.print(words, highlight=False)
 
     def iteration(self, moment: Moment) -> None:
-        """Show the new numbers."""
+        """Show the new metrics."""
         assert self._training is not None
         self._steps += moment.stepped
         self._refused += moment.stepped and moment.refused
@@ -83,8 +88,9 @@ class ConsoleProgress(Callback):
             self._console.print(text, highlight=False, soft_wrap=True)
 
     def _times(self) -> str:
-        """How long it took, and will take at the same pace, in words; nothing before the first iteration is done."""
-        done, left = self._done - self._first, self._training.iterations - self._done if self._training else 0
+        """The time that has passed, and is left at this pace, in words; nothing before the first iteration is done."""
+        done = self._done - self._first
+        left = self._training.iterations - self._done if self._training else 0
         if done == 0:
             return ""
         seconds = self._clock() - self._began
@@ -92,7 +98,7 @@ class ConsoleProgress(Callback):
 
 
 def curves(metrics: Metrics, measures: MetricTable) -> dict[str, str]:
-    """Name of each headline metric among these -> its values after 0, 1 .. gradient steps in words."""
+    """Name of each headline metric among `metrics` -> its values after 0, 1 .. gradient steps, in words."""
     found = {}
     for metric in measures.headlines:
         if values := metric.steps(metrics):
@@ -102,7 +108,7 @@ def curves(metrics: Metrics, measures: MetricTable) -> dict[str, str]:
 
 
 def alarms(metrics: Metrics, measures: MetricTable) -> list[str]:
-    """In words, the shares among these metrics that should be 0 and are not."""
+    """The shares among `metrics` that should be 0 and are not, in words."""
     return [
         f"{share:.1%} {metric.alarm}" for metric in measures if metric.alarm and (share := metrics.get(metric.name))
     ]
@@ -115,7 +121,7 @@ def _duration(seconds: float) -> str:
 
 
 class _Bar(Progress):
-    """The bar, and below it a line of words, so that 80 columns are enough for both."""
+    """A bar and a line of words below it, so that 80 columns are enough for both."""
 
     def __init__(self, console: Console, iterations: int, done: int) -> None:
         self._words = ""

@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 from metarl.files import write_atomically, writing
@@ -13,19 +14,20 @@ from metarl.training.state import TrainState
 
 
 class Csv(Callback):
-    """Write what is measured to a CSV file; a resumed training drops the rows of iterations that it does again.
+    """Write metrics to a CSV file; a resumed training drops the rows of iterations that it makes again.
 
     Args:
         path: the file.
-        every: iterations between those that the problem measures (warns where a resume finds fewer rows).
+        every: iterations between those with metrics; a resume warns if more rows than that are missing.
     """
 
     def __init__(self, path: Path, every: int = 1) -> None:
-        self._path, self._every = path, every
+        self._path = path
+        self._every = every
         self._columns: list[str] = []
 
     def start(self, training: Training, state: TrainState) -> None:
-        """Read the rows that stay, and write them anew. Raises ValueError where the file is damaged."""
+        """Keep the rows of earlier iterations alone. Raises ValueError where the file is damaged."""
         rows = [row for row in read_metrics(self._path) if row["iteration"] < state.iteration]
         last = int(rows[-1]["iteration"]) if rows else -1
         if last < state.iteration - self._every:
@@ -33,39 +35,50 @@ class Csv(Callback):
                 f"{self._path} has lost what follows iteration {last}: the run goes on from {state.iteration}",
                 stacklevel=2,
             )
-        self._columns = list(dict.fromkeys(name for row in rows for name in row))
-        self._rewrite(rows)
+        self._columns = write_metrics(self._path, rows)
 
     def iteration(self, moment: Moment) -> None:
-        """Add a row; all rows are written anew where a column is new."""
+        """Add a row; where a metric is new, write the whole file again with one more column."""
         if not moment.metrics:
             return
         row = {"iteration": float(moment.iteration), **moment.metrics}
-        if new := [name for name in row if name not in self._columns]:
-            rows = read_metrics(self._path)
-            self._columns += new
-            self._rewrite([*rows, row])
+        if any(name not in self._columns for name in row):
+            self._columns = write_metrics(self._path, [*read_metrics(self._path), row])
             return
         with writing(self._path), self._path.open("a", newline="") as file:
             csv.DictWriter(file, self._columns, lineterminator="\n").writerow(_cells(row))
             file.flush()
-            os.fsync(file.fileno())  # before the checkpoint that counts it
+            # The row must be on disk before the checkpoint that counts its iteration.
+            os.fsync(file.fileno())
 
-    def _rewrite(self, rows: list[Metrics]) -> None:
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, self._columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(_cells(row) for row in rows)
-        write_atomically(self._path, buffer.getvalue().encode())
+
+def write_metrics(path: Path, rows: Sequence[Metrics], digits: int | None = None) -> list[str]:
+    """Write a metrics.csv, whole or not at all.
+
+    Args:
+        path: the file.
+        rows: one for each iteration.
+        digits: significant ones of fractions; None writes numbers that read back bitwise the same.
+
+    Returns:
+        The names of its columns: every metric of any row, in the order of their first row.
+    """
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_cells(row, digits) for row in rows)
+    write_atomically(path, buffer.getvalue().encode())
+    return columns
 
 
 def read_metrics(path: Path) -> list[Metrics]:
-    """The rows of a metrics.csv, without the cells that were not measured in an iteration; [] if there is no file.
+    """The rows of a metrics.csv, without their empty cells; [] if there is no file.
 
-    A last line that was never ended, by a process that was killed, does not count.
+    A last line without an end, from a process that was killed, is left out.
 
     Raises:
-        ValueError: something else than numbers.
+        ValueError: the file has anything but numbers.
     """
     if not path.is_file():
         return []
@@ -76,10 +89,17 @@ def read_metrics(path: Path) -> list[Metrics]:
         if not all("iteration" in row for row in rows):
             raise ValueError("a row has no iteration")
         return rows
-    except (ValueError, TypeError, csv.Error) as error:  # UnicodeDecodeError is a ValueError; more cells than columns
+    # Undecodable text is a ValueError, a row with more cells than columns a TypeError.
+    except (ValueError, TypeError, csv.Error) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
 
 
-def _cells(row: Metrics) -> dict[str, str]:
-    """Numbers as text that reads back bitwise the same; whole numbers without a fraction."""
-    return {name: str(int(value)) if float(value).is_integer() else repr(float(value)) for name, value in row.items()}
+def _cells(row: Metrics, digits: int | None = None) -> dict[str, str]:
+    """Write numbers as text: whole numbers without a fraction, others with `digits` significant digits (None: all)."""
+
+    def fraction(value: float) -> str:
+        return repr(value) if digits is None else f"{value:.{digits}g}"
+
+    return {
+        name: str(int(value)) if float(value).is_integer() else fraction(float(value)) for name, value in row.items()
+    }

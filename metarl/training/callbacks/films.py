@@ -1,4 +1,4 @@
-"""Films of adaptation while training runs."""
+"""Films of adaptation during training."""
 
 import warnings
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from metarl.training.state import TrainState
 
 
 class Films(Callback):
-    """Film one task before and after adaptation every so many iterations. A film that fails is warned of, once.
+    """Film one task before and after adaptation at intervals. A film that fails is the last: a warning says so.
 
     Args:
         film: parameters -> films of one task, after 0, 1 .. gradient steps.
@@ -21,23 +21,26 @@ class Films(Callback):
     def __init__(
         self, film: Callable[[Params], list[Film]], show: Callable[[int, list[Film]], None], every: int
     ) -> None:
-        self._film, self._show, self._every = film, show, every
+        self._film = film
+        self._show = show
+        self._every = every
         self._training: Training | None = None
         self._failed = False
 
     def start(self, training: Training, state: TrainState) -> None:
-        """Learn whom to tell what is being done."""
+        """Remember the training, to tell its other callbacks when a film is made."""
         self._training = training
 
     def iteration(self, moment: Moment) -> None:
-        """Film the parameters before the outer step, where that is due."""
+        """Film the parameters before the outer step, if a film is due."""
         if self._failed or not moment.stepped or moment.iteration % self._every != 0:
             return
         assert self._training is not None
         self._training.stage("filming")
         try:
             films = self._film(moment.before.theta)
-        except Exception as error:  # a renderer may raise anything; pictures are not worth a training
+        # A renderer may raise anything, and must not end a training.
+        except Exception as error:
             self._failed = True
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             warnings.warn(f"no films from here on, for filming failed: {reason}", stacklevel=2)

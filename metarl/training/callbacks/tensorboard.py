@@ -14,29 +14,32 @@ from metarl.training.run_directory import command_line
 from metarl.training.state import TrainState
 
 FILM_HEIGHT = 240  # pixels
-FIRST = "Learning"  # group of the headline metrics: TensorBoard sorts groups by name, capitals first
+FIRST = "Learning"  # group of the headline metrics; TensorBoard sorts groups by name, capitals first
 
 
 class TensorBoard(Callback):
-    """Write event files to a directory; of a resumed training, events of iterations that it does again are dropped.
+    """Write event files; a resumed training drops the events of iterations that it makes again.
 
     Args:
         directory: the run directory.
-        options: what TensorBoard lists of the run, as text and as hyperparameters.
+        options: the run's options, which TensorBoard lists as text and as hyperparameters.
         telling: names of the options by which runs are told apart.
     """
 
     def __init__(
         self, directory: Path, options: Mapping[str, Option] | None = None, telling: Sequence[str] = ()
     ) -> None:
-        self._directory, self._options, self._telling = directory, dict(options or {}), telling
+        self._directory = directory
+        self._options = dict(options or {})
+        self._telling = telling
         self._file: EventFile | None = None
         self._training: Training | None = None
         self._described = False
 
     def start(self, training: Training, state: TrainState) -> None:
-        """Open a file, and write what is known of the run: the command, its options, charts of several metrics."""
-        self._training, self._described = training, False
+        """Open a file, and write the command, the options, and the definitions of charts of several metrics."""
+        self._training = training
+        self._described = False
         self._file = EventFile(self._directory, purge=state.iteration)
         self._file.add(state.iteration, text("command", f"```\n{command_line()}\n```"))
         if self._options:
@@ -57,7 +60,7 @@ class TensorBoard(Callback):
         self._file.add(moment.iteration, *(scalar(name, value) for name, value in tags.items()))
 
     def show(self, iteration: int, films: list[Film]) -> None:
-        """Put films side by side among TensorBoard's images, moving, as `adaptation`."""
+        """Add films, side by side, to TensorBoard's images as a moving picture named `adaptation`."""
         assert self._file is not None
         frames = side_by_side(films, height=FILM_HEIGHT)
         height, width = frames.shape[1:3]
@@ -69,7 +72,7 @@ class TensorBoard(Callback):
             self._file.close()
 
     def _describe(self, iteration: int, metrics: Metrics, measures: MetricTable) -> None:
-        """Write the run's row of the table of hyperparameters, once there are metrics to name in it."""
+        """Write the run's row of the table of hyperparameters with its first metrics, whose names the row needs."""
         if self._described or not self._options:
             return
         assert self._file is not None
@@ -80,7 +83,7 @@ class TensorBoard(Callback):
 
 
 def tag(name: str, measures: MetricTable) -> str:
-    """What a metric is called in TensorBoard: as in metrics.csv, headline metrics in a group before all others."""
+    """The name of a metric in TensorBoard: that of metrics.csv, for headline metrics in a group before all others."""
     metric = measures.find(name)
     return f"{FIRST}/{name}" if metric is not None and metric.headline else name
 

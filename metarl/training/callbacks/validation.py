@@ -1,4 +1,4 @@
-"""Scores on validation tasks while training runs."""
+"""Scores on validation tasks during training."""
 
 from collections.abc import Callable
 
@@ -14,19 +14,20 @@ class Validation(Callback):
 
     Args:
         evaluate: parameters -> their scores on the validation tasks.
-        every: iterations between validations; the final parameters are scored, too.
+        every: iterations between validations; the final parameters are scored too.
     """
 
     def __init__(self, evaluate: Callable[[Params], Evaluation], every: int) -> None:
-        self._evaluate, self._every = evaluate, every
+        self._evaluate = evaluate
+        self._every = every
         self._training: Training | None = None
 
     def start(self, training: Training, state: TrainState) -> None:
-        """Learn how long the training is, and how its metrics are called."""
+        """Remember the training, for its length and the declarations of its metrics."""
         self._training = training
 
     def measure(self, state: TrainState) -> Metrics:
-        """`evaluation/NAME_step{k}` of the present parameters, where they are due."""
+        """The metrics `evaluation/NAME_step{k}` of the present parameters, if a validation is due."""
         training = self._training
         assert training is not None
         if state.iteration % self._every != 0 and state.iteration != training.iterations:
@@ -36,7 +37,7 @@ class Validation(Callback):
 
 
 def validation_metrics(evaluation: Evaluation, measures: MetricTable) -> Metrics:
-    """The mean over the tasks of each score that a metric is declared of, after each gradient step."""
+    """The mean over tasks of each score that has a metric, after each gradient step."""
     return {
         metric.at(step): float(row.mean())
         for metric in measures
