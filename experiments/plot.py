@@ -74,7 +74,7 @@ def comparison_table(config: Config, rows: list[dict[str, Any]]) -> Table:
     table = Table(title=f"{config.preset}: {config.problem.score.replace('_', ' ')} on held-out tasks")
     several, any_published = any(row["seeds"] > 1 for row in rows), any(row["published"] is not None for row in rows)
     middle = "interquartile mean [95 %]" if several else "median"
-    for name in ("method", "seeds", "steps", "mean [95 %]", "over", middle, *["published"] * any_published):
+    for name in ("method", "95 % over", "steps", "mean [95 %]", middle, *["published"] * any_published):
         table.add_column(escape(name), justify="left" if name == "method" else "right")
     for row in rows:
         if row["gradient_steps"] == 0:
@@ -82,8 +82,9 @@ def comparison_table(config: Config, rows: list[dict[str, Any]]) -> Table:
         known = ["-" if row["published"] is None else f"{row['published']:.4g}"] * any_published
         mean = _with_interval(row, "mean", "low", "high")
         iqm = _with_interval(row, "interquartile_mean", "iqm_low", "iqm_high")
-        identity = (row["method"], str(row["seeds"]), str(row["gradient_steps"]))
-        table.add_row(*identity, mean, row["interval_over"], iqm if several else f"{row['median']:.4g}", *known)
+        over = f"{row['seeds']} seeds" if row["interval_over"] == "seeds" else "tasks of 1 seed"
+        identity = (row["method"], over, str(row["gradient_steps"]))
+        table.add_row(*identity, mean, iqm if several else f"{row['median']:.4g}", *known)
     return table
 
 

@@ -75,10 +75,9 @@ class Agent:
             raise ValueError(f"an oracle knows the task and takes no gradient steps; got {gradient_steps}")
         rule = self.config.test_rule
         tasks = np.atleast_1d(np.asarray(task, np.float64))[None]
-        require_unchanged(
-            Interface.of(*self._spaces), Interface.of(env.single_observation_space, env.single_action_space), str(env)
-        )
         require_task_taken(env, tasks[0])
+        present = Interface.of(env.single_observation_space, env.single_action_space)
+        require_unchanged(Interface.of(*self._spaces), present, str(env))
         steps = list(islice(self.problem.adaptation(env, self._theta, rule, tasks, seed), gradient_steps + 1))
         returns = tuple(episodes.average(episodes.returns).item() for _, episodes in steps)
         if not np.isfinite(returns).all():

@@ -39,7 +39,7 @@ def require_like(found: dict[str, Tensor], expected: dict[str, Tensor], whose: s
 
 
 def fitted(theta: Params, problem: Problem, whose: str, seed: int = 0) -> Params:
-    """Parameters that were stored, on the device of the problem that they shall serve.
+    """Parameters that were stored, on the device and in the dtype of the problem that they shall serve.
 
     Args:
         theta: the parameters.
@@ -52,4 +52,4 @@ def fitted(theta: Params, problem: Problem, whose: str, seed: int = 0) -> Params
     """
     fresh = problem.initial_parameters(seed)
     require_like(theta, fresh, whose)
-    return {name: theta[name].to(leaf.device) for name, leaf in fresh.items()}
+    return {name: theta[name].to(leaf) for name, leaf in fresh.items()}
