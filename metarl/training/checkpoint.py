@@ -4,6 +4,9 @@ import hashlib
 import io
 import json
 import math
+import pickle
+import pickletools
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +26,8 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: format_2
 """Number of an earlier format -> a function from a content of that format to a content of the next one."""
 
 GROUPS = ("theta", "outer_state")  # fields that are tensors by name
+NAMES = re.compile(r"collections OrderedDict|torch \w+Storage|torch\._utils _rebuild_tensor_v2")  # in its pickle
+NAMING = {"GLOBAL", "STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"}  # operations that name something of Python's
 MOST_VALUES = 100_000  # plain values of a checkpoint's configuration
 
 
@@ -107,13 +112,24 @@ def decode(data: bytes, path: Path) -> TrainState:
 
 
 def _require_bounded(data: bytes) -> None:
-    """Raise BadZipFile if the archive would unpack to more bytes than it has; torch writes it without compression."""
+    """Raise BadZipFile if the archive would unpack to more bytes than it has; torch writes it without compression.
+
+    Of what its pickle may name, torch admits more than tensors of the archive: `bytearray` makes as many bytes as it is
+    told. So names are few, and read before anything is made.
+    """
+    if not data.startswith(b"PK\x03\x04"):  # else torch would read a bare pickle in front of an archive
+        raise zipfile.BadZipFile("it is no archive")
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         entries = archive.infolist()
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        raise zipfile.BadZipFile("its content is compressed")
-    if sum(entry.file_size for entry in entries) > len(data):
-        raise zipfile.BadZipFile("it would unpack to more than it holds")
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise zipfile.BadZipFile("its content is compressed")
+        if sum(entry.file_size for entry in entries) > len(data):
+            raise zipfile.BadZipFile("it would unpack to more than it holds")
+        pickles = [archive.read(entry) for entry in entries if entry.filename.endswith("data.pkl")]
+    for code in pickles:
+        for operation, name, _ in pickletools.genops(code):
+            if operation.name in NAMING and not (operation.name == "GLOBAL" and NAMES.fullmatch(str(name))):
+                raise pickle.UnpicklingError(f"it names {name or operation.name}, which no checkpoint does")
 
 
 def _format_number(content: Any, path: Path) -> int:
