@@ -14,6 +14,7 @@ from scripts import TOY, refused, run
 
 import metarl
 from metarl import envs
+from metarl.envs.navigation import Navigation2D
 from metarl.randomness import Purpose
 from metarl.rl.policies.gaussian_mlp import GaussianMLP
 from metarl.rl.sampler import rollout
@@ -108,7 +109,7 @@ def test_one_more_action_is_not_broadcast() -> None:
     space = Box(-1.0, 1.0, (2,), np.float64)
     policy = GaussianMLP(hidden_sizes=(4,)).build(space, Box(-1.0, 1.0, (1,), np.float64))
     theta = {name: leaf[None] for name, leaf in policy.init(torch.Generator().manual_seed(0)).items()}
-    env: Any = envs.TaskVectorEnv(envs.navigation.Navigation2D(), 2, horizon=3)
+    env: Any = envs.TaskVectorEnv(Navigation2D(), 2, horizon=3)
     with pytest.raises(ValueError, match=r"the policy's actions have 1 numbers; those of .* must have 2"):
         rollout(env, policy, theta, np.zeros((1, 2)), horizon=3, key=(0, Purpose.TRAINING_ROLLOUTS, 0, 0))
 
