@@ -86,6 +86,7 @@ def learning_curves(axes: Axes, methods: dict[str, list[Run]]) -> None:
     metric, title = config.problem.drawn_curve
     if window > 1:
         title = f"{title}, running mean of {window}"
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))  # more numbers of five digits would touch
     axes.set(xlabel="meta-iteration", ylabel=metric.label, title=title)
     if axes.get_legend_handles_labels()[0]:
         _legend(axes)
