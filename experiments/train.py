@@ -129,6 +129,8 @@ def _train(arguments: Arguments, shard: Shard) -> None:
     console = Console(stderr=True, markup=False, quiet=shard.rank > 0)
     run_dir = script.run_dir or default_run_dir(config.preset, config.method, config.seed)
     console.print(f"{config.preset}, method {config.method}, seed {config.seed} -> {run_dir}", highlight=False)
+    if script.resume and (run_dir / CONFIG).is_file():  # first: what differs is told before it is built
+        identity_of(config).require_same(read_config(run_dir).to_dict(), run_dir)
     further = own_callbacks(script.callback)
     with one_at_first(shard):
         problem = config.problem.build(config.setting(shard))

@@ -127,3 +127,9 @@ def test_one_more_action_is_not_broadcast() -> None:
 )
 def test_spaces_in_words(space: Space, words: str) -> None:
     assert in_words(space) == words
+
+
+def test_another_environment_at_a_resume_is_told_by_its_name(run_dir: Path) -> None:
+    """It is another choice, and no change of the code."""
+    resumed = run("train", "--run-dir", run_dir, "--resume", "--environment", "metarl/Navigation2D-v0")
+    refused(resumed, "environment is changing:Changing there and metarl/Navigation2D-v0 here")
