@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from metarl.envs.arrays import Array, Mask
 from metarl.envs.physics.models import Contacts, compile_model
+from metarl.envs.physics.planar import GEOMETRY, Planar, planar
 from metarl.envs.physics.protocol import Physics
 
 STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
@@ -82,14 +83,17 @@ class MujocoThreads(Physics):
             "threads": threads,
         }
         self.xml = xml
-        self.model = compile_model(xml, timestep=timestep, measured=tuple(measured), contacts=contacts)
+        self._formula = _formula(xml, measured)
+        # What MuJoCo has to evaluate at every new state.
+        evaluated = () if self._formula else tuple(measured)
+        self.model = compile_model(xml, timestep=timestep, measured=evaluated, contacts=contacts)
         if mujoco.mj_stateSize(self.model, STATE) != 1 + self.model.nq + self.model.nv:
             raise ValueError(f"{xml} has more state than time, positions and velocities (activations, plugins)")
         self.frame_skip = frame_skip
         self.seconds_per_step = frame_skip * self.model.opt.timestep
         share = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         self._threads = threads or max(1, share)
-        self._stage = max((int(STAGES[name]) for name in measured), default=int(mujoco.mjtStage.mjSTAGE_NONE))
+        self._stage = max((int(STAGES[name]) for name in evaluated), default=int(mujoco.mjtStage.mjSTAGE_NONE))
         self._batch: Batch | None = None
         self._varied: set[str] = set()  # fields of the model that earlier calls have set
         self._measured = {name: self._body(body) for name, body in measured.items()}
@@ -123,7 +127,7 @@ class MujocoThreads(Physics):
         self.of(states, "qvel")[:] = qvel
         batch, rows = self._load(states, np.zeros((len(states), self.model.nu)), parameters)
         batch.forward(rows, stage=self._stage)
-        self._read_measured(batch, states)
+        self._measure(batch, states, parameters or {})
         return states
 
     def step(self, states: Array, controls: Array, parameters: Mapping[str, Array] | None = None) -> Array:
@@ -155,7 +159,7 @@ class MujocoThreads(Physics):
         n = len(states)
         after = states.copy()
         after[:, : self._carried] = batch.state[:n, : self._carried]
-        self._read_measured(batch, after)
+        self._measure(batch, after, parameters or {})
         # Any warning counts: a full contact buffer, for instance, makes a simulation wrong too.
         broken = batch.warning[:n, :, 1].any(axis=1)
         broken[failed] = True
@@ -182,12 +186,7 @@ class MujocoThreads(Physics):
         """Put simulations into the first rows of the batch; return the batch and these rows (None: all of them)."""
         n = len(states)
         if self._batch is None or n > self._batch.nsim:
-            # One MjData for each simulation instead of each thread is faster where a step can go on from what was
-            # measured at the last state, because positions and velocities then cost nothing (the paper's half-cheetah,
-            # 1.25 times as fast). Otherwise it is slower, because it does not stay in the cache (the paper's ant,
-            # 0.85).
-            persistent = self._stage in (int(STAGES["subtree_com"]), int(STAGES["subtree_linvel"]))
-            self._batch = Batch(self.model, n, self._threads, persistent=persistent)
+            self._batch = Batch(self.model, n, self._threads)
             self._fields = {name: self._batch.bind(name) for name in self._measured}
         batch = self._batch
         batch.state[:n, : self._carried] = states[:, : self._carried]
@@ -211,10 +210,29 @@ class MujocoThreads(Physics):
         if changed:
             batch.set_const(rows)
 
-    def _read_measured(self, batch: Batch, states: Array) -> None:
-        for name, bodies in self._measured.items():
-            columns = self.of(states, name)
-            columns[:] = self._fields[name][: len(states), bodies].reshape(columns.shape)
+    def _measure(self, batch: Batch, states: Array, parameters: Mapping[str, Array]) -> None:
+        """Write what is measured into the states [n, S], at which the batch is."""
+        if self._formula is None:
+            for name, bodies in self._measured.items():
+                columns = self.of(states, name)
+                columns[:] = self._fields[name][: len(states), bodies].reshape(columns.shape)
+            return
+        if varied := sorted(GEOMETRY & set(parameters)):
+            raise ValueError(f"{self.xml} is measured by a formula, for which {varied[0]} must be that of the model")
+        qpos, qvel = self.of(states, "qpos"), self.of(states, "qvel")
+        place, velocity = self._formula.centre_of_mass(qpos, qvel, parameters.get("body_mass"))
+        for name, values in (("subtree_com", place), ("subtree_linvel", velocity)):
+            if name in self._measured:
+                self.of(states, name)[:] = values
+
+
+def _formula(xml: str, measured: Mapping[str, str | None]) -> Planar | None:
+    """The formula for all that is measured; None where MuJoCo has to evaluate every new state for it."""
+    if not measured or not set(measured) <= {"subtree_com", "subtree_linvel"}:
+        return None
+    model = compile_model(xml)
+    bodies = {mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_BODY, name or "") for name in measured.values()}
+    return planar(model, bodies.pop()) if len(bodies) == 1 else None
 
 
 def _rebuild(xml: str, arguments: dict[str, Any]) -> MujocoThreads:
