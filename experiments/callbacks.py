@@ -19,7 +19,7 @@ from metarl.training.config import Config
 from metarl.training.evaluation import evaluate, validation_pictures, validation_tasks
 from metarl.training.events import Option
 from metarl.training.run_directory import METRICS
-from metarl.training.tree import flat
+from metarl.training.tree import flat, recorded
 
 TELLING = ("method", "preset", "seed", "inner_step_size")  # options by which runs are told apart
 
@@ -58,8 +58,9 @@ def own_callbacks(choices: Sequence[str]) -> list[Callback]:
 
 
 def options(config: Config) -> dict[str, Option]:
-    """All options of all parts, each as one word or number, by name."""
+    """All options of all parts that were chosen, each as one word or number, by name."""
     return {
         name: value if isinstance(value, str | int | float) else "none" if value is None else " ".join(map(str, value))
         for name, value in flat(config).items()
+        if name not in recorded(config)
     }

@@ -19,8 +19,9 @@ from typing import TypeVar
 import tyro
 
 import metarl
+from metarl.files import DISK
 from metarl.rl.environments import WorkerError
-from metarl.training.interruption import StoppedError
+from metarl.training.interruption import StoppedError, no_exit
 
 Arguments = TypeVar("Arguments")
 
@@ -48,7 +49,9 @@ def run(
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             warnings.filterwarnings("always", category=UserWarning, module="metarl")
-            main(_parse(parse, argv))
+            arguments = _parse(parse, argv)
+            with no_exit("this command"):
+                main(arguments)
     except StoppedError as stopped:
         if os.environ.get("RANK", "0") == "0":
             print(f"{stopped}; go on with: {_resume_command(argv)}", file=sys.stderr)
@@ -56,7 +59,7 @@ def run(
     except (ValueError, OSError) as error:
         if from_code_of_ones_own(error):
             raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {' '.join(_words(error).split())}", file=sys.stderr)
         sys.exit(2)
     except WorkerError as error:
         print(f"{error.traceback}\nerror: {error.message}".strip(), file=sys.stderr)
@@ -72,6 +75,13 @@ def run(
     except KeyboardInterrupt:
         print(f"interrupted: {interrupted}", file=sys.stderr)
         sys.exit(130)
+
+
+def _words(error: ValueError | OSError) -> str:
+    """What an error says. A full disk that no file is named for is that of what is printed: whoever writes names it."""
+    if isinstance(error, OSError) and error.errno in DISK and error.filename is None:
+        return f"cannot write what is printed to where standard output goes ({error.strerror})"
+    return str(error)
 
 
 def from_code_of_ones_own(error: BaseException) -> bool:
@@ -178,7 +188,9 @@ def _parse(parse: Callable[[Sequence[str]], Arguments], argv: Sequence[str]) -> 
             return parse(argv)
     except SystemExit as stop:
         if stop.code in (0, None):
-            raise
+            if {"--help", "-h"} & set(argv):
+                raise
+            raise RuntimeError("something that the command line names called sys.exit") from stop
         raise ValueError(_unboxed(stderr.getvalue())) from None
 
 

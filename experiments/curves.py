@@ -1,8 +1,5 @@
 """Learning curves of a study's finished runs, read from run directories and kept in one small table."""
 
-import csv
-import io
-import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metarl.experiments.experiment import Experiment, Training
-from metarl.files import write_atomically
+from metarl.experiments.outputs import write_table
+from metarl.reading import numbers, read_object, read_table, reading
 from metarl.training.callbacks.csv import read_metrics
 from metarl.training.run_directory import CONFIG, METRICS
 
@@ -65,29 +63,35 @@ def finished_curve(run_dir: Path, training: Training) -> Curve | None:
     wanted = settings(training.arguments)
     if not (run_dir / CONFIG).is_file() or len(rows) < int(wanted["iterations"][0]):
         return None
-    made = settings(shlex.split(json.loads((run_dir / CONFIG).read_text())["command"]))
+    with reading(run_dir / CONFIG, "the configuration of a run with its command"):
+        made = settings(shlex.split(read_object(run_dir / CONFIG)["command"]))
     for name in sorted({*wanted, *made}):
         ours, theirs = (" ".join(flags.get(name, ("(none)",))) for flags in (wanted, made))
         if ours != theirs:
             raise ValueError(f"{run_dir} is another run: --{name} is {theirs} there and {ours} in the study")
-    last = max(int(name.removeprefix(RETURNS)) for name in rows[0] if name.startswith(RETURNS))
-    columns = ("env_steps", f"{RETURNS}0", f"{RETURNS}{last}")
-    return Curve(*(np.array([row[name] for row in rows]).round(DECIMALS) for name in columns))
+    with reading(run_dir / METRICS, "the metrics of reinforcement learning"):
+        last = max(int(name.removeprefix(RETURNS)) for name in rows[0] if name.startswith(RETURNS))
+        columns = ("env_steps", f"{RETURNS}0", f"{RETURNS}{last}")
+        return Curve(*(np.array([row[name] for row in rows]).round(DECIMALS) for name in columns))
 
 
 def kept_curves(results: Path, experiment: Experiment) -> dict[str, Curve]:
-    """The curves that lie in `results`, of the runs that the experiment still has, with the flags it still gives."""
+    """The curves that lie in `results`, of the runs that the experiment still has, with the flags it still gives.
+
+    Raises:
+        ValueError: a table is damaged; it is named.
+    """
     if not ((results / CURVES).is_file() and (results / RUNS).is_file()):
         return {}
-    flags = {row["run"]: settings(row["flags"].split()) for row in _read(results / RUNS)}
-    points: dict[str, list[tuple[float, float, float]]] = {}
-    for row in _read(results / CURVES):
-        values = (float(row["timesteps"]), float(row["before"]), float(row["after"]))
-        points.setdefault(row["run"], []).append(values)
+    made = read_table(results / RUNS, ("run", "flags"))
+    flags = {row["run"]: settings(row["flags"].split()) for row in made}
+    rows = read_table(results / CURVES, ("run",))
+    values = [numbers(rows, name, results / CURVES) for name in ("timesteps", "before", "after")]
+    runs = np.array([row["run"] for row in rows])
     return {
-        one.name: Curve(*np.array(points[one.name]).T)
+        one.name: Curve(*(column[runs == one.name] for column in values))
         for one in experiment.runs
-        if one.name in points and flags.get(one.name) == settings(one.flags.split())
+        if one.name in runs and flags.get(one.name) == settings(one.flags.split())
     }
 
 
@@ -104,18 +108,3 @@ def write_curves(path: Path, curves: dict[str, Curve]) -> None:
         for timesteps, before, after in zip(*curve, strict=True)
     ]
     write_table(path, rows, ("run", "timesteps", "before", "after"))
-
-
-def write_table(path: Path, rows: list[dict[str, str]], columns: Sequence[str]) -> None:
-    """A .csv file of rows."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(columns), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, buffer.getvalue().encode())
-
-
-def _read(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))

@@ -24,6 +24,7 @@ from metarl.files import write_atomically
 from metarl.randomness import Purpose
 from metarl.rl.films import worded
 from metarl.training.pictures import at_speed, require_video, side_by_side, video
+from metarl.training.state import fitted
 
 RESULTS = Path(__file__).parent / "results"
 SHIPPED = {"navigation": "navigation-paper/maml-seed1", "cheetah": "cheetah-dir-paper/gauss-newton-seed1"}
@@ -57,18 +58,17 @@ def main(arguments: Arguments) -> None:
     agent = metarl.load_agent(run_of(arguments.policy))
     config = agent.config
     problem = agent.problem
+    theta = fitted(agent.theta, problem, f"the policy of {arguments.policy}")
     if arguments.gradient_steps and config.method == "oracle":
         raise ValueError(f"an oracle knows the task: --gradient-steps must be 0; got {arguments.gradient_steps}")
     task = task_of(agent, arguments)
     console = Console(markup=False, highlight=False)
     console.print(f"policy: {config.preset}, method {config.method}")
     console.print(f"task:   {_described(agent, task)}", soft_wrap=True)
-    scores = problem.evaluate(
-        agent.theta, config.test_rule, arguments.gradient_steps, task[None], arguments.seed
-    ).scores
+    scores = problem.evaluate(theta, config.test_rule, arguments.gradient_steps, task[None], arguments.seed).scores
     console.print(_table(scores, config.problem.achieved_name, config.test_step_sizes))
     films = problem.pictures(
-        agent.theta,
+        theta,
         config.test_rule,
         arguments.gradient_steps,
         task[None],

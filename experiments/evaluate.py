@@ -23,9 +23,12 @@ from metarl.experiments.task_files import read_tasks
 from metarl.problem import Evaluation, Problem
 from metarl.randomness import Purpose
 from metarl.training.config import Config
-from metarl.training.evaluation import evaluate, summaries_of, validation_tasks, write_evaluation
+from metarl.training.evaluation import evaluate, validation_tasks
+from metarl.training.evaluation_files import write_evaluation
 from metarl.training.events import write_adaptation
 from metarl.training.run_directory import read_config, read_parameters
+from metarl.training.state import fitted
+from metarl.training.statistics import summaries_of
 from metarl.training.tree import flat
 
 
@@ -99,7 +102,7 @@ def main(arguments: Arguments) -> None:
     checkpoint = read_parameters(arguments.run_dir, config.evaluation_checkpoint)
     problem = config.problem.build(config.setting())
     tasks, inside = _tasks(arguments, config, problem)
-    theta = {name: leaf.to(config.device) for name, leaf in checkpoint.theta.items()}
+    theta = fitted(checkpoint.theta, problem, f"the policy of {arguments.run_dir}")
     purpose = Purpose.VALIDATION_TASKS if arguments.validation else Purpose.EVALUATION_TASKS
     result = evaluate(problem, theta, config, tasks, purpose=purpose)
     split, place = _split(arguments)
@@ -174,7 +177,7 @@ def _table(title: str, steps: list[dict[str, Any]], config: Config) -> Table:
     shown = [name for name, occurred in failures.items() if occurred]
     # A few tasks are fitted much worse than the rest, so that the median of a loss says more than the mean.
     shows_median = config.problem.score == "loss"
-    heads = ["gradient steps", _words(config.problem.score, config), "95 % interval"]
+    heads = ["gradient steps", _words(config.problem.score, config), "95 % over tasks"]
     if shows_median:
         heads.append("median")
     for name in (*heads, *(_words(name, config) for name in others), *shown):

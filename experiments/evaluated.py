@@ -1,7 +1,5 @@
 """Evaluated runs as they lie on disk, made ready for tables and figures: which may share one, and their means."""
 
-import csv
-import json
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,11 +13,13 @@ from metarl.experiments.command_line import command_of
 from metarl.experiments.presets import preset_config
 from metarl.experiments.published import published_returns, published_scores
 from metarl.parts import MAY_CHANGE
+from metarl.reading import reading
 from metarl.training.callbacks.csv import read_metrics
 from metarl.training.config import Config
-from metarl.training.evaluation import summarize
+from metarl.training.evaluation_files import PER_TASK, SUMMARY, TRACES, read_scores, read_summary, read_traces
 from metarl.training.run_directory import METRICS, read_config
-from metarl.training.tree import flat, leaves, may_change
+from metarl.training.statistics import interval_is_over, summarize
+from metarl.training.tree import flat, leaves, may_change, recorded
 
 TASKS = ("environment", "horizon", "dataset")  # options that make the tasks, with those of these parts
 
@@ -44,14 +44,18 @@ class Run:
     scores: NDArray[np.float64]  # [K + 1, N] each task's score after each gradient step
     metrics: list[dict[str, float]]  # rows of metrics.csv
     commands: Commands | None = None  # of tasks that command a value
+    traces: dict[str, NDArray[Any]] | None = None  # evaluation.npz
 
 
 def pooled(runs: list[Run]) -> list[dict[str, float]]:
-    """Per gradient step, `summarize` of a method's runs; only the published tasks are the same for all seeds."""
-    steps = min(len(one.scores) for one in runs)
-    seed = runs[0].config.seed
-    same = all(one.protocol.get("published_tasks", False) for one in runs)
-    return [summarize(np.stack([one.scores[step] for one in runs]), seed, same_tasks=same) for step in range(steps)]
+    """Per gradient step, `summarize` of a method's runs."""
+    steps, seed = min(len(one.scores) for one in runs), runs[0].config.seed
+    return [summarize(np.stack([one.scores[step] for one in runs]), seed) for step in range(steps)]
+
+
+def interval_in_words(seeds: int) -> str:
+    """What the intervals of so many runs are over, to stand beside them: `3 seeds`, or `1 seed, over tasks`."""
+    return f"{seeds} seed{'s' * (seeds > 1)}" + (", over tasks" if interval_is_over(seeds) == "tasks" else "")
 
 
 def published(runs: list[Run]) -> dict[int, float]:
@@ -81,20 +85,19 @@ def _tasks(config: Config) -> dict[str, Any]:
 
 
 def read_run(directory: Path) -> Run:
-    """Read one run. Raises ValueError if it is no run, or was not evaluated."""
+    """Read one run. Raises ValueError if it is no run, was not evaluated, or its evaluation is damaged."""
     config = read_config(directory)
-    path = directory / "evaluation.csv"
-    if not path.is_file():
-        command = f"{command_of('evaluate')} {shlex.quote(str(directory))}"
-        raise ValueError(f"{directory} has no evaluation.csv: run {command} first")
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    steps = 1 + max(int(row["gradient_steps"]) for row in rows)
+    for name in (PER_TASK, SUMMARY):
+        if not (directory / name).is_file():
+            command = f"{command_of('evaluate')} {shlex.quote(str(directory))}"
+            raise ValueError(f"{directory} has no {name}: run {command} first")
+    document, scores = read_summary(directory), read_scores(directory)
 
     def column(name: str) -> NDArray[np.float64]:
-        return np.array([float(row[name]) for row in rows]).reshape(steps, -1)
+        if name not in scores:
+            raise ValueError(f"{directory / PER_TASK} has no column {name}: run {command_of('evaluate')} again")
+        return scores[name]
 
-    document = json.loads((directory / "evaluation.json").read_text())
     if (split := document.get("split", "test")) != "test":
         raise ValueError(f"{directory} was evaluated on {split} tasks: figures are of test tasks")
     protocol = {name: document.get(name, value) for name, value in config.protocol.items()}
@@ -106,13 +109,30 @@ def read_run(directory: Path) -> Run:
         protocol,
         column(config.problem.score),
         read_metrics(directory / METRICS),
-        _commands(config, column, [name for name in rows[0] if name.startswith("task_")]),
+        _commands(config, column),
+        _drawn(directory),
     )
 
 
-def _commands(config: Config, column: Callable[[str], NDArray[np.float64]], values: list[str]) -> Commands | None:
-    """What the tasks command, where that is a value; `values` are the columns of the tasks."""
-    tasks = np.stack([column(name)[0] for name in values], axis=1)
+def _drawn(directory: Path) -> dict[str, NDArray[Any]] | None:
+    """What an evaluation left to be drawn, if it did. Raises ValueError where that is not what is drawn."""
+    traces = read_traces(directory)
+    if traces is None:
+        return None
+    with reading(directory / TRACES, "what an evaluation leaves to be drawn"):
+        if "mask" in traces and not (traces["mask"].ndim == 4 and traces["observations"].ndim == 5):
+            raise ValueError("its mask must be [K + 1, N, T, E], its observations [K + 1, N, T, E, O]")
+        if "outputs" in traces and traces["outputs"].ndim < 2:
+            raise ValueError("its outputs must be [K + 1, N, ...]")
+    return traces
+
+
+def _commands(config: Config, column: Callable[[str], NDArray[np.float64]]) -> Commands | None:
+    """What the tasks command, where that is a value."""
+    names = config.problem.task_names
+    if not names:
+        return None
+    tasks = np.stack([column(f"task_{i}")[0] for i in range(len(names))], axis=1)
     wanted = config.problem.commanded(tasks)
     if wanted is None:
         return None
@@ -140,7 +160,7 @@ def require_comparable(runs: list[Run]) -> None:
         first_alike = next(other for other in runs if other.label == one.label)
         _require_equal_values(first, one, _tasks(first.config), _tasks(one.config))
         ours, theirs = flat(first_alike.config), flat(one.config)
-        free = may_change(one.config) | {"seed"}  # what seeds of one method may differ in
+        free = may_change(one.config) | recorded(one.config) | {"seed"}  # what seeds of one method may differ in
         _require_equal_values(
             *(first_alike, one),
             {name: value for name, value in ours.items() if name not in free},

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from metarl.experiments.evaluated import Commands, Run, pooled, published
+from metarl.experiments.evaluated import Commands, Run, interval_in_words, pooled, published
 from metarl.supervised.pictures import draw_fits, draw_images
 
 COLORS = {  # Okabe and Ito's palette, safe for the colour-blind
@@ -86,6 +86,7 @@ def learning_curves(axes: Axes, methods: dict[str, list[Run]]) -> None:
     metric, title = config.problem.drawn_curve
     if window > 1:
         title = f"{title}, running mean of {window}"
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))  # more numbers of five digits would touch
     axes.set(xlabel="meta-iteration", ylabel=metric.label, title=title)
     if axes.get_legend_handles_labels()[0]:
         _legend(axes)
@@ -94,6 +95,7 @@ def learning_curves(axes: Axes, methods: dict[str, list[Run]]) -> None:
 def adaptation_curves(axes: Axes, methods: dict[str, list[Run]]) -> None:
     """Score over gradient steps on held-out tasks, with 95 % bands, and the published scores dashed.
 
+    Bands are over seeds, or of one seed over its tasks, as the legend says.
     An oracle takes no steps: its score is a line from side to side.
     """
     summaries = {label: pooled(runs) for label, runs in methods.items()}
@@ -105,7 +107,8 @@ def adaptation_curves(axes: Axes, methods: dict[str, list[Run]]) -> None:
             summary, steps, marker = 2 * summary, np.array([0, last]), ""
         mean, low, high = (np.array([s[name] for s in summary]) for name in ("mean", "low", "high"))
         axes.fill_between(steps, low, high, color=color, alpha=0.2, linewidth=0)
-        axes.plot(steps, mean, marker=marker, color=color, markersize=5, label=f"{label} ({_seeds(runs)})")
+        words = f"{label} ({interval_in_words(len(runs))})"
+        axes.plot(steps, mean, marker=marker, color=color, markersize=5, label=words)
         if theirs := published(runs):
             theirs = {0: theirs[0], last: theirs[0]} if list(theirs) == [0] else theirs
             (line,) = axes.plot(list(theirs), list(theirs.values()), "--", marker=marker, color=color)
@@ -143,11 +146,9 @@ def _after(step: int) -> str:
 
 def _traces(one: Run) -> Traces | None:
     """What MAML left of its evaluation to be drawn: navigation's positions, and supervised examples and outputs."""
-    path = one.directory / "evaluation.npz"
-    if not path.is_file():
+    traces = one.traces
+    if traces is None:
         return None
-    with np.load(path, allow_pickle=False) as arrays:
-        traces = dict(arrays)
     episodes = traces["mask"].shape[3] if "mask" in traces else 0
     drawable = episodes > 0 or ("outputs" in traces and one.label == "maml")
     return traces if drawable else None
@@ -204,10 +205,6 @@ def _legend(axes: Axes) -> None:
     many = len(axes.get_legend_handles_labels()[0]) > 4
     below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2} if many else {}
     axes.legend(fontsize=8, **below)
-
-
-def _seeds(runs: list[Run]) -> str:
-    return f"{len(runs)} seed{'s' * (len(runs) > 1)}"
 
 
 def _color(label: str) -> str:

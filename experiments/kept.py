@@ -1,6 +1,5 @@
 """What `experiments/results/` keeps of a run: enough to go on with it, and less once it is finished."""
 
-import json
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,10 +9,9 @@ from metarl.experiments.curves import settings
 from metarl.experiments.experiment import Experiment, Training
 from metarl.files import write_atomically
 from metarl.training.callbacks.csv import read_metrics, write_metrics
+from metarl.training.evaluation_files import PER_TASK, SUMMARY, read_summary
 from metarl.training.run_directory import BEST, CONFIG, LAST, METRICS, read_config
 
-EVALUATION = "evaluation.json"
-PER_TASK = "evaluation.csv"
 # The order matters: best.pt and metrics.csv may be ahead of the last checkpoint, which is copied first.
 TO_GO_ON = (LAST, BEST, METRICS, CONFIG)
 DIGITS = 6  # significant digits of a finished run's learning curve; more would only fill the repository
@@ -75,11 +73,11 @@ class Run:
     @property
     def is_brought_back(self) -> bool:
         """Whether the directory holds a published policy, which can be evaluated again and drawn, but not trained."""
-        return (self.directory / EVALUATION).is_file() and not _has(self.directory, (LAST, BEST))
+        return (self.directory / SUMMARY).is_file() and not _has(self.directory, (LAST, BEST))
 
     def is_published(self, iterations: int) -> bool:
         """Whether the results hold a policy of at least `iterations` iterations with its summary."""
-        if not _has(self.published, (CONFIG, EVALUATION)) or read_config(self.published).iterations < iterations:
+        if not _has(self.published, (CONFIG, SUMMARY)) or read_config(self.published).iterations < iterations:
             return False
         return _has(self.published, _evaluated_checkpoints(self.published))
 
@@ -114,7 +112,7 @@ class Run:
     def publish(self, experiment: Experiment) -> None:
         """Copy policy, learning curve and summary of a finished and evaluated run, and nothing else, to the results."""
         checkpoints = {*_evaluated_checkpoints(self.directory), *_checkpoints_of_protocols(experiment, self.training)}
-        small = {CONFIG, EVALUATION, *checkpoints}
+        small = {CONFIG, SUMMARY, *checkpoints}
         _copy(self.directory, self.published, small)
         if rows := read_metrics(self.directory / METRICS):
             write_metrics(self.published / METRICS, rows, DIGITS)
@@ -144,7 +142,7 @@ def iterations_logged(metrics: Path) -> int:
 
 def _evaluated_checkpoints(directory: Path) -> set[str]:
     """The file of the checkpoint that the evaluation in a directory scored."""
-    return {CHECKPOINTS[json.loads((directory / EVALUATION).read_text())["checkpoint"]]}
+    return {CHECKPOINTS[read_summary(directory)["checkpoint"]]}
 
 
 def _checkpoints_of_protocols(experiment: Experiment, training: Training) -> set[str]:

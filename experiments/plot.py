@@ -1,6 +1,5 @@
 """Draw runs from what they left on disk: python experiments/plot.py RUN_DIR ... --output FIGURE.png (or .svg, .pdf)."""
 
-import csv
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -17,8 +16,10 @@ from metarl.engine.outer import refused
 from metarl.experiments.command_line import arguments_of, run
 from metarl.experiments.evaluated import Run, pooled, published, read_run, require_comparable
 from metarl.experiments.figures import draw
+from metarl.experiments.outputs import write_figure, write_table
 from metarl.training.config import Config
 from metarl.training.run_directory import CONFIG
+from metarl.training.statistics import interval_is_over
 
 
 @dataclass(frozen=True)
@@ -52,24 +53,19 @@ def main(arguments: Arguments) -> None:
     Console().print(comparison_table(runs[0].config, rows))
     Console().print(refused_steps(methods))
     if arguments.table:
-        arguments.table.parent.mkdir(parents=True, exist_ok=True)
-        with arguments.table.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-    figure = draw(methods)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(arguments.output, dpi=150)
+        write_table(arguments.table, rows, list(rows[0]))
+    write_figure(arguments.output, draw(methods), dpi=150)
     Console().print(f"figure: {arguments.output}", highlight=False, soft_wrap=True, markup=False)
 
 
 def comparison(methods: dict[str, list[Run]]) -> list[dict[str, Any]]:
-    """A row per method and gradient step: what `pooled` says of the score, and the published mean."""
+    """A row per method and gradient step: what `pooled` says of the score, over what, and the published mean."""
     rows = []
     for method, runs in methods.items():
         theirs = published(runs)
         for step, summary in enumerate(pooled(runs)):
             identity = {"preset": runs[0].config.preset, "method": method, "seeds": len(runs), "gradient_steps": step}
+            identity["interval_over"] = interval_is_over(len(runs))
             rows.append(identity | summary | {"published": theirs.get(step)})
     return rows
 
@@ -78,8 +74,8 @@ def comparison_table(config: Config, rows: list[dict[str, Any]]) -> Table:
     """The rows of `comparison`, to be read."""
     table = Table(title=f"{config.preset}: {config.problem.score.replace('_', ' ')} on held-out tasks")
     several, any_published = any(row["seeds"] > 1 for row in rows), any(row["published"] is not None for row in rows)
-    middle = "interquartile mean [95 %, seeds too]" if several else "median"
-    for name in ("method", "seeds", "steps", "mean [95 %]", middle, *["published"] * any_published):
+    middle = "interquartile mean [95 %]" if several else "median"
+    for name in ("method", "95 % over", "steps", "mean [95 %]", middle, *["published"] * any_published):
         table.add_column(escape(name), justify="left" if name == "method" else "right")
     for row in rows:
         if row["gradient_steps"] == 0:
@@ -87,7 +83,8 @@ def comparison_table(config: Config, rows: list[dict[str, Any]]) -> Table:
         known = ["-" if row["published"] is None else f"{row['published']:.4g}"] * any_published
         mean = _with_interval(row, "mean", "low", "high")
         iqm = _with_interval(row, "interquartile_mean", "iqm_low", "iqm_high")
-        identity = (row["method"], str(row["seeds"]), str(row["gradient_steps"]))
+        over = f"{row['seeds']} seeds" if row["interval_over"] == "seeds" else "tasks of 1 seed"
+        identity = (row["method"], over, str(row["gradient_steps"]))
         table.add_row(*identity, mean, iqm if several else f"{row['median']:.4g}", *known)
     return table
 

@@ -8,14 +8,13 @@ The tables are made of experiments/results/. They stand between a line that says
     <!-- figure FILE WORDS -->                         a picture
 """
 
-import csv
 import itertools
-import json
 import math
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,9 @@ from typing import Any
 from rich.console import Console
 
 from metarl.experiments.command_line import arguments_of, run
+from metarl.experiments.evaluated import interval_in_words
 from metarl.files import write_atomically
+from metarl.reading import read_object, read_table, reading
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "experiments" / "results"
@@ -74,16 +75,23 @@ def filled(page: str, folder: Path = ROOT) -> str:
             lines = [picture(file, words.strip(), folder)]
         elif kind == "headlines":
             lines = headlines([file, *words.split()], folder)
-        elif kind == "scores":
-            lines = scores(read(file), [int(step) for step in words.split()])
         else:
-            lines = columns(read(file), words.split())
+            rows = read(file)
+            with _showing(file):
+                lines = scores(rows, [*map(int, words.split())]) if kind == "scores" else columns(rows, words.split())
         return begin + "\n".join(lines) + "\n" + end
 
-    try:
-        return BLOCK.sub(block, page)
-    except KeyError as error:
-        raise ValueError(f"a table of the page has no column {error}") from error
+    return BLOCK.sub(block, page)
+
+
+@contextmanager
+def _showing(file: str) -> Iterator[None]:
+    """Name the table where this block asks it for a column that it lacks, or for a number that is none."""
+    with reading(RESULTS / file.partition(":")[0], "the table that a page shows"):
+        try:
+            yield
+        except KeyError as error:
+            raise ValueError(f"it has no column {error}") from error
 
 
 def read(file: str) -> list[Row]:
@@ -93,22 +101,27 @@ def read(file: str) -> list[Row]:
     if not path.is_file():
         raise ValueError(f"the page shows {file}, which is not in experiments/results")
     if path.suffix == ".json":
-        rows = json.loads(path.read_text())[path.stem.removeprefix("benchmark_")]
-        return rows[table] if table else rows
-    with path.open(newline="") as lines:
-        return list(csv.DictReader(lines))
+        with reading(path, "a benchmark's figures"):
+            rows = read_object(path)[path.stem.removeprefix("benchmark_")]
+            rows = rows[table] if table else rows
+            if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
+                raise ValueError("it must hold a list of rows")
+            return rows
+    return [*read_table(path, at_least=0)]
 
 
 def scores(rows: list[Row], steps: list[int]) -> list[str]:
-    """Methods (or protocols) x gradient steps: the mean with its 95 % interval, and below it what was published."""
+    """Methods (or protocols) x gradient steps: the mean with its 95 % interval, and below it what was published.
+
+    Beside each name is what the intervals are over: its seeds, or of one seed its tasks.
+    """
     steps = steps or sorted({int(row["gradient_steps"]) for row in rows})
     table = [["gradient steps", *map(str, steps)]]
     for name, group in itertools.groupby(rows, lambda row: row.get("method") or row["protocol"].replace("-", " ")):
         by_step = {int(row["gradient_steps"]): row for row in group}
         first = next(iter(by_step.values()))
-        seeds = int(first["seeds"])
         cells = [_score(by_step[step]) if step in by_step else "" for step in steps]
-        table.append([f"**{name}**, {seeds} seed{'s' * (seeds > 1)}", *cells])
+        table.append([f"**{name}**, {interval_in_words(int(first['seeds']))}", *cells])
         known = [by_step.get(step, {}).get("published") for step in steps]
         if any(known):
             table.append(["published", *(_as_printed(cell, first) if cell else "" for cell in known)])
@@ -120,15 +133,17 @@ def headlines(cells: list[str], folder: Path) -> list[str]:
     table = [["experiment", "method", "gradient steps", "metarl", "published"]]
     for cell in cells:
         file, method, step, page = cell.split(":")
-        found = [row for row in read(file) if (row["method"], row["gradient_steps"]) == (method, step)]
+        rows = read(file)
+        with _showing(file):
+            found = [row for row in rows if (row["method"], row["gradient_steps"]) == (method, step)]
         if not found:
             raise ValueError(f"the page shows {cell}, and {file} has no such row")
         link = os.path.relpath(ROOT / "docs" / "results" / f"{page}.md", folder.resolve())
         known = found[0].get("published")
-        ours = f"{_score(found[0])}, {found[0]['seeds']} seed{'s' * (found[0]['seeds'] != '1')}"
-        table.append(
-            [f"[{_name(found[0], file)}]({link})", method, step, ours, _as_printed(known, found[0]) if known else ""]
-        )
+        with _showing(file):
+            ours = f"{_score(found[0])}, {interval_in_words(int(found[0]['seeds']))}"
+            theirs = _as_printed(known, found[0]) if known else ""
+            table.append([f"[{_name(found[0], file)}]({link})", method, step, ours, theirs])
     return _lines(table)
 
 

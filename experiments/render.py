@@ -23,6 +23,7 @@ from metarl.rl.problem import MetaRL
 from metarl.training.config import Config
 from metarl.training.pictures import at_speed, require_video, side_by_side, video
 from metarl.training.run_directory import read_config, read_parameters
+from metarl.training.state import fitted
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def main(arguments: Arguments) -> None:
     else:
         tasks = own_task(config, arguments.task)[None]
         index = 0
-    theta = {name: leaf.to(config.device) for name, leaf in checkpoint.theta.items()}
+    theta = fitted(checkpoint.theta, problem, f"the policy of {arguments.run_dir}")
     if arguments.mean_action:
         if not isinstance(problem, MetaRL):
             raise ValueError(f"--mean-action means nothing for {config.preset}, which has no policy")

@@ -1,8 +1,6 @@
 """Reproduce results: python experiments/reproduce.py NAME ... | all [--quick]: train, evaluate, tables and figures."""
 
-import csv
 import functools
-import json
 import os
 import signal
 import subprocess
@@ -15,17 +13,21 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import tyro
 from rich.console import Console
 
 from metarl.experiments.command_line import arguments_of, run
 from metarl.experiments.curves import kept_curves
 from metarl.experiments.experiment import Experiment
-from metarl.experiments.kept import EVALUATION, PER_TASK, Place, Run
+from metarl.experiments.kept import Place, Run
+from metarl.experiments.outputs import write_table
 from metarl.experiments.paper import PAPER
 from metarl.experiments.progress import Progress
 from metarl.experiments.studies import STUDIES
+from metarl.training.evaluation_files import PER_TASK, is_whole, read_summary
 from metarl.training.run_directory import BEST, CONFIG, LAST
+from metarl.training.statistics import interval_is_over, interval_over_seeds
 
 ROOT = Path(__file__).resolve().parents[1]
 GOES_ON = "what was checkpointed is whole; the same command goes on"
@@ -130,8 +132,8 @@ class Making:
 
 
 def is_evaluated(run_dir: Path) -> bool:
-    """Whether a run has an evaluation that is newer than the checkpoints and the configuration that it scored."""
-    if not ((run_dir / EVALUATION).is_file() and (run_dir / PER_TASK).is_file()):
+    """Whether a run has a whole evaluation that is newer than the checkpoints and the configuration that it scored."""
+    if not is_whole(run_dir):
         return False
     scored = [run_dir / name for name in (LAST, BEST, CONFIG) if (run_dir / name).is_file()]
     return (run_dir / PER_TASK).stat().st_mtime >= max(path.stat().st_mtime for path in scored)
@@ -166,25 +168,28 @@ def finish(experiment: Experiment, name: str, arguments: Arguments, workers: "Wo
         for scored in protocol.runs:
             output = place.runs / "protocols" / protocol.name.replace(" ", "-").replace(",", "") / scored
             workers.script(log, "evaluate", place.runs / scored, *protocol.flags.split(), "--output", output)
-            summaries.append(json.loads((output / "evaluation.json").read_text()))
+            summaries.append(read_summary(output))
         identity = {"protocol": protocol.name, "flags": protocol.flags}
         tables.setdefault(protocol.table, []).extend(identity | row for row in protocol_rows(summaries))
     for table, rows in tables.items():
-        with (place.results / f"{table}.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        write_table(place.results / f"{table}.csv", rows, list(rows[0]))
         console.print(f"table: {place.results / table}.csv")
 
 
 def protocol_rows(summaries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Per gradient step the mean over seeds; with one seed, its interval over tasks."""
+    """Per gradient step the mean with its interval, over seeds; of one seed over its tasks, with their median."""
     score = "loss" if "loss" in summaries[0]["steps"][0] else "average_return"
     rows = []
-    for step in range(len(summaries[0]["steps"])):
+    for step in range(min(len(summary["steps"]) for summary in summaries)):
         ones = [summary["steps"][step][score] for summary in summaries]
-        row = {"seeds": len(ones), "gradient_steps": step, "mean": sum(one["mean"] for one in ones) / len(ones)}
-        rows.append(row | {name: ones[0][name] if len(ones) == 1 else None for name in ("low", "high", "median")})
+        means = np.array([np.nan if one["mean"] is None else one["mean"] for one in ones], np.float64)
+        row = {"seeds": len(ones), "gradient_steps": step, "interval_over": interval_is_over(len(ones))}
+        row["mean"] = float(means.mean())
+        if len(ones) == 1:
+            rows.append(row | {name: ones[0][name] for name in ("low", "high", "median")})
+        else:
+            low, high = map(float, interval_over_seeds(means))
+            rows.append(row | {"low": low, "high": high, "median": None})
     return rows
 
 

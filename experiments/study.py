@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from metarl.experiments.command_line import arguments_of, run
-from metarl.experiments.curves import CURVES, RUNS, Curve, finished_curve, kept_curves, write_curves, write_table
+from metarl.experiments.curves import CURVES, RUNS, Curve, finished_curve, kept_curves, write_curves
 from metarl.experiments.design import Cell, Study
 from metarl.experiments.effects import LETTERS, Effect, differences_from_base, factorial_effects
+from metarl.experiments.outputs import write_figure, write_table
 from metarl.experiments.studies import STUDIES
 from metarl.experiments.study_figures import draw_curves, draw_effects
 
@@ -63,13 +64,12 @@ def main(arguments: Arguments) -> None:
     write_curves(results / CURVES, curves)
     flags = {training.name: training.flags for training in experiment.runs}
     write_table(results / RUNS, *run_rows(study, curves, flags))
-    draw_curves(study, curves).savefig(results / "curves.png", dpi=110)
+    write_figure(results / "curves.png", draw_curves(study, curves), dpi=110)
     effects, seeds = effects_of(study, curves)
     write_table(results / "effects.csv", *effect_rows(study, effects, seeds))
     if effects:
-        draw_effects({words: effects[response] for response, words in RESPONSES.items()}).savefig(
-            results / "effects.png", dpi=110
-        )
+        drawn = draw_effects({words: effects[response] for response, words in RESPONSES.items()})
+        write_figure(results / "effects.png", drawn, dpi=110)
     console.print(f"tables and figures: {results}")
 
 

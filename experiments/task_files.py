@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metarl.reading import DAMAGED
 from metarl.rl.environments import TaskDistribution
 
 
@@ -33,7 +34,9 @@ def read_tasks(path: Path, distribution: TaskDistribution) -> NDArray[np.float64
     size = len(distribution.names)
     try:
         rows = np.asarray(readers[path.suffix](path, size), np.float64)
-    except (ValueError, TypeError, EOFError) as error:
+    except FileNotFoundError:
+        raise
+    except DAMAGED as error:
         raise ValueError(f"{path} must hold rows of {size} numbers ({names}): {error}") from error
     if rows.ndim == 1 and size == 1:
         rows = rows[:, None]

@@ -1,5 +1,6 @@
 """Meta-train: python experiments/train.py PRESET [flags]. PRESET --help shows every flag with its default."""
 
+import dataclasses
 import os
 import shlex
 import sys
@@ -124,9 +125,12 @@ def main(arguments: Arguments) -> None:
 
 def _train(arguments: Arguments, shard: Shard) -> None:
     config, script = arguments
+    config = dataclasses.replace(config, problem=config.problem.recorded())
     console = Console(stderr=True, markup=False, quiet=shard.rank > 0)
     run_dir = script.run_dir or default_run_dir(config.preset, config.method, config.seed)
     console.print(f"{config.preset}, method {config.method}, seed {config.seed} -> {run_dir}", highlight=False)
+    if script.resume and (run_dir / CONFIG).is_file():  # first: what differs is told before it is built
+        identity_of(config).require_same(read_config(run_dir).to_dict(), run_dir)
     further = own_callbacks(script.callback)
     with one_at_first(shard):
         problem = config.problem.build(config.setting(shard))

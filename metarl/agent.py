@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from gymnasium import Space
 from gymnasium.vector import VectorEnv
 from numpy.typing import ArrayLike, NDArray
 
@@ -20,10 +21,11 @@ from metarl.engine.params import Params
 from metarl.rl.contract import require_task_taken
 from metarl.rl.environments import Environment
 from metarl.rl.problem import MetaRL
+from metarl.rl.spaces import Interface, in_words, observation_size, require_unchanged
 from metarl.training.checkpoint import load, save
 from metarl.training.config import Config
 from metarl.training.run_directory import read_config, read_parameters, understood
-from metarl.training.state import TrainState
+from metarl.training.state import TrainState, fitted
 from metarl.training.tree import registries, with_options
 
 
@@ -64,8 +66,8 @@ class Agent:
             seed: key of the rollouts.
 
         Raises:
-            ValueError: the agent is an oracle, `gradient_steps` is negative, the environments drop tasks or do not take
-                this one, or the parameters diverge.
+            ValueError: the agent is an oracle, `gradient_steps` is negative, the environments have other observations
+                or actions than those of training, drop tasks or do not take this one, or the parameters diverge.
         """
         if gradient_steps < 0:
             raise ValueError(f"gradient_steps must not be negative; got {gradient_steps}")
@@ -74,7 +76,9 @@ class Agent:
         rule = self.config.test_rule
         tasks = np.atleast_1d(np.asarray(task, np.float64))[None]
         require_task_taken(env, tasks[0])
-        steps = list(islice(self.problem.adaptation(env, self.theta, rule, tasks, seed), gradient_steps + 1))
+        present = Interface.of(env.single_observation_space, env.single_action_space)
+        require_unchanged(Interface.of(*self._spaces), present, str(env))
+        steps = list(islice(self.problem.adaptation(env, self._theta, rule, tasks, seed), gradient_steps + 1))
         returns = tuple(episodes.average(episodes.returns).item() for _, episodes in steps)
         if not np.isfinite(returns).all():
             raise ValueError(f"the policy diverged, or every episode broke down at once: returns are {returns}")
@@ -82,8 +86,17 @@ class Agent:
         return dataclasses.replace(self, theta=theta, returns=returns)
 
     @cached_property
+    def _theta(self) -> Params:
+        return fitted(self.theta, self.problem, "this agent")
+
+    @cached_property
     def _environment(self) -> Environment:
         return cast(Any, self.config.problem).environment
+
+    @cached_property
+    def _spaces(self) -> tuple[Space, Space]:
+        """Of the run's environment, as the policy sees them."""
+        return self._environment.spaces(task_in_observation=self.config.method == "oracle")
 
     def act(self, observation: Any, rng: np.random.Generator | None = None) -> NDArray[Any]:
         """Choose an action for an observation: the policy's mode (a Gaussian's mean), or with `rng` a sample.
@@ -96,16 +109,33 @@ class Agent:
         Returns:
             The action as one environment of the run takes it, in the environment's units and bounds; a whole number
             where actions are discrete.
+
+        Raises:
+            ValueError: the observation is of another size or kind than those of training, or the environment has
+                changed since.
         """
-        like = next(iter(self.theta.values()))
-        flat = np.asarray(observation) if self.config.method == "oracle" else self._environment.flat(observation)
-        seen = torch.as_tensor(flat, dtype=like.dtype, device=like.device)
+        like = next(iter(self._theta.values()))
+        seen = torch.as_tensor(self._flat(observation), dtype=like.dtype, device=like.device)
         with torch.no_grad():
-            actions = self.problem.policy.apply(self.theta, seen)
+            actions = self.problem.policy.apply(self._theta, seen)
         chosen = actions.mode
         if rng is not None:
             chosen = actions.sample(torch.as_tensor(rng.standard_normal(chosen.shape)).to(chosen))
         return self._environment.own_actions(chosen.numpy(force=True))
+
+    def _flat(self, observation: Any) -> NDArray[Any]:
+        """The vector [..., O] that the policy sees. Raises ValueError that names both for one of another size."""
+        try:
+            flat = np.asarray(observation) if self.config.method == "oracle" else self._environment.flat(observation)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"observations must be of {in_words(self._environment.own_spaces[0])}: {error}") from error
+        size = observation_size(self._spaces[0])
+        if flat.shape[-1:] != (size,):
+            raise ValueError(
+                f"observations must have {size} numbers, as in training ({in_words(self._spaces[0])}); got an array of "
+                f"shape {np.shape(observation)}"
+            )
+        return flat
 
 
 def load_agent(place: str | Path, checkpoint: str | int | None = None) -> Agent:

@@ -65,6 +65,7 @@ class Marker(NamedTuple):
 
 MAY_CHANGE = Marker("may change at a resume")
 HIDDEN = Marker("no flag of the command line")
+RECORDED = Marker("noted where a training begins, and not chosen; None in runs of earlier versions")
 
 
 class Option(NamedTuple):

@@ -198,5 +198,5 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def evaluated(trained: Path) -> Path:
     result = run("evaluate", trained)
     assert result.returncode == 0, result.stderr
-    assert "95 % interval" in result.stdout
+    assert "95 % over tasks" in result.stdout
     return trained

@@ -32,6 +32,14 @@ TOY = [
 ]
 
 
+def sized(flags: list[str], method: str) -> list[str]:
+    """Those of the flags that mean something for a method: an oracle is not adapted."""
+    if method != "oracle" or "--evaluation-steps" not in flags:
+        return flags
+    i = flags.index("--evaluation-steps")
+    return flags[:i] + flags[i + 2 :]
+
+
 class Result(NamedTuple):
     returncode: int
     stdout: str

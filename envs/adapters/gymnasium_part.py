@@ -91,8 +91,8 @@ class OwnEnvironment(Environment):
             return OwnTasks(env.task_names, functools.partial(self._build, 1))
 
     @functools.cached_property
-    def _own_spaces(self) -> tuple[Space, Space]:
-        """Of one environment as its user sees it."""
+    def own_spaces(self) -> tuple[Space, Space]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The spaces of one environment as its user sees it."""
         with closing(_made(self, None)) as env:
             return env.observation_space, env.action_space
 
@@ -110,11 +110,11 @@ class OwnEnvironment(Environment):
 
     def flat(self, observation: Any) -> NDArray[Any]:
         """Flattened as in training; see `flat_observation`."""
-        return flat_observation(self._own_spaces[0], observation)
+        return flat_observation(self.own_spaces[0], observation)
 
     def own_actions(self, actions: NDArray[Any]) -> NDArray[Any]:
         """Real actions of [-1, 1] in the environment's bounds; choices as it numbers them."""
-        space = self._own_spaces[1]
+        space = self.own_spaces[1]
         return environment_actions(space)(actions) if isinstance(space, DISCRETE) else own_actions(space, actions)
 
 

@@ -64,6 +64,10 @@ class ProblemOptions(Part, ABC):
         """The same options, where a part that nobody chose is replaced if it does not fit the chosen ones."""
         return self
 
+    def recorded(self) -> Self:
+        """The same with what a training notes of the world that it begins in, where that is not noted yet."""
+        return self
+
     @abstractmethod
     def require_sensible(self, setting: Setting) -> None:
         """Raise ValueError for options of the run that make no sense for this problem."""

@@ -11,7 +11,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from metarl.metrics import Metric
-from metarl.parts import MAY_CHANGE, PROBABILITY, at_least
+from metarl.parts import HIDDEN, MAY_CHANGE, PROBABILITY, RECORDED, at_least
 from metarl.problems import MOST_AT_A_TIME, PROBLEMS, ProblemOptions, Setting, require_device
 from metarl.rl.baselines import BASELINES, Baseline
 from metarl.rl.baselines.linear_features import LinearFeatures
@@ -27,7 +27,7 @@ from metarl.rl.policies import POLICIES
 from metarl.rl.policies.gaussian_mlp import GaussianMLP
 from metarl.rl.policies.policy import Policy, default_policy
 from metarl.rl.problem import MetaRL, RolloutSettings
-from metarl.rl.spaces import observation_size
+from metarl.rl.spaces import Interface, observation_size, require_unchanged
 
 
 @PROBLEMS.register("reinforcement")
@@ -65,6 +65,11 @@ class Reinforcement(ProblemOptions):
     """What the outer step minimises."""
     baseline: Annotated[Baseline, BASELINES] = LinearFeatures()
     """The expected returns that advantages are measured from."""
+
+    observations_in_training: Annotated[str | None, HIDDEN, RECORDED] = None
+    """The space of the observations that the policy was trained with, in words."""
+    actions_in_training: Annotated[str | None, HIDDEN, RECORDED] = None
+    """The space of the actions that the policy was trained with, in words."""
 
     @property
     def score(self) -> str:
@@ -129,6 +134,19 @@ class Reinforcement(ProblemOptions):
             return self
         return dataclasses.replace(self, policy=POLICIES.find(default_policy(actions))())
 
+    def recorded(self) -> "Reinforcement":
+        """The same with the spaces of the environment's observations and actions."""
+        if self.observations_in_training is not None:
+            return self
+        found = Interface.of(*self.environment.own_spaces)
+        return dataclasses.replace(self, observations_in_training=found.observations, actions_in_training=found.actions)
+
+    def _require_unchanged(self) -> None:
+        """Raise ValueError if the environment's spaces are others than those in training, where these are known."""
+        if self.observations_in_training is not None and self.actions_in_training is not None:
+            trained = Interface(self.observations_in_training, self.actions_in_training)
+            require_unchanged(trained, Interface.of(*self.environment.own_spaces), "the environment of this run")
+
     def _environments(
         self, count: int, *, task_in_observation: bool = False, render_mode: str | None = None
     ) -> VectorEnv:
@@ -139,8 +157,9 @@ class Reinforcement(ProblemOptions):
         )
 
     def build(self, setting: Setting) -> MetaRL:
-        """Make the problem of MAML-RL. Raises ValueError for options that its parts refuse."""
+        """Make the problem of MAML-RL. Raises ValueError for options that parts refuse, or a changed environment."""
         require_device(setting.device)
+        self._require_unchanged()
         knows_the_task = setting.method == "oracle"
         observations, actions = self.environment.spaces(task_in_observation=knows_the_task)
         normalizer = self.normalization.build()

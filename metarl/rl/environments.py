@@ -89,6 +89,11 @@ class Environment(Part, ABC):
     def spaces(self, *, task_in_observation: bool = False) -> tuple[Space, Space]:
         """The spaces of one environment's observations and actions."""
 
+    @property
+    def own_spaces(self) -> tuple[Space, Space]:
+        """The spaces of one environment's observations and actions as its user sees it."""
+        return self.spaces()
+
     def remarks(self, horizon: int) -> list[str]:
         """Check that these environments can be meta-trained in, and list remarks on them, one line each.
 
@@ -104,7 +109,7 @@ class Environment(Part, ABC):
 
     def own_actions(self, actions: NDArray[Any]) -> NDArray[Any]:
         """Make the action that one environment takes, in its own units and bounds, from a policy's [..., A]."""
-        _, space = self.spaces()
+        _, space = self.own_spaces
         if isinstance(space, Box):
             return actions.astype(np.float64).clip(space.low, space.high)
         return environment_actions(space)(actions)

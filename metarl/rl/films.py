@@ -19,11 +19,11 @@ FRAMES_PER_SECOND = 25.0  # at most; of an environment with more timesteps a sec
 class AtMode(NamedTuple):
     """A distribution that always gives the same actions: the most probable ones of a policy."""
 
-    actions: Tensor  # [..., A]
+    mode: Tensor  # the actions, [..., A]
 
     def sample(self, noise: Tensor) -> Tensor:
         """Return the actions [..., A], whatever the noise."""
-        return self.actions
+        return self.mode
 
     def log_prob(self, actions: Tensor) -> Tensor:
         """Return the logarithm of the actions' probability, which is 1: [...]."""

@@ -56,7 +56,7 @@ def rollout(
 
     Raises:
         ValueError: a number of environments that is not a multiple of M, auto-reset, spaces of observations or actions
-            that `spaces` cannot make vectors of.
+            that `spaces` cannot make vectors of, a policy whose actions have another size.
     """
     like = next(iter(params.values()))
     num_tasks = len(like)
@@ -81,6 +81,8 @@ def rollout(
             seen = np.where(progress.running[:, None], seen, 0.0)
         observations[:, t] = torch.from_numpy(seen).reshape(num_tasks, episodes, -1)
         distributions.append(policy.apply_stacked(params, observations[:, t].to(like)))
+        if t == 0:
+            _require_actions(distributions[0].mode.shape[-1], env)
         actions[:, t] = distributions[-1].sample(noise[:, t])
         finite_actions, bad = _only_finite(actions[:, t].reshape(num_envs, -1))
         progress.break_where("action", bad)
@@ -168,6 +170,13 @@ def _log_probs(distributions: list[Any], actions: Tensor) -> Tensor:
     log_probs = actions.new_zeros(actions.shape[:-1])
     log_probs[:, : len(distributions)] = behaviour.log_prob(actions[:, : len(distributions)])
     return log_probs
+
+
+def _require_actions(size: int, env: VectorEnv) -> None:
+    """Raise ValueError unless a policy's actions have as many numbers as the environment's: else they broadcast."""
+    wanted = action_size(env.single_action_space)
+    if size != wanted:
+        raise ValueError(f"the policy's actions have {size} numbers; those of {env} must have {wanted}")
 
 
 def _episodes_per_task(env: VectorEnv, num_tasks: int) -> int:

@@ -4,7 +4,8 @@ Axes: n environments, O observation, A action.
 """
 
 from collections.abc import Callable
-from typing import Any
+from itertools import groupby
+from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import Space
@@ -106,3 +107,46 @@ def environment_actions(space: Space) -> Callable[[NDArray[Any]], NDArray[Any]]:
     if isinstance(space, MultiBinary):
         return lambda actions: actions.reshape(*actions.shape[:-1], *space.shape).astype(space.dtype)
     return lambda actions: actions
+
+
+class Interface(NamedTuple):
+    """The spaces that an environment and a policy have in common, in words that tell different ones apart."""
+
+    observations: str
+    actions: str
+
+    @staticmethod
+    def of(observations: Space, actions: Space) -> "Interface":
+        """That of the spaces of single observations and actions."""
+        return Interface(in_words(observations), in_words(actions))
+
+
+def require_unchanged(trained: Interface, present: Interface, whose: str) -> None:
+    """Raise ValueError, naming both, unless a policy can see and act in spaces as it was trained to.
+
+    Args:
+        trained: what the policy was trained with.
+        present: the environment's that it shall act in.
+        whose: the environment in words.
+    """
+    for kind, before, now in zip(Interface._fields, trained, present, strict=True):
+        if before != now:
+            raise ValueError(f"{whose} is not what the policy was trained in: {kind} were of {before} and are of {now}")
+
+
+def in_words(space: Space) -> str:
+    """A space in words: its kind, sizes and bounds. The type of its numbers makes no difference to a policy."""
+    if isinstance(space, Box):
+        bounds = zip(space.low.reshape(-1).tolist(), space.high.reshape(-1).tolist(), strict=True)
+        runs = [(f"[{low:.9g}, {high:.9g}]", len(list(same))) for (low, high), same in groupby(bounds)]
+        within = runs[0][0] if len(runs) == 1 else ", ".join(f"{count} x {words}" for words, count in runs)
+        return f"Box{list(space.shape)} in {within}"
+    if isinstance(space, Discrete):
+        return f"Discrete({space.n})" + (f" from {space.start}" if space.start else "")
+    if isinstance(space, MultiDiscrete):
+        return f"MultiDiscrete({space.nvec.tolist()})" + (f" from {space.start.tolist()}" if space.start.any() else "")
+    if isinstance(space, Dict):
+        return f"Dict({', '.join(f'{name}: {in_words(part)}' for name, part in space.spaces.items())})"
+    if isinstance(space, Tuple):
+        return f"Tuple({', '.join(map(in_words, space.spaces))})"
+    return str(space)

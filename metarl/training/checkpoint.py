@@ -5,7 +5,8 @@ import io
 import json
 import math
 import pickle
-import struct
+import pickletools
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from metarl.files import write_atomically
+from metarl.reading import DAMAGED
 from metarl.training.migration import format_2
 from metarl.training.state import TrainState
 
@@ -25,12 +27,9 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: format_2
 """Number of an earlier format -> a function from a content of that format to a content of the next one."""
 
 GROUPS = ("theta", "outer_state")  # fields that are tensors by name
+NAMES = re.compile(r"collections OrderedDict|torch \w+Storage|torch\._utils _rebuild_tensor_v2")  # in its pickle
+NAMING = {"GLOBAL", "STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"}  # operations that name something of Python's
 MOST_VALUES = 100_000  # plain values of a checkpoint's configuration
-# Errors that damaged bytes have been seen to raise in the archive, the unpickler, and torch's rebuilding of tensors.
-DAMAGED = (
-    *(ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, MemoryError, OSError),
-    *(RuntimeError, TypeError, ValueError, pickle.UnpicklingError, struct.error, zipfile.BadZipFile),
-)
 
 
 class NewerFormatError(ValueError):
@@ -114,13 +113,24 @@ def decode(data: bytes, path: Path) -> TrainState:
 
 
 def _require_bounded(data: bytes) -> None:
-    """Raise BadZipFile if the archive would unpack to more bytes than it has; torch writes it without compression."""
+    """Raise BadZipFile if the archive would unpack to more bytes than it has; torch writes it without compression.
+
+    Of what its pickle may name, torch admits more than tensors of the archive: `bytearray` makes as many bytes as it is
+    told. So names are few, and read before anything is made.
+    """
+    if not data.startswith(b"PK\x03\x04"):  # else torch would read a bare pickle in front of an archive
+        raise zipfile.BadZipFile("it is no archive")
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         entries = archive.infolist()
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        raise zipfile.BadZipFile("its content is compressed")
-    if sum(entry.file_size for entry in entries) > len(data):
-        raise zipfile.BadZipFile("it would unpack to more than it holds")
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise zipfile.BadZipFile("its content is compressed")
+        if sum(entry.file_size for entry in entries) > len(data):
+            raise zipfile.BadZipFile("it would unpack to more than it holds")
+        pickles = [archive.read(entry) for entry in entries if entry.filename.endswith("data.pkl")]
+    for code in pickles:
+        for operation, name, _ in pickletools.genops(code):
+            if operation.name in NAMING and not (operation.name == "GLOBAL" and NAMES.fullmatch(str(name))):
+                raise pickle.UnpicklingError(f"it names {name or operation.name}, which no checkpoint does")
 
 
 def _format_number(content: Any, path: Path) -> int:

@@ -121,7 +121,7 @@ class Config(Watching, HeldOut, Adaptation, Training):
         found = {"inner_steps", "first_order"}
         # Pretrained is adapted at evaluation, oracle is not.
         if self.method == "oracle":
-            found |= {"rule", "inner_loss", "evaluation_step_sizes", *tree.flat(self.rule)}
+            found |= {"rule", "inner_loss", "evaluation_steps", "evaluation_step_sizes", *tree.flat(self.rule)}
         return frozenset(found)
 
     @property

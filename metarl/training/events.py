@@ -4,6 +4,7 @@ import io
 import os
 import socket
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,8 @@ def write_adaptation(
 ) -> None:
     """Write an evaluation's scores over gradient steps, and its figure, replacing those of an earlier evaluation.
 
-    They go to a folder of their own, because TensorBoard follows only the newest event file of a directory.
+    They go to a folder of their own, because TensorBoard follows only the newest event file of a directory. Where that
+    is a link out of the run directory nothing is written, with a warning: earlier events would be removed there.
 
     Args:
         run_dir: the run directory.
@@ -131,6 +133,13 @@ def write_adaptation(
         telling: names of the options by which runs are told apart.
     """
     place = run_dir / FOLDER
+    if place.exists() and not place.resolve().is_relative_to(run_dir.resolve()):
+        warnings.warn(
+            f"TensorBoard does not show this evaluation: {place} is a link out of the run directory, where nothing is "
+            "removed for it",
+            stacklevel=2,
+        )
+        return
     # A method that trains nothing has no event file yet, and no row in the table of hyperparameters.
     if not list(run_dir.glob(f"{NAME}*")):
         row = EventFile(run_dir)

@@ -81,6 +81,22 @@ def wishes(announce: Callable[[str], None], grace: float = GRACE) -> Iterator[Wi
             signal.signal(number, handler)
 
 
+@contextmanager
+def no_exit(what: str) -> Iterator[None]:
+    """Make an error of a wish to exit Python in this block: it would end `what` as if all were well.
+
+    Raises:
+        RuntimeError: something called `sys.exit`.
+    """
+    try:
+        yield
+    except SystemExit as error:
+        raise RuntimeError(
+            f"{what} stopped, for something called sys.exit({error.code!r}): an environment, a model or a callback "
+            "must not end the process"
+        ) from error
+
+
 def _deadline(wish: Wish, number: Signals, grace: float) -> list[threading.Timer]:
     """Start timers that interrupt the main thread after `grace` seconds, and end the process `DEAF` seconds later."""
     main = threading.main_thread().ident

@@ -16,8 +16,8 @@ from metarl.shard import ALONE, Shard
 from metarl.training.callbacks.callback import Callback, Moment, Training
 from metarl.training.checkpoint import decode, encode
 from metarl.training.distributed import agree, broadcast
-from metarl.training.interruption import GRACE, StoppedError, wishes
-from metarl.training.state import TrainState, require_like
+from metarl.training.interruption import GRACE, StoppedError, no_exit, wishes
+from metarl.training.state import TrainState, fitted, require_like
 
 MAX_NONFINITE = 10
 MEASURES = (
@@ -67,7 +67,7 @@ def train(
     crew = _Crew(callbacks if shard.rank == 0 else ())
     measures = problem.measures + MetricTable(*outer.measures, *MEASURES)
     training = Training(problem, iterations, measures, crew.stage)
-    with crew.at_work(training, state), wishes(crew.announce, grace) as wish, _no_exit():
+    with crew.at_work(training, state), wishes(crew.announce, grace) as wish, no_exit("the training"):
         streak = _Streak(max_nonfinite)
         while state.iteration < iterations:
             wish.done = state.iteration
@@ -99,10 +99,10 @@ def fresh(problem: Problem, outer: OuterOptimizer, seed: int, theta: Params | No
     Raises:
         ValueError: `theta` is of another network.
     """
-    initial = problem.initial_parameters(seed)
-    if theta is not None:
-        require_like(theta, initial, "what training should start from")
-        initial = {name: theta[name].to(leaf) for name, leaf in initial.items()}
+    if theta is None:
+        initial = problem.initial_parameters(seed)
+    else:
+        initial = fitted(theta, problem, "what training should start from", seed)
     return TrainState(0, initial, outer.init(initial), -math.inf)
 
 
@@ -159,19 +159,6 @@ def _judged(
         before = before._replace(best_score=score)
         after = after._replace(best_score=score)
     return Moment(before, after, metrics, refused, best, last=False)
-
-
-@contextmanager
-def _no_exit() -> Iterator[None]:
-    """Turn SystemExit, raised by a problem or a callback, into an error."""
-    # SystemExit would end the training as if all were well.
-    try:
-        yield
-    except SystemExit as error:
-        raise RuntimeError(
-            f"the training stopped, for something called sys.exit({error.code!r}): an environment, a model or a "
-            "callback must not end the process"
-        ) from error
 
 
 class _Crew:

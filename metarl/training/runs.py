@@ -26,7 +26,7 @@ from metarl.training.callbacks.tensorboard import TensorBoard
 from metarl.training.checkpoint import load, save
 from metarl.training.interruption import GRACE
 from metarl.training.run_directory import BEST, METRICS, Identity, claimed, plain_identity, update_config
-from metarl.training.state import TrainState
+from metarl.training.state import TrainState, fitted
 
 
 def train(
@@ -85,6 +85,7 @@ def train(
     with ExitStack() as stack:
         state = None
         if shard.rank == 0:
+            problem.initial_parameters(seed)  # what it refuses leaves no directory behind
             state = stack.enter_context(claimed(place, identity, resume=resume))
             if state is None:
                 start = _parameters(initial_parameters)
@@ -135,7 +136,7 @@ def evaluate(
         seed: key of the tasks that are drawn, and of their data.
 
     Raises:
-        ValueError: there is no task, or `steps` is negative.
+        ValueError: there is no task, `steps` is negative, or the parameters do not fit the problem.
     """
     if steps < 0:
         raise ValueError(f"steps must be at least 0; got {steps}")
@@ -147,7 +148,7 @@ def evaluate(
         rows = np.asarray(tasks, np.float64)
         if rows.ndim != 2 or len(rows) == 0:
             raise ValueError(f"tasks must have the shape [N, k], with at least one of them; got {rows.shape}")
-    return problem.evaluate(theta, rule, steps, rows, seed)
+    return problem.evaluate(fitted(theta, problem, "theta"), rule, steps, rows, seed)
 
 
 def _parameters(source: Params | str | Path | None) -> Params | None:

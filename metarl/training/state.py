@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from metarl.engine.params import Params
+from metarl.problem import Problem
 
 
 class TrainState(NamedTuple):
@@ -31,4 +32,24 @@ def require_like(found: dict[str, Tensor], expected: dict[str, Tensor], whose: s
         if shapes[0] == shapes[1]:
             continue
         there, here = ("missing" if shape is None else f"of shape {shape}" for shape in shapes)
-        raise ValueError(f"{whose} fits another network or optimiser: {name} is {there} there and {here} here")
+        raise ValueError(
+            f"{whose} fits another network or optimiser, or other sizes of observations and actions: {name} is {there} "
+            f"there and {here} here"
+        )
+
+
+def fitted(theta: Params, problem: Problem, whose: str, seed: int = 0) -> Params:
+    """Parameters that were stored, on the device and in the dtype of the problem that they shall serve.
+
+    Args:
+        theta: the parameters.
+        problem: what they were trained on.
+        whose: where they come from, for the message.
+        seed: of the fresh parameters that they are compared with; any will do.
+
+    Raises:
+        ValueError: other names or shapes than those of the problem's own parameters.
+    """
+    fresh = problem.initial_parameters(seed)
+    require_like(theta, fresh, whose)
+    return {name: theta[name].to(leaf) for name, leaf in fresh.items()}

@@ -12,7 +12,7 @@ import json
 from collections.abc import Container, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from metarl.parts import HIDDEN, MAY_CHANGE, Option, Registry, check, options
+from metarl.parts import HIDDEN, MAY_CHANGE, RECORDED, Option, Registry, check, options
 from metarl.training.values import typed_value
 
 NAME = "name"  # key of a chosen part's own name in JSON
@@ -130,6 +130,8 @@ def differences(first: Any, second: Any) -> list[Difference]:
         # An option that one tree lacks belongs to a choice that differs, which is listed itself.
         if leaf is None or other is None:
             continue
+        if RECORDED in leaf.option.markers and None in (leaf.value, other.value):
+            continue
         if leaf.value != other.value and MAY_CHANGE not in leaf.option.markers:
             found.append(Difference(name, leaf.value, other.value))
     return found
@@ -232,6 +234,11 @@ def registries(part: Any) -> dict[str, Registry[Any]]:
 def may_change(part: Any) -> set[str]:
     """The names of the options that may change at a resume, because the numbers of training do not depend on them."""
     return {leaf.option.name for leaf in leaves(part) if MAY_CHANGE in leaf.option.markers}
+
+
+def recorded(part: Any) -> set[str]:
+    """The names of the options that were noted where the training began, and not chosen."""
+    return {leaf.option.name for leaf in leaves(part) if RECORDED in leaf.option.markers}
 
 
 def is_hidden(option: Option) -> bool:

@@ -233,3 +233,16 @@ def test_an_opengl_backend_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -
     """MuJoCo loads it when it is imported, before a script could catch anything."""
     monkeypatch.setenv("MUJOCO_GL", "vulkan")
     refused(in_a_process("train", "navigation"), "MUJOCO_GL=vulkan", "unset it, or set glfw")
+
+
+def test_an_evaluation_folder_elsewhere_is_not_emptied(evaluated: Path, tmp_path: Path) -> None:
+    """A link out of the run directory: whose events these are is not known."""
+    run_dir, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    shutil.copytree(evaluated, run_dir)
+    shutil.move(run_dir / "evaluation", elsewhere)
+    (run_dir / "evaluation").symlink_to(elsewhere)
+    before = {path.name: path.read_bytes() for path in elsewhere.iterdir()}
+    result = run("evaluate", run_dir)
+    assert result.returncode == 0
+    assert "a link out of the run directory" in result.stderr
+    assert {path.name: path.read_bytes() for path in elsewhere.iterdir()} == before

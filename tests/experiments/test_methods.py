@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
-from scripts import TOY, run
+from scripts import TOY, run, sized
 
 from metarl.experiments.presets import BASELINES, PRESETS, preset_config
 from metarl.experiments.train import parse
@@ -19,7 +19,7 @@ INPUTS = {"navigation": (2, 2), "cheetah-vel-paper": (20, 1), "ant-goal": (27, 2
 @pytest.mark.parametrize("method", ["pretrained", "oracle"])
 @pytest.mark.parametrize("preset", sorted(INPUTS))
 def test_baselines_of_reinforcement_learning(preset: str, method: str, tmp_path: Path) -> None:
-    trained = run("train", preset, *TOY, "--method", method, "--run-dir", tmp_path / "run")
+    trained = run("train", preset, *sized(TOY, method), "--method", method, "--run-dir", tmp_path / "run")
     assert trained.returncode == 0, trained.stderr
     evaluated = run("evaluate", tmp_path / "run")
     assert evaluated.returncode == 0, evaluated.stderr
@@ -37,7 +37,7 @@ def test_baselines_of_reinforcement_learning(preset: str, method: str, tmp_path:
 
 def test_an_oracle_of_anybodys_environment(tmp_path: Path) -> None:
     flags = ["custom", "--environment", "examples.line:example/Line-v0", "--method", "oracle"]
-    trained = run("train", *flags, *TOY, "--run-dir", tmp_path / "run")
+    trained = run("train", *flags, *sized(TOY, "oracle"), "--run-dir", tmp_path / "run")
     assert trained.returncode == 0, trained.stderr
     assert run("evaluate", tmp_path / "run").returncode == 0
     assert len(json.loads((tmp_path / "run" / "evaluation.json").read_text())["steps"]) == 1
@@ -47,7 +47,8 @@ def test_all_methods_in_one_figure(tmp_path: Path) -> None:
     runs = []
     for method in ("maml", "pretrained", "oracle", "random"):
         runs.append(tmp_path / method)
-        assert run("train", "navigation", *TOY, "--method", method, "--run-dir", runs[-1]).returncode == 0
+        flags = [*sized(TOY, method), "--method", method]
+        assert run("train", "navigation", *flags, "--run-dir", runs[-1]).returncode == 0
         assert run("evaluate", runs[-1]).returncode == 0
     drawn = run("plot", *runs, "--output", tmp_path / "figure.png", "--table", tmp_path / "table.csv")
     assert drawn.returncode == 0, drawn.stderr

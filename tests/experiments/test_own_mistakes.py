@@ -1,10 +1,14 @@
 """A mistake in the user's own code shows the user's own line; one line is for values that metarl refuses."""
 
+import sys
 import traceback
 from pathlib import Path
 
 import pytest
 from scripts import TOY, refused, run
+
+from metarl.envs import TaskVectorEnv
+from metarl.envs.navigation import Navigation2D
 
 ENVIRONMENT = "custom --environment mistaken:Wrong-v0 --environment-options"
 SMALL = TOY[: TOY.index("--evaluation-tasks")]
@@ -48,3 +52,28 @@ def test_a_worker_shows_it_too(tmp_path: Path) -> None:
 def test_what_metarl_refuses_of_the_users_code_stays_a_line(tmp_path: Path) -> None:
     result = run("train", *f"{ENVIRONMENT} where nothing".split(), *SMALL, "--run-dir", tmp_path / "run")
     refused(result, "step must return (observation, reward, terminated, truncated, info)")
+
+
+def leave(*_: object, **__: object) -> None:
+    """What some libraries do where they should raise."""
+    sys.exit(0)
+
+
+def test_an_environment_that_exits_is_no_success(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its step, or where the command line is read: status 0 would say that all went well."""
+    monkeypatch.setattr(TaskVectorEnv, "step", leave)
+    film = ["--output", tmp_path / "film.gif"]
+    training = ["train", "navigation", *TOY, "--run-dir", tmp_path / "run"]
+    for line in (training, ["evaluate", trained], ["render", trained, *film]):
+        with pytest.raises(RuntimeError, match=r"called sys\.exit\(0\)"):
+            run(*line)
+    monkeypatch.setattr(Navigation2D, "spaces", leave)
+    with pytest.raises(RuntimeError, match=r"the command line names called sys\.exit"):
+        run("train", "navigation", "--run-dir", tmp_path / "other")
+
+
+def test_a_start_that_is_refused_leaves_no_directory(tmp_path: Path) -> None:
+    refused(run("train", "navigation", *TOY, "--not-adapted", "head", "--run-dir", tmp_path / "run"), "'head'")
+    assert not (tmp_path / "run").exists()

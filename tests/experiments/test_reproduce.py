@@ -142,7 +142,7 @@ def test_the_checkpoints_that_tables_need_are_published(tmp_path: Path) -> None:
     one.directory.mkdir(parents=True)
     for file in ("config.json", "checkpoint.pt", "checkpoint.previous.pt", "best.pt", "evaluation.csv"):
         (one.directory / file).touch()
-    (one.directory / "evaluation.json").write_text('{"checkpoint": "best"}')
+    (one.directory / "evaluation.json").write_text('{"checkpoint": "best", "steps": [{}]}')
     one.publish(Experiment((ONE,), {}, protocols))
     assert (one.published / "checkpoint.pt").is_file()
     one.publish(Experiment((ONE,), {}))

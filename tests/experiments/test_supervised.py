@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scripts import refused, run
+from scripts import refused, run, sized
 
 from metarl.training.callbacks.csv import read_metrics
 from metarl.training.checkpoint import load
@@ -37,7 +37,8 @@ def scored(run_dir: Path) -> dict:
 @pytest.mark.parametrize("method", ["maml", "pretrained", "oracle", "random"])
 @pytest.mark.parametrize("variant", [[], ["--first-order"], ["--rule", "meta-sgd"]])
 def test_sinusoid_by_every_method(tmp_path: Path, method: str, variant: list[str]) -> None:
-    trained = run("train", "sinusoid", "--method", method, *SINUSOID, *variant, "--run-dir", tmp_path / "run")
+    flags = ["--method", method, *sized(SINUSOID, method), *variant]
+    trained = run("train", "sinusoid", *flags, "--run-dir", tmp_path / "run")
     if (method == "oracle" and variant) or (method == "pretrained" and variant == ["--first-order"]):
         refused(trained, f"{variant[0]} means nothing for method {method}")
         return
@@ -174,7 +175,7 @@ def test_flags_that_mean_nothing_are_refused(tmp_path: Path, flags: str, words: 
 
 def test_learned_step_sizes_and_oracles_take_none(tmp_path: Path) -> None:
     for name, flags in (("meta-sgd", ["--rule", "meta-sgd"]), ("oracle", ["--method", "oracle"])):
-        assert run("train", "sinusoid", *SINUSOID, *flags, "--run-dir", tmp_path / name).returncode == 0
+        assert run("train", "sinusoid", *sized(SINUSOID, name), *flags, "--run-dir", tmp_path / name).returncode == 0
         refused(run("evaluate", tmp_path / name, "--step-sizes", "5"), name)
     refused(run("evaluate", tmp_path / "oracle", "--gradient-steps", "1"), "takes no gradient steps")
     refused(run("render", tmp_path / "oracle", "--gradient-steps", "1", "--output", tmp_path / "a.png"), "got 1")

@@ -194,3 +194,15 @@ def test_published_checkpoints_are_read() -> None:
     assert len(paths) > 5
     for path in paths[::5]:
         assert load(path).theta
+
+
+def test_a_pickle_that_makes_memory_of_a_number_is_refused_before_it_is_read() -> None:
+    """torch admits `bytearray` among plain values: a file of 1 KB would take 2 GB."""
+    number = b"\x8a\x05" + (2**31).to_bytes(5, "little")
+    code = b"\x80\x02cbuiltins\nbytearray\n" + number + b"\x85R."
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("archive/data.pkl", code)
+    for data, words in ((buffer.getvalue(), "it names builtins bytearray"), (code + buffer.getvalue(), "no archive")):
+        with pytest.raises(ValueError, match=f"is not a readable checkpoint: .*{words}"):
+            decode(data, Path("bomb.pt"))

@@ -9,28 +9,8 @@ from toy import TOY
 
 from metarl.experiments.published import published_returns, published_tasks
 from metarl.problem import Evaluation
-from metarl.training.evaluation import evaluate, held_out_tasks, summarize, write_evaluation
-
-
-def test_interval_covers_the_mean_as_often_as_it_says() -> None:
-    """Of 200 samples of 40 normal values, the 95 % interval holds the true mean in about 190."""
-    rng = np.random.default_rng(0)
-    covered = 0
-    for seed in range(200):
-        summary = summarize(rng.normal(3.0, 2.0, (1, 40)), seed)
-        covered += summary["low"] <= 3.0 <= summary["high"]
-    assert 178 <= covered <= 198
-
-
-def test_summary_of_known_values() -> None:
-    summary = summarize(np.array([[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 100.0]]), 0)
-    assert summary["mean"] == 15.125
-    assert summary["interquartile_mean"] == 3.5
-    assert summary["low"] < 15.125 < summary["high"]
-    assert summarize(np.full((1, 5), 2.0), 0) == dict.fromkeys(summary, 2.0)
-    infinite = summarize(np.array([[1.0, np.inf, 2.0, 3.0]]), 0)
-    assert (infinite["mean"], infinite["median"]) == (np.inf, 2.5)
-    assert np.isnan(infinite["low"]) and np.isnan(infinite["high"])
+from metarl.training.evaluation import evaluate, held_out_tasks
+from metarl.training.evaluation_files import write_evaluation
 
 
 def test_files(tmp_path: Path) -> None:

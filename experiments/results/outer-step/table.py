@@ -3,22 +3,15 @@
 Both are of the mean return after one gradient step. Runs of one seed see the same tasks in every iteration.
 """
 
-import csv
 import re
 import statistics
 import sys
 from pathlib import Path
-from typing import Any
+
+from metarl.experiments.outputs import write_table
+from metarl.training.callbacks.csv import read_metrics
 
 PRESETS = ("cheetah-dir", "navigation-paper")
-
-
-def write(path: Path, rows: list[dict[str, Any]]) -> None:
-    """A table, as CSV."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 here = Path(sys.argv[1])
@@ -33,8 +26,7 @@ for metrics in [*here.glob("**/*-seed?/metrics.csv"), *others]:
         raise SystemExit(f"{metrics.parent} is not named PRESET-OUTER-seedN")
     preset, outer, seed = match.groups()
     words = outer.replace("-", " ") + " of the support too" * (metrics.parts[-3] == "support-too")
-    with metrics.open() as file:
-        curves[preset][words, int(seed)] = [float(row["rollout/return_step1"]) for row in csv.DictReader(file)]
+    curves[preset][words, int(seed)] = [row["rollout/return_step1"] for row in read_metrics(metrics)]
 
 for preset, runs in curves.items():
     length = max(map(len, runs.values()))
@@ -44,7 +36,7 @@ for preset, runs in curves.items():
         | {name: round(statistics.mean(run[part]), 2) for name, part in windows.items()}
         for (outer, seed), run in sorted(runs.items(), key=lambda item: (item[0][1], item[0][0]))
     ]
-    write(here / f"{preset}.csv", rows)
+    write_table(here / f"{preset}.csv", rows, list(rows[0]))
 
 rows = []
 cheetah = curves["cheetah-dir"]
@@ -58,4 +50,4 @@ for outer in sorted({outer for outer, _ in cheetah} - {"authors"}):
     seeds = {f"seed_{seed}": round(each[seed], 2) if seed in each else None for seed in (1, 2, 3)}
     mean = round(statistics.mean(each.values()), 2)
     rows.append({"outer_step": outer, **seeds, "mean": mean, "standard_error": error and round(error, 2)})
-write(here / "differences.csv", rows)
+write_table(here / "differences.csv", rows, list(rows[0]))
