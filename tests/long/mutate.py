@@ -4,9 +4,9 @@ Mutants are a fixed sample of those that `mutations` makes of each file, and the
 tested in a temporary copy of the tree, by the tests that run the changed function, the quickest first, up to a budget
 of time. A mutant that they all pass has survived: it is equivalent, or a test is missing.
 
-The tests are collected once. A mutant is a fork with the changed function's code in place of the old one; what is no
-function's (the default of an option, a constant), and whatever seems to survive, is tested again as a file that is
-imported anew. Only tests that run a function in their own process count for it.
+The tests are collected once. A mutant is a fork with the changed function's code in place of the old one. What no test
+runs as a function (the default of an option, a constant, what is called at import) is changed in a file that is
+imported anew. Only what tests run in their own process counts for it.
 """
 
 import argparse
@@ -69,8 +69,8 @@ class Outcome(NamedTuple):
     tests: int  # that were to be run
 
 
-def chosen(tests: Iterable[Ran], mutant: Mutant, budget: float) -> list[Ran]:
-    """The tests of a mutant: those that run its function, else those that run anything of its file."""
+def chosen(tests: Iterable[Ran], mutant: Mutant, budget: float) -> tuple[list[Ran], bool]:
+    """The tests of a mutant, and whether they run its function; else they run something of its file."""
     of_file = [test for test in tests if any(file == mutant.file for file, _ in test.functions)]
     of_function = [test for test in of_file if (mutant.file, mutant.function) in test.functions]
     found, total = [], 0.0
@@ -79,7 +79,7 @@ def chosen(tests: Iterable[Ran], mutant: Mutant, budget: float) -> list[Ran]:
         if total > budget and found:
             break
         found.append(test)
-    return found
+    return found, bool(of_function)
 
 
 def in_child(work: Callable[[], int], *, cpu: float) -> int:
@@ -169,6 +169,7 @@ class Laboratory(Judge):
     def __init__(self, place: Place, mutants: list[Mutant], budget: float) -> None:
         super().__init__(place)
         self.mutants = mutants
+        self.living: list[FunctionType] = []
         self.budget = budget
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -179,17 +180,20 @@ class Laboratory(Judge):
         lines = self.place.covered.read_text().splitlines()
         ran = [Ran(name, seconds, frozenset(map(tuple, hit))) for name, seconds, hit in map(json.loads, lines)]
         items = {item.nodeid: item for item in session.items}
+        # isinstance would ask objects that only pretend to have a class
+        self.living = [thing for thing in gc.get_objects() if type(thing) is FunctionType]
+        gc.freeze()  # or every fork copies what its collector looks at
         with self.place.outcomes.open("w") as file:
             for mutant in self.mutants:
-                tests = chosen([test for test in ran if test.name in items], mutant, self.budget)
+                tests, run_it = chosen([test for test in ran if test.name in items], mutant, self.budget)
                 self.place.killer.write_text("")
                 status = 0
-                if tests and mutant.function is not None:
+                if run_it:
                     mine = [items[test.name] for test in tests]
                     cpu = 20 + 5 * sum(test.seconds for test in tests)
                     status = in_child(lambda mutant=mutant, mine=mine: self._judge(mutant, mine), cpu=cpu)
                 killer = self.place.killed(status)
-                file.write(json.dumps([killer, [test.name for test in tests]]) + "\n")
+                file.write(json.dumps([killer, [test.name for test in tests], run_it]) + "\n")
                 file.flush()
         return True
 
@@ -224,7 +228,7 @@ class Laboratory(Judge):
 
     def _judge(self, mutant: Mutant, items: list[pytest.Item]) -> int:
         """Be the process of one mutant."""
-        patch(str(self.place.tree / mutant.file), mutant)
+        patch(self.living, str(self.place.tree / mutant.file), mutant)
         for item, following in zip(items, [*items[1:], None], strict=True):
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if self.failed:
@@ -232,16 +236,14 @@ class Laboratory(Judge):
         return 0
 
 
-def patch(path: str, mutant: Mutant) -> None:
-    """Give the living functions of a file the mutant's code, where it is as they need it."""
+def patch(living: Iterable[FunctionType], path: str, mutant: Mutant) -> None:
+    """Give those of the living functions that are of a file the mutant's code, where it is as they need it."""
     codes = dict(_codes(compile(mutant.source, path, "exec")))
-    for function in gc.get_objects():
-        # isinstance would ask objects that only pretend to have a class
-        if type(function) is not FunctionType or function.__code__.co_filename != path:
-            continue
+    for function in living:
         name = function.__code__.co_qualname
         code = codes.get(name)
-        inside = name == mutant.function or name.startswith(f"{mutant.function}.<locals>.")
+        mine = name == mutant.function or name.startswith(f"{mutant.function}.<locals>.")
+        inside = mine and function.__code__.co_filename == path
         if inside and code is not None and code.co_freevars == function.__code__.co_freevars:
             function.__code__ = code
 
@@ -259,8 +261,8 @@ def tested(place: Place, tests: tuple[str, ...], mutants: list[Mutant], budget: 
     if status not in (0, 5):  # 5: no test was run
         raise ValueError(f"the tests cannot be collected: {place.log.read_text()[-2000:]}")
     for mutant, line in zip(mutants, place.outcomes.read_text().splitlines(), strict=True):
-        killer, names = json.loads(line)
-        if not killer and names:
+        killer, names, was_run = json.loads(line)
+        if names and not was_run:
             original = (ROOT / mutant.file).read_text()
             place.write(mutant.file, mutant.source)
             place.killer.write_text("")

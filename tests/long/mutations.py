@@ -66,10 +66,11 @@ def _mutant(file: str, tree: ast.Module, index: int, number: int) -> Mutant | No
     other = copy.deepcopy(tree)
     node = list(ast.walk(other))[index]
     line = getattr(node, "lineno", 0)
+    inside = node.body[0].lineno if isinstance(node, ast.FunctionDef) else line
     words, change = list(_changes(node))[number]
     change()
     changed = ast.unparse(ast.fix_missing_locations(other))
-    return None if changed == ast.unparse(tree) else Mutant(file, line, words, changed, _function(tree, line))
+    return None if changed == ast.unparse(tree) else Mutant(file, line, words, changed, _function(tree, inside))
 
 
 def _function(tree: ast.AST, line: int, above: str = "") -> str | None:
