@@ -35,6 +35,7 @@ from named_mutants import NAMED
 
 ROOT = Path(__file__).parent.parent.parent
 LIBRARIES = ("torch", "torch.func", "gymnasium", "mujoco", "scipy.stats", "tyro", "rich.progress")
+ELSEWHERE = 3  # times the budget, where no test is known to run what is changed
 OWN_ERROR = 99  # status of a process in which this script went wrong: pytest's are lower
 
 
@@ -70,13 +71,16 @@ class Outcome(NamedTuple):
 
 
 def chosen(tests: Iterable[Ran], mutant: Mutant, budget: float) -> tuple[list[Ran], bool]:
-    """The tests of a mutant, and whether they run its function; else they run something of its file."""
-    of_file = [test for test in tests if any(file == mutant.file for file, _ in test.functions)]
-    of_function = [test for test in of_file if (mutant.file, mutant.function) in test.functions]
+    """The tests of a mutant, and whether they run its function; else those that run its file come first."""
+
+    def rank(test: Ran) -> tuple[bool, float]:
+        return all(file != mutant.file for file, _ in test.functions), test.seconds
+
+    of_function = [test for test in tests if (mutant.file, mutant.function) in test.functions]
     found, total = [], 0.0
-    for test in sorted(of_function or of_file, key=lambda test: test.seconds):
+    for test in sorted(of_function or tests, key=rank):
         total += test.seconds
-        if total > budget and found:
+        if total > (budget if of_function else ELSEWHERE * budget) and found:
             break
         found.append(test)
     return found, bool(of_function)
@@ -266,7 +270,7 @@ def tested(place: Place, tests: tuple[str, ...], mutants: list[Mutant], budget: 
             original = (ROOT / mutant.file).read_text()
             place.write(mutant.file, mutant.source)
             place.killer.write_text("")
-            status = in_child(lambda names=names: place.pytest(names, Judge(place)), cpu=60 + 5 * budget)
+            status = in_child(lambda names=names: place.pytest(names, Judge(place)), cpu=60 + 5 * ELSEWHERE * budget)
             killer = place.killed(status)
             place.write(mutant.file, original)
         yield Outcome(mutant, killer, len(names))
