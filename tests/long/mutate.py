@@ -280,10 +280,10 @@ def main(argv: list[str]) -> int:
     """Test the mutants of each file, and print the survivors."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", help="paths from the root; default: all of GROUPS")
-    parser.add_argument("--sample", type=int, default=5, help="mutants of a file at most; 0: all")
+    parser.add_argument("--sample", type=int, default=3, help="mutants of a file at most; 0: all")
     parser.add_argument("--seed", type=int, default=1, help="of the sample")
     parser.add_argument("--named", action="store_true", help="the named mutants alone")
-    parser.add_argument("--budget", type=float, default=15.0, help="seconds that the tests of a mutant may take")
+    parser.add_argument("--budget", type=float, default=3.0, help="seconds that the tests of a mutant may take")
     parser.add_argument("--covered", type=Path, help="folder to keep what each test runs in, for another call")
     parser.add_argument("--table", type=Path, help="write a csv of all mutants")
     arguments = parser.parse_args(argv)
