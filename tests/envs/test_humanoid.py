@@ -100,3 +100,12 @@ def test_compact_observations_are_heights_angles_and_scaled_velocities(dynamics:
     expected = raw.observe(states, tasks)[:, :45]
     expected[:, 22:] *= 0.2
     np.testing.assert_allclose(compact.observe(states, tasks), expected, rtol=1e-15)
+
+
+@pytest.mark.parametrize(("height", "falls"), [(0.99, True), (1.01, False), (1.99, False), (2.01, True)])
+def test_the_height_at_which_a_humanoid_has_fallen(height: float, falls: bool) -> None:
+    family = cast(Locomotion, make_family("metarl/HumanoidDir-v0"))
+    tasks = np.ones((1, 1))
+    states = family.initial_state(tasks, [np.random.default_rng(0)])
+    family.physics.of(states, "qpos")[0, 2] = height
+    assert family.terminated(states, tasks).tolist() == [falls]

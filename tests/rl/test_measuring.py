@@ -1,8 +1,10 @@
 """What is measured of episodes: sums that ranks can add, and on whose random numbers an evaluation rolls out."""
 
+import numpy as np
 import pytest
 import torch
 from conftest import gaussian_mlp, sgd
+from torch import Tensor
 
 from metarl import envs
 from metarl.engine.params import stack
@@ -10,7 +12,7 @@ from metarl.randomness import Purpose
 from metarl.rl.baselines.zero import zero
 from metarl.rl.episodes import BREAKS, Episodes
 from metarl.rl.losses import policy_gradient
-from metarl.rl.measuring import totals_of_episodes
+from metarl.rl.measuring import scores_of, totals_of_episodes
 from metarl.rl.problem import MetaRL, RolloutSettings
 from metarl.rl.sampler import rollout
 
@@ -19,24 +21,34 @@ SETTINGS = RolloutSettings(
 )
 
 
-def test_sums_over_episodes_are_taken_in_float64() -> None:
-    """In float32, 2^24 and 1 are 2^24."""
-    returns = torch.tensor([[2.0**24, 1.0, 1.0]])
-    nothing, shape = torch.full((1, 3), torch.nan), (1, 1, 3)
-    episodes = Episodes(
+def episodes_of(returns: Tensor, achieved: Tensor) -> Episodes:
+    """Episodes of a timestep with these returns and achievements, both [M, E]; none broke."""
+    shape = (len(returns), 1, returns.shape[1])
+    return Episodes(
         observations=torch.zeros(*shape, 2),
         actions=torch.zeros(*shape, 2),
         log_probs=torch.zeros(shape),
         rewards=returns[:, None],
         mask=torch.ones(shape),
-        achieved=nothing,
-        success=nothing,
+        achieved=achieved,
+        success=torch.full_like(returns, torch.nan),
         reward_terms={},
-        breaks={reason: torch.zeros(1, 3) for reason in BREAKS},
+        breaks={reason: torch.zeros_like(returns) for reason in BREAKS},
     )
-    totals = totals_of_episodes([episodes])
+
+
+def test_sums_over_episodes_are_taken_in_float64() -> None:
+    """In float32, 2^24 and 1 are 2^24."""
+    returns = torch.tensor([[2.0**24, 1.0, 1.0]])
+    totals = totals_of_episodes([episodes_of(returns, returns)])
     assert {total.dtype for total, _ in totals.values()} == {torch.float64}
     assert totals["rollout/return_step0"][0].item() == 2.0**24 + 2
+
+
+def test_the_error_is_the_mean_distance_to_what_was_wanted() -> None:
+    achieved = torch.tensor([[1.0, 4.0], [0.0, 1.0]])
+    scores = scores_of(episodes_of(torch.zeros(2, 2), achieved), np.array([2.0, -1.0]))
+    np.testing.assert_array_equal(scores["error"], [1.5, 1.5])
 
 
 @pytest.mark.parametrize(
