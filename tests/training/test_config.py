@@ -14,6 +14,7 @@ from toy import TOY
 from metarl.experiments.presets import PRESETS, preset_config
 from metarl.experiments.published import published_tasks
 from metarl.parts import options
+from metarl.problems import require_device
 from metarl.training.config import Config
 from metarl.training.run_directory import read_config
 from metarl.training.tree import flat, leaves, registries, with_options
@@ -268,3 +269,14 @@ def test_values_of_a_problem_in_a_configuration_file(name: str, value: Any) -> N
         Config.from_dict(document | {"problem": document["problem"] | {name: value}})
     except ValueError as error:
         assert str(error)
+
+
+@pytest.mark.parametrize("first_order", [False, True])
+def test_first_order_reaches_the_rule(first_order: bool) -> None:
+    assert with_options(TOY, {"first_order": first_order}).training_rule.holds_gradient == first_order
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    require_device("cpu")
+    with pytest.raises(ValueError, match="device 'tpu' is not available here"):
+        require_device("tpu")
