@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from metarl.engine.outer import refused
 from metarl.experiments.command_line import arguments_of, run
 from metarl.experiments.evaluated import Run, pooled, published, read_run, require_comparable
 from metarl.experiments.figures import draw
@@ -99,10 +100,10 @@ def refused_steps(methods: dict[str, list[Run]]) -> str:
     for method, runs in methods.items():
         rows = [row for one in runs for row in one.metrics if "outer/nonfinite" in row]
         if rows:
-            refused = sum(row.get("outer/accepted", 1.0 - row["outer/nonfinite"]) == 0.0 for row in rows)
+            count = sum(refused(row, "outer/") for row in rows)
             steps = sum(int(one.metrics[-1]["iteration"]) + ("outer/nonfinite" in one.metrics[-1]) for one in runs)
-            counts.append(f"{method} {refused} of {steps}")
-    return f"rejected outer steps: {', '.join(counts) or 'none made'}"
+            counts.append(f"{method} {count} of {steps}")
+    return f"refused outer steps: {', '.join(counts) or 'none made'}"
 
 
 def command(argv: Sequence[str]) -> None:

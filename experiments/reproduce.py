@@ -142,7 +142,7 @@ def is_evaluated(run_dir: Path) -> bool:
 def analyse(name: str, arguments: Arguments, workers: "Workers") -> None:
     """Make tables and figures of the finished runs of a study."""
     place = Place.of(name, quick=arguments.quick)
-    flags = ["--quick"] * arguments.quick
+    flags = ["--quick"] if arguments.quick else []
     workers.script(place.runs / "study.log", "study", name, "--runs", place.runs, "--results", place.results, *flags)
 
 

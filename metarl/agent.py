@@ -141,6 +141,8 @@ class Agent:
 def load_agent(place: str | Path, checkpoint: str | int | None = None) -> Agent:
     """Load the policy of a run, or one that `Agent.save` wrote.
 
+    `Agent.adapt` plays complete episodes, even if the run's evaluation counts timesteps as the authors did.
+
     Args:
         place: the run's directory, or the file.
         checkpoint: which parameters of a run: `best`, `last`, or those that were kept after this number of outer steps;

@@ -1,4 +1,4 @@
-"""Environments of one's own as parts: registered ids, classes and functions that make single environments."""
+"""Users' environments as parts: registered ids, and classes and functions that make single environments."""
 
 import ast
 import functools
@@ -25,16 +25,16 @@ from metarl.rl.spaces import environment_actions
 
 
 class OwnTasks(TaskDistribution):
-    """The distribution that an environment brings in its method `sample_tasks`.
+    """The distribution that an environment's method `sample_tasks` draws from.
 
-    Each draw makes one environment and closes it. An environment with held-out tasks takes `sample_tasks(rng, n,
-    split)`; otherwise all splits are one. What its tasks may be, the environment alone knows: all finite rows count as
-    valid. Where its distribution ends, it may say in a method
-    `in_distribution(tasks [n, k]) -> [n]`.
+    Each draw makes an environment and closes it. An environment with held-out tasks has `sample_tasks(rng, n, split)`;
+    in others all splits draw from the same tasks. All finite rows count as valid, because only the environment knows
+    which tasks it takes. A method `in_distribution(tasks [n, k]) -> [n]` may say which tasks training may draw.
     """
 
     def __init__(self, names: tuple[str, ...], make: Callable[[], LoopVectorEnv]) -> None:
-        self.names, self._make = names, make
+        self.names = names
+        self._make = make
 
     def sample(self, rng: np.random.Generator, n: int, split: Split = "train") -> Array:
         """Draw n rows, [n, k]."""
@@ -42,7 +42,7 @@ class OwnTasks(TaskDistribution):
             return env.sample_tasks(rng, n, split)
 
     def in_distribution(self, tasks: Array) -> Mask:
-        """What the environment says; if it says nothing, all that are finite, [n]."""
+        """Which rows training may draw, as the environment says; without such a method, all finite rows, [n]."""
         with closing(self._make()) as env:
             own = env.own_method("in_distribution")
             return self.valid(tasks) if own is None else np.asarray(own(tasks), np.bool_) & self.valid(tasks)
@@ -50,9 +50,9 @@ class OwnTasks(TaskDistribution):
 
 @dataclass(frozen=True, kw_only=True)
 class OwnEnvironment(Environment):
-    """Anybody's single environment that takes tasks (see LoopVectorEnv), many times.
+    """Many of a user's single environment that takes tasks (see LoopVectorEnv).
 
-    Its own time limit ends episodes, too. Subclasses say what makes one.
+    The environment's own time limit ends episodes too. Subclasses have the function that makes an environment.
     """
 
     environment_options: dict[str, bool | int | float | str | None] = field(default_factory=dict)
@@ -120,7 +120,7 @@ class OwnEnvironment(Environment):
 
 @dataclass(frozen=True, kw_only=True)
 class GymnasiumEnvironment(OwnEnvironment):
-    """Anybody's registered environment. Each registered id has a subclass of its own: see `registered`."""
+    """An environment that Gymnasium has registered. Each id has a subclass of its own: see `registered`."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """The subclass of an id is found anew where the part is unpickled, also in another process."""
@@ -129,7 +129,7 @@ class GymnasiumEnvironment(OwnEnvironment):
 
 @dataclass(frozen=True, kw_only=True)
 class AdoptedEnvironment(OwnEnvironment):
-    """Anybody's class of environments, or function that makes one, named as MODULE:NAME: see `adopted`."""
+    """A class of environments, or a function that makes one, chosen as MODULE:NAME: see `adopted`."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """The subclass is made anew where the part is unpickled."""

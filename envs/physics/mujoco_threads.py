@@ -127,7 +127,7 @@ class MujocoThreads(Physics):
         self.of(states, "qvel")[:] = qvel
         batch, rows = self._load(states, np.zeros((len(states), self.model.nu)), parameters)
         batch.forward(rows, stage=self._stage)
-        self._measure(batch, states, parameters or {})
+        self._measure(states, parameters or {})
         return states
 
     def step(self, states: Array, controls: Array, parameters: Mapping[str, Array] | None = None) -> Array:
@@ -159,7 +159,7 @@ class MujocoThreads(Physics):
         n = len(states)
         after = states.copy()
         after[:, : self._carried] = batch.state[:n, : self._carried]
-        self._measure(batch, after, parameters or {})
+        self._measure(after, parameters or {})
         # Any warning counts: a full contact buffer, for instance, makes a simulation wrong too.
         broken = batch.warning[:n, :, 1].any(axis=1)
         broken[failed] = True
@@ -210,8 +210,8 @@ class MujocoThreads(Physics):
         if changed:
             batch.set_const(rows)
 
-    def _measure(self, batch: Batch, states: Array, parameters: Mapping[str, Array]) -> None:
-        """Write what is measured into the states [n, S], at which the batch is."""
+    def _measure(self, states: Array, parameters: Mapping[str, Array]) -> None:
+        """Write what is measured into the states [n, S], at which the batch's simulations are."""
         if self._formula is None:
             for name, bodies in self._measured.items():
                 columns = self.of(states, name)

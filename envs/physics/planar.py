@@ -11,6 +11,7 @@ Axes: n simulations, B bodies of the model (the first is the world), V degrees o
 # mujoco's bindings come without types:
 # pyright: reportAttributeAccessIssue=false
 
+import functools
 from typing import NamedTuple
 
 import mujoco
@@ -70,7 +71,7 @@ def _weighted(arms: Array, masses: Array) -> Array:
 def _sum(factors: Array, rows: Array) -> Array:
     """The sum of rows [m, n] times factors [m], [n]: in the order of the rows, without those that count nothing."""
     parts = [factor * row for factor, row in zip(factors, rows, strict=True) if factor]
-    return sum(parts[1:], parts[0]) if parts else np.zeros_like(rows[0])
+    return functools.reduce(np.add, parts) if parts else np.zeros_like(rows[0])
 
 
 def planar(model: MjModel, body: int) -> Planar | None:

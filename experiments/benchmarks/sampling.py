@@ -49,7 +49,8 @@ def sampler(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]
     """
     tasks, horizon, repeats = (2, 5, 1) if quick else (40, HORIZON, 3)
     counts = NUM_ENVS[:2] if quick else NUM_ENVS
-    share, vectors = [], []
+    share: list[dict[str, Any]] = []
+    vectors: list[dict[str, Any]] = []
     threads = len(os.sched_getaffinity(0))
     for robot, name in ROBOTS.items():
         for dynamics in ("gymnasium", "paper"):

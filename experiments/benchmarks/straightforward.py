@@ -63,7 +63,8 @@ def outer_step(options: Any, policy: Model, theta: Params, tasks: list[Task]) ->
     """One step of TRPO on the mean over tasks."""
 
     def loss_and_kl(params: Params, create_graph: bool) -> tuple[Tensor, Tensor]:
-        losses, divergences = [], []
+        losses: list[Tensor] = []
+        divergences: list[Tensor] = []
         for task in tasks:
             adapted = _adapt(options, policy, params, task.support, create_graph=create_graph)
             new = policy.apply(adapted, task.query.observations)

@@ -12,7 +12,9 @@ from metarl.engine.objective import MetaObjective, TaskFunctions
 from metarl.engine.params import Params, add, ravel, unravel
 from metarl.engine.rules import InnerRule, Rule, first_order
 
-TASKS, STEPS, POINTS = 3, 2, 5  # of the regression
+TASKS = 3  # M tasks of the regression
+STEPS = 2  # inner steps
+POINTS = 5  # examples of a task in each batch
 DIFFERENCE = 1e-6  # of finite differences, in float64
 
 

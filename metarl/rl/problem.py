@@ -161,7 +161,9 @@ class MetaRL:
         # Every rank draws the tasks of all ranks, and keeps its own.
         tasks = self.sample_tasks(self.seed, Purpose.TRAINING_TASKS, iteration, count=count)[rows]
         fast = self.learner.start_each(theta, len(self._local))
-        adapted, rollouts, batches = [], [], []
+        adapted: list[Params] = []
+        rollouts: list[Episodes] = []
+        batches: list[PolicyBatch] = []
         for step in range(self.inner_steps + 1):
             adapted.append(self.learner.merge_each(fast, theta))
             key = (self.seed, Purpose.TRAINING_ROLLOUTS, iteration, step)

@@ -20,7 +20,8 @@ from metarl.reading import DAMAGED
 from metarl.training.migration import format_2
 from metarl.training.state import TrainState
 
-PREFIX, NUMBER = "metarl-checkpoint-", 2
+PREFIX = "metarl-checkpoint-"
+NUMBER = 2
 FORMAT = f"{PREFIX}{NUMBER}"  # the format that is written
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: format_2}
 """Number of an earlier format -> a function from a content of that format to a content of the next one."""

@@ -12,7 +12,7 @@ from metarl.problems import PROBLEMS, ProblemOptions, Setting
 from metarl.shard import ALONE, Shard
 from metarl.training import tree
 from metarl.training.interruption import GRACE
-from metarl.training.migration import from_flat_configuration, is_flat
+from metarl.training.migration import from_flat_configuration, is_flat, with_present_names
 
 Method = Literal["maml", "pretrained", "oracle", "random"]
 
@@ -183,4 +183,6 @@ class Config(Watching, HeldOut, Adaptation, Training):
         Raises:
             ValueError: an option is unknown or missing, or a value is impossible.
         """
-        return from_flat_configuration(Config, values) if is_flat(values) else tree.from_dict(Config, values)
+        if is_flat(values):
+            return from_flat_configuration(Config, values)
+        return tree.from_dict(Config, with_present_names(values))

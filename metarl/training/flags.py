@@ -48,6 +48,8 @@ def parse(
         SystemExit: `--help` was given, or tyro cannot read a value, such as a word for a number.
     """
     config = with_choices(make, argv)
+    # Raises for options of one name, about which tyro would say nothing that helps.
+    now = flat(config)
     own = {field.name for field in dataclasses.fields(script)}  # pyright: ignore[reportArgumentType]
     flags = {leaf.option.name for leaf in leaves(config) if not is_hidden(leaf.option)}
     given = names_given(argv)
@@ -62,7 +64,6 @@ def parse(
     values: dict[str, Any] = {}
     for group in groups:
         values |= vars(getattr(parsed, group.__name__))
-    now = flat(config)
     changed = {name: value for name, value in values.items() if name in given and value != now[name]}
     return Parsed(with_options(config, changed), parsed.script, given - own)
 

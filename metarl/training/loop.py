@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from metarl.engine.outer import OuterOptimizer
+from metarl.engine.outer import OuterOptimizer, refused
 from metarl.engine.params import Params
 from metarl.metrics import Metric, MetricTable
 from metarl.problem import Metrics, Problem
@@ -130,8 +130,8 @@ def _iterate(
     theta, outer_state, info = outer.step(state.theta, state.outer_state, objective)
     if not info["nonfinite"]:
         theta = problem.refresh(theta, objective)
-    refused = streak.count(info)
-    if metrics or refused:
+    is_refused = streak.count(info)
+    if metrics or is_refused:
         metrics |= {f"outer/{name}": value for name, value in info.items()}
         metrics["time/outer"] = time.perf_counter() - collected
         metrics["time/iteration"] = time.perf_counter() - start
@@ -144,8 +144,8 @@ def _iterate(
         env_steps=metrics.get("env_steps", state.env_steps),
     )
     measured = crew.measure(state)
-    moment = _judged(problem, state, after, metrics | measured, refused=refused)
-    shown = refused or state.iteration % log_every == 0
+    moment = _judged(problem, state, after, metrics | measured, refused=is_refused)
+    shown = is_refused or state.iteration % log_every == 0
     return moment if shown else moment._replace(metrics=measured)
 
 
@@ -216,7 +216,7 @@ class _Streak:
             self._what = set()
         prefix = "nonfinite_"
         self._what |= {name.removeprefix(prefix) for name in info if name.startswith(prefix)}
-        return info.get("accepted", 1.0 - info["nonfinite"]) == 0.0
+        return refused(info)
 
     def require_progress(self, iteration: int) -> None:
         """Raise ValueError after `limit` outer steps in a row with something that was not finite."""

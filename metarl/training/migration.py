@@ -24,6 +24,18 @@ WITHOUT_EFFECT = frozenset(
 )
 
 
+# Options that a later version renamed: (choice, name of the part) -> name of the option then -> its name now.
+RENAMED = {("normalization", "running"): {"clip": "observation_clip"}}
+
+
+def with_present_names(values: Any, choice: str = "") -> Any:
+    """The values of a stored tree, or of the part of a choice in it, with the present names of options."""
+    if not isinstance(values, dict):
+        return values
+    names = RENAMED.get((choice, str(values.get("name"))), {})
+    return {names.get(name, name): with_present_names(value, name) for name, value in values.items()}
+
+
 def is_flat(values: Mapping[str, Any]) -> bool:
     """Whether a configuration is one flat object, as all configurations were before 0.8."""
     return not isinstance(values.get("problem"), dict)

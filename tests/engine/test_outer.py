@@ -180,6 +180,16 @@ def test_trpo_keeps_the_old_parameters_when_nothing_qualifies() -> None:
     assert (info["accepted"], info["backtracks"], info["improvement"], info["kl"]) == (0, 15, 0, 0)
 
 
+@pytest.mark.parametrize(("losses", "broken"), [([2.0, 2.0], 0), ([math.nan, 2.0], 0), ([math.nan, math.nan], 1)])
+def test_a_line_search_is_broken_where_every_length_is(losses: list[float], broken: int) -> None:
+    class Tried(Recorder):
+        def loss_and_divergence(self, theta: Params) -> tuple[float, float]:
+            return losses.pop(), 0.0
+
+    _, _, info = trpo(max_backtracks=2).step(THREE_ZEROS, {}, cast(MetaObjective, Tried()))
+    assert (info["accepted"], info["nonfinite"], info.get("nonfinite_loss", 0)) == (0, broken, broken)
+
+
 @pytest.mark.parametrize("name", OUTERS.names)
 def test_a_non_finite_gradient_never_reaches_theta(name: str) -> None:
     optimiser, policy = OUTERS.find(name)().build(), gaussian_mlp(2, 2, hidden_sizes=(8,))
@@ -418,6 +428,7 @@ def test_all_epochs_are_refused_with_one(name: str) -> None:
     same, unchanged, info = optimiser.step(theta, state, policy_objective(policy, theta))
     assert same is theta and unchanged is state
     assert (info["nonfinite"], info["kl"], info["improvement"]) == (1, 0, 0)
+    assert info.get("pre_update_kl", 0) == 0
 
 
 def test_what_has_no_ratios_cannot_be_clipped() -> None:

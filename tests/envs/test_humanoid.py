@@ -87,3 +87,16 @@ def test_a_whole_episode_does_not_drift_from_gymnasiums() -> None:
         states = family.transition(states, action, tasks)
         env.step(0.4 * action[0])
         np.testing.assert_allclose(family.physics.of(states, "qpos")[0], env.data.qpos, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("dynamics", ["gymnasium", "paper"])
+def test_compact_observations_are_heights_angles_and_scaled_velocities(dynamics: str) -> None:
+    raw, compact = (
+        cast(Locomotion, make_family("metarl/HumanoidDir-v0", observation=kind, dynamics=dynamics))
+        for kind in ("raw", "compact")
+    )
+    tasks = raw.tasks.sample(np.random.default_rng(0), 2)
+    states = raw.initial_state(tasks, [np.random.default_rng(i) for i in range(2)])
+    expected = raw.observe(states, tasks)[:, :45]
+    expected[:, 22:] *= 0.2
+    np.testing.assert_allclose(compact.observe(states, tasks), expected, rtol=1e-15)

@@ -42,7 +42,7 @@ def test_random_is_a_run_of_zero_iterations_and_plot_draws_both(evaluated: Path,
     assert run("evaluate", other).returncode == 0
     result = run("plot", evaluated, other, "--output", tmp_path / "new" / "figure.png", "--table", tmp_path / "t.csv")
     assert result.returncode == 0, result.stderr
-    assert "rejected outer steps: maml 0 of 2" in result.stdout
+    assert "refused outer steps: maml 0 of 2" in result.stdout
     with (evaluated / "evaluation.csv").open() as one, (tmp_path / "t.csv").open() as both:
         returns = [float(row["average_return"]) for row in csv.DictReader(one) if row["gradient_steps"] == "1"]
         rows = [row for row in csv.DictReader(both) if (row["method"], row["gradient_steps"]) == ("maml", "1")]

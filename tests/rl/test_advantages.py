@@ -74,6 +74,11 @@ def test_normalisation_is_per_task_over_valid_timesteps() -> None:
         assert (actual[i][~valid] == 0).all()
 
 
+def test_advantages_that_hardly_differ_are_not_blown_up() -> None:
+    hardly = torch.tensor([[[1e-8], [-1e-8]]], dtype=torch.float64)  # their deviation is what is added to it
+    torch.testing.assert_close(normalize(hardly, torch.ones_like(hardly)), hardly / 2e-8)
+
+
 def test_the_whole_way_from_rewards_to_advantages_equals_a_loop() -> None:
     """Discounted returns, ridge regression, GAE and normalisation, task by task in NumPy."""
     discount, gae_lambda, episodes = 0.9, 0.7, rollouts()

@@ -92,7 +92,7 @@ def test_observations_far_off_are_clipped_and_constant_ones_are_not_blown_up() -
     batch = policy_data(0)
     constant = batch._replace(observations=torch.full_like(batch.observations, 3.0))
     for clip in (10.0, 2.0):
-        normalizer = Running(clip=clip).build()
+        normalizer = Running(observation_clip=clip).build()
         theta = normalizer.refresh(started(normalizer), [constant], alone)
         torch.testing.assert_close(theta[STD], torch.full((2,), LEAST_STD))
         seen = normalizer.wrap(POLICY, 2).apply(theta, torch.tensor([[3.0, 1e6]])).mean
@@ -161,7 +161,9 @@ def test_without_normalisation_policy_and_parameters_stay_as_they_are() -> None:
     assert normalizer.refresh(theta, [policy_data(0)], alone) is theta
 
 
-@pytest.mark.parametrize(("options", "name"), [({"clip": 0.0}, "clip"), ({"memory": 0}, "memory")])
+@pytest.mark.parametrize(
+    ("options", "name"), [({"observation_clip": 0.0}, "observation_clip"), ({"memory": 0}, "memory")]
+)
 def test_impossible_normalisations_are_refused(options: dict, name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be"):
         Running(**options)

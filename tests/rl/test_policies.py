@@ -19,7 +19,7 @@ from metarl.rl.distributions import DiagonalGaussian
 from metarl.rl.policies import POLICIES
 from metarl.rl.policies.categorical_mlp import CategoricalMLP
 from metarl.rl.policies.gaussian_mlp import GaussianMLP
-from metarl.rl.policies.own_module import policy_of
+from metarl.rl.policies.own_module import ModulePolicy, adopted, policy_of
 from metarl.rl.policies.policy import Policy, default_policy
 
 
@@ -130,6 +130,11 @@ def test_a_class_of_a_network_is_found_as_a_policy_with_its_options() -> None:
     theta = policy.build(BOX, BOX).init(generator(0))
     assert theta["layers.0.weight"].shape == (5, 3)
     torch.testing.assert_close(theta["log_std"].exp(), torch.full((3,), 0.5))
+
+
+def test_networks_alone_are_adopted() -> None:
+    assert issubclass(adopted(Net) or Policy, ModulePolicy)
+    assert [adopted(thing) for thing in (GaussianMLP, policy_of, 1)] == [None] * 3
 
 
 def test_networks_are_initialised_by_the_key_and_leave_the_global_generator_alone() -> None:

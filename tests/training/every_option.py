@@ -38,6 +38,7 @@ OTHERS: dict[str, tuple[Any, ...]] = {
     "checkpoint_every": (3,),
     "cg_tolerance": (1e9,),
     "clip": (0.01,),
+    "observation_clip": (0.01,),
     "context_layer": ("head",),
     "curvature_fraction": (1.0,),
     "curvature_tasks": (1.0,),

@@ -58,6 +58,15 @@ def test_every_option_explains_itself_and_no_two_share_a_flag() -> None:
     assert len(seen) > 60
 
 
+@pytest.mark.parametrize("name", ["navigation", "omniglot-5way-1shot"])
+def test_any_parts_can_be_chosen_together(name: str) -> None:
+    """No option of a part has the name of an option of another choice's part: `--outer ppo --normalization running`."""
+    choices: dict[str, str] = {}
+    for choice, registry in registries(preset(name)).items():
+        own = {option.name for part in registry.names for option in options(registry.find(part))}
+        assert {option: choices.setdefault(option, choice) for option in own} == dict.fromkeys(own, choice)
+
+
 def test_the_plain_presets_share_the_fast_outer_step() -> None:
     for name in REINFORCEMENT:
         if not name.endswith("-paper"):

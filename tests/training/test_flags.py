@@ -1,10 +1,12 @@
 """The command line of a tree of parts."""
 
 from dataclasses import dataclass
+from typing import Annotated, Any
 
 import pytest
-from tools import Drill, Hammer, Steel, Wood, Work
+from tools import BITS, Drill, Hammer, Steel, Wood, Work
 
+from metarl.parts import Part
 from metarl.training import flags
 from metarl.training.tree import with_options
 
@@ -68,6 +70,20 @@ def test_help_shows_the_chosen_parts_in_groups(capsys: pytest.CaptureFixture[str
         assert words in shown
     for words in ("--weight", "--hardness", "--preset"):
         assert words not in shown
+
+
+def test_options_of_one_name_are_named() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Two(Part):
+        """A tree with an option that its bit has too."""
+
+        width: float = 1.0
+        """The same name."""
+        bit: Annotated[Any, BITS] = Wood()
+        """What turns."""
+
+    with pytest.raises(ValueError, match="Two and bit wood both have an option 'width': rename one"):
+        flags.parse(lambda choices: Two(), Script, [], program="two.py", description="Two.")
 
 
 def test_values_of_flags_before_they_are_parsed() -> None:

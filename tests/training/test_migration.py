@@ -3,9 +3,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from metarl.experiments.presets import preset_config
 from metarl.training import checkpoint
+from metarl.training.config import Config
 from metarl.training.migration import dotted_names, format_2
 from metarl.training.state import TrainState
+from metarl.training.tree import flat, with_options
 
 OLD_AND_NEW = {
     "a policy": (
@@ -42,6 +45,14 @@ OLD_AND_NEW = {
 def test_old_names_become_dotted_ones(kind: str) -> None:
     old, new = (names.split() for names in OLD_AND_NEW[kind])
     assert list(dotted_names(old).items()) == list(zip(old, new, strict=True))
+
+
+def test_renamed_options_are_read_under_their_old_names() -> None:
+    config = preset_config("navigation", choices={"normalization": "running"})
+    stored = with_options(config, {"observation_clip": 3.0}).to_dict()
+    part = stored["problem"]["normalization"]
+    part["clip"] = part.pop("observation_clip")
+    assert flat(Config.from_dict(stored))["observation_clip"] == 3.0
 
 
 def test_an_old_checkpoint_keeps_all_but_its_names() -> None:

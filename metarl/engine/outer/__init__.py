@@ -4,7 +4,7 @@ One optimiser a file, its options beside it.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from torch import Tensor
@@ -54,6 +54,16 @@ class Outer(Part):
 
 
 OUTERS: Registry[Outer] = Registry("outer", "metarl.engine.outer")
+
+
+def refused(info: Mapping[str, float], prefix: str = "") -> bool:
+    """Whether an outer step left the parameters as they were, because it was not finite or its line search failed.
+
+    Args:
+        info: the metrics of the step.
+        prefix: of the metrics' names, such as `outer/` in metrics.csv.
+    """
+    return info.get(f"{prefix}accepted", 1.0 - info[f"{prefix}nonfinite"]) == 0.0
 
 
 def nonfinite(**values: float) -> Info:

@@ -49,7 +49,8 @@ class Adam(Outer):
         Where one of the steps is not finite, none is taken: theta and the state stay as they are.
         """
         first: Info = {}
-        moved, after = theta, state
+        moved = theta
+        after = state
         for _ in range(steps):
             loss, gradient = objective.loss_and_gradient(moved)
             g = ravel(gradient)

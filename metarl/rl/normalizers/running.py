@@ -28,7 +28,7 @@ class Running(Normalization):
     The first iteration sees observations as they are.
     """
 
-    clip: Annotated[float, POSITIVE] = 10.0
+    observation_clip: Annotated[float, POSITIVE] = 10.0
     """Largest absolute value of a normalised observation, in standard deviations."""
     memory: Annotated[int, at_least(1)] = 100
     """Iterations that the statistics average over: all iterations up to this number, then older ones fade."""
@@ -37,7 +37,7 @@ class Running(Normalization):
         """Make the normaliser."""
 
         def wrap(policy: Model, size: int) -> Model:
-            return normalized(policy, size, clip=self.clip)
+            return normalized(policy, size, clip=self.observation_clip)
 
         def refresh(theta: Params, batches: Sequence[PolicyBatch], reduce: Callable[[Tensor], Tensor]) -> Params:
             return refreshed(theta, batches, reduce, memory=self.memory)

@@ -1,0 +1,64 @@
+"""What is measured of episodes: sums that ranks can add, and on whose random numbers an evaluation rolls out."""
+
+import pytest
+import torch
+from conftest import gaussian_mlp, sgd
+
+from metarl import envs
+from metarl.engine.params import stack
+from metarl.randomness import Purpose
+from metarl.rl.baselines.zero import zero
+from metarl.rl.episodes import BREAKS, Episodes
+from metarl.rl.losses import policy_gradient
+from metarl.rl.measuring import totals_of_episodes
+from metarl.rl.problem import MetaRL, RolloutSettings
+from metarl.rl.sampler import rollout
+
+SETTINGS = RolloutSettings(
+    tasks=2, episodes=3, horizon=4, discount=0.99, gae_lambda=1.0, evaluation_episodes=3, evaluation_counting="episodes"
+)
+
+
+def test_sums_over_episodes_are_taken_in_float64() -> None:
+    """In float32, 2^24 and 1 are 2^24."""
+    returns = torch.tensor([[2.0**24, 1.0, 1.0]])
+    nothing, shape = torch.full((1, 3), torch.nan), (1, 1, 3)
+    episodes = Episodes(
+        observations=torch.zeros(*shape, 2),
+        actions=torch.zeros(*shape, 2),
+        log_probs=torch.zeros(shape),
+        rewards=returns[:, None],
+        mask=torch.ones(shape),
+        achieved=nothing,
+        success=nothing,
+        reward_terms={},
+        breaks={reason: torch.zeros(1, 3) for reason in BREAKS},
+    )
+    totals = totals_of_episodes([episodes])
+    assert {total.dtype for total, _ in totals.values()} == {torch.float64}
+    assert totals["rollout/return_step0"][0].item() == 2.0**24 + 2
+
+
+@pytest.mark.parametrize(
+    ("purpose", "rollouts"),
+    [
+        (Purpose.VALIDATION_TASKS, Purpose.VALIDATION_ROLLOUTS),
+        (Purpose.EVALUATION_TASKS, Purpose.EVALUATION_ROLLOUTS),
+    ],
+)
+def test_validation_and_test_have_random_numbers_of_their_own(purpose: Purpose, rollouts: Purpose) -> None:
+    problem = MetaRL(
+        lambda n: envs.TaskVectorEnv(envs.Navigation2D(), n, horizon=4),
+        gaussian_mlp(2, 2, hidden_sizes=(4,)),
+        sgd(0.1),
+        inner_steps=1,
+        inner_loss=policy_gradient,
+        baseline=zero,
+        settings=SETTINGS,
+        seed=1,
+    )
+    theta, tasks = problem.initial_parameters(0), problem.sample_tasks(1, purpose, count=2)
+    env = envs.TaskVectorEnv(envs.Navigation2D(), 6, horizon=4)
+    _, episodes = next(problem.adaptation(env, theta, sgd(0.1), tasks, 5, purpose=purpose))
+    again = rollout(env, problem.policy, stack(theta, 2), tasks, horizon=4, key=(5, rollouts, 0))
+    assert torch.equal(episodes.actions, again.actions)
