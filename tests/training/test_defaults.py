@@ -46,6 +46,8 @@ EXPECTED = {
         "evaluation_episodes = 20 (at least 1)",
         "evaluation_counting = 'episodes'",
         "published_tasks = False",
+        "observations_in_training = None",
+        "actions_in_training = None",
     ],
     "problem supervised": [
         "shots = 1 (at least 1)",
@@ -125,7 +127,7 @@ EXPECTED = {
     ],
     "normalization none": [],
     "normalization running": [
-        "clip = 10.0 (a positive number)",
+        "observation_clip = 10.0 (a positive number)",
         "memory = 100 (at least 1)",
     ],
     "outer_loss e_maml": [
