@@ -19,6 +19,7 @@ from typing import TypeVar
 import tyro
 
 import metarl
+from metarl.extras import MissingExtraError
 from metarl.files import DISK
 from metarl.rl.environments import WorkerError
 from metarl.training.interruption import StoppedError, no_exit
@@ -34,8 +35,8 @@ def run(
 ) -> None:
     """Parse the arguments, then run `main`; a user's mistake (ValueError, OSError) ends in one line and status 2.
 
-    So does a lack of memory. An error in the user's own code shows its traceback instead, also from a worker process,
-    because one line about a value cannot say where in that code the mistake is.
+    So do a package that is not installed and a lack of memory. An error in the user's own code shows its traceback
+    instead, also from a worker process, because one line about a value cannot say where in that code the mistake is.
 
     Args:
         parse: words of the command line -> arguments.
@@ -56,6 +57,9 @@ def run(
         if os.environ.get("RANK", "0") == "0":
             print(f"{stopped}; go on with: {_resume_command(argv)}", file=sys.stderr)
         sys.exit(stopped.exit_status)
+    except MissingExtraError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
     except (ValueError, OSError) as error:
         if from_code_of_ones_own(error):
             raise
