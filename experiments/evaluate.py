@@ -196,13 +196,18 @@ def _table(title: str, steps: list[dict[str, Any]], config: Config) -> Table:
         score = step[config.problem.score]
         table.add_row(
             str(step["gradient_steps"]),
-            f"{score['mean']:.4g}",
-            f"{score['low']:.4g} .. {score['high']:.4g}",
-            *([f"{score['median']:.4g}"] if shows_median else []),
-            *(f"{step[name]['mean']:.4g}" for name in others),
+            number(score["mean"]),
+            f"{number(score['low'])} .. {number(score['high'])}",
+            *([number(score["median"])] if shows_median else []),
+            *(number(step[name]["mean"]) for name in others),
             *(f"{step[name]['mean']:.1%}" for name in shown),
         )
     return table
+
+
+def number(value: float) -> str:
+    """Four significant digits, or all that stand before the point: no powers of ten for what is large."""
+    return f"{value:.0f}" if 9999.5 <= abs(value) < 1e12 else f"{value:.4g}"
 
 
 def _words(name: str, config: Config) -> str:

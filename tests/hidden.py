@@ -43,8 +43,9 @@ class Hiding(importlib.abc.MetaPathFinder):
         return next((spec for spec in found if spec is not None), None)
 
     def find_distributions(self, context: Any) -> Iterator[Any]:
+        hidden = str(context.name).replace("-", "_") in self.names
         for finder in self.finders:
-            if hasattr(finder, "find_distributions"):
+            if not hidden and hasattr(finder, "find_distributions"):
                 yield from finder.find_distributions(context)
 
 

@@ -55,7 +55,7 @@ def test_a_run_needs_no_extra(tmp_path: Path) -> None:
             assert (run_dir / "metrics.csv").is_file()
     drawn = ["render", tmp_path / "sinusoid", "--output", tmp_path / "film.png"]
     with hidden("plots"):
-        refused(run(*drawn), "pictures of supervised tasks need matplotlib", "pip install 'metarl[plots]'")
+        refused(run(*drawn), "figures need matplotlib", "pip install 'metarl[plots]'")
     assert run(*drawn).returncode == 0
 
 
