@@ -20,6 +20,7 @@ from metarl.experiments.overrides import overridden
 from metarl.experiments.published import evaluation_tasks
 from metarl.experiments.task_files import read_tasks
 from metarl.extras import missing
+from metarl.metrics import number
 from metarl.problem import Evaluation, Problem
 from metarl.randomness import Purpose
 from metarl.training.config import Config
@@ -203,11 +204,6 @@ def _table(title: str, steps: list[dict[str, Any]], config: Config) -> Table:
             *(f"{step[name]['mean']:.1%}" for name in shown),
         )
     return table
-
-
-def number(value: float) -> str:
-    """Four significant digits, or all that stand before the point: no powers of ten for what is large."""
-    return f"{value:.0f}" if 9999.5 <= abs(value) < 1e12 else f"{value:.4g}"
 
 
 def _words(name: str, config: Config) -> str:

@@ -9,7 +9,6 @@ import pytest
 from built import changed
 from scripts import ROOT, TOY, refused, run
 
-from metarl.experiments.evaluate import number
 from metarl.experiments.evaluated import Run, pooled, published, read_run
 from metarl.experiments.figures import draw
 from metarl.experiments.presets import preset_config
@@ -219,11 +218,3 @@ def test_readme_mistakes_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["no tables", "<!-- scores a.csv -->, never ended"])
 def test_readme_without_tables_stays(text: str) -> None:
     assert filled(text) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [(11840.0, "11840"), (-1234567.8, "-1234568"), (9999.6, "10000"), (473.25, "473.2"), (0.00012345, "0.0001234")],
-)
-def test_numbers_have_no_powers_of_ten(value: float, shown: str) -> None:
-    assert number(value) == shown
