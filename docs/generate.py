@@ -187,7 +187,8 @@ def costs() -> str:
             done, seconds = _trained(RESULTS / KEPT[name])
             steps = json.loads((RESULTS / KEPT[name] / "evaluation.json").read_text())["steps"]
             times = [f"`{name}`", f"{seconds:.2g} s", _hours(seconds * iterations), f"{iterations:,}"]
-            rows.append([*times, *map(_score, steps[:2]), f"`{KEPT[name]}`, up to iteration {done:,}"])
+            until = f", up to iteration {done:,}" if done < 0.9 * iterations else ""
+            rows.append([*times, *map(_score, steps[:2]), f"`{KEPT[name]}`{until}"])
     head = ["preset", "an iteration", "all of them", "iterations", "before adaptation", "after one step", "run"]
     return _table(head, rows)
 
@@ -213,7 +214,7 @@ def _score(step: dict[str, Any]) -> str:
 
 
 def _hours(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.0f} h"
+    return f"{seconds / 60:.0f}&nbsp;min" if seconds < 2 * 3600 else f"{seconds / 3600:.0f}&nbsp;h"
 
 
 def metrics() -> str:

@@ -22,6 +22,7 @@ import metarl
 from metarl.extras import MissingExtraError
 from metarl.files import DISK
 from metarl.rl.environments import WorkerError
+from metarl.training.flags import worded
 from metarl.training.interruption import StoppedError, no_exit
 
 Arguments = TypeVar("Arguments")
@@ -125,7 +126,9 @@ def arguments_of(kind: type[Arguments], script: str, description: str, argv: Seq
     Raises:
         SystemExit: help was asked for, or tyro cannot read the arguments.
     """
-    return tyro.cli(kind, prog=program(script), description=described(script, description), args=list(argv))
+    words = described(script, description)
+    parsed = tyro.cli(worded(kind), prog=program(script), description=words, args=list(argv))
+    return kind(**vars(parsed))
 
 
 def described(script: str, description: str) -> str:
