@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from scripts import TOY, run
 
-EVALUATED = "evaluation return_step2"
+EVALUATED = "evaluation/return_step2"
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def tags(served: str, plugin: str, least: int) -> dict[str, Any]:
 
 def test_pages(served: str) -> None:
     scalars = tags(served, "scalars", 2)
-    learning = {f"Learning/{name}" for name in ("rollout return_step0", "rollout return_step1", EVALUATED)}
+    learning = {f"Learning/{name}" for name in ("rollout/return_step0", "rollout/return_step1", EVALUATED)}
     assert learning | {"outer/kl", "time/sample"} <= set(scalars["run"])
     groups = sorted({tag.split("/")[0] for tag in scalars["run"]})
     assert groups[0] == "Learning"  # TensorBoard shows groups in this order
@@ -66,7 +66,7 @@ def test_pages(served: str) -> None:
     layout = get(f"{served}data/plugin/custom_scalars/layout")
     charts = {one["title"]: one["multiline"]["tag"] for category in layout["category"] for one in category["chart"]}
     for title in ("rollout/return", "evaluation/return"):
-        assert re.fullmatch(charts[title][0], f"Learning/{title.replace('/', ' ')}_step0")
+        assert re.fullmatch(charts[title][0], f"Learning/{title}_step0")
 
     statuses = [f"STATUS_{name}" for name in ("UNKNOWN", "SUCCESS", "FAILURE", "RUNNING")]
     query = {"experimentName": "", "startIndex": 0, "sliceSize": 9, "colParams": [], "allowedStatuses": statuses}
@@ -80,7 +80,7 @@ def test_pages(served: str) -> None:
     assert columns[:4] == ["inner_step_size", "method", "preset", "seed"]  # by name: TensorBoard's own order
     assert experiment["metricInfos"][0]["name"]["tag"] == "held-out tasks/average_return/mean"
     for name, tag in (
-        ("run", "Learning/rollout return_step1"),
+        ("run", "Learning/rollout/return_step1"),
         ("run/evaluation", "held-out tasks/average_return/mean"),
     ):
         last = get(f"{served}data/plugin/scalars/scalars?run={name}&tag={tag.replace(' ', '%20')}")[-1][2]

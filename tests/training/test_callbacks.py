@@ -139,7 +139,7 @@ def test_a_clock_that_goes_back_hides_no_points(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(events.time, "time", lambda: now - 86400)
     train(TensorBoard(tmp_path), iterations=5, state=state)
     for one in (accumulator.Reload(), PluginAccumulator(str(tmp_path)).Reload()):
-        points = one.Tensors("Learning/bowl height_step0")
+        points = one.Tensors("Learning/bowl/height_step0")
         assert [point.step for point in points] == [0, 1, 2, 3, 4]
         times = [point.wall_time for point in points]
         assert times == sorted(times)

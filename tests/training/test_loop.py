@@ -313,17 +313,13 @@ def test_metrics_have_their_stable_names_in_csv_and_tensorboard(tmp_path: Path) 
     assert set(rows[2]) == always | sometimes | {"iteration"}
     events = EventAccumulator(str(tmp_path / "a")).Reload()
     headlines = {f"rollout/{name}_step{k}" for k in range(2) for name in ("return", "success")}
-
-    def in_front(name: str) -> str:
-        return f"Learning/{name.replace('/', ' ')}"
-
-    first = {in_front(name) for name in headlines | sometimes}
+    first = {f"Learning/{name}" for name in headlines | sometimes}
     others = always - headlines
     assert set(events.Tags()["scalars"]) == first | others
-    assert min(events.Tags()["scalars"]) == "Learning/evaluation return_step0"  # what TensorBoard sorts by
+    assert min(events.Tags()["scalars"]) == "Learning/evaluation/return_step0"  # what TensorBoard sorts by
     assert set(rows[-1]) == sometimes | {"iteration"}  # the final parameters
     for name in always:
-        logged = [(event.step, event.value) for event in events.Scalars(name if name in others else in_front(name))]
+        logged = [(event.step, event.value) for event in events.Scalars(name if name in others else f"Learning/{name}")]
         np.testing.assert_allclose(logged, [(row["iteration"], row[name]) for row in rows[:-1]], rtol=1e-6)
 
 

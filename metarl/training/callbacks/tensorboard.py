@@ -83,20 +83,13 @@ class TensorBoard(Callback):
 
 
 def tag(name: str, measures: MetricTable) -> str:
-    """The name of a metric in TensorBoard: that of metrics.csv, for headline metrics in a group before all others.
-
-    Of a name in three parts TensorBoard's cards show the last alone: `Learning/rollout return_step0` has two.
-    """
+    """The name of a metric in TensorBoard: that of metrics.csv, for headline metrics in a group before all others."""
     metric = measures.find(name)
-    return _headline(name) if metric is not None and metric.headline else name
-
-
-def _headline(name: str) -> str:
-    return f"{FIRST}/{name.replace('/', ' ')}"
+    return f"{FIRST}/{name}" if metric is not None and metric.headline else name
 
 
 def _headline_patterns(measures: MetricTable) -> list[tuple[str, str]]:
-    return [(metric.name, _headline(metric.pattern)) for metric in measures.headlines]
+    return [(metric.name, f"{FIRST}/{metric.pattern}") for metric in measures.headlines]
 
 
 def _title(name: str) -> str:
