@@ -33,7 +33,8 @@ PARSERS = {"demo": demo, "evaluate": evaluate, "plot": plot, "render": render, "
 
 def commands(page: str) -> list[tuple[str, list[str]]]:
     """The scripts that a page's shell blocks start, with their arguments."""
-    blocks = "\n".join(re.findall(r"```(?:sh)?\n(.*?)```", TEXTS[page], re.S)).replace("\\\n", " ")
+    fenced = re.findall(r"^```(\S*)[^\n]*\n(.*?)^```$", TEXTS[page], re.S | re.M)
+    blocks = "\n".join(text for language, text in fenced if language in ("", "sh")).replace("\\\n", " ")
     words = re.sub(r"\$\w+", "1", blocks)
     return [(script or name, shlex.split(rest)) for script, name, rest in SCRIPT.findall(words) if rest]
 
