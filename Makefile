@@ -1,6 +1,6 @@
 # `make train` and `make test` set up everything they need in .venv; both are safe to repeat.
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 BIN := .venv/bin
 MAML := runs/navigation-maml-seed1
 RANDOM := runs/navigation-random-seed1
@@ -48,8 +48,8 @@ docs: setup
 setup: .venv/installed
 
 .venv/installed: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
-		{ echo "error: Python 3.11 is needed; found $$($(PYTHON) --version). Name one: make PYTHON=/path/to/python3.11"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' || \
+		{ echo "error: Python 3.11 to 3.14 is needed; found $$($(PYTHON) --version). Name one: make PYTHON=/path/to/python3.12"; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
@@ -69,8 +69,10 @@ opengl: setup
 		fi; \
 	fi
 
-# The newest versions that pyproject.toml admits, as the new lock file.
+# The newest versions that pyproject.toml admits, as the new lock file. By the oldest Python: later ones take them too.
 lock:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "error: Python 3.11 makes the lock file; found $$($(PYTHON) --version)"; exit 2; }
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/pip install --quiet torch==2.13.0 'setuptools>=77' '.[dev,docs]'
 	{ head -n 1 requirements.lock; .venv-lock/bin/pip freeze --all --exclude pip --exclude metarl | sed 's/+cpu//'; } > .venv-lock/new

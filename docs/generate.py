@@ -3,11 +3,13 @@
 `setup` makes this a Sphinx extension; `filled` is the same without Sphinx, for the tests.
 """
 
+import csv
 import functools
 import importlib
 import inspect
 import json
 import re
+import statistics
 import subprocess
 import sys
 import textwrap
@@ -42,6 +44,15 @@ from metarl.training.flags import reference
 ROOT = Path(__file__).resolve().parents[1]
 MARKER = re.compile(r"^<!-- generate ([\w -]+) -->$", re.MULTILINE)
 SIGNATURE = re.compile(r"^(\w+\(.*?\) -> \S+(?: \S+)*?) {2,}(\S.*)$")
+RESULTS = ROOT / "experiments" / "results"
+KEPT = {  # preset -> the run of MAML that is nearest to it
+    "navigation-paper": "navigation-paper/maml-seed1",
+    "cheetah-vel-paper": "cheetah-vel-paper/gauss-newton-seed1",
+    "cheetah-dir-paper": "cheetah-dir-paper/gauss-newton-seed1",
+    "sinusoid": "sinusoid/maml-10shot",
+    "omniglot-5way-1shot": "omniglot/5way-1shot",
+    "omniglot-5way-5shot": "omniglot/5way-5shot",
+}
 SCRIPTS = ("train", "evaluate", "plot", "render", "reproduce", "benchmark", "study", "readme")
 METHODS: dict[str, Registry[Any]] = {
     "Inner rules": RULES,
@@ -164,6 +175,48 @@ def _preset(name: str) -> str:
     return text
 
 
+def costs() -> str:
+    """What training by a preset takes and comes to, of those that were timed or of which a run is kept."""
+    rows = []
+    for name, preset in PRESETS.items():
+        iterations = preset.options.get("iterations", Training.iterations)
+        timed = next((row["total"] for row in _timed() if row["preset"] == name), None)
+        if timed is not None:
+            rows.append([f"`{name}`", f"{timed:.2g} s", _hours(timed * iterations), f"{iterations:,}", "", "", ""])
+        if name in KEPT:
+            done, seconds = _trained(RESULTS / KEPT[name])
+            steps = json.loads((RESULTS / KEPT[name] / "evaluation.json").read_text())["steps"]
+            times = [f"`{name}`", f"{seconds:.2g} s", _hours(seconds * iterations), f"{iterations:,}"]
+            until = f", up to iteration {done:,}" if done < 0.9 * iterations else ""
+            rows.append([*times, *map(_score, steps[:2]), f"`{KEPT[name]}`{until}"])
+    head = ["preset", "an iteration", "all of them", "iterations", "before adaptation", "after one step", "run"]
+    return _table(head, rows)
+
+
+@functools.cache
+def _timed() -> list[dict[str, Any]]:
+    """Iterations that `benchmark.py iteration` timed; of each preset with its own outer step first."""
+    return json.loads((RESULTS / "benchmark_iteration.json").read_text())["iteration"]
+
+
+def _trained(run_dir: Path) -> tuple[int, float]:
+    """The last iteration of a kept run whose metrics are kept, and the seconds of the median one."""
+    with (run_dir / "metrics.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["time/iteration"]]
+    return int(rows[-1]["iteration"]), statistics.median(float(row["time/iteration"]) for row in rows)
+
+
+def _score(step: dict[str, Any]) -> str:
+    """The headline score of an evaluation after some gradient steps."""
+    name = next(name for name in ("average_return", "accuracy", "loss") if name in step)
+    mean = step[name]["mean"]
+    return f"{mean:.1%}" if name == "accuracy" else f"{mean:.3g} ({name.replace('average_', '')})"
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 60:.0f}&nbsp;min" if seconds < 2 * 3600 else f"{seconds / 3600:.0f}&nbsp;h"
+
+
 def metrics() -> str:
     """Every declared metric."""
     outers = (OUTERS.find(name)().build().measures for name in OUTERS.names)
@@ -204,7 +257,7 @@ def _environments(module: str, names: list[str]) -> str:
 def runs(experiment: str) -> str:
     """What the published runs of an experiment were made with."""
     rows = []
-    for path in sorted((ROOT / "experiments" / "results" / experiment).glob("*/config.json")):
+    for path in sorted((RESULTS / experiment).glob("*/config.json")):
         document = json.loads(path.read_text())
         config, commit = document["config"], document.get("git_commit") or ""
         size = [str(config["seed"]), f"{config['iterations']:,}"]
@@ -259,5 +312,5 @@ def _value(value: Any) -> str:
 
 GENERATORS: dict[str, Callable[..., str]] = {
     function.__name__: function
-    for function in (scripts, training, problems, parts, presets, metrics, environments, runs)
+    for function in (scripts, training, problems, parts, presets, costs, metrics, environments, runs)
 }

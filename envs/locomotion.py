@@ -6,7 +6,7 @@ Axes: n environments, S state, A action, k task. Robots are in robots/, goals in
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from gymnasium.spaces import Box
@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from metarl.envs.arrays import Array, Mask, namespace
 from metarl.envs.family import TaskFamily
 from metarl.envs.goals import Goal, Motion
-from metarl.envs.physics.models import Contacts, MjModel
-from metarl.envs.physics.mujoco_threads import MujocoThreads
-from metarl.envs.physics.protocol import LIMIT, Physics
+from metarl.envs.physics.protocol import LIMIT, Contacts, Physics
 from metarl.envs.tasks import Joint
 from metarl.envs.variations import Unchanged, Variation
 from metarl.parts import MAY_CHANGE, at_least
+
+if TYPE_CHECKING:
+    from metarl.envs.physics.binding import MjModel
 
 # Factor of velocities under `observation="compact"`: joints turn at up to about 10 rad/s, other numbers stay within 1.
 VELOCITY_SCALE = 0.2
@@ -40,7 +41,7 @@ class Robot:
     frame_skip: int  # MuJoCo steps per timestep
     contacts: Contacts | None = None  # contacts of every geom; None: those of the file
     measured: Mapping[str, str | None]  # see MujocoThreads
-    pose: Callable[[MjModel], Array]  # -> qpos [nq] at reset, before noise
+    pose: Callable[["MjModel"], Array]  # -> qpos [nq] at reset, before noise
     position_noise: Noise  # added to the pose at reset
     velocity_noise: Noise  # the velocities at reset
     velocity: Callable[[Physics, Array, Array], Array]  # (physics, states, next_states) -> forward velocity [n], m/s
@@ -88,6 +89,9 @@ class Locomotion(TaskFamily):
     @functools.cached_property
     def physics(self) -> Physics:
         """The physics engine, made at the first use."""
+        # Imported here, because it loads MuJoCo, which may be missing where other families are used.
+        from metarl.envs.physics.mujoco_threads import MujocoThreads
+
         robot = self.robot
         return MujocoThreads(
             robot.xml,
@@ -212,7 +216,7 @@ def _normal(deviation: float, rng: np.random.Generator, size: int) -> Array:
     return rng.normal(0.0, deviation, size)
 
 
-def straight(model: MjModel) -> Array:
+def straight(model: "MjModel") -> Array:
     """The pose of the model's file, [nq]."""
     return model.qpos0
 

@@ -9,12 +9,12 @@ import os
 import sys
 from typing import Any
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from metarl.envs.arrays import Array
-from metarl.envs.physics.models import MjModel
+from metarl.envs.physics.binding import MjModel, mujoco
+from metarl.extras import needs
 
 SIZE = 480  # pixels of a picture's height and width
 HEADLESS = {"egl": "EGL", "osmesa": "OSMesa"}  # value of MUJOCO_GL -> its system library, in order of preference
@@ -48,7 +48,8 @@ def picture(model: MjModel, qpos: Array) -> NDArray[np.uint8]:
 def _renderer(model: MjModel) -> tuple[Any, Any]:
     """The renderer of a model, and the data that it draws."""
     # Imported here, because the import loads OpenGL.
-    from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
+    with needs("render", "pictures of robots"):
+        from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
 
     _choose_backend()
     model.vis.global_.offwidth = SIZE

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from metarl.envs.arrays import Array
 from metarl.envs.family import TaskFamily
+from metarl.extras import needs
 
 REACH = 1e7  # metres: bound of the observations, farther than any episode goes
 
@@ -75,8 +76,9 @@ class _Scene:
 
     def __init__(self, view: float, goal: tuple[float, float]) -> None:
         # Imported here, because the import takes 0.4 s.
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        with needs("plots", "pictures of points"):
+            from matplotlib.backends.backend_agg import FigureCanvasAgg
+            from matplotlib.figure import Figure
 
         figure = Figure(figsize=(4, 4), dpi=100, layout="constrained")
         self._canvas = FigureCanvasAgg(figure)

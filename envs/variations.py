@@ -5,13 +5,16 @@ Axes: n environments, k task.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from metarl.envs.arrays import Array
-from metarl.envs.physics.models import MjModel
 from metarl.envs.tasks import NOTHING, LogUniform, Uniform
 from metarl.rl.environments import TaskDistribution
+
+if TYPE_CHECKING:
+    from metarl.envs.physics.binding import MjModel
 
 
 class Variation(ABC):
@@ -20,7 +23,7 @@ class Variation(ABC):
     tasks: TaskDistribution  # distribution of the numbers of a task that belong to the variation
 
     @abstractmethod
-    def parameters(self, model: MjModel, tasks: Array) -> dict[str, Array]:
+    def parameters(self, model: "MjModel", tasks: Array) -> dict[str, Array]:
         """Fields of the model that the tasks change, each [n, ...]."""
 
 
@@ -30,7 +33,7 @@ class Unchanged(Variation):
 
     tasks = NOTHING
 
-    def parameters(self, model: MjModel, tasks: Array) -> dict[str, Array]:
+    def parameters(self, model: "MjModel", tasks: Array) -> dict[str, Array]:
         """No fields."""
         return {}
 
@@ -50,7 +53,7 @@ class Masses(Variation):
         size = len(self.bodies)
         return Uniform(names, (self.least,) * size, (self.most,) * size, positive=True)
 
-    def parameters(self, model: MjModel, tasks: Array) -> dict[str, Array]:
+    def parameters(self, model: "MjModel", tasks: Array) -> dict[str, Array]:
         """body_mass [n, bodies] and body_inertia [n, bodies, 3]."""
         scale = np.ones((len(tasks), model.nbody))
         scale[:, [model.body(name).id for name in self.bodies]] = tasks
@@ -90,7 +93,7 @@ class Factors(Variation):
         bases = [1.3 if name in damping else 1.5 for name in names]
         return LogUniform(names, tuple(base**-self.limit for base in bases), tuple(base**self.limit for base in bases))
 
-    def parameters(self, model: MjModel, tasks: Array) -> dict[str, Array]:
+    def parameters(self, model: "MjModel", tasks: Array) -> dict[str, Array]:
         """body_mass [n, bodies], body_inertia [n, bodies, 3], dof_damping [n, nv], geom_friction [n, geoms, 3]."""
         n = len(tasks)
         sizes = (len(self.bodies), 3 * len(self.bodies), len(self.joints), len(self.geoms))

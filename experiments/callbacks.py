@@ -1,32 +1,36 @@
 """The callbacks of a configuration's training, and the options that TensorBoard lists."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from metarl.extras import advice, missing
 from metarl.parts import named
 from metarl.problem import Problem
 from metarl.randomness import Purpose
 from metarl.training.callbacks.callback import Callback
 from metarl.training.callbacks.console import ConsoleProgress
 from metarl.training.callbacks.csv import Csv
+from metarl.training.callbacks.events import event_files
 from metarl.training.callbacks.films import Films
-from metarl.training.callbacks.tensorboard import TensorBoard
 from metarl.training.callbacks.validation import Validation
 from metarl.training.config import Config
 from metarl.training.evaluation import evaluate, validation_pictures, validation_tasks
-from metarl.training.events import Option
 from metarl.training.run_directory import METRICS
 from metarl.training.tree import flat, recorded
+
+if TYPE_CHECKING:
+    from metarl.training.events import Option
 
 TELLING = ("method", "preset", "seed", "inner_step_size")  # options by which runs are told apart
 
 
 def callbacks(config: Config, problem: Problem, run_dir: Path, console: Console) -> list[Callback]:
     """Those of a configuration, but for the checkpoints."""
-    tensorboard = TensorBoard(run_dir, options(config), TELLING)
+    tensorboard = event_files(run_dir, options(config), TELLING)
     found: list[Callback] = []
     if config.evaluate_every:
         tasks = validation_tasks(problem, config)
@@ -36,11 +40,14 @@ def callbacks(config: Config, problem: Problem, run_dir: Path, console: Console)
                 config.evaluate_every,
             )
         )
-    found += [Csv(run_dir / METRICS, config.log_every), tensorboard, ConsoleProgress(console)]
-    if config.render_every:
-        found.append(
-            Films(lambda theta: validation_pictures(problem, theta, config), tensorboard.show, config.render_every)
+    found += [Csv(run_dir / METRICS, config.log_every), *tensorboard, ConsoleProgress(console)]
+    if config.render_every and missing("render"):
+        warnings.warn(
+            f"no films while training, for what writes them is not installed: {advice('render')}", stacklevel=2
         )
+    elif config.render_every and tensorboard:
+        shown = tensorboard[0].show
+        found.append(Films(lambda theta: validation_pictures(problem, theta, config), shown, config.render_every))
     return found
 
 
@@ -57,7 +64,7 @@ def own_callbacks(choices: Sequence[str]) -> list[Callback]:
     return made
 
 
-def options(config: Config) -> dict[str, Option]:
+def options(config: Config) -> "dict[str, Option]":
     """All options of all parts that were chosen, each as one word or number, by name."""
     return {
         name: value if isinstance(value, str | int | float) else "none" if value is None else " ".join(map(str, value))

@@ -19,8 +19,10 @@ from typing import TypeVar
 import tyro
 
 import metarl
+from metarl.extras import MissingExtraError
 from metarl.files import DISK
 from metarl.rl.environments import WorkerError
+from metarl.training.flags import worded
 from metarl.training.interruption import StoppedError, no_exit
 
 Arguments = TypeVar("Arguments")
@@ -34,8 +36,8 @@ def run(
 ) -> None:
     """Parse the arguments, then run `main`; a user's mistake (ValueError, OSError) ends in one line and status 2.
 
-    So does a lack of memory. An error in the user's own code shows its traceback instead, also from a worker process,
-    because one line about a value cannot say where in that code the mistake is.
+    So do a package that is not installed and a lack of memory. An error in the user's own code shows its traceback
+    instead, also from a worker process, because one line about a value cannot say where in that code the mistake is.
 
     Args:
         parse: words of the command line -> arguments.
@@ -56,6 +58,9 @@ def run(
         if os.environ.get("RANK", "0") == "0":
             print(f"{stopped}; go on with: {_resume_command(argv)}", file=sys.stderr)
         sys.exit(stopped.exit_status)
+    except MissingExtraError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
     except (ValueError, OSError) as error:
         if from_code_of_ones_own(error):
             raise
@@ -121,7 +126,9 @@ def arguments_of(kind: type[Arguments], script: str, description: str, argv: Seq
     Raises:
         SystemExit: help was asked for, or tyro cannot read the arguments.
     """
-    return tyro.cli(kind, prog=program(script), description=described(script, description), args=list(argv))
+    words = described(script, description)
+    parsed = tyro.cli(worded(kind), prog=program(script), description=words, args=list(argv))
+    return kind(**vars(parsed))
 
 
 def described(script: str, description: str) -> str:

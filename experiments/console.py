@@ -5,6 +5,9 @@ import importlib
 import importlib.metadata
 import sys
 
+from metarl.experiments.preset_options import require_preset
+from metarl.extras import MissingExtraError
+
 COMMANDS = {
     "demo": "adapt a shipped policy to a task of yours, without training",
     "train": "meta-train",
@@ -30,7 +33,14 @@ def main() -> None:
     elif name == "--version":
         print(importlib.metadata.version("metarl"))
     elif name in COMMANDS:
-        importlib.import_module(f"metarl.experiments.{name}").command(rest)
+        try:
+            if name == "train" and rest and not rest[0].startswith("-"):
+                require_preset(rest[0])  # before torch is loaded
+            module = importlib.import_module(f"metarl.experiments.{name}")
+        except (ValueError, MissingExtraError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+        module.command(rest)
     else:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         words = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(COMMANDS)}"

@@ -16,16 +16,16 @@ from rich.table import Table
 from metarl.experiments.callbacks import TELLING, options
 from metarl.experiments.command_line import arguments_of, run
 from metarl.experiments.evaluated import read_run
-from metarl.experiments.figures import draw
 from metarl.experiments.overrides import overridden
 from metarl.experiments.published import evaluation_tasks
 from metarl.experiments.task_files import read_tasks
+from metarl.extras import missing
+from metarl.metrics import number
 from metarl.problem import Evaluation, Problem
 from metarl.randomness import Purpose
 from metarl.training.config import Config
 from metarl.training.evaluation import evaluate, validation_tasks
 from metarl.training.evaluation_files import write_evaluation
-from metarl.training.events import write_adaptation
 from metarl.training.run_directory import read_config, read_parameters
 from metarl.training.state import fitted
 from metarl.training.statistics import summaries_of
@@ -119,9 +119,20 @@ def main(arguments: Arguments) -> None:
     if inside is not None:
         _print_apart(console, title, result, inside, config)
     if directory == arguments.run_dir and split == "test":
-        scored = read_run(directory)
-        figure = draw({scored.label: [scored]})
-        write_adaptation(directory, config.problem.score, steps, figure, options(config), TELLING)
+        _for_tensorboard(directory, config, steps)
+
+
+def _for_tensorboard(run_dir: Path, config: Config, steps: list[dict[str, Any]]) -> None:
+    """Show TensorBoard the scores and their figure, if TensorBoard and Matplotlib are installed."""
+    if missing("tensorboard") or missing("plots"):
+        return
+    # Imported here, because they belong to extras.
+    from metarl.experiments.figures import draw
+    from metarl.training.events import write_adaptation
+
+    scored = read_run(run_dir)
+    figure = draw({scored.label: [scored]})
+    write_adaptation(run_dir, config.problem.score, steps, figure, options(config), TELLING)
 
 
 def _tasks(
@@ -186,10 +197,10 @@ def _table(title: str, steps: list[dict[str, Any]], config: Config) -> Table:
         score = step[config.problem.score]
         table.add_row(
             str(step["gradient_steps"]),
-            f"{score['mean']:.4g}",
-            f"{score['low']:.4g} .. {score['high']:.4g}",
-            *([f"{score['median']:.4g}"] if shows_median else []),
-            *(f"{step[name]['mean']:.4g}" for name in others),
+            number(score["mean"]),
+            f"{number(score['low'])} .. {number(score['high'])}",
+            *([number(score["median"])] if shows_median else []),
+            *(number(step[name]["mean"]) for name in others),
             *(f"{step[name]['mean']:.1%}" for name in shown),
         )
     return table

@@ -2,15 +2,18 @@
 
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from metarl.experiments.evaluated import Commands, Run, interval_in_words, pooled, published
+from metarl.extras import needs
 from metarl.supervised.pictures import draw_fits, draw_images
+
+with needs("plots", "figures"):
+    import matplotlib as mpl
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.ticker import MaxNLocator
 
 COLORS = {  # Okabe and Ito's palette, safe for the colour-blind
     "maml": "#0072B2",

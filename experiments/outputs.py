@@ -4,11 +4,12 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from metarl.files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
@@ -20,7 +21,7 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence
     _write(path, buffer.getvalue().encode())
 
 
-def write_figure(path: Path, figure: Figure, dpi: int) -> None:
+def write_figure(path: Path, figure: "Figure", dpi: int) -> None:
     """Write a figure in the format of the file's ending. Raises OSError that names the file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format=path.suffix.removeprefix("."), dpi=dpi)

@@ -15,7 +15,6 @@ from rich.table import Table
 from metarl.engine.outer import refused
 from metarl.experiments.command_line import arguments_of, run
 from metarl.experiments.evaluated import Run, pooled, published, read_run, require_comparable
-from metarl.experiments.figures import draw
 from metarl.experiments.outputs import write_figure, write_table
 from metarl.training.config import Config
 from metarl.training.run_directory import CONFIG
@@ -44,6 +43,8 @@ def main(arguments: Arguments) -> None:
         raise ValueError(f"--output must end in .png, .svg or .pdf; got {arguments.output}")
     if not arguments.run_dirs:
         raise ValueError("name at least one run directory")
+    from metarl.experiments.figures import draw  # here: belongs to an extra
+
     runs = [read_run(directory) for directory in arguments.run_dirs]
     require_comparable(runs)
     methods: dict[str, list[Run]] = defaultdict(list)

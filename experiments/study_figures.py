@@ -1,14 +1,17 @@
 """Figures of studies: learning curves by the levels of every factor, and effects with their intervals."""
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from metarl.experiments.curves import Curve
 from metarl.experiments.design import Cell, Study
 from metarl.experiments.effects import Effect
+from metarl.extras import needs
+
+with needs("plots", "figures"):
+    import matplotlib as mpl
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLORS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00")  # Okabe and Ito's palette, one a level
 STYLE = {"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}

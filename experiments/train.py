@@ -17,6 +17,7 @@ from metarl.experiments.callbacks import callbacks, own_callbacks
 from metarl.experiments.command_line import command_of, described, program, run
 from metarl.experiments.presets import PRESETS, preset_config
 from metarl.experiments.published import require_published
+from metarl.extras import missing
 from metarl.shard import Shard
 from metarl.training import flags
 from metarl.training.config import Config
@@ -157,8 +158,9 @@ def _train(arguments: Arguments, shard: Shard) -> None:
     )
     console.print(f"{state.iteration} iterations done; metrics and checkpoints are in {run_dir}", highlight=False)
     folder = shlex.quote(str(run_dir))
-    tensorboard = os.path.relpath(Path(sys.executable).with_name("tensorboard"))
-    console.print(f"watch:    {shlex.quote(tensorboard)} --logdir {folder}", highlight=False, soft_wrap=True)
+    if not missing("tensorboard"):
+        tensorboard = shlex.quote(os.path.relpath(Path(sys.executable).with_name("tensorboard")))
+        console.print(f"watch:    {tensorboard} --logdir {folder}", highlight=False, soft_wrap=True)
     console.print(f"evaluate: {command_of('evaluate')} {folder}", highlight=False, soft_wrap=True)
 
 

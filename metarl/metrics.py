@@ -133,3 +133,8 @@ def over_ranks(
         elif count and (total or not metric.sparse):
             metrics[name] = total / count
     return metrics
+
+
+def number(value: float) -> str:
+    """Four significant digits, or all that stand before the point: no powers of ten for what is large."""
+    return f"{value:.0f}" if 9999.5 <= abs(value) < 1e12 else f"{value:.4g}"

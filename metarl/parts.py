@@ -175,12 +175,20 @@ class Registry(Generic[P]):
             needs no change elsewhere.
         adopt: makes a part of an object that is no part but that a user names as MODULE:NAME, such as a class of
             modules; returns None for an object that it cannot use. Functions need none: see `part_of_function`.
+        apart: packages and modules in `package` that hold no parts and load what not every run needs.
     """
 
-    def __init__(self, kind: str, package: str, adopt: Callable[[Any], type[P] | None] = lambda thing: None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        package: str,
+        adopt: Callable[[Any], type[P] | None] = lambda thing: None,
+        apart: tuple[str, ...] = (),
+    ) -> None:
         self.kind = kind
         self._package = package
         self._adopters = [adopt]
+        self._apart = apart
         self._parts: dict[str, type[P]] = {}
         self._found: dict[str, type[P]] = {}  # parts from outside `package`, by the name that asked for them
         self._finders: list[Callable[[str], type[P] | None]] = []
@@ -254,7 +262,8 @@ class Registry(Generic[P]):
             self._complete = True
             package = importlib.import_module(self._package)
             for file in pkgutil.walk_packages(package.__path__, f"{self._package}."):
-                importlib.import_module(file.name)
+                if not f"{file.name}.".startswith(tuple(f"{name}." for name in self._apart)):
+                    importlib.import_module(file.name)
 
     def _by_finders(self, name: str) -> type[P] | None:
         return next((part for find in self._finders if (part := find(name)) is not None), None)

@@ -16,11 +16,12 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 EVERYTHING = [*SOURCES, *EXAMPLES, *sorted((ROOT / "tests").rglob("*.py"))]
 
 # A layer may import itself, what stands below it, and metarl's root modules (randomness, problem).
-FOUNDATION = {"metarl.parts", "metarl.metrics", "metarl.outside"}  # which import nothing of metarl
+FOUNDATION = {"metarl.parts", "metarl.metrics", "metarl.outside", "metarl.extras"}  # which import nothing of metarl
 MAY_IMPORT = {
     "metarl.outside": set(),
     "metarl.parts": {"metarl.outside"},
     "metarl.metrics": set(),
+    "metarl.extras": set(),
     "metarl.engine": {"metarl.engine", *FOUNDATION},
     # __init__.py: when asked
     "metarl": {"metarl", "metarl.engine", "metarl.agent", "metarl.training", "metarl.envs", *FOUNDATION},
@@ -29,7 +30,14 @@ MAY_IMPORT = {
     "metarl.problems": {"metarl.problems", "metarl.rl", "metarl.supervised", "metarl.engine", "metarl", *FOUNDATION},
     "metarl.training": {"metarl.training", "metarl.problems", "metarl.engine", "metarl", *FOUNDATION},
     "metarl.agent": {"metarl", "metarl.engine", "metarl.rl", "metarl.training", *FOUNDATION},
-    "metarl.envs": {"metarl.envs", "metarl.rl.environments", "metarl.rl.contract", "metarl.rl.spaces", "metarl.parts"},
+    "metarl.envs": {
+        "metarl.envs",
+        "metarl.rl.environments",
+        "metarl.rl.contract",
+        "metarl.rl.spaces",
+        "metarl.parts",
+        "metarl.extras",
+    },
 }
 MAY_IMPORT["metarl.training.migration"] = {*MAY_IMPORT["metarl.training"], "metarl.rl.environments"}
 BASE = ("metarl.rl.environments", "metarl.rl.contract", "metarl.rl.spaces")  # what environments need of metarl.rl
@@ -44,6 +52,7 @@ for allowed in MAY_IMPORT.values():
 THIRD_PARTY = {
     "metarl.parts": set(),
     "metarl.metrics": {"torch"},
+    "metarl.extras": set(),
     "metarl.engine": {"torch"},
     "metarl": {"torch", "numpy"},
     "metarl.agent": {"torch", "numpy", "gymnasium"},

@@ -8,6 +8,8 @@ import pytest
 from scripts import ROOT
 from wheel import Installed, install
 
+from metarl.experiments.demo import RESULTS, SHIPPED
+
 FOREIGN = "raise RuntimeError('a module of the user, which nobody else should import')\n"
 SCRIPT = """
 import gymnasium, importlib, sys
@@ -41,7 +43,10 @@ def test_the_wheel_holds_one_package_with_its_data(installed: Installed) -> None
         assert {name.split("/")[0] for name in names} == {"metarl", f"metarl-{version}.dist-info"}
         assert archive.read(f"metarl-{version}.dist-info/top_level.txt").split() == [b"metarl"]
     data = {name for name in names if name.startswith("metarl/") and not name.endswith(".py")}
-    assert data == {"metarl/py.typed", "metarl/experiments/published_returns.csv"}
+    shipped = {path for run in SHIPPED.values() for path in (RESULTS / run).iterdir()}
+    policies = {f"metarl/experiments/{path.relative_to(RESULTS.parent).as_posix()}" for path in shipped}
+    assert len(policies) > len(SHIPPED)
+    assert data == {"metarl/py.typed", "metarl/experiments/published_returns.csv", *policies}
     for folder in ("metarl", "envs", "experiments"):
         here = [path for path in (ROOT / folder).rglob("*.py") if "results" not in path.parts]
         prefix = "" if folder == "metarl" else "metarl/"

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from metarl.engine.outer import OUTERS
-from metarl.metrics import Metric, MetricTable, over_ranks
+from metarl.metrics import Metric, MetricTable, number, over_ranks
 from metarl.rl.measuring import MEASURES
 from metarl.supervised.metrics import measures
 from metarl.training import loop
@@ -67,3 +67,11 @@ def test_every_problem_has_headlines_and_no_two_meanings_of_a_name() -> None:
             assert {bool(metric.score) for metric in table.headlines} == {True, False}  # validation and training
             assert all(metric.higher_is_better is not None for metric in table.headlines)
     assert {one.name for one in measures("regression").headlines} == {"train/loss_step{k}", "evaluation/loss_step{k}"}
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(11840.0, "11840"), (-1234567.8, "-1234568"), (9999.6, "10000"), (473.25, "473.2"), (0.00012345, "0.0001234")],
+)
+def test_numbers_have_no_powers_of_ten(value: float, shown: str) -> None:
+    assert number(value) == shown

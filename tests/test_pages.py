@@ -17,7 +17,7 @@ import tyro
 from scripts import ROOT, TOY, run
 
 import metarl
-from metarl.experiments import evaluate, plot, render, reproduce, train
+from metarl.experiments import demo, evaluate, plot, render, reproduce, train
 from metarl.experiments.presets import PRESETS, preset_config
 from metarl.experiments.readme import pages
 from metarl.parts import options
@@ -27,15 +27,16 @@ from metarl.training.tree import is_hidden, registries
 TEXTS = {str(page.relative_to(ROOT)): page.read_text() for page in pages()}
 EVERYTHING = "\n".join(TEXTS.values())
 PYTHON = {page: found for page, text in TEXTS.items() if (found := re.findall(r"```python\n(.*?)```", text, re.S))}
-SCRIPT = re.compile(r"experiments/(\w+)\.py((?: [^\s#]+)*)")
-PARSERS = {"evaluate": evaluate, "plot": plot, "render": render, "reproduce": reproduce}
+SCRIPT = re.compile(r"(?:experiments/(\w+)\.py|\bmetarl (\w+))((?: [^\s#]+)*)")
+PARSERS = {"demo": demo, "evaluate": evaluate, "plot": plot, "render": render, "reproduce": reproduce}
 
 
 def commands(page: str) -> list[tuple[str, list[str]]]:
     """The scripts that a page's shell blocks start, with their arguments."""
-    blocks = "\n".join(re.findall(r"```(?:sh)?\n(.*?)```", TEXTS[page], re.S)).replace("\\\n", " ")
+    fenced = re.findall(r"^```(\S*)[^\n]*\n(.*?)^```$", TEXTS[page], re.S | re.M)
+    blocks = "\n".join(text for language, text in fenced if language in ("", "sh")).replace("\\\n", " ")
     words = re.sub(r"\$\w+", "1", blocks)
-    return [(name, shlex.split(rest)) for name, rest in SCRIPT.findall(words) if rest]
+    return [(script or name, shlex.split(rest)) for script, name, rest in SCRIPT.findall(words) if rest]
 
 
 @pytest.fixture(scope="module")

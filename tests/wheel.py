@@ -35,8 +35,7 @@ def install(folder: Path) -> Installed:
     for name in FILES:
         shutil.copy(ROOT / name, source)
     for name in FOLDERS:
-        left_out = shutil.ignore_patterns("results", "__pycache__")
-        shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=left_out)
+        shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run(
         [*pip, "wheel", "--no-build-isolation", "--no-deps", "--wheel-dir", dist, source],

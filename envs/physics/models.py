@@ -4,21 +4,14 @@
 
 import functools
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
 
 import gymnasium
-import mujoco
+
+from metarl.envs.physics.binding import MjModel, mujoco
+from metarl.envs.physics.protocol import Contacts
 
 ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
-MjModel: TypeAlias = mujoco.MjModel
 SENSOR = mujoco.mjtSensor
-
-
-class Contacts(NamedTuple):
-    """How contacts of all geoms give way: MuJoCo's attributes of these names."""
-
-    solref: tuple[float, float]  # time constant [s], damping ratio
-    solimp: tuple[float, float, float]  # least and largest impedance, width [m]
 
 
 @functools.cache

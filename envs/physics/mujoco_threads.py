@@ -11,15 +11,14 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import mujoco
 import numpy as np
-from mujoco.batch import Batch, SimulationError
 from numpy.typing import NDArray
 
 from metarl.envs.arrays import Array, Mask
-from metarl.envs.physics.models import Contacts, compile_model
+from metarl.envs.physics.binding import Batch, SimulationError, mujoco
+from metarl.envs.physics.models import compile_model
 from metarl.envs.physics.planar import GEOMETRY, Planar, planar
-from metarl.envs.physics.protocol import Physics
+from metarl.envs.physics.protocol import Contacts, Physics
 
 STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
 STAGES = {  # measured quantity -> how far MuJoCo must compute at the new state, for the quantity to be of that state

@@ -14,11 +14,10 @@ Axes: n simulations, B bodies of the model (the first is the world), V degrees o
 import functools
 from typing import NamedTuple
 
-import mujoco
 import numpy as np
 
 from metarl.envs.arrays import Array
-from metarl.envs.physics.models import MjModel
+from metarl.envs.physics.binding import MjModel, mujoco
 
 GEOMETRY = frozenset({"body_pos", "body_quat", "body_ipos", "jnt_pos", "jnt_axis", "qpos0"})
 """Fields of a model that the formula takes from the model itself: simulations that differ in one need MuJoCo."""

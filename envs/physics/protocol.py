@@ -5,17 +5,27 @@ Axes: n simulations, S state, A actuators.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 from metarl.envs.arrays import Array, Mask
-from metarl.envs.physics.models import MjModel
+
+if TYPE_CHECKING:
+    from metarl.envs.physics.binding import MjModel
 
 LIMIT = 1e10  # mjMAXVAL: for MuJoCo a simulation with a larger position or velocity has broken down
+
+
+class Contacts(NamedTuple):
+    """How contacts give way, on every geom: MuJoCo's attributes of these names."""
+
+    solref: tuple[float, float]  # time constant [s], damping ratio
+    solimp: tuple[float, float, float]  # least and largest impedance, width [m]
 
 
 class Physics(ABC):
     """A model, and pure functions of states, one row for each simulation."""
 
-    model: MjModel
+    model: "MjModel"
     seconds_per_step: float  # of simulated time
 
     @property

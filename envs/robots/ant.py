@@ -48,6 +48,7 @@ reset. Ant-v5 also has other weights of the costs.
 import dataclasses
 import functools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from metarl.envs.arrays import Array, Mask, namespace
 from metarl.envs.family import register
@@ -67,8 +68,10 @@ from metarl.envs.locomotion import (
     torso_position,
     uniform_noise,
 )
-from metarl.envs.physics.models import Contacts, MjModel
-from metarl.envs.physics.protocol import Physics
+from metarl.envs.physics.protocol import Contacts, Physics
+
+if TYPE_CHECKING:
+    from metarl.envs.physics.binding import MjModel
 
 # Weights of the reward's terms.
 CONTROL = 0.005
@@ -77,7 +80,7 @@ ALIVE = 0.05
 HEIGHTS = (0.2, 1.0)  # metres: outside, the ant has fallen or been thrown
 
 
-def _bent(model: MjModel) -> Array:
+def _bent(model: "MjModel") -> Array:
     """The pose with bent ankles, [nq]."""
     return model.numeric("init_qpos").data
 

@@ -8,8 +8,6 @@ import time
 from typing import Any, cast
 
 import gymnasium
-import mujoco
-import mujoco.rollout
 import numpy as np
 import torch
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv, VectorWrapper
@@ -24,10 +22,15 @@ from metarl.envs.locomotion import Locomotion
 from metarl.envs.physics.models import compile_model
 from metarl.envs.physics.mujoco_threads import MujocoThreads
 from metarl.experiments.benchmarks.report import seconds, table
+from metarl.extras import needs
 from metarl.randomness import Purpose
 from metarl.rl.episodes import Episodes
 from metarl.rl.policies.gaussian_mlp import GaussianMLP
 from metarl.rl.sampler import rollout
+
+with needs("mujoco", "benchmarks"):
+    import mujoco
+    import mujoco.rollout
 
 ROBOTS = {"half-cheetah": "HalfCheetah", "ant": "Ant"}  # beginnings of Gymnasium's ids
 OURS = {"half-cheetah": "metarl/HalfCheetahDir-v0", "ant": "metarl/AntDir-v1"}

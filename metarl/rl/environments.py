@@ -119,4 +119,6 @@ class Environment(Part, ABC):
         return None
 
 
-ENVIRONMENTS: Registry[Environment] = Registry("environment", "metarl.envs")
+ENVIRONMENTS: Registry[Environment] = Registry(
+    "environment", "metarl.envs", apart=("metarl.envs.physics", "metarl.envs.mujoco_rendering")
+)

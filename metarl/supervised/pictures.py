@@ -3,10 +3,14 @@
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
+
+from metarl.extras import needs
+
+with needs("plots", "figures"):
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
 # Colours are of Okabe and Ito's palette, which the colour-blind can tell apart.
 RIGHT = "#0072B2"

@@ -22,7 +22,6 @@ from metarl.randomness import PICTURES_OF, Purpose, numpy_generator, torch_gener
 from metarl.shard import ALONE, Shard
 from metarl.supervised.losses import KINDS
 from metarl.supervised.metrics import headline, measures
-from metarl.supervised.pictures import picture
 from metarl.supervised.tasks import Examples, Split, TaskDistribution
 
 SPLITS: dict[Purpose, Split] = {
@@ -219,6 +218,9 @@ class MetaSupervised:
         purpose: Purpose = Purpose.EVALUATION_TASKS,
     ) -> list[Film]:
         """Picture tasks[index] with examples of its own, before adaptation and after each of `steps` gradient steps."""
+        # Imported here, because it loads Matplotlib, which may be missing.
+        from metarl.supervised.pictures import picture
+
         rng = numpy_generator(seed, PICTURES_OF[purpose], index)
         scores, traces = self._score_some(theta, rule, steps, tasks[index : index + 1], rng)
         trace = {name: array[:, 0] if name == "outputs" else array[0] for name, array in traces.items()}

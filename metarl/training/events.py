@@ -7,18 +7,22 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]  # made
-from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]  # generated
-from tensorboard.plugins.hparams.plugin_data_pb2 import (
-    HParamsPluginData,  # pyright: ignore[reportAttributeAccessIssue]
-)
-from tensorboard.summary.writer.record_writer import RecordWriter
-from torch.utils.tensorboard.summary import hparams, scalar, text
-
+from metarl.extras import needs
 from metarl.files import writing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+with needs("tensorboard", "event files"):
+    from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
+    from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
+    from tensorboard.plugins.hparams.plugin_data_pb2 import (
+        HParamsPluginData,  # pyright: ignore[reportAttributeAccessIssue]
+    )
+    from tensorboard.summary.writer.record_writer import RecordWriter
+    from torch.utils.tensorboard.summary import hparams, scalar, text
 
 NAME = "events.out.tfevents."
 FOLDER = "evaluation"  # in a run directory: to TensorBoard a second run, whose x-axis is the gradient step
@@ -115,7 +119,7 @@ def write_adaptation(
     run_dir: Path,
     score: str,
     steps: Sequence[dict[str, Any]],
-    figure: Figure,
+    figure: "Figure",
     options: Mapping[str, Option],
     telling: Sequence[str],
 ) -> None:

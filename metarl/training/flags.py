@@ -57,7 +57,8 @@ def parse(
         if name not in flags | own | {"help"}:
             raise ValueError(unknown_option(config, name))
     groups = _groups(config)
-    fields = [("script", OmitArgPrefixes[script], dataclasses.field(default_factory=script))]
+    own_flags = worded(script)
+    fields: list[Any] = [("script", OmitArgPrefixes[own_flags], dataclasses.field(default_factory=own_flags))]
     fields += [(group.__name__, OmitArgPrefixes[group], dataclasses.field(default_factory=group)) for group in groups]
     everything = dataclasses.make_dataclass("Arguments", fields, kw_only=True)
     parsed = tyro.cli(OmitArgPrefixes[everything], prog=program, description=description, args=list(argv))
@@ -65,7 +66,22 @@ def parse(
     for group in groups:
         values |= vars(getattr(parsed, group.__name__))
     changed = {name: value for name, value in values.items() if name in given and value != now[name]}
-    return Parsed(with_options(config, changed), parsed.script, given - own)
+    return Parsed(with_options(config, changed), script(**vars(parsed.script)), given - own)
+
+
+def worded(kind: type[Any]) -> type[Any]:
+    """A dataclass with the fields of a dataclass of arguments, whose help is the strings below them, each a paragraph.
+
+    Left to itself, tyro keeps the line breaks of the source, in the middle of sentences.
+    """
+    hints, words = typing.get_type_hints(kind, include_extras=True), {one.name: one.words for one in options(kind)}
+    fields = []
+    for field in dataclasses.fields(kind):
+        hint = Annotated[hints[field.name], tyro.conf.arg(help=words[field.name])]
+        fields.append((field.name, hint, dataclasses.field(default=field.default)))
+    made = dataclasses.make_dataclass(kind.__name__, fields, frozen=True)
+    made.__doc__ = kind.__doc__
+    return made
 
 
 def with_choices(make: Callable[[dict[str, str]], Tree], argv: Sequence[str]) -> Tree:
@@ -147,7 +163,7 @@ def choices(registry: Registry[Any]) -> str:
 
 def _first_sentence(kind: type) -> str:
     text = " ".join((kind.__doc__ or kind.__name__).split())
-    return re.split(r"(?<=[.:])\s", text)[0].removesuffix(".").removesuffix(":")
+    return re.split(r"(?<=[.:])(?<!et al\.)\s", text)[0].removesuffix(".").removesuffix(":")
 
 
 def reference(kind: type) -> list[tuple[str, str, str, str]]:

@@ -4,11 +4,11 @@ import io
 import math
 import textwrap
 
-import imageio.v3 as iio
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from metarl.extras import require
 from metarl.problem import Film
 
 MARGIN = 6  # pixels around words
@@ -92,19 +92,25 @@ def video(frames: NDArray[np.uint8], frames_per_second: float, suffix: str) -> b
     require_video(suffix)
     if suffix == ".gif":
         return gif(frames, frames_per_second)
+    import imageio.v3 as iio  # here: belongs to an extra
+
     if suffix == ".png":
         return iio.imwrite("<bytes>", frames[-1], extension=".png")
     return iio.imwrite("<bytes>", frames, extension=".mp4", plugin="FFMPEG", fps=frames_per_second, macro_block_size=2)
 
 
 def require_video(suffix: str) -> None:
-    """Raise ValueError for a suffix of files that `video` does not write."""
+    """Raise ValueError for a suffix of files that `video` does not write, MissingExtraError without an encoder."""
     if suffix not in SUFFIXES:
         raise ValueError(f"--output must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}; got {suffix or 'none'}")
+    require("render", "films")
 
 
 def gif(frames: NDArray[np.uint8], frames_per_second: float) -> bytes:
-    """Encode frames [F, height, width, 3] as a GIF that repeats."""
+    """Encode frames [F, height, width, 3] as a GIF that repeats. Raises MissingExtraError without an encoder."""
+    require("render", "films")
+    import imageio.v3 as iio  # here: belongs to an extra
+
     buffer = io.BytesIO()
     iio.imwrite(buffer, frames, extension=".gif", duration=1000 / frames_per_second, loop=0, optimize=True)
     return buffer.getvalue()

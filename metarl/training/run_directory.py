@@ -9,7 +9,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -216,9 +216,17 @@ def command_line() -> str:
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
+def _versions(*packages: str) -> dict[str, str]:
+    """The versions of those packages that are installed."""
+    versions = {}
+    for name in packages:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
+
+
 def _provenance() -> dict[str, Any]:
     """How a run was started: the command, the versions of packages, and the commit of the source tree if it has one."""
-    packages = ("metarl", "torch", "numpy", "scipy", "gymnasium", "mujoco")
     git = shutil.which("git") and subprocess.run(
         ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"],
         capture_output=True,
@@ -227,6 +235,6 @@ def _provenance() -> dict[str, Any]:
     )
     return {
         "command": command_line(),
-        "versions": {name: importlib.metadata.version(name) for name in packages},
+        "versions": _versions("metarl", "torch", "numpy", "scipy", "gymnasium", "mujoco"),
         "git_commit": (git and git.stdout.strip()) or None,
     }

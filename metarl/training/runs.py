@@ -22,7 +22,7 @@ from metarl.training.callbacks.callback import Callback
 from metarl.training.callbacks.checkpoints import Checkpoints, save_last
 from metarl.training.callbacks.console import ConsoleProgress
 from metarl.training.callbacks.csv import Csv
-from metarl.training.callbacks.tensorboard import TensorBoard
+from metarl.training.callbacks.events import event_files
 from metarl.training.checkpoint import load, save
 from metarl.training.interruption import GRACE
 from metarl.training.run_directory import BEST, METRICS, Identity, claimed, plain_identity, update_config
@@ -57,7 +57,8 @@ def train(
         iterations: outer steps in all.
         seed: key of the fresh parameters. The problem has its own for everything else.
         callbacks: callbacks beside the sinks, such as `Validation` or one of your own; see `Callback`.
-        sinks: callbacks that write the metrics. None: metrics.csv, TensorBoard and the console.
+        sinks: callbacks that write the metrics. None: metrics.csv, TensorBoard (if it is installed) and
+            the console.
         resume: go on with the run in `run_dir`, bitwise as if it had never stopped.
         initial_parameters: parameters to start from, or another run's directory, whose best parameters are taken.
         checkpoint_every: iterations between checkpoints.
@@ -111,9 +112,9 @@ def train(
 
 
 def standard_sinks(run_dir: Path, log_every: int = 1) -> list[Callback]:
-    """Make the callbacks for metrics.csv and TensorBoard in the run directory and for progress on standard error."""
+    """Make the callbacks for metrics.csv and, if installed, TensorBoard in the run directory, and for the console."""
     console = ConsoleProgress(Console(file=sys.stderr, markup=False))
-    return [Csv(run_dir / METRICS, log_every), TensorBoard(run_dir), console]
+    return [Csv(run_dir / METRICS, log_every), *event_files(run_dir), console]
 
 
 def evaluate(

@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
-from own_environment import GRAVITY, RodPendulum
+from own_environment import FASTEST, GRAVITY, RodPendulum
 from scripts import ROOT, TOY, run
 
 
@@ -33,6 +33,14 @@ def test_the_torque_that_carries_the_weight_holds_it_level(length: float) -> Non
     rewards = [env.step(np.array([GRAVITY * length]))[1] for _ in range(10)]
     assert rewards == pytest.approx([0.0] * 10, abs=1e-20)
     assert env.step(np.zeros(1))[1] < -1e-6
+
+
+def test_it_spins_no_faster_than_it_may_and_is_never_more_than_half_a_turn_away() -> None:
+    env = RodPendulum()
+    env.reset(seed=0, options={"task": np.array([0.5])})
+    played = [env.step(np.array([20.0])) for _ in range(100)]
+    assert max(observation[2] for observation, *_ in played) == FASTEST
+    assert -(np.pi**2) <= min(reward for _, reward, *_ in played) < -9
 
 
 def test_it_trains_from_the_command_line(tmp_path: Path) -> None:

@@ -53,6 +53,14 @@ def test_every_command_has_help_under_its_own_name(
     assert f"experiments/{name}.py" not in shown
 
 
+def test_help_of_a_group_is_a_whole_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert console(monkeypatch, "train", "navigation", "--help") == 0
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "Trust region policy optimisation (Schulman et al. 2015; Finn et al. 2017, section 4.2)" in shown
+
+
 def test_commands_that_it_prints_can_be_copied(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

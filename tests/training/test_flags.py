@@ -86,6 +86,21 @@ def test_options_of_one_name_are_named() -> None:
         flags.parse(lambda choices: Two(), Script, [], program="two.py", description="Two.")
 
 
+@dataclass(frozen=True)
+class Broken:
+    """The arguments of a script."""
+
+    where: str = "here"
+    """Words that go on
+    in the next line."""
+
+
+def test_help_is_not_broken_where_its_source_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        flags.parse(lambda choices: Work(), Broken, ["--help"], program="work.py", description="Work.")
+    assert "Words that go on in the next line. (default: here)" in capsys.readouterr().out
+
+
 def test_values_of_flags_before_they_are_parsed() -> None:
     line = ["--a-b", "1", "--c=2", "--a_b", "3", "--no-d"]
     assert (flags.value_of(line, "a_b"), flags.value_of(line, "c"), flags.value_of(line, "e")) == ("3", "2", None)

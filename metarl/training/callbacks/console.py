@@ -15,7 +15,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from metarl.metrics import MetricTable
+from metarl.metrics import MetricTable, number
 from metarl.problem import Metrics
 from metarl.training.callbacks.callback import Callback, Moment, Training
 from metarl.training.state import TrainState
@@ -103,7 +103,7 @@ def curves(metrics: Metrics, measures: MetricTable) -> dict[str, str]:
     for metric in measures.headlines:
         if values := metric.steps(metrics):
             where = "validation " if metric.score else ""
-            found[metric.name] = f"{where}{metric.word} {' -> '.join(f'{value:.4g}' for value in values.values())}"
+            found[metric.name] = f"{where}{metric.word} {' -> '.join(map(number, values.values()))}"
     return found
 
 

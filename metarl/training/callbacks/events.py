@@ -1,0 +1,28 @@
+"""TensorBoard as a choice: whoever has not installed it trains without its files."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from metarl.extras import advice, missing
+
+if TYPE_CHECKING:
+    from metarl.training.callbacks.tensorboard import TensorBoard
+    from metarl.training.events import Option
+
+
+def event_files(
+    directory: Path, options: "Mapping[str, Option] | None" = None, telling: Sequence[str] = ()
+) -> "list[TensorBoard]":
+    """The callback that writes TensorBoard's files; none, and a warning, where TensorBoard is not installed.
+
+    Args:
+        directory, options, telling: see `TensorBoard`.
+    """
+    if missing("tensorboard"):
+        warnings.warn(f"no files for TensorBoard, which is not installed: {advice('tensorboard')}", stacklevel=2)
+        return []
+    from metarl.training.callbacks.tensorboard import TensorBoard  # here: belongs to an extra
+
+    return [TensorBoard(directory, options, telling)]
