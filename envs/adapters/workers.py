@@ -29,6 +29,7 @@ from metarl.envs.adapters.block import Block, ContractError, Notes, Slots, joine
 from metarl.rl.environments import WorkerError
 
 START_SECONDS = 120.0  # that processes may take to import what they need and to make their environments, at least
+PATIENCE = 60.0  # seconds that one command may take, where nobody says another number
 CLOSE_SECONDS = 5.0  # that environments may take to close
 
 
