@@ -69,8 +69,9 @@ def rollout(
     noise, seeds = _randomness(num_tasks, (horizon, episodes, sizes[1]), key, first_task, like)
     observations, actions = (torch.zeros(num_tasks, horizon, episodes, size, dtype=like.dtype) for size in sizes)
     progress, turns, longest = Progress(num_envs, horizon), _turns(env), 0
+    distributions: list[Any] = []
     for turn in turns:
-        distributions: list[Any] = []
+        distributions.clear()
         progress.begin(turn)
         who = slice(turn.start // episodes, -(-turn.stop // episodes))  # the tasks of this turn
         own = {name: leaf[who] for name, leaf in params.items()}
