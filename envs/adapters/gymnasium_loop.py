@@ -19,6 +19,7 @@ from metarl.envs.adapters.wrappers import task_size
 from metarl.envs.arguments import check_first, checked_actions, checked_mask, checked_options, checked_seeds
 from metarl.envs.arrays import Array, Mask
 from metarl.envs.batched import with_task
+from metarl.envs.drawing import prepare
 from metarl.rl.environments import Split, draw_tasks
 
 
@@ -196,6 +197,7 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         """What each environment draws; None without a render mode. Raises ValueError if it lacks a library for that."""
         if self.render_mode is None:
             return None
+        prepare()
         try:
             return tuple(self._crew.render())
         except gymnasium.error.DependencyNotInstalled as error:

@@ -19,6 +19,7 @@ from metarl.envs.adapters.gymnasium_loop import PATIENCE, LoopVectorEnv
 from metarl.envs.adapters.turns import Instances
 from metarl.envs.adapters.wrappers import remarks_on
 from metarl.envs.arrays import Array, Mask
+from metarl.envs.drawing import prepare
 from metarl.parts import MAY_CHANGE, POSITIVE, at_least, options
 from metarl.rl.contract import check_vector
 from metarl.rl.environments import ENVIRONMENTS, Environment, Split, TaskDistribution
@@ -168,6 +169,7 @@ def _made(part: OwnEnvironment, render_mode: str | None) -> gymnasium.Env:
     arguments = {name: in_python(value) for name, value in part.environment_options.items()}
     if render_mode is not None:  # an environment whose constructor does not take it need not draw
         arguments["render_mode"] = render_mode
+        prepare()
     try:
         return type(part).maker(**arguments)
     except gymnasium.error.Error as error:
