@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import mujoco
 import numpy as np
 import pytest
 from lonely import Lonely
@@ -101,7 +102,7 @@ def test_where_nothing_can_draw_it_is_said(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(mujoco_rendering, "prepare", lambda: None)
     with pytest.raises(ValueError, match="pictures need an OpenGL library that draws without a display: install it"):
-        mujoco_rendering._renderer.__wrapped__(mujoco_rendering.mujoco.MjModel.from_xml_string("<mujoco/>"))
+        mujoco_rendering._renderer.__wrapped__(mujoco.MjModel.from_xml_string("<mujoco/>"))  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def own_part() -> None:
