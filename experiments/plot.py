@@ -45,10 +45,10 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Print the comparison and write the figure."""
-    output, table = arguments.output.expanduser(), arguments.table and arguments.table.expanduser()
+    output, table = arguments.output, arguments.table
     _require_places(arguments, output, table)
     console = Console()
-    runs = [read_run(directory.expanduser(), arguments.evaluation) for directory in arguments.run_dirs]
+    runs = [read_run(directory, arguments.evaluation) for directory in arguments.run_dirs]
     if arguments.by:
         runs = by_setting(runs, arguments.by)
     require_comparable(runs, arguments.by)

@@ -16,9 +16,10 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 EVERYTHING = [*SOURCES, *EXAMPLES, *sorted((ROOT / "tests").rglob("*.py"))]
 
 # A layer may import itself, what stands below it, and metarl's root modules (randomness, problem).
-FOUNDATION = {"metarl.parts", "metarl.metrics", "metarl.outside"}  # which import nothing of metarl
+FOUNDATION = {"metarl.parts", "metarl.metrics", "metarl.outside", "metarl.machine"}  # which import nothing of metarl
 MAY_IMPORT = {
     "metarl.outside": set(),
+    "metarl.machine": set(),
     "metarl.parts": {"metarl.outside"},
     "metarl.metrics": set(),
     "metarl.engine": {"metarl.engine", *FOUNDATION},
@@ -29,7 +30,14 @@ MAY_IMPORT = {
     "metarl.problems": {"metarl.problems", "metarl.rl", "metarl.supervised", "metarl.engine", "metarl", *FOUNDATION},
     "metarl.training": {"metarl.training", "metarl.problems", "metarl.engine", "metarl", *FOUNDATION},
     "metarl.agent": {"metarl", "metarl.engine", "metarl.rl", "metarl.training", *FOUNDATION},
-    "metarl.envs": {"metarl.envs", "metarl.rl.environments", "metarl.rl.contract", "metarl.rl.spaces", "metarl.parts"},
+    "metarl.envs": {
+        "metarl.envs",
+        "metarl.rl.environments",
+        "metarl.rl.contract",
+        "metarl.rl.spaces",
+        "metarl.parts",
+        "metarl.machine",
+    },
 }
 MAY_IMPORT["metarl.training.migration"] = {*MAY_IMPORT["metarl.training"], "metarl.rl.environments"}
 BASE = ("metarl.rl.environments", "metarl.rl.contract", "metarl.rl.spaces")  # what environments need of metarl.rl
@@ -43,6 +51,7 @@ for allowed in MAY_IMPORT.values():
         allowed.add("metarl.training.migration")
 THIRD_PARTY = {
     "metarl.parts": set(),
+    "metarl.machine": set(),
     "metarl.metrics": {"torch"},
     "metarl.engine": {"torch"},
     "metarl": {"torch", "numpy"},
