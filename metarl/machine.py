@@ -1,5 +1,6 @@
 """What differs between operating systems."""
 
+import importlib.util
 import os
 from collections.abc import Iterable
 
@@ -13,3 +14,14 @@ def keep_to(process: int, wanted: Iterable[int]) -> None:
     """Have a process run on some cores alone, where the system can do that."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(process, wanted)
+
+
+def forget_missing_backend() -> None:
+    """Drop a choice of matplotlib's backend that is not installed here, before matplotlib refuses to be imported.
+
+    Jupyter sets MPLBACKEND for all that is started from a notebook, also for a Python that has no Jupyter.
+    """
+    chosen = os.environ.get("MPLBACKEND", "")
+    module = chosen.removeprefix("module://")
+    if module != chosen and importlib.util.find_spec(module.split(".")[0]) is None:
+        del os.environ["MPLBACKEND"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripts import TOY, run
+from scripts import TOY, in_a_process, refused, run
 
 from metarl import files, machine
 from metarl.envs.physics import mujoco_threads
@@ -107,3 +107,17 @@ def test_a_home_in_any_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     places = ("a run/config.json", "other/best.pt", "scores/evaluation.csv", "a run/tasks-far", "f.svg", "t.csv")
     assert all((tmp_path / place).exists() for place in (*places, "f.png"))
     assert not (tmp_path / "~").exists()
+
+
+def test_the_backend_of_a_notebook_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With that value, matplotlib cannot be imported where Jupyter is not installed."""
+    for value, stays in (("module://nowhere.backend_inline", False), ("module://json.tool", True), ("agg", True)):
+        monkeypatch.setenv("MPLBACKEND", value)
+        machine.forget_missing_backend()
+        assert ("MPLBACKEND" in os.environ) == stays
+
+
+def test_scripts_start_in_a_notebook_of_another_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPLBACKEND", "module://nowhere.backend_inline")
+    result = in_a_process("plot", "nowhere", "--output", "f.png")
+    refused(result, "nowhere holds no run")
