@@ -3,7 +3,6 @@
 # pyright: reportAttributeAccessIssue=false
 
 import atexit
-import ctypes.util
 import functools
 import os
 import sys
@@ -13,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metarl.envs.arrays import Array
+from metarl.envs.drawing import prepare
 from metarl.envs.physics.binding import MjModel, mujoco
 from metarl.extras import needs
 
 SIZE = 480  # pixels of a picture's height and width
-HEADLESS = {"egl": "EGL", "osmesa": "OSMesa"}  # value of MUJOCO_GL -> its system library, in order of preference
 ADVICE = {
     "egl": "install it (Debian, Ubuntu: apt-get install libegl1 libgl1-mesa-dri)",
     "osmesa": "install it (Debian, Ubuntu: apt-get install libosmesa6), or unset MUJOCO_GL",
@@ -51,7 +50,9 @@ def _renderer(model: MjModel) -> tuple[Any, Any]:
     with needs("render", "pictures of robots"):
         from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
 
-    _choose_backend()
+    prepare()
+    if not (os.environ.get("MUJOCO_GL") or os.environ.get("DISPLAY")) and sys.platform.startswith("linux"):
+        raise ValueError(f"pictures need an OpenGL library that draws without a display: {ADVICE['egl']}")
     model.vis.global_.offwidth = SIZE
     model.vis.global_.offheight = SIZE
     data = mujoco.MjData(model)
@@ -67,16 +68,6 @@ def _renderer(model: MjModel) -> tuple[Any, Any]:
         ) from error
     atexit.register(renderer.close)
     return data, renderer
-
-
-def _choose_backend() -> None:
-    if os.environ.get("MUJOCO_GL") or os.environ.get("DISPLAY"):
-        return
-    for backend, library in HEADLESS.items():
-        if ctypes.util.find_library(library):
-            os.environ["MUJOCO_GL"] = backend
-            return
-    raise ValueError(f"pictures need an OpenGL library that draws without a display: {ADVICE['egl']}")
 
 
 def _probe() -> None:

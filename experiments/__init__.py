@@ -2,6 +2,10 @@
 
 import os
 
+from metarl.machine import forget_missing_backend
+
 # Before torch is loaded: its threads shall sleep while they wait. Spinning, they take the cores from MuJoCo's threads
 # and from other runs: with three runs on two cores, outer steps took 5 times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+forget_missing_backend()

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from metarl.experiments.benchmarks.supervised import supervised
 from metarl.experiments.benchmarks.workers import workers
 from metarl.experiments.command_line import arguments_of, run
 from metarl.files import write_atomically
+from metarl.machine import cores
 
 Name = Literal[
     "hvp",
@@ -79,7 +79,7 @@ def main(arguments: Arguments) -> None:
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     document: dict[str, Any] = {
         **{name: importlib.metadata.version(name) for name in ("torch", "mujoco", "gymnasium")},
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "quick": arguments.quick,
     }
     for name in arguments.names:

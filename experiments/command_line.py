@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import dataclasses
 import functools
 import io
 import os
@@ -14,7 +15,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import tyro
 
@@ -128,7 +129,7 @@ def arguments_of(kind: type[Arguments], script: str, description: str, argv: Seq
     """
     words = described(script, description)
     parsed = tyro.cli(worded(kind), prog=program(script), description=words, args=list(argv))
-    return kind(**vars(parsed))
+    return with_homes(kind(**vars(parsed)))
 
 
 def described(script: str, description: str) -> str:
@@ -139,7 +140,7 @@ def described(script: str, description: str) -> str:
 def _started(script: str | None = None) -> list[str]:
     """The first words of this process's command line, with another script in place of this one if it is named."""
     started = Path(sys.argv[0])
-    python = os.path.relpath(sys.executable)
+    python = shown_path(sys.executable)
     if started.suffix != ".py":
         return [started.name]
     if by_console():
@@ -148,7 +149,27 @@ def _started(script: str | None = None) -> list[str]:
     # A user's own program may have called this one.
     if script and not file.is_file():
         file = Path(__file__).with_name(file.name)
-    return [python, os.path.relpath(file)]
+    return [python, shown_path(file)]
+
+
+def shown_path(path: str | Path) -> str:
+    """A path from here, for commands to be copied; whole where there is none, on another drive."""
+    try:
+        return os.path.relpath(path)
+    except ValueError:
+        return str(path)
+
+
+def with_homes(arguments: Arguments) -> Arguments:
+    """The arguments with `~` in their paths replaced by the user's home: a shell leaves it in --output=~/figure.png."""
+
+    def whole(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(whole, value))
+        return value.expanduser() if isinstance(value, Path) else value
+
+    changes = {field.name: whole(getattr(arguments, field.name)) for field in dataclasses.fields(cast(Any, arguments))}
+    return dataclasses.replace(cast(Any, arguments), **changes)
 
 
 def _thread_failed(args: threading.ExceptHookArgs) -> None:
@@ -180,6 +201,8 @@ def keep_freed_memory() -> None:
 
     Blocks above the threshold still go back at once, so that the largest experiments stay small.
     """
+    if sys.platform == "win32":
+        return
     # Other C libraries have no mallopt.
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt and (mallopt(-3, 2**26) or mallopt(-3, 2**25)):  # M_MMAP_THRESHOLD, bytes; before glibc 2.35 the latter

@@ -148,7 +148,7 @@ def _tasks(
     for name in ("tasks", "validation"):
         if getattr(arguments, name):
             raise ValueError(f"--{name} means nothing beside --task-file, which says which tasks")
-    tasks = read_tasks(arguments.task_file.expanduser(), environment.tasks)
+    tasks = read_tasks(arguments.task_file, environment.tasks)
     return tasks, environment.tasks.in_distribution(tasks)
 
 

@@ -1,5 +1,6 @@
-"""Evaluated runs as they lie on disk, made ready for tables and figures: which may share one, and their means."""
+"""Evaluated runs as they lie on disk, made ready for tables and figures, and their means."""
 
+import dataclasses
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from metarl.training.config import Config
 from metarl.training.evaluation_files import PER_TASK, SUMMARY, TRACES, read_scores, read_summary, read_traces
 from metarl.training.run_directory import METRICS, read_config
 from metarl.training.statistics import interval_is_over, summarize
-from metarl.training.tree import flat, leaves, may_change, recorded
+from metarl.training.tree import flat, leaves
 
 TASKS = ("environment", "horizon", "dataset")  # options that make the tasks, with those of these parts
 
@@ -32,6 +33,10 @@ class Commands(NamedTuple):
     wanted_name: str
     achieved_name: str
 
+    def of(self, chosen: NDArray[np.bool_]) -> "Commands":
+        """Those of some tasks, [N] of truth values."""
+        return self._replace(wanted=self.wanted[chosen], achieved=self.achieved[:, chosen])
+
 
 @dataclass(frozen=True)
 class Run:
@@ -39,12 +44,39 @@ class Run:
 
     directory: Path
     config: Config
-    label: str  # the method and its variant: runs of one label differ in their seeds
-    protocol: dict[str, Any]  # of evaluation.json: how the scores were measured
-    scores: NDArray[np.float64]  # [K + 1, N] each task's score after each gradient step
+    label: str  # the method and its variant, or the setting: runs of one label differ in their seeds
+    protocol: dict[str, Any]  # of evaluation.json: how the scores were measured; {} where they were not
+    scores: NDArray[np.float64]  # [K + 1, N] each task's score after each gradient step; [0, 0]: not evaluated
     metrics: list[dict[str, float]]  # rows of metrics.csv
     commands: Commands | None = None  # of tasks that command a value
     traces: dict[str, NDArray[Any]] | None = None  # evaluation.npz
+    tasks: NDArray[np.float64] | None = None  # [N, k]
+    inside: NDArray[np.bool_] | None = None  # [N] of tasks of one's own: which of them training may draw
+    evaluation: Path | None = None  # the directory of the evaluation; None: not evaluated
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether there are scores."""
+        return len(self.scores) > 0
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Outer steps made, as far as they are logged, and to make in all."""
+        if not self.metrics:
+            return 0, self.config.outer_steps
+        last = self.metrics[-1]
+        return int(last["iteration"]) + ("outer/nonfinite" in last), self.config.outer_steps
+
+    def of(self, chosen: NDArray[np.bool_], label: str) -> "Run":
+        """The same with the scores of some tasks, [N] of truth values, under another label."""
+        return dataclasses.replace(
+            self,
+            label=label,
+            scores=self.scores[:, chosen],
+            tasks=None if self.tasks is None else self.tasks[chosen],
+            inside=None if self.inside is None else self.inside[chosen],
+            commands=self.commands and self.commands.of(chosen),
+        )
 
 
 def pooled(runs: list[Run]) -> list[dict[str, float]]:
@@ -69,12 +101,12 @@ def published(runs: list[Run]) -> dict[int, float]:
     if not (protocol.get("published_tasks") and config.preset.endswith("-paper") and label == config.method):
         return {}
     preset = preset_config(config.preset, config.method)
-    if not (_tasks(preset) == _tasks(config) and preset.protocol.items() <= protocol.items()):
+    if not (task_options(preset) == task_options(config) and preset.protocol.items() <= protocol.items()):
         return {}
     return {step: float(mean) for step, mean in enumerate(published_returns(config.experiment, config.method).mean(1))}
 
 
-def _tasks(config: Config) -> dict[str, Any]:
+def task_options(config: Config) -> dict[str, Any]:
     """The options that make the tasks."""
     return {
         leaf.option.name: leaf.value
@@ -84,33 +116,51 @@ def _tasks(config: Config) -> dict[str, Any]:
     }
 
 
-def read_run(directory: Path) -> Run:
-    """Read one run. Raises ValueError if it is no run, was not evaluated, or its evaluation is damaged."""
+def read_run(directory: Path, evaluation: str = "") -> Run:
+    """Read one run.
+
+    Args:
+        directory: the run's.
+        evaluation: the folder in it that holds the evaluation, such as `tasks-far`; "": that of the test tasks, which
+            lies in the run's directory itself.
+
+    Raises:
+        ValueError: it is no run, was not evaluated and is not in progress either, or its evaluation is damaged.
+    """
     config = read_config(directory)
+    place = directory / evaluation
+    unevaluated = Run(directory, config, _label(config), {}, np.zeros((0, 0)), read_metrics(directory / METRICS))
     for name in (PER_TASK, SUMMARY):
-        if not (directory / name).is_file():
+        if not (place / name).is_file():
+            made, planned = unevaluated.progress
+            if not evaluation and 0 < made < planned:
+                return unevaluated
             command = f"{command_of('evaluate')} {shlex.quote(str(directory))}"
-            raise ValueError(f"{directory} has no {name}: run {command} first")
-    document, scores = read_summary(directory), read_scores(directory)
+            words = f"run {command} first" if not evaluation else "evaluate.py makes one by --task-file"
+            raise ValueError(f"{place} has no {name}: {words}")
+    document, scores = read_summary(place), read_scores(place)
 
     def column(name: str) -> NDArray[np.float64]:
         if name not in scores:
-            raise ValueError(f"{directory / PER_TASK} has no column {name}: run {command_of('evaluate')} again")
+            raise ValueError(f"{place / PER_TASK} has no column {name}: run {command_of('evaluate')} again")
         return scores[name]
 
-    if (split := document.get("split", "test")) != "test":
-        raise ValueError(f"{directory} was evaluated on {split} tasks: figures are of test tasks")
+    split, wanted = document.get("split", "test"), "file" if evaluation else "test"
+    if split != wanted:
+        right = "figures are of test tasks" if wanted == "test" else "--evaluation is for tasks of a file"
+        raise ValueError(f"{place} was evaluated on {split} tasks: {right}")
     protocol = {name: document.get(name, value) for name, value in config.protocol.items()}
     protocol |= {"checkpoint": document["checkpoint"], "inner_steps": config.inner_steps}
-    return Run(
-        directory,
-        config,
-        _label(config),
-        protocol,
-        column(config.problem.score),
-        read_metrics(directory / METRICS),
-        _commands(config, column),
-        _drawn(directory),
+    tasks = _tasks(config, column)
+    return dataclasses.replace(
+        unevaluated,
+        protocol=protocol,
+        scores=column(config.problem.score),
+        commands=_commands(config, column, tasks),
+        traces=_drawn(place),
+        tasks=tasks,
+        inside=column("in_distribution")[0].astype(np.bool_) if "in_distribution" in scores else None,
+        evaluation=place,
     )
 
 
@@ -127,13 +177,17 @@ def _drawn(directory: Path) -> dict[str, NDArray[Any]] | None:
     return traces
 
 
-def _commands(config: Config, column: Callable[[str], NDArray[np.float64]]) -> Commands | None:
-    """What the tasks command, where that is a value."""
+def _tasks(config: Config, column: Callable[[str], NDArray[np.float64]]) -> NDArray[np.float64] | None:
+    """The tasks [N, k], where they are numbers."""
     names = config.problem.task_names
-    if not names:
-        return None
-    tasks = np.stack([column(f"task_{i}")[0] for i in range(len(names))], axis=1)
-    wanted = config.problem.commanded(tasks)
+    return np.stack([column(f"task_{i}")[0] for i in range(len(names))], axis=1) if names else None
+
+
+def _commands(
+    config: Config, column: Callable[[str], NDArray[np.float64]], tasks: NDArray[np.float64] | None
+) -> Commands | None:
+    """What tasks [N, k] command, where that is a value."""
+    wanted = None if tasks is None else config.problem.commanded(tasks)
     if wanted is None:
         return None
     return Commands(wanted, column("achieved"), config.problem.task_names[0], config.problem.achieved_name)
@@ -144,41 +198,3 @@ def _label(config: Config) -> str:
     rule = flat(config)["rule"]
     variants = [*(["first order"] if config.first_order else []), *([] if rule == "sgd" else [rule])]
     return ", ".join([config.method, *(variants if config.method == "maml" else [])])
-
-
-def require_comparable(runs: list[Run]) -> None:
-    """Raises ValueError unless all runs are of one preset, each method and seed once, measured by one protocol."""
-    first = runs[0]
-    seen = {}
-    for one in runs:
-        if one.config.preset != first.config.preset:
-            raise ValueError(f"one figure shows one preset; got {first.config.preset} and {one.config.preset}")
-        identity = (one.label, one.config.seed)
-        if identity in seen:
-            raise ValueError(f"{seen[identity]} and {one.directory} are both {identity[0]}, seed {identity[1]}")
-        seen[identity] = one.directory
-        first_alike = next(other for other in runs if other.label == one.label)
-        _require_equal_values(first, one, _tasks(first.config), _tasks(one.config))
-        ours, theirs = flat(first_alike.config), flat(one.config)
-        free = may_change(one.config) | recorded(one.config) | {"seed"}  # what seeds of one method may differ in
-        _require_equal_values(
-            *(first_alike, one),
-            {name: value for name, value in ours.items() if name not in free},
-            {name: value for name, value in theirs.items() if name not in free},
-        )
-        for name, value in one.protocol.items():
-            other = first_alike if name in ("step_sizes", "checkpoint") else first  # each method has its own
-            _require_equal(other, one, name, other.protocol[name], value)
-
-
-def _require_equal_values(first: Run, one: Run, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
-    for name in sorted({*ours, *theirs}):
-        _require_equal(first, one, name, ours.get(name), theirs.get(name))
-
-
-def _require_equal(first: Run, one: Run, name: str, ours: object, theirs: object) -> None:
-    if ours != theirs:
-        raise ValueError(
-            f"{first.directory} and {one.directory} cannot be compared: {name} is {ours} in one and {theirs} in the "
-            "other"
-        )

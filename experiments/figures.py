@@ -1,17 +1,23 @@
 """Figures of evaluated runs: learning curves, adaptation curves, and what adaptation looks like in the task itself."""
 
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl.experiments.evaluated import Commands, Run, interval_in_words, pooled, published
+from metarl.experiments.compared import OUTSIDE, grouped, split_by_training
+from metarl.experiments.evaluated import Run, interval_in_words, pooled, published
+from metarl.experiments.learning import WORDS, XAxis, points
+from metarl.experiments.task_figures import draws_tasks, score_by_task
 from metarl.extras import needs
 from metarl.supervised.pictures import draw_fits, draw_images
 
 with needs("plots", "figures"):
     import matplotlib as mpl
     from matplotlib.axes import Axes
+    from matplotlib.colors import to_hex
     from matplotlib.figure import Figure, SubFigure
     from matplotlib.ticker import MaxNLocator
 
@@ -23,137 +29,205 @@ COLORS = {  # Okabe and Ito's palette, safe for the colour-blind
     "oracle": "#E69F00",
     "random": "#D55E00",
 }
-
+OTHERS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")  # the same, for any label
+OTHER_MARKERS = ("o", "^", "s", "D", "v", "P", "X")
 MARKERS = {"maml": "o", "maml, first order": "v", "maml, meta-sgd": "P", "pretrained": "^", "random": "D"}
 STEP_COLORS = ("#999999", "#5EC962", "#21918C", "#3B528B", "#440154")  # before adaptation, after each step: viridis
 PATH_DIRECTIONS = ((1, 1), (-1, 1), (1, -1))  # the paths' panels: the test goal farthest in each direction
 PANELS = 3  # tasks that are drawn
+MOST_COLUMNS = 4  # labels that are drawn side by side
 SMOOTH = 50  # the thick learning curves are running means over an n-th of the shortest one
 
 Traces = dict[str, NDArray[Any]]
 
 
-def draw(methods: dict[str, list[Run]]) -> Figure:
-    """The whole figure: learning and adaptation curves above, below what MAML's adaptation looks like."""
+def draw(methods: dict[str, list[Run]], x: XAxis = "iterations") -> Figure:
+    """The whole figure: learning and adaptation curves above, below what MAML's adaptation looks like.
+
+    Args:
+        methods: runs by their label; those in progress have no scores yet.
+        x: what the learning curves are drawn over.
+    """
+    scored = grouped(split_by_training([one for runs in methods.values() for one in runs]))
     with mpl.rc_context({"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}):
-        shown = {label: traces for label, runs in methods.items() if (traces := _traces(runs[0])) is not None}
-        navigation = {label: traces for label, traces in shown.items() if "mask" in traces}
-        commands = {label: [one.commands for one in runs if one.commands] for label, runs in methods.items()}
-        commands = {label: ones for label, ones in commands.items() if ones}
-        heights = [4.2 if len(methods) > 1 else 3.4]
-        heights += [
-            1.8 if methods[label][0].config.problem.score == "accuracy" else 3.0
-            for label in shown
-            if label not in navigation
-        ]
-        heights += [6.6 if len(navigation) > 1 else 2.6] * bool(navigation) + [3.0] * bool(commands)
+        below = _lower_parts(methods)
+        heights = [4.2 if len(methods) > 1 else 3.4, *(height for height, _ in below)]
         figure = Figure(figsize=(9.5, sum(heights)))
         figure.set_layout_engine("constrained", w_pad=0.1)
-        top, *below = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
-        learning, adaptation = top.subplots(1, 2)
-        learning_curves(learning, methods)
-        adaptation_curves(adaptation, methods)
-        for label in [label for label in shown if label not in navigation]:
-            _panels(below.pop(0), methods[label][0], shown[label])
-        if navigation:
-            paths(below.pop(0), navigation)
-        if commands:
-            command_curves(below[-1].subplots(1, len(commands), sharey=True, squeeze=False)[0], commands)
+        top, *lower = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+        panels = top.subplots(1, 2 if scored else 1, squeeze=False)[0]
+        styles = _styles([*methods, *scored])
+        learning_curves(panels[0], methods, styles, x)
+        if scored:
+            adaptation_curves(panels[1], scored, styles)
+        for part, (_, drawn) in zip(lower, below, strict=True):
+            drawn(part)
     return figure
 
 
-def learning_curves(axes: Axes, methods: dict[str, list[Run]]) -> None:
-    """Scores over meta-iterations, before and after the inner steps: running mean over seeds, each seed thin."""
+def _lower_parts(methods: dict[str, list[Run]]) -> list[tuple[float, Callable[[SubFigure], None]]]:
+    """What is drawn below the curves: heights [inches], and what draws. Of many labels there is no room for paths."""
+    parts: list[tuple[float, Callable[[SubFigure], None]]] = []
+    if outside := {label: runs for label, runs in methods.items() if any(map(draws_tasks, runs))}:
+        parts.append((3.2, functools.partial(score_by_task, methods=outside, styles=_styles(list(methods)))))
+    alone = len(methods) == 1
+    shown = {label: traces for label, runs in methods.items() if (traces := _traces(runs[0], alone=alone)) is not None}
+    navigation = {label: traces for label, traces in shown.items() if "mask" in traces}
+    for label, traces in shown.items():
+        if label not in navigation:
+            one = methods[label][0]
+            height = 1.8 if one.config.problem.score == "accuracy" else 3.0
+            parts.append((height, functools.partial(_panels, one=one, traces=traces)))
+    if 0 < len(navigation) <= MOST_COLUMNS:
+        parts.append((6.6 if len(navigation) > 1 else 2.6, functools.partial(paths, methods=navigation)))
+    commands = {label: [one for one in runs if one.commands] for label, runs in methods.items()}
+    if (commands := {label: runs for label, runs in commands.items() if runs}) and len(commands) <= MOST_COLUMNS:
+        parts.append((3.0, functools.partial(command_curves, methods=commands)))
+    return parts
+
+
+def _styles(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Colour and marker of every label; the scores of tasks outside training are a part of a label's, and hollow."""
+    own = list(dict.fromkeys(label.removesuffix(OUTSIDE) for label in labels))
+    free = [label for label in own if label not in COLORS]
+    if len(free) > len(OTHERS):
+        shades = [to_hex(shade) for shade in mpl.colormaps["viridis"](np.linspace(0, 0.9, len(free)))]
+    else:
+        shades = list(OTHERS)
+    styles = {label: (COLORS[label], MARKERS.get(label, "*")) for label in own if label in COLORS}
+    for i, label in enumerate(free):
+        styles[label] = (shades[i], OTHER_MARKERS[i % len(OTHER_MARKERS)])
+    return styles | {f"{label}{OUTSIDE}": style for label, style in styles.items()}
+
+
+def learning_curves(
+    axes: Axes, methods: dict[str, list[Run]], styles: Mapping[str, tuple[str, str]], x: XAxis = "iterations"
+) -> None:
+    """Scores during meta-training, before and after the inner steps: running mean over seeds, each seed thin."""
     curves_of: dict[tuple[str, int], list[NDArray[np.float64]]] = {}
     for label, runs in methods.items():
         config = runs[0].config
         metric, _ = config.problem.drawn_curve
-        last = config.adaptation_steps
-        for step in sorted({0, last}):
-            name = metric.at(step)
-            rows = [[row for row in run.metrics if name in row] for run in runs]
-            curves = [np.array([(row["iteration"], row[name]) for row in measured]) for measured in rows if measured]
-            if curves:
+        for step in sorted({0, config.adaptation_steps}):
+            curves = [points(run, metric.at(step), x) for run in runs]
+            if curves := [curve for curve in curves if len(curve)]:
                 curves_of[label, step] = curves
     window = max(1, min((len(curve) for curves in curves_of.values() for curve in curves), default=1) // SMOOTH)
     for (label, step), curves in curves_of.items():
         last = methods[label][0].config.adaptation_steps
-        color, style = _color(label), ":" if step < last else "-"
+        color, style = styles[label][0], ":" if step < last else "-"
         for curve in curves:
             axes.plot(*curve.T, style, color=color, alpha=0.3, linewidth=0.8)
         mean = np.mean([curve[: min(map(len, curves))] for curve in curves], axis=0)
         mean = np.lib.stride_tricks.sliding_window_view(mean, window, axis=0).mean(-1)
         words = f"{label}, {'before' if step == 0 else 'after'} adaptation" if last else label
-        axes.plot(*mean.T, style, color=color, label=words)
+        axes.plot(*mean.T, style, color=color, label=f"{words}{_unfinished(methods[label])}")
     config = next(iter(methods.values()))[0].config
     metric, title = config.problem.drawn_curve
     if window > 1:
         title = f"{title}, running mean of {window}"
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))  # more numbers of five digits would touch
-    axes.set(xlabel="meta-iteration", ylabel=metric.label, title=title)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=x == "iterations"))  # more numbers of five digits would touch
+    axes.set(xlabel=WORDS[x], ylabel=metric.label, title=title)
     if axes.get_legend_handles_labels()[0]:
         _legend(axes)
 
 
-def adaptation_curves(axes: Axes, methods: dict[str, list[Run]]) -> None:
+def _unfinished(runs: list[Run]) -> str:
+    """How far runs are of which one is in progress."""
+    made, planned = min((one.progress for one in runs), key=lambda progress: progress[0] - progress[1])
+    return f" ({made} of {planned})" if 0 < made < planned else ""
+
+
+def adaptation_curves(axes: Axes, methods: dict[str, list[Run]], styles: Mapping[str, tuple[str, str]]) -> None:
     """Score over gradient steps on held-out tasks, with 95 % bands, and the published scores dashed.
 
     Bands are over seeds, or of one seed over its tasks, as the legend says.
-    An oracle takes no steps: its score is a line from side to side.
+    An oracle takes no steps: its score is a line from side to side. Tasks outside training have a line of their own,
+    dash-dotted with hollow markers.
     """
     summaries = {label: pooled(runs) for label, runs in methods.items()}
     last = max(map(len, summaries.values())) - 1
     for label, runs in methods.items():
-        summary, color = summaries[label], _color(label)
-        steps, marker = np.arange(len(summary)), MARKERS.get(label, "*")
+        summary, (color, marker) = summaries[label], styles[label]
+        steps = np.arange(len(summary))
         if len(summary) == 1:
             summary, steps, marker = 2 * summary, np.array([0, last]), ""
         mean, low, high = (np.array([s[name] for s in summary]) for name in ("mean", "low", "high"))
         axes.fill_between(steps, low, high, color=color, alpha=0.2, linewidth=0)
         words = f"{label} ({interval_in_words(len(runs))})"
-        axes.plot(steps, mean, marker=marker, color=color, markersize=5, label=words)
+        (line,) = axes.plot(steps, mean, marker=marker, color=color, markersize=5, label=words)
+        if label.endswith(OUTSIDE):
+            line.set(linestyle="-.", markerfacecolor="white")
         if theirs := published(runs):
             theirs = {0: theirs[0], last: theirs[0]} if list(theirs) == [0] else theirs
             (line,) = axes.plot(list(theirs), list(theirs.values()), "--", marker=marker, color=color)
             line.set(markerfacecolor="white", label=f"{label}, published")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    config = next(iter(methods.values()))[0].config
-    if config.problem.score == "loss":  # what diverges leaves the picture
+    one = next(iter(methods.values()))[0]
+    if one.config.problem.score == "loss":  # what diverges leaves the picture
         axes.set_ylim(0, 1.3 * max(summary[0]["mean"] for summary in summaries.values()))
-    metric, _ = config.problem.drawn_curve
-    axes.set(xlabel="gradient steps", ylabel=metric.label, title="adaptation to held-out tasks")
+    title = "adaptation to held-out tasks" if one.inside is None else "adaptation to the tasks of a file"
+    metric, _ = one.config.problem.drawn_curve
+    axes.set(xlabel="gradient steps", ylabel=metric.label, title=title)
     _legend(axes)
 
 
-def command_curves(axes: NDArray[Any], methods: dict[str, list[Commands]]) -> None:
-    """One panel per method: what each task's episodes achieved over what it commands, by gradient step."""
-    for panel, (label, runs) in zip(axes, methods.items(), strict=True):
-        ends = [min(one.wanted.min() for one in runs), max(one.wanted.max() for one in runs)]
-        panel.plot(ends, ends, "--", color="black", linewidth=1, label="as commanded")
-        last = min(len(one.achieved) for one in runs) - 1
+def command_curves(figure: SubFigure, methods: dict[str, list[Run]]) -> None:
+    """One panel per method: what each task's episodes achieved over what it commands, by gradient step.
+
+    Tasks outside training are squares.
+    """
+    panels = figure.subplots(1, len(methods), sharey=True, squeeze=False)[0]
+    for panel, (label, runs) in zip(panels, methods.items(), strict=True):
+        commands = [one.commands for one in runs if one.commands]
+        wanted = np.concatenate([one.wanted for one in commands])
+        panel.plot(
+            [wanted.min(), wanted.max()],
+            [wanted.min(), wanted.max()],
+            "--",
+            color="black",
+            linewidth=1,
+            label="as commanded",
+        )
+        outside = np.concatenate([_outside(one) for one in runs])
+        last = min(len(one.achieved) for one in commands) - 1
         for step in sorted({0, min(1, last), last}):
             color = STEP_COLORS[min(step, len(STEP_COLORS) - 1)]
-            wanted = np.concatenate([one.wanted for one in runs])
-            achieved = np.concatenate([one.achieved[step] for one in runs])
+            achieved = np.concatenate([one.achieved[step] for one in commands])
+            look: dict[str, Any] = {
+                "linestyle": "",
+                "color": color,
+                "markerfacecolor": color if step == last else "white",
+            }
+            marker = "x" if step == 0 else "o"
             words = _after(step) if last else "no steps"
-            marker = {"marker": "x" if step == 0 else "o", "markerfacecolor": color if step == last else "white"}
-            panel.plot(wanted, achieved, linestyle="", color=color, markersize=4, label=words, **marker)
-        panel.set(xlabel=f"commanded {runs[0].wanted_name}", title=label)
+            panel.plot(wanted[~outside], achieved[~outside], marker=marker, markersize=4, label=words, **look)
+            if outside.any():
+                words = f"{words}{OUTSIDE}"
+                panel.plot(wanted[outside], achieved[outside], marker="s", markersize=5, label=words, **look)
+        panel.set(xlabel=f"commanded {commands[0].wanted_name}", title=label)
         panel.legend(fontsize=7)
-    axes[0].set_ylabel(f"achieved {next(iter(methods.values()))[0].achieved_name}")
+        panels[0].set_ylabel(f"achieved {commands[0].achieved_name}")
+
+
+def _outside(one: Run) -> NDArray[np.bool_]:
+    """Which of a run's tasks training may not draw, [N]."""
+    return np.zeros(one.scores.shape[1], np.bool_) if one.inside is None else ~one.inside
 
 
 def _after(step: int) -> str:
     return "before adaptation" if step == 0 else f"after {step} step{'s' * (step > 1)}"
 
 
-def _traces(one: Run) -> Traces | None:
+def _traces(one: Run, *, alone: bool) -> Traces | None:
     """What MAML left of its evaluation to be drawn: navigation's positions, and supervised examples and outputs."""
     traces = one.traces
     if traces is None:
         return None
     episodes = traces["mask"].shape[3] if "mask" in traces else 0
-    drawable = episodes > 0 or ("outputs" in traces and one.label == "maml")
+    drawable = episodes > 0 or (
+        "outputs" in traces and (one.label == "maml" or (alone and one.config.method == "maml"))
+    )
     return traces if drawable else None
 
 
@@ -180,6 +254,8 @@ def _panels(figure: SubFigure, one: Run, traces: Traces) -> None:
 def paths(figure: SubFigure, methods: dict[str, Traces]) -> None:
     """An episode before adaptation and one after each gradient step (paper, figure 4), of tasks x methods."""
     several = len(methods) > 1
+    # goals of training are within 0.5
+    ends = max(1.0, *(1.1 * float(np.abs(trace["tasks"]).max()) for trace in methods.values()))
     grid = figure.subplots(PANELS, len(methods), sharex=True, sharey=True) if several else figure.subplots(1, PANELS)
     grid = np.asarray(grid).reshape(PANELS, len(methods))
     for column, (label, trace) in zip(grid.T, methods.items(), strict=True):
@@ -192,7 +268,7 @@ def paths(figure: SubFigure, methods: dict[str, Traces]) -> None:
                 panel.plot(*path.T, color=STEP_COLORS[step], linewidth=1.2, alpha=0.9, label=words)
             panel.plot(*tasks[task], "*", color="#D55E00", markersize=11, label="goal", zorder=5)
             panel.plot(0, 0, "o", color="black", markersize=4, label="start", zorder=5)
-            panel.set(aspect="equal", xlim=(-1, 1), ylim=(-1, 1))
+            panel.set(aspect="equal", xlim=(-ends, ends), ylim=(-ends, ends))
         column[0].set_title(label if several else f"{label}: paths", fontsize=10)
     for panel in grid[-1] if several else grid[:, 0]:
         panel.set_xlabel("x [m]")
@@ -208,7 +284,3 @@ def _legend(axes: Axes) -> None:
     many = len(axes.get_legend_handles_labels()[0]) > 4
     below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2} if many else {}
     axes.legend(fontsize=8, **below)
-
-
-def _color(label: str) -> str:
-    return COLORS.get(label, "#000000")  # a rare variant

@@ -22,9 +22,15 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence
 
 
 def write_figure(path: Path, figure: "Figure", dpi: int) -> None:
-    """Write a figure in the format of the file's ending. Raises OSError that names the file."""
+    """Write a figure in the format of the file's ending. Raises OSError that names the file.
+
+    A PDF has TrueType fonts in it, which publishers ask for and editors can change.
+    """
+    import matplotlib as mpl  # here: belongs to an extra, which whoever has a figure has
+
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=path.suffix.removeprefix("."), dpi=dpi)
+    with mpl.rc_context({"pdf.fonttype": 42}):
+        figure.savefig(buffer, format=path.suffix.removeprefix("."), dpi=dpi)
     _write(path, buffer.getvalue())
 
 

@@ -1,7 +1,6 @@
 """Draw runs from what they left on disk: python experiments/plot.py RUN_DIR ... --output FIGURE.png (or .svg, .pdf)."""
 
 import sys
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,9 @@ from rich.table import Table
 
 from metarl.engine.outer import refused
 from metarl.experiments.command_line import arguments_of, run
-from metarl.experiments.evaluated import Run, pooled, published, read_run, require_comparable
+from metarl.experiments.compared import by_setting, grouped, require_comparable, split_by_training
+from metarl.experiments.evaluated import Run, pooled, published, read_run
+from metarl.experiments.learning import XAxis
 from metarl.experiments.outputs import write_figure, write_table
 from metarl.training.config import Config
 from metarl.training.run_directory import CONFIG
@@ -26,37 +27,61 @@ class Arguments:
     """Which runs to draw; runs of the same method are averaged over their seeds."""
 
     run_dirs: tyro.conf.Positional[tuple[Path, ...]]
-    """Directories of evaluated runs of one experiment."""
+    """Directories of runs of one experiment: evaluated, or in progress, which have learning curves alone."""
     output: Path
     """The figure's file: .png, .svg or .pdf."""
     table: Path | None = None
     """A .csv file for the numbers behind the adaptation curves."""
+    by: str | None = None
+    """An option in which the runs differ, such as inner_step_size: runs of one value are averaged over their seeds, and
+    the legend has the value."""
+    x: XAxis = "iterations"
+    """What learning curves are drawn over: iterations, the timesteps of the environment, or the seconds of training."""
+    evaluation: str = ""
+    """Draw another evaluation than that of the test tasks: the folder of each run that holds it, such as tasks-far,
+    which evaluate.py --task-file far.csv makes."""
 
 
 def main(arguments: Arguments) -> None:
     """Print the comparison and write the figure."""
-    if arguments.table and arguments.table.suffix != ".csv":
-        raise ValueError(f"--table must end in .csv; got {arguments.table}")
-    if arguments.table and (arguments.table.parent / CONFIG).exists():
-        raise ValueError(f"--table {arguments.table} lies in a run directory: choose another place")
-    if arguments.output.suffix not in (".png", ".svg", ".pdf"):
-        raise ValueError(f"--output must end in .png, .svg or .pdf; got {arguments.output}")
-    if not arguments.run_dirs:
-        raise ValueError("name at least one run directory")
+    output, table = arguments.output, arguments.table
+    _require_places(arguments, output, table)
+    console = Console()
+    runs = [read_run(directory, arguments.evaluation) for directory in arguments.run_dirs]
+    if arguments.by:
+        runs = by_setting(runs, arguments.by)
+    require_comparable(runs, arguments.by)
+    methods = grouped(runs)
+    for one in runs:
+        if not one.is_evaluated:
+            made, planned = one.progress
+            words = f"in progress: {one.directory}, {made} of {planned} iterations, without an evaluation"
+            console.print(words, highlight=False, soft_wrap=True, markup=False)
+    if scored := grouped(split_by_training(runs)):
+        rows = comparison(scored)
+        words = "tasks of a file" if arguments.evaluation else "held-out tasks"
+        console.print(comparison_table(runs[0].config, rows, words))
+        if table:
+            write_table(table, rows, list(rows[0]))
+    elif table:
+        raise ValueError(f"--table {table} would be empty: none of the runs is evaluated")
+    console.print(refused_steps(methods))
     from metarl.experiments.figures import draw  # here: belongs to an extra
 
-    runs = [read_run(directory) for directory in arguments.run_dirs]
-    require_comparable(runs)
-    methods: dict[str, list[Run]] = defaultdict(list)
-    for one in runs:
-        methods[one.label].append(one)
-    rows = comparison(methods)
-    Console().print(comparison_table(runs[0].config, rows))
-    Console().print(refused_steps(methods))
-    if arguments.table:
-        write_table(arguments.table, rows, list(rows[0]))
-    write_figure(arguments.output, draw(methods), dpi=150)
-    Console().print(f"figure: {arguments.output}", highlight=False, soft_wrap=True, markup=False)
+    write_figure(output, draw(methods, arguments.x), dpi=150)
+    console.print(f"figure: {output}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _require_places(arguments: Arguments, output: Path, table: Path | None) -> None:
+    """Raise ValueError for files that cannot be written so, or no runs."""
+    if table and table.suffix != ".csv":
+        raise ValueError(f"--table must end in .csv; got {table}")
+    if table and (table.parent / CONFIG).exists():
+        raise ValueError(f"--table {table} lies in a run directory: choose another place")
+    if output.suffix not in (".png", ".svg", ".pdf"):
+        raise ValueError(f"--output must end in .png, .svg or .pdf; got {output}")
+    if not arguments.run_dirs:
+        raise ValueError("name at least one run directory")
 
 
 def comparison(methods: dict[str, list[Run]]) -> list[dict[str, Any]]:
@@ -71,9 +96,9 @@ def comparison(methods: dict[str, list[Run]]) -> list[dict[str, Any]]:
     return rows
 
 
-def comparison_table(config: Config, rows: list[dict[str, Any]]) -> Table:
-    """The rows of `comparison`, to be read."""
-    table = Table(title=f"{config.preset}: {config.problem.score.replace('_', ' ')} on held-out tasks")
+def comparison_table(config: Config, rows: list[dict[str, Any]], tasks: str = "held-out tasks") -> Table:
+    """The rows of `comparison`, to be read; `tasks` in words."""
+    table = Table(title=f"{config.preset}: {config.problem.score.replace('_', ' ')} on {tasks}")
     several, any_published = any(row["seeds"] > 1 for row in rows), any(row["published"] is not None for row in rows)
     middle = "interquartile mean [95 %]" if several else "median"
     for name in ("method", "95 % over", "steps", "mean [95 %]", middle, *["published"] * any_published):
@@ -102,7 +127,7 @@ def refused_steps(methods: dict[str, list[Run]]) -> str:
         rows = [row for one in runs for row in one.metrics if "outer/nonfinite" in row]
         if rows:
             count = sum(refused(row, "outer/") for row in rows)
-            steps = sum(int(one.metrics[-1]["iteration"]) + ("outer/nonfinite" in one.metrics[-1]) for one in runs)
+            steps = sum(one.progress[0] for one in runs)
             counts.append(f"{method} {count} of {steps}")
     return f"refused outer steps: {', '.join(counts) or 'none made'}"
 

@@ -25,6 +25,7 @@ from metarl.experiments.outputs import write_table
 from metarl.experiments.paper import PAPER
 from metarl.experiments.progress import Progress
 from metarl.experiments.studies import STUDIES
+from metarl.machine import cores, keep_to
 from metarl.training.evaluation_files import PER_TASK, is_whole, read_summary
 from metarl.training.run_directory import BEST, CONFIG, LAST
 from metarl.training.statistics import interval_is_over, interval_over_seeds
@@ -197,8 +198,8 @@ class Workers:
     """Run scripts as processes, some at a time, each on its share of the cores."""
 
     def __init__(self, jobs: int) -> None:
-        cores = sorted(os.sched_getaffinity(0))
-        self._shares = [set(cores[job::jobs]) or set(cores) for job in range(jobs)]
+        own = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(cores()))
+        self._shares = [set(own[job::jobs]) or set(own) for job in range(jobs)]
         self._pool = ThreadPoolExecutor(jobs)
         self._free = list(self._shares)
         self._mine = threading.local()
@@ -208,8 +209,9 @@ class Workers:
     def __enter__(self) -> "Workers":
         # Without this, children would go on by themselves after such a signal.
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGHUP):
-                signal.signal(number, _interrupt)
+            for name in ("SIGTERM", "SIGHUP"):
+                if hasattr(signal, name):  # Windows lacks the latter
+                    signal.signal(getattr(signal, name), _interrupt)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -235,7 +237,7 @@ class Workers:
             start = output.tell()
             # A session of its own, so that Ctrl-C reaches the child from here alone, once.
             child = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
-            os.sched_setaffinity(child.pid, self._mine.cores)
+            keep_to(child.pid, self._mine.cores)
             self._children.add(child)
             if self._stopping:
                 child.terminate()

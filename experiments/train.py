@@ -1,7 +1,6 @@
 """Meta-train: python experiments/train.py PRESET [flags]. PRESET --help shows every flag with its default."""
 
 import dataclasses
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from metarl.experiments.callbacks import callbacks, own_callbacks
-from metarl.experiments.command_line import command_of, described, program, run
+from metarl.experiments.command_line import command_of, described, program, run, shown_path, with_homes
 from metarl.experiments.presets import PRESETS, preset_config
 from metarl.experiments.published import require_published
 from metarl.extras import missing
@@ -76,7 +75,7 @@ def parse(argv: Sequence[str]) -> Arguments:
     named = f"{program('train')} {preset or ''}".strip()
     parsed = flags.parse(make, Script, rest, program=named, description=_description())
     _require_meaning(parsed)
-    return Arguments(parsed.config, parsed.script)
+    return Arguments(parsed.config, with_homes(parsed.script))
 
 
 def _require_meaning(parsed: flags.Parsed) -> None:
@@ -92,7 +91,7 @@ def _require_meaning(parsed: flags.Parsed) -> None:
 def _stored(preset: str | None, method: str, argv: Sequence[str]) -> Config | None:
     """The configuration of the run that the command line goes on with; None if it starts a new one."""
     if flags.value_of(argv, "run_dir"):
-        run_dir = Path(flags.value_of(argv, "run_dir") or "")
+        run_dir = Path(flags.value_of(argv, "run_dir") or "").expanduser()
     else:
         run_dir = default_run_dir(preset or "", method, flags.value_of(argv, "seed") or "1")
     resumes = "resume" in flags.names_given(argv) and "--no-resume" not in argv
@@ -159,8 +158,8 @@ def _train(arguments: Arguments, shard: Shard) -> None:
     console.print(f"{state.iteration} iterations done; metrics and checkpoints are in {run_dir}", highlight=False)
     folder = shlex.quote(str(run_dir))
     if not missing("tensorboard"):
-        tensorboard = shlex.quote(os.path.relpath(Path(sys.executable).with_name("tensorboard")))
-        console.print(f"watch:    {tensorboard} --logdir {folder}", highlight=False, soft_wrap=True)
+        tensorboard = shown_path(Path(sys.executable).with_name("tensorboard"))
+        console.print(f"watch:    {shlex.quote(tensorboard)} --logdir {folder}", highlight=False, soft_wrap=True)
     console.print(f"evaluate: {command_of('evaluate')} {folder}", highlight=False, soft_wrap=True)
 
 

@@ -2,14 +2,19 @@
 
 import contextlib
 import errno
-import fcntl
 import os
 import secrets
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+try:
+    import fcntl as _fcntl
+except ImportError:  # Windows
+    _fcntl = None
+locks: Any = _fcntl
 
 LOCK = ".lock"
 # Errors of the disk; others may come from whatever fills a file, such as a download.
@@ -81,20 +86,23 @@ def keep_copy(path: Path, copy: Path) -> None:
 
 @contextmanager
 def owned(directory: Path) -> Iterator[None]:
-    """Own a directory inside the block, by locking a file there; warn where the file system has no locks.
+    """Own a directory inside the block, by locking a file there; warn where the system has no locks.
 
     Raises:
         ValueError: another process owns the directory.
     """
     with (directory / LOCK).open("a") as file:
+        reason = "this system has no such locks"
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if locks is not None:
+                locks.flock(file, locks.LOCK_EX | locks.LOCK_NB)
+                reason = None
         except BlockingIOError:
             raise ValueError(f"another process is writing to {directory}: wait for it, or choose another") from None
         except OSError as error:
-            warnings.warn(
-                f"{directory} cannot be locked ({error.strerror}): see that one run writes there", stacklevel=3
-            )
+            reason = error.strerror
+        if reason is not None:
+            warnings.warn(f"{directory} cannot be locked ({reason}): see that one run writes there", stacklevel=3)
         yield
 
 
@@ -104,8 +112,11 @@ def _temporary(path: Path) -> Path:
 
 
 def _sync_directory(directory: Path) -> None:
-    """Flush a directory's entries to disk, where the file system can."""
-    handle = os.open(directory, os.O_RDONLY)
+    """Flush a directory's entries to disk, where the system can."""
+    try:
+        handle = os.open(directory, os.O_RDONLY)
+    except PermissionError:  # Windows opens no directories
+        return
     try:
         with contextlib.suppress(OSError):
             os.fsync(handle)

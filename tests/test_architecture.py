@@ -16,9 +16,16 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 EVERYTHING = [*SOURCES, *EXAMPLES, *sorted((ROOT / "tests").rglob("*.py"))]
 
 # A layer may import itself, what stands below it, and metarl's root modules (randomness, problem).
-FOUNDATION = {"metarl.parts", "metarl.metrics", "metarl.outside", "metarl.extras"}  # which import nothing of metarl
+FOUNDATION = {  # which import nothing of metarl
+    "metarl.parts",
+    "metarl.metrics",
+    "metarl.outside",
+    "metarl.extras",
+    "metarl.machine",
+}
 MAY_IMPORT = {
     "metarl.outside": set(),
+    "metarl.machine": set(),
     "metarl.parts": {"metarl.outside"},
     "metarl.metrics": set(),
     "metarl.extras": set(),
@@ -37,6 +44,7 @@ MAY_IMPORT = {
         "metarl.rl.spaces",
         "metarl.parts",
         "metarl.extras",
+        "metarl.machine",
     },
 }
 MAY_IMPORT["metarl.training.migration"] = {*MAY_IMPORT["metarl.training"], "metarl.rl.environments"}
@@ -51,6 +59,7 @@ for allowed in MAY_IMPORT.values():
         allowed.add("metarl.training.migration")
 THIRD_PARTY = {
     "metarl.parts": set(),
+    "metarl.machine": set(),
     "metarl.metrics": {"torch"},
     "metarl.extras": set(),
     "metarl.engine": {"torch"},

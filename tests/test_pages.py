@@ -17,6 +17,7 @@ import tyro
 from scripts import ROOT, TOY, run
 
 import metarl
+from metarl.envs import GymnasiumEnvironment
 from metarl.experiments import demo, evaluate, plot, render, reproduce, train
 from metarl.experiments.presets import PRESETS, preset_config
 from metarl.experiments.readme import pages
@@ -128,7 +129,7 @@ def test_the_walk_through_the_example_shows_its_functions_in_order() -> None:
 
 
 def known_options() -> set[str]:
-    known: set[str] = set()
+    known = {option.name for option in options(GymnasiumEnvironment)}  # of anybody's environment
     for preset in ("navigation", "sinusoid"):
         config = preset_config(preset)
         known |= {option.name for option in (*options(type(config)), *options(type(config.problem)))}

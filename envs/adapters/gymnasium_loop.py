@@ -1,5 +1,6 @@
 """Anybody's Gymnasium environment, `num_envs` times, in a loop or in worker processes."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,14 +13,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from metarl.envs.adapters.block import Block, Crew, Notes, Slots, made
 from metarl.envs.adapters.conversion import own_actions, policy_actions, policy_observations
-from metarl.envs.adapters.workers import Workers
+from metarl.envs.adapters.turns import Instances, InTurns
+from metarl.envs.adapters.workers import PATIENCE, Workers
 from metarl.envs.adapters.wrappers import task_size
 from metarl.envs.arguments import check_first, checked_actions, checked_mask, checked_options, checked_seeds
 from metarl.envs.arrays import Array, Mask
 from metarl.envs.batched import with_task
+from metarl.envs.drawing import prepare
 from metarl.rl.environments import Split, draw_tasks
-
-PATIENCE = 60.0  # seconds
 
 
 class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
@@ -38,6 +39,8 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         workers: processes that the environments run in, a contiguous block of them in each; 0: in this process, one
             after another. The numbers are the same.
         worker_timeout: seconds after which a worker that does not answer is an error.
+        instances: single environments that may exist at once, or the `Instances` that are shared with others: `reset`
+            then starts at most so many (`at_once`) by its `reset_mask`, and cuts what else was running. 0: n.
 
     Raises:
         ValueError: no environments; an environment without `sample_tasks`, whose observations cannot be made vectors,
@@ -54,18 +57,23 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         task_in_observation: bool = False,
         workers: int = 0,
         worker_timeout: float = PATIENCE,
+        instances: int | Instances = 0,
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1; got {num_envs}")
         if workers < 0:
             raise ValueError(f"workers must be at least 0; got {workers}")
-        first = make_env()
+        if not isinstance(instances, Instances) and instances:
+            instances = Instances(instances, workers=workers, patience=worker_timeout)
+        shared = instances or None
+        first = shared.first(make_env) if shared else make_env()
         try:
             self._task_size = task_size(first)
+            self.own_spaces = first.observation_space, first.action_space
             space, self._actions = policy_observations(first.observation_space), first.action_space
             self.single_action_space = policy_actions(first.action_space)
         except BaseException:
-            first.close()
+            shared.close_unused() if shared else first.close()
             raise
         self.task_in_observation = task_in_observation
         self.num_envs, self.render_mode = num_envs, first.render_mode
@@ -78,12 +86,18 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._rngs = [np.random.default_rng() for _ in range(num_envs)]
         self._started = False
-        self._first = first  # draws tasks; without workers it is also the first of those that are stepped
+        # draws tasks; without workers it is also the first of those that are stepped
+        self._find_one = functools.partial(shared.whichever, make_env) if shared else lambda: first
         self._slots = self._new_slots(space)
         self._notes: Notes = {}
-        if workers and num_envs > 1:
+        self._crew: Crew
+        self.at_once = num_envs  # that can run at the same time
+        if shared:
+            turns = InTurns(shared, make_env, self._slots)
+            self._crew, self.at_once = turns, turns.at_once
+        elif workers and num_envs > 1:
             crew = Workers(make_env, self._slots, workers=min(workers, num_envs), patience=worker_timeout)
-            self._crew: Crew = crew
+            self._crew = crew
             self._slots = crew.slots
         else:
             self._crew = Block(made(make_env, num_envs, [first]), self._slots)
@@ -109,13 +123,17 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         if not self._started:
             raise ValueError("no episode has started: call reset first")
 
+    def one(self) -> gymnasium.Env:
+        """One of the single environments, or one that is like them."""
+        return self._find_one()
+
     def sample_tasks(self, rng: np.random.Generator, n: int, split: Split = "train") -> Array:
         """Draw n tasks of the environment's own distribution, [n, k]; of a split of it, if it has splits."""
-        return draw_tasks(self._first.get_wrapper_attr("sample_tasks"), rng, n, split)
+        return draw_tasks(self.one().get_wrapper_attr("sample_tasks"), rng, n, split)
 
     def own_method(self, name: str) -> Callable[..., Any] | None:
         """A method of the environment or of one of its wrappers; None: there is no such."""
-        return self._first.get_wrapper_attr(name) if self._first.has_wrapper_attr(name) else None
+        return self.one().get_wrapper_attr(name) if self.one().has_wrapper_attr(name) else None
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -131,7 +149,8 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         if rows is not None and not np.isfinite(rows).all():
             raise ValueError(f"tasks must be finite; got {rows[~np.isfinite(rows).all(1)][0]}")
         first = not self._started
-        check_first(first, mask)
+        if not isinstance(self._crew, InTurns):
+            check_first(first, mask)
         which, own = np.flatnonzero(mask).tolist(), []
         for i in which:
             if seeds[i] is not None:
@@ -178,13 +197,14 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         """What each environment draws; None without a render mode. Raises ValueError if it lacks a library for that."""
         if self.render_mode is None:
             return None
+        prepare()
         try:
             return tuple(self._crew.render())
         except gymnasium.error.DependencyNotInstalled as error:
-            raise ValueError(f"{self._first} cannot draw itself here: {error}") from error
+            raise ValueError(f"{self.one()} cannot draw itself here: {error}") from error
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close them all, and end the worker processes."""
         self._crew.close()
         if isinstance(self._crew, Workers):
-            self._first.close()
+            self.one().close()

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from metarl.envs.adapters.conversion import DISCRETE, flat_observation, own_actions
 from metarl.envs.adapters.gymnasium_loop import PATIENCE, LoopVectorEnv
+from metarl.envs.adapters.turns import Instances
 from metarl.envs.adapters.wrappers import remarks_on
 from metarl.envs.arrays import Array, Mask
+from metarl.envs.drawing import prepare
 from metarl.parts import MAY_CHANGE, POSITIVE, at_least, options
 from metarl.rl.contract import check_vector
 from metarl.rl.environments import ENVIRONMENTS, Environment, Split, TaskDistribution
@@ -63,6 +65,10 @@ class OwnEnvironment(Environment):
     The numbers are the same."""
     worker_timeout: Annotated[float, POSITIVE, MAY_CHANGE] = PATIENCE
     """Seconds after which a worker process that does not answer is an error."""
+    instances: Annotated[int, at_least(0), MAY_CHANGE] = 0
+    """Environments that exist at the same time at most, whose episodes are then played one after another: for a
+    simulator of which only one can run, or few fit into memory. 0: as many as there are episodes. The numbers are the
+    same, where a reset with a seed leaves nothing of the episode before."""
 
     shown: ClassVar[str]  # in messages
     maker: ClassVar[Callable[..., gymnasium.Env]]
@@ -77,12 +83,20 @@ class OwnEnvironment(Environment):
         self, num_envs: int, workers: int = 0, render_mode: str | None = None, task_in_observation: bool = False
     ) -> LoopVectorEnv:
         return LoopVectorEnv(
-            functools.partial(_made, self, render_mode),
+            _Maker(self, render_mode),
             num_envs,
             task_in_observation=task_in_observation,
             workers=workers,
             worker_timeout=self.worker_timeout,
+            instances=self._instances or 0,
         )
+
+    @functools.cached_property
+    def _instances(self) -> Instances | None:
+        """What all vector environments of this part share; None: each has environments of its own."""
+        if not self.instances:
+            return None
+        return Instances(self.instances, workers=self.workers, patience=self.worker_timeout)
 
     @functools.cached_property
     def tasks(self) -> OwnTasks:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -93,8 +107,8 @@ class OwnEnvironment(Environment):
     @functools.cached_property
     def own_spaces(self) -> tuple[Space, Space]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The spaces of one environment as its user sees it."""
-        with closing(_made(self, None)) as env:
-            return env.observation_space, env.action_space
+        with closing(self._build(1)) as env:
+            return env.own_spaces
 
     def spaces(self, *, task_in_observation: bool = False) -> tuple[Space, Space]:
         """The spaces of flattened observations, and of actions: real ones are rescaled to [-1, 1]."""
@@ -103,10 +117,10 @@ class OwnEnvironment(Environment):
 
     def remarks(self, horizon: int) -> list[str]:
         """Also of the environment's own time limit. Nothing starts worker processes here."""
-        with closing(self._build(2)) as env:
+        at_once = self._instances.at_once if self._instances else 2
+        with closing(self._build(min(2, at_once))) as env:
             remarks = check_vector(env, horizon)
-        with closing(_made(self, None)) as one:
-            return remarks_on(one, horizon) + remarks
+            return remarks_on(env.one(), horizon) + remarks
 
     def flat(self, observation: Any) -> NDArray[Any]:
         """Flattened as in training; see `flat_observation`."""
@@ -136,6 +150,16 @@ class AdoptedEnvironment(OwnEnvironment):
         return _found, (ENVIRONMENTS.name_of(self), _values(self))
 
 
+class _Maker(NamedTuple):
+    """Makes one environment of a part; equal makers make the same."""
+
+    part: OwnEnvironment
+    render_mode: str | None
+
+    def __call__(self) -> gymnasium.Env:
+        return _made(self.part, self.render_mode)
+
+
 def _values(part: OwnEnvironment) -> dict[str, Any]:
     return {option.name: getattr(part, option.name) for option in options(type(part))}
 
@@ -145,6 +169,7 @@ def _made(part: OwnEnvironment, render_mode: str | None) -> gymnasium.Env:
     arguments = {name: in_python(value) for name, value in part.environment_options.items()}
     if render_mode is not None:  # an environment whose constructor does not take it need not draw
         arguments["render_mode"] = render_mode
+        prepare()
     try:
         return type(part).maker(**arguments)
     except gymnasium.error.Error as error:

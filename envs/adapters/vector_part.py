@@ -12,6 +12,7 @@ from gymnasium.vector import VectorEnv
 
 from metarl.envs.adapters.gymnasium_part import in_python
 from metarl.envs.arrays import Array, Mask
+from metarl.envs.drawing import prepare
 from metarl.rl.contract import checked_sample, require_vector
 from metarl.rl.environments import ENVIRONMENTS, Environment, Split, TaskDistribution, draw_tasks
 
@@ -72,6 +73,8 @@ class VectorEnvironment(Environment):
                 raise ValueError(
                     f"environment {kind.__qualname__} has no parameter {name!r}: it has {', '.join(known)}"
                 )
+        if render_mode is not None:
+            prepare()
         asked = {"render_mode": render_mode, "task_in_observation": task_in_observation}
         for name, value in asked.items():
             if name in known:

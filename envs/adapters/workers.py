@@ -4,19 +4,23 @@ Seeds and tasks come from the caller, so that an environment does the same in an
 does not answer in time ends all workers, with a `WorkerError` that has the traceback of the environment's code.
 """
 
+import atexit
 import contextlib
 import faulthandler
 import itertools
 import math
 import multiprocessing
+import multiprocessing.connection
 import os
 import pickle
 import signal
 import tempfile
+import threading
 import time
 import traceback
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -29,6 +33,8 @@ from metarl.envs.adapters.block import Block, ContractError, Notes, Slots, joine
 from metarl.rl.environments import WorkerError
 
 START_SECONDS = 120.0  # that processes may take to import what they need and to make their environments, at least
+PATIENCE = 60.0  # seconds that one command may take, where nobody says another number
+SIGNALS = (signal.SIGINT, signal.SIGTERM)  # that reach every process of a terminal or of a launcher
 CLOSE_SECONDS = 5.0  # that environments may take to close
 
 
@@ -83,8 +89,10 @@ class Workers:
         self._patience = patience
         self._team: list[Worker] = []
         folder = tempfile.TemporaryDirectory(prefix="metarl-workers-")
-        # The workers also end if nobody closes them: when this object is forgotten, and when Python ends.
+        # The workers also end if nobody closes them: when this object is forgotten, and when Python ends. What is
+        # registered last is called first: multiprocessing would wait for workers, which do not mind its SIGTERM.
         self._closed = weakref.finalize(self, _end, self._team, folder)
+        atexit.register(self._closed)
         n = len(slots.rewards)
         ends = np.linspace(0, n, workers + 1).astype(int).tolist()
         for first, end in itertools.pairwise(ends):
@@ -92,7 +100,8 @@ class Workers:
             words = Path(folder.name) / str(first)
             arguments = (theirs, make_env, shared, first, end, str(words))
             process = context.Process(target=_work, args=arguments, daemon=True)
-            process.start()
+            with _deaf():
+                process.start()
             # With this end closed, the end of the process shows as the end of its pipe.
             theirs.close()
             self._team.append(Worker(process, ours, first, end, words))
@@ -120,6 +129,7 @@ class Workers:
     def close(self) -> None:
         """Close the environments and end the processes."""
         self._closed()
+        atexit.unregister(self._closed)
 
     def _answers(self, command: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Let all workers carry out a command at the same time, and wait for their answers."""
@@ -165,6 +175,20 @@ class Workers:
         return result
 
 
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes that are started in this block hear no signal before they know what to do about it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # it would end the block: it sets the mask anew when it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _asked(worker: Worker) -> str:
     """The traceback of a worker that does not answer, which its interpreter writes to a file when it is asked to."""
     if hasattr(signal, "SIGUSR1") and worker.process.pid is not None and worker.process.is_alive():
@@ -207,8 +231,7 @@ def _work(
     last_words: str,
 ) -> None:
     """Run a worker: make the environments, then carry out commands until there is no caller."""
-    # Ctrl-C reaches every process of a terminal; the caller ends this one.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _outlive_signals()
     with Path(last_words).open("w") as words:
         faulthandler.enable(words)
         if hasattr(faulthandler, "register"):
@@ -232,6 +255,27 @@ def _work(
         finally:
             if block is not None:
                 block.close()
+
+
+def _outlive_signals() -> None:
+    """End with the caller, and not before its signals: it may want to finish its iteration.
+
+    Each has a handler, for what is ignored stays ignored in simulators that an environment starts, and these could not
+    be ended then.
+    """
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: None)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # see `_deaf`
+    caller = multiprocessing.parent_process()
+    assert caller is not None  # this is a child
+
+    def end() -> None:
+        multiprocessing.connection.wait([caller.sentinel])
+        time.sleep(CLOSE_SECONDS)  # for environments to be closed, as the end of the pipe asks for
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
 
 
 def _tell(pipe: Connection, command: Callable[..., Any], arguments: tuple[Any, ...]) -> bool:

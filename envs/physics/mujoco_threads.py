@@ -19,6 +19,7 @@ from metarl.envs.physics.binding import Batch, SimulationError, mujoco
 from metarl.envs.physics.models import compile_model
 from metarl.envs.physics.planar import GEOMETRY, Planar, planar
 from metarl.envs.physics.protocol import Contacts, Physics
+from metarl.machine import cores
 
 STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
 STAGES = {  # measured quantity -> how far MuJoCo must compute at the new state, for the quantity to be of that state
@@ -90,7 +91,7 @@ class MujocoThreads(Physics):
             raise ValueError(f"{xml} has more state than time, positions and velocities (activations, plugins)")
         self.frame_skip = frame_skip
         self.seconds_per_step = frame_skip * self.model.opt.timestep
-        share = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        share = cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         self._threads = threads or max(1, share)
         self._stage = max((int(STAGES[name]) for name in evaluated), default=int(mujoco.mjtStage.mjSTAGE_NONE))
         self._batch: Batch | None = None

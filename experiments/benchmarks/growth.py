@@ -2,7 +2,6 @@
 
 import math
 import multiprocessing
-import os
 import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -17,6 +16,7 @@ from metarl.experiments.benchmarks.report import table
 from metarl.experiments.benchmarks.sampling import environments
 from metarl.experiments.command_line import keep_freed_memory
 from metarl.experiments.presets import preset_config
+from metarl.machine import cores
 from metarl.threads import torch_threads
 from metarl.training.config import Config
 from metarl.training.tree import with_options
@@ -43,10 +43,9 @@ def growth(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]:
     `peak_mib`, the most memory of the process. The last row is `ant-dir-paper` at full size, the paper's largest.
     `exponents`: exponents of each size, fitted to seconds and memory; 1 is proportional.
     """
-    cores = len(os.sched_getaffinity(0))
     rows = []
     for axis, values in AXES.items():
-        chosen = values[:2] if quick else [value for value in values if axis != "threads" or value <= cores]
+        chosen = values[:2] if quick else [value for value in values if axis != "threads" or value <= cores()]
         rows += [{"axis": axis, "value": value, **_measured(_resized(axis, value), quick)} for value in chosen]
     rows.append({"axis": LARGEST.preset, "value": 1, **_measured(LARGEST, quick)})
     exponents = []
@@ -82,7 +81,7 @@ def _measure(config: Config, repeats: int) -> dict[str, float]:
     problem = ready.problem
     outer = ready.outer
     theta = problem.initial_parameters(config.seed)
-    with torch_threads(ready.options.threads or len(os.sched_getaffinity(0))):
+    with torch_threads(ready.options.threads or cores()):
         for index in range(repeats + 1 if repeats > 1 else 1):
             objective, metrics = problem.collect(theta, index)
             start = time.perf_counter()

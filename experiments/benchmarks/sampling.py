@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import os
 import statistics
 import time
 from typing import Any, cast
@@ -23,6 +22,7 @@ from metarl.envs.physics.models import compile_model
 from metarl.envs.physics.mujoco_threads import MujocoThreads
 from metarl.experiments.benchmarks.report import seconds, table
 from metarl.extras import needs
+from metarl.machine import cores
 from metarl.randomness import Purpose
 from metarl.rl.episodes import Episodes
 from metarl.rl.policies.gaussian_mlp import GaussianMLP
@@ -54,7 +54,7 @@ def sampler(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]
     counts = NUM_ENVS[:2] if quick else NUM_ENVS
     share: list[dict[str, Any]] = []
     vectors: list[dict[str, Any]] = []
-    threads = len(os.sched_getaffinity(0))
+    threads = cores()
     for robot, name in ROBOTS.items():
         for dynamics in ("gymnasium", "paper"):
             loops = Loops(OURS[robot], dynamics, tasks, horizon)
@@ -86,7 +86,7 @@ def environments(console: Console, *, quick: bool) -> list[dict[str, Any]]:
 
     Each is the best of two rounds of 10 timesteps. The time of resets is included, which matters for few environments.
     """
-    threads = sorted({1, len(os.sched_getaffinity(0))})
+    threads = sorted({1, cores()})
     counts = (1, 10) if quick else (1, 10, 100, 800, 3000, 10000)
     rows = []
     for robot, used, n in itertools.product(ROBOTS, threads, counts):
@@ -125,7 +125,7 @@ class Loops:
     def opened(self) -> float:
         """Repeat the episodes of the last `closed` by physics alone; episodes that ended early go on."""
         states, control = self.replayed()
-        threads = [mujoco.MjData(self.plain) for _ in os.sched_getaffinity(0)]  # pyright: ignore[reportAttributeAccessIssue]
+        threads = [mujoco.MjData(self.plain) for _ in range(cores())]  # pyright: ignore[reportAttributeAccessIssue]
         with mujoco.rollout.Rollout(nthread=len(threads)) as pool:
             return len(states) * self.horizon / seconds(lambda: pool.rollout(self.plain, threads, states, control))
 

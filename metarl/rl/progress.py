@@ -16,7 +16,7 @@ TERM = "reward/"  # prefix of the names of reward terms in an environment's `inf
 
 
 class Progress:
-    """The state of n episodes that were started together.
+    """The state of n episodes that were started together, or in turns (`begin`).
 
     An episode runs until its environment ends it (`end_where`) or it breaks (`break_where`); timesteps count only while
     it runs (`record`). One timestep makes these transitions, in this order:
@@ -42,6 +42,11 @@ class Progress:
         self.success = np.full(num_envs, np.nan)
         self.reward_terms: dict[str, NDArray[np.float64]] = {}
 
+    def begin(self, which: slice) -> None:
+        """Some episodes run from now on, and no others."""
+        self.running = np.zeros_like(self.running)
+        self.running[which] = True
+
     def break_where(self, reason: str, condition: Mask) -> None:
         """Break the running episodes that meet a condition [n], for one of `episodes.BREAKS`."""
         if condition.any():
@@ -62,15 +67,16 @@ class Progress:
             info: of the environment's step, with the same names at every timestep and values [n]. Kept are the last
                 `achieved`, the greatest `success`, and the sum of every `reward/<term>`.
         """
-        self.mask[t] = self.running
-        self.rewards[t] = self._of_running(rewards)
+        self.mask[t] |= self.running
+        self.rewards[t] = np.where(self.running, rewards, self.rewards[t])
         if "achieved" in info:
             self.achieved = np.where(self.running, info["achieved"], self.achieved)
         if "success" in info:
             self.success = np.where(self.running, np.fmax(info["success"], self.success), self.success)
         if t == 0:
-            terms = [name.removeprefix(TERM) for name in info if name.startswith(TERM)]
-            self.reward_terms = {name: np.zeros(len(self.running)) for name in terms}
+            for name in info:
+                if name.startswith(TERM):
+                    self.reward_terms.setdefault(name.removeprefix(TERM), np.zeros(len(self.running)))
         for name, total in self.reward_terms.items():
             total += self._of_running(info[TERM + name])
 

@@ -68,35 +68,66 @@ def rollout(
     sizes = observation_size(env.single_observation_space), action_size(env.single_action_space)
     noise, seeds = _randomness(num_tasks, (horizon, episodes, sizes[1]), key, first_task, like)
     observations, actions = (torch.zeros(num_tasks, horizon, episodes, size, dtype=like.dtype) for size in sizes)
+    progress, turns, longest = Progress(num_envs, horizon), _turns(env), 0
     distributions: list[Any] = []
-
-    progress = Progress(num_envs, horizon)
-    # One seed for each environment, which Gymnasium's signature does not foresee.
-    seen, _ = env.reset(seed=seeds, options={"tasks": rows})  # pyright: ignore[reportArgumentType]
-    seen = flat(seen)
-    progress.break_where("observation", _bad(seen, like))
-    for t in range(horizon):
-        if not progress.running.all():
-            # Environments whose episode is over may show anything, even nan.
-            seen = np.where(progress.running[:, None], seen, 0.0)
-        observations[:, t] = torch.from_numpy(seen).reshape(num_tasks, episodes, -1)
-        distributions.append(policy.apply_stacked(params, observations[:, t].to(like)))
-        if t == 0:
-            _require_actions(distributions[0].mode.shape[-1], env)
-        actions[:, t] = distributions[-1].sample(noise[:, t])
-        finite_actions, bad = _only_finite(actions[:, t].reshape(num_envs, -1))
-        progress.break_where("action", bad)
-
-        seen, reward, terminated, truncated, info = env.step(for_environment(finite_actions))
-        seen = flat(seen)
-        progress.break_where("simulation", np.asarray(info.get("diverged", False), np.bool_))
-        progress.break_where("reward", _bad(reward, like))
-        progress.record(t, reward, info)
-        progress.end_where(terminated | truncated)
+    for turn in turns:
+        distributions.clear()
+        progress.begin(turn)
+        who = slice(turn.start // episodes, -(-turn.stop // episodes))  # the tasks of this turn
+        own = {name: leaf[who] for name, leaf in params.items()}
+        seen = flat(_reset(env, seeds, rows, progress.running))
         progress.break_where("observation", _bad(seen, like))
-        if not progress.running.any():
-            break
+        for t in range(horizon):
+            if not progress.running.all():
+                # Environments whose episode is over may show anything, even nan.
+                seen = np.where(progress.running[:, None], seen, 0.0)
+            _keep(observations[:, t], seen, turn)
+            distributions.append(policy.apply_stacked(own, observations[who, t].to(like)))
+            if t == 0:
+                _require_actions(distributions[-1].mode.shape[-1], env)
+            actions[who, t] = distributions[-1].sample(noise[who, t])
+            finite_actions, bad = _only_finite(actions[:, t].reshape(num_envs, -1))
+            progress.break_where("action", bad)
+
+            seen, reward, terminated, truncated, info = env.step(for_environment(finite_actions))
+            seen, longest = flat(seen), max(longest, t + 1)
+            progress.break_where("simulation", np.asarray(info.get("diverged", False), np.bool_))
+            progress.break_where("reward", _bad(reward, like))
+            progress.record(t, reward, info)
+            progress.end_where(terminated | truncated)
+            progress.break_where("observation", _bad(seen, like))
+            if not progress.running.any():
+                break
+    if len(turns) > 1:
+        # as if all had been played together: their numbers do not depend on the turns
+        distributions = [policy.apply_stacked(params, observations[:, t].to(like)) for t in range(longest)]
     return _episodes(progress, observations.to(like), actions.to(like), distributions)
+
+
+def _turns(env: VectorEnv) -> list[slice]:
+    """Which of n environments are played together: all, or as many as can run at once (attribute `at_once`)."""
+    n = env.num_envs
+    at_once = getattr(env.unwrapped, "at_once", n)
+    return [slice(first, min(first + at_once, n)) for first in range(0, n, at_once)]
+
+
+def _reset(env: VectorEnv, seeds: list[int], tasks: NDArray[np.float64], running: NDArray[np.bool_]) -> Any:
+    """Start the episodes that are to run; the observations of all."""
+    options: dict[str, Any] = {"tasks": tasks}
+    if not running.all():
+        options["reset_mask"] = running
+    return env.reset(seed=seeds, options=options)[0]  # pyright: ignore[reportArgumentType]  # one seed each
+
+
+def _keep(into: Tensor, values: NDArray[Any], turn: slice) -> None:
+    """Write a turn's rows of values [n, K] into [M, E, K]."""
+    rows = torch.from_numpy(values).reshape(into.shape)
+    if turn.stop - turn.start == len(values):
+        into.copy_(rows)
+    else:
+        inside = torch.zeros(into.shape[:2], dtype=torch.bool)
+        inside.view(-1)[turn] = True
+        into[inside] = rows.to(into)[inside]
 
 
 def rollout_timesteps(

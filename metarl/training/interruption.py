@@ -1,5 +1,6 @@
 """SIGTERM and SIGINT as wishes to stop: training finishes the present iteration if that does not take too long."""
 
+import _thread
 import os
 import signal
 import threading
@@ -104,8 +105,11 @@ def _deadline(wish: Wish, number: Signals, grace: float) -> list[threading.Timer
 
     def interrupt() -> None:
         wish.overdue = True
-        # A signal wakes the thread even from sleeping.
-        signal.pthread_kill(main, number)
+        if hasattr(signal, "pthread_kill"):
+            # A signal wakes the thread even from sleeping.
+            signal.pthread_kill(main, number)
+        else:  # Windows
+            _thread.interrupt_main(number)
 
     timers = [threading.Timer(grace, interrupt), threading.Timer(grace + DEAF, os._exit, (EXIT_STATUS[number],))]
     for timer in timers:

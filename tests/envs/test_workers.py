@@ -2,7 +2,14 @@
 
 import functools
 import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
 import time
+from multiprocessing import forkserver
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -11,14 +18,15 @@ import pytest
 import slow
 
 from metarl.envs import LoopVectorEnv, WorkerError
+from metarl.envs.adapters import workers
 from metarl.envs.adapters.block import ContractError
 
 N = 5
 TASKS = np.array([[5.0], [6.0], [9.0], [10.0], [15.0]])
 
 
-def make(workers: int, how: str = "nothing", timeout: float = 60.0) -> LoopVectorEnv:
-    return LoopVectorEnv(functools.partial(slow.Trouble, how), N, workers=workers, worker_timeout=timeout)
+def make(count: int, how: str = "nothing", timeout: float = 60.0) -> LoopVectorEnv:
+    return LoopVectorEnv(functools.partial(slow.Trouble, how), N, workers=count, worker_timeout=timeout)
 
 
 def played(env: LoopVectorEnv) -> list[Any]:
@@ -72,8 +80,8 @@ def test_what_goes_wrong_is_one_error_with_the_workers_traceback(how: str, words
 
 
 def test_what_no_environment_may_return_is_a_line() -> None:
-    for workers in (0, 1):
-        env = make(workers, "misshapen")
+    for count in (0, 1):
+        env = make(count, "misshapen")
         env.reset(seed=0, options={"tasks": TASKS})
         with pytest.raises(ContractError, match=r"observations must be of Box\(.*\); got float64 \(4,\)"):
             env.step(np.zeros((N, 1)))
@@ -90,4 +98,66 @@ def test_one_environment_needs_no_process() -> None:
     before = multiprocessing.active_children()
     env = LoopVectorEnv(functools.partial(slow.Trouble, "nothing"), 1, workers=4)
     assert multiprocessing.active_children() == before
+    env.close()
+
+
+def test_ctrl_c_while_a_worker_hangs_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "CLOSE_SECONDS", 0.2)
+    env = make(2, "hang")
+    env.reset(seed=0, options={"tasks": TASKS})
+    processes = multiprocessing.active_children()
+    assert len(processes) == 2
+    pids = [process.pid for process in processes]
+    for pid in pids:  # a terminal's Ctrl-C and a launcher's SIGTERM reach the workers, too
+        assert pid is not None
+        os.kill(pid, signal.SIGINT)
+        os.kill(pid, signal.SIGTERM)
+    threading.Timer(0.5, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        env.step(np.zeros((N, 1)))
+    assert not any(process.is_alive() for process in processes)
+
+
+def test_workers_end_with_their_caller_even_in_the_middle_of_a_timestep() -> None:
+    program = "import test_workers; test_workers.hang_forever()"
+    where = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": where}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment
+    ) as caller:
+        assert caller.stdout is not None
+        pids = [int(word) for word in caller.stdout.readline().split()]
+        assert len(pids) == 2
+        caller.kill()
+    deadline = time.monotonic() + workers.CLOSE_SECONDS + 20
+    while any(map(runs, pids)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(map(runs, pids))
+
+
+def hang_forever() -> None:
+    """In a process of its own: print the workers' ids, and wait for one that hangs."""
+    env = make(2, "hang")
+    env.reset(seed=0, options={"tasks": TASKS})
+    print(*(process.pid for process in multiprocessing.active_children()), flush=True)
+    env.step(np.zeros((N, 1)))
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there, and not only to be waited for."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def test_a_fork_server_that_is_told_to_end_ends_no_worker() -> None:
+    """SIGTERM of a launcher reaches it, too; without it nobody would know how workers are."""
+    env = make(1)
+    env.reset(seed=0, options={"tasks": TASKS})
+    server = forkserver._forkserver._forkserver_pid  # pyright: ignore[reportAttributeAccessIssue]
+    os.kill(server, signal.SIGTERM)
+    time.sleep(0.1)
+    assert runs(server)
+    assert len(multiprocessing.active_children()) == 1
     env.close()

@@ -14,8 +14,11 @@ from torch import Tensor, nn
 from metarl.engine.params import Params
 from metarl.engine.rules import InnerRule
 from metarl.engine.rules.sgd import SGD
+from metarl.problem import Metrics
 from metarl.supervised.regression import function_regression
 from metarl.supervised.tasks import SupervisedTasks
+from metarl.training.callbacks.callback import Callback, Moment
+from metarl.training.state import TrainState
 
 
 def mistake(kind: str) -> None:
@@ -88,6 +91,28 @@ def wrong() -> SupervisedTasks:
         return x * slope
 
     return function_regression(line, {"slope": (-1.0, 1.0)}, inputs=(-5.0, 5.0))
+
+
+class WrongCallback(Callback):
+    """Fails after an iteration."""
+
+    def iteration(self, moment: Moment) -> None:
+        mistake("ValueError")
+
+
+class WrongMeasure(Callback):
+    """Fails when it measures something."""
+
+    def measure(self, state: TrainState) -> Metrics:
+        mistake("KeyError")
+        return {}
+
+
+class WrongEnd(Callback):
+    """Fails at the end, and has none of its own before."""
+
+    def close(self, error: BaseException | None) -> None:
+        mistake("OSError")
 
 
 class Bounded(GravityPendulum):

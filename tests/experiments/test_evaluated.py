@@ -141,7 +141,10 @@ def test_thick_learning_curves_are_running_means_over_the_seeds() -> None:
     both = [
         Run(
             *(Path("run"), changed(config, seed=seed), "maml", config.protocol, np.zeros((1, 4))),
-            [{"iteration": float(i), **dict(zip(names, pair, strict=True))} for i, pair in enumerate(rows)],
+            [
+                {"iteration": float(i), "outer/nonfinite": 0.0, **dict(zip(names, pair, strict=True))}
+                for i, pair in enumerate(rows)
+            ],
         )
         for seed, rows in enumerate(returns)
     ]

@@ -1,0 +1,128 @@
+"""Before the first OpenGL context: torch._dynamo is loaded, and without a display a backend is chosen."""
+
+import functools
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import mujoco
+import numpy as np
+import pytest
+from lonely import Lonely
+from scripts import ROOT, TOY, run
+
+from metarl.envs import LoopVectorEnv, drawing, mujoco_rendering
+from metarl.envs.adapters import gymnasium_loop, gymnasium_part
+from metarl.experiments.presets import preset_config
+
+WATCH = """
+import sys
+import gymnasium.envs.mujoco.mujoco_rendering as rendering
+
+class Watched(rendering.MujocoRenderer):
+    def render(self, *arguments):
+        print("torch._dynamo" in sys.modules)
+        return super().render(*arguments)
+
+rendering.MujocoRenderer = Watched
+"""
+NOTEBOOK = """
+import gymnasium
+import metarl.envs
+env = gymnasium.make("metarl/HalfCheetahVel-v0", render_mode="rgb_array")
+env.reset(seed=0)
+env.render()
+import metarl
+agent = metarl.load_agent("experiments/results/navigation-paper/maml-seed1")
+agent.adapt(gymnasium.make_vec("metarl/Navigation2D-v0", num_envs=2, horizon=5), [0.1, 0.1])
+"""
+SCRIPT = """
+from metarl.experiments import render
+render.command([{run!r}, "--output", {output!r}])
+"""
+
+
+def ordered(program: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", WATCH + program], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.render
+def test_env_render_and_then_adapt_in_a_fresh_process() -> None:
+    assert "metarl.agent" not in WATCH + NOTEBOOK.split("import metarl\n")[0]
+    assert ordered(NOTEBOOK)[0] == "True"
+
+
+@pytest.mark.render
+def test_render_py_in_a_fresh_process(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    assert run("train", "cheetah-vel", "--method", "random", *TOY, "--run-dir", run_dir).returncode == 0
+    assert ordered(SCRIPT.format(run=str(run_dir), output=str(tmp_path / "f.png")))[0] == "True"
+    assert (tmp_path / "f.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("libraries", "variables", "platform", "chosen"),
+    [
+        (("EGL", "OSMesa"), {}, "linux", "egl"),
+        (("OSMesa",), {}, "linux", "osmesa"),
+        (("EGL",), {"DISPLAY": ":0"}, "linux", None),
+        (("EGL",), {"MUJOCO_GL": "glfw"}, "linux", "glfw"),
+        ((), {}, "linux", None),
+        ((), {}, "darwin", None),
+        (("EGL",), {}, "win32", None),
+    ],
+)
+def test_a_backend_is_chosen(
+    libraries: tuple[str, ...],
+    variables: dict[str, str],
+    platform: str,
+    chosen: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("MUJOCO_GL", "DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(drawing.ctypes.util, "find_library", lambda name: name if name in libraries else None)
+    reloaded: list[str] = []
+    monkeypatch.setattr(drawing.importlib, "reload", lambda module: reloaded.append(module.__name__))
+    drawing.prepare.__wrapped__()
+    assert drawing.os.environ.get("MUJOCO_GL") == chosen
+    assert reloaded == ([drawing.CONTEXTS] if chosen in drawing.HEADLESS else [])
+
+
+def test_where_nothing_can_draw_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MUJOCO_GL", "DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(mujoco_rendering, "prepare", lambda: None)
+    with pytest.raises(ValueError, match="pictures need an OpenGL library that draws without a display: install it"):
+        mujoco_rendering._renderer.__wrapped__(mujoco.MjModel.from_xml_string("<mujoco/>"))  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def own_part() -> None:
+    config = preset_config("custom", choices={"environment": "lonely:Lonely"})
+    config.problem.environment.build(1, horizon=3, render_mode="rgb_array").close()  # pyright: ignore
+
+
+def own_loop() -> None:
+    env = LoopVectorEnv(functools.partial(Lonely, render_mode="rgb_array"), 1)
+    env.reset(seed=0, options={"tasks": np.array([[9.0]])})
+    env.render()
+    env.close()
+
+
+@pytest.mark.parametrize(("draws", "module"), [(own_part, gymnasium_part), (own_loop, gymnasium_loop)])
+def test_before_anybodys_environment_draws(
+    draws: Callable[[], None], module: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Lonely.open.clear()
+    prepared: list[bool] = []
+    monkeypatch.setattr(module, "prepare", lambda: prepared.append(True))
+    draws()
+    assert prepared

@@ -1,0 +1,123 @@
+"""macOS has no `sched_getaffinity`, Windows no `fcntl`, `mallopt`, SIGHUP or `pthread_kill`: it works without."""
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripts import TOY, in_a_process, refused, run
+
+from metarl import files, machine
+from metarl.envs.physics import mujoco_threads
+from metarl.experiments import command_line, reproduce
+from metarl.files import owned, write_atomically
+from metarl.training.interruption import StoppedError, wishes
+
+
+def test_cores_without_affinities(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert machine.cores() == len(os.sched_getaffinity(0))
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.delattr(os, "sched_setaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert machine.cores() == 6
+    machine.keep_to(os.getpid(), [0])
+    assert reproduce.Workers(4)._shares == [{0, 4}, {1, 5}, {2}, {3}]
+    physics: Any = mujoco_threads.MujocoThreads("half_cheetah.xml", frame_skip=1)
+    assert physics._threads == 6
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert machine.cores() == 1
+
+
+def test_a_run_without_locks_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "locks", None)
+    words = "cannot be locked .this system has no such locks.: see that one run writes"
+    with pytest.warns(UserWarning, match=words), owned(tmp_path), owned(tmp_path):
+        pass
+    result = run("train", "navigation", "--method", "random", *TOY, "--run-dir", tmp_path / "run")
+    assert result.returncode == 0, result.stderr
+    assert "warning: " in result.stderr
+
+
+def test_a_folder_that_cannot_be_opened_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Any, flags: int, *others: Any) -> int:
+        if Path(path).is_dir():
+            raise PermissionError(13, "Permission denied")
+        return opened(path, flags, *others)
+
+    opened = os.open
+    monkeypatch.setattr(os, "open", refuse)
+    write_atomically(tmp_path / "a", b"whole")
+    assert (tmp_path / "a").read_bytes() == b"whole"
+
+
+def test_what_hangs_is_interrupted_without_pthread_kill(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(signal, "pthread_kill")
+    with pytest.raises(StoppedError, match="stopped by SIGTERM"), wishes(lambda words: None, 0.1):
+        signal.raise_signal(signal.SIGTERM)
+        while True:
+            time.sleep(0.01)
+
+
+def test_windows_has_no_c_library_of_that_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(name: Any) -> Any:
+        raise TypeError("there is no library without a name")
+
+    monkeypatch.setattr(ctypes, "CDLL", none)
+    monkeypatch.setattr(sys, "platform", "win32")
+    command_line.keep_freed_memory()
+
+
+def test_a_path_on_another_drive_is_shown_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Any) -> str:
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    monkeypatch.setattr(os.path, "relpath", refuse)
+    assert command_line.shown_path("D:/python") == "D:/python"
+
+
+def test_signals_that_a_system_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(signal, "SIGHUP")
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with reproduce.Workers(1):
+            assert signal.getsignal(signal.SIGTERM) is not before
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_home_in_any_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell leaves `~` alone in --run-dir=~/run."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    sizes = ["--method", "random", *TOY]
+    assert run("train", "navigation", *sizes, "--run-dir=~/a run").returncode == 0
+    assert run("train", "--resume", "--run-dir=~/a run").returncode == 0
+    starting = ["--initial-parameters=~/a run", "--run-dir=~/other", "--iterations", "1"]
+    assert run("train", "navigation", *TOY[2:], *starting).returncode == 0
+    (tmp_path / "far.csv").write_text("2,2\n")
+    assert run("evaluate", "~/a run", "--output=~/scores").returncode == 0
+    assert run("evaluate", "~/a run").returncode == 0
+    assert run("evaluate", "~/a run", "--task-file=~/far.csv").returncode == 0
+    assert run("plot", "~/a run", "--output=~/f.svg", "--table=~/t.csv").returncode == 0
+    assert run("render", "~/a run", "--output=~/f.png").returncode == 0
+    places = ("a run/config.json", "other/best.pt", "scores/evaluation.csv", "a run/tasks-far", "f.svg", "t.csv")
+    assert all((tmp_path / place).exists() for place in (*places, "f.png"))
+    assert not (tmp_path / "~").exists()
+
+
+def test_the_backend_of_a_notebook_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With that value, matplotlib cannot be imported where Jupyter is not installed."""
+    for value, stays in (("module://nowhere.backend_inline", False), ("module://json.tool", True), ("agg", True)):
+        monkeypatch.setenv("MPLBACKEND", value)
+        machine.forget_missing_backend()
+        assert ("MPLBACKEND" in os.environ) == stays
+
+
+def test_scripts_start_in_a_notebook_of_another_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPLBACKEND", "module://nowhere.backend_inline")
+    result = in_a_process("plot", "nowhere", "--output", "f.png")
+    refused(result, "nowhere holds no run")
