@@ -17,6 +17,7 @@ from metarl.experiments.compared import by_setting, grouped, require_comparable,
 from metarl.experiments.evaluated import Run, pooled, published, read_run
 from metarl.experiments.learning import XAxis
 from metarl.experiments.outputs import write_figure, write_table
+from metarl.extras import require
 from metarl.training.config import Config
 from metarl.training.run_directory import CONFIG
 from metarl.training.statistics import interval_is_over
@@ -46,6 +47,7 @@ def main(arguments: Arguments) -> None:
     """Print the comparison and write the figure."""
     output, table = arguments.output, arguments.table
     _require_places(arguments, output, table)
+    require("plots", "figures")
     console = Console()
     runs = [read_run(directory, arguments.evaluation) for directory in arguments.run_dirs]
     if arguments.by:
