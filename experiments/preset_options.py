@@ -47,14 +47,14 @@ CHEETAH_VEL: Options = {
     "problem": "reinforcement",
     "environment": "metarl/HalfCheetahVel-v0",
     "observation": "compact",
-    "discount": 0.95,
-    "gae_lambda": 0.95,
+    "discount": 0.97,
+    "gae_lambda": 0.97,
     "hidden_sizes": (64, 64),
     "activation": "tanh",
     "initial_std": 0.5,
-    "inner_step_size": 0.1,
+    "inner_step_size": 0.15,
     "outer": "trpo",
-    "max_kl": 0.02,
+    "max_kl": 0.05,
 }
 
 CHEETAH_DIR: Options = CHEETAH_VEL | {"environment": "metarl/HalfCheetahDir-v0"}
