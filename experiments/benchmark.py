@@ -1,6 +1,5 @@
 """Measure the system against references of the same run: python experiments/benchmark.py [NAME ...] --output FILE."""
 
-import importlib.metadata
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from metarl.experiments.benchmarks.workers import workers
 from metarl.experiments.command_line import arguments_of, run
 from metarl.files import write_atomically
 from metarl.machine import cores
+from metarl.training.run_directory import versions_of
 
 Name = Literal[
     "hvp",
@@ -78,7 +78,7 @@ def main(arguments: Arguments) -> None:
     console = Console()
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     document: dict[str, Any] = {
-        **{name: importlib.metadata.version(name) for name in ("torch", "mujoco", "gymnasium")},
+        **versions_of("torch", "mujoco", "gymnasium"),
         "cores": cores(),
         "quick": arguments.quick,
     }

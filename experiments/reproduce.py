@@ -204,6 +204,7 @@ class Workers:
         self._free = list(self._shares)
         self._mine = threading.local()
         self._children: set[subprocess.Popen[bytes]] = set()
+        self._handlers: dict[int, Any] = {}  # of signals, as they were before
         self._stopping = False
 
     def __enter__(self) -> "Workers":
@@ -211,7 +212,8 @@ class Workers:
         if threading.current_thread() is threading.main_thread():
             for name in ("SIGTERM", "SIGHUP"):
                 if hasattr(signal, name):  # Windows lacks the latter
-                    signal.signal(getattr(signal, name), _interrupt)
+                    number = getattr(signal, name)
+                    self._handlers[number] = signal.signal(number, _interrupt)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -221,6 +223,8 @@ class Workers:
             for child in list(self._children):
                 child.terminate()
         self._pool.shutdown(cancel_futures=True)
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
 
     def all(self, tasks: Iterable[Callable[[], None]]) -> None:
         """Call every task, in order, as many at a time as there are shares. Raises the first error of a task."""

@@ -82,11 +82,9 @@ def test_a_path_on_another_drive_is_shown_whole(monkeypatch: pytest.MonkeyPatch)
 def test_signals_that_a_system_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(signal, "SIGHUP")
     before = signal.getsignal(signal.SIGTERM)
-    try:
-        with reproduce.Workers(1):
-            assert signal.getsignal(signal.SIGTERM) is not before
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with reproduce.Workers(1):
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_home_in_any_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -216,13 +216,13 @@ def command_line() -> str:
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
-def _versions(*packages: str) -> dict[str, str]:
+def versions_of(*packages: str) -> dict[str, str]:
     """The versions of those packages that are installed."""
-    versions = {}
+    found = {}
     for name in packages:
         with suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return versions
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def _provenance() -> dict[str, Any]:
@@ -235,6 +235,6 @@ def _provenance() -> dict[str, Any]:
     )
     return {
         "command": command_line(),
-        "versions": _versions("metarl", "torch", "numpy", "scipy", "gymnasium", "mujoco"),
+        "versions": versions_of("metarl", "torch", "numpy", "scipy", "gymnasium", "mujoco"),
         "git_commit": (git and git.stdout.strip()) or None,
     }
