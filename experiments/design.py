@@ -74,7 +74,7 @@ def fractional_factorial(
 def one_at_a_time(factors: tuple[Factor, ...], seeds: Sequence[int]) -> Study:
     """The base, which is the first level of every factor, and every other level of every factor alone."""
     base = (0,) * len(factors)
-    combinations = {"base": base}
+    combinations: dict[str, tuple[int, ...]] = {"base": base}
     for place, factor in enumerate(factors):
         for level, words in enumerate(factor.levels):
             if level:

@@ -1,5 +1,7 @@
 """Figures of studies: learning curves by the levels of every factor, and effects with their intervals."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +16,7 @@ with needs("plots", "figures"):
     from matplotlib.figure import Figure
 
 COLORS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00")  # Okabe and Ito's palette, one a level
-STYLE = {"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
+STYLE: dict[Any, bool] = {"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
 COLUMNS = 4  # panels beside each other
 MILLION = 1e6
 
