@@ -50,8 +50,25 @@ def draw(methods: dict[str, list[Run]], x: XAxis = "iterations") -> Figure:
     """
     scored = grouped(split_by_training([one for runs in methods.values() for one in runs]))
     with mpl.rc_context({"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}):
+<<<<<<< HEAD
         below = _lower_parts(methods)
         heights = [4.2 if len(methods) > 1 else 3.4, *(height for height, _ in below)]
+=======
+        shown = {label: traces for label, runs in methods.items() if (traces := _traces(runs[0])) is not None}
+        navigation = {label: traces for label, traces in shown.items() if "mask" in traces}
+        commands = {label: [run.commands for run in runs if run.commands] for label, runs in methods.items()}
+        commands = {label: ones for label, ones in commands.items() if ones}
+        heights = [4.2 if len(methods) > 1 else 3.4]
+        heights += [
+            1.8 if methods[label][0].config.problem.score == "accuracy" else 3.0
+            for label in shown
+            if label not in navigation
+        ]
+        if navigation:
+            heights.append(6.6 if len(navigation) > 1 else 2.6)
+        if commands:
+            heights.append(3.0)
+>>>>>>> 9fa18b1 (One table of splits, one name for a task's numbers, one formula of walkers' costs; no variables named one, no products with a bool)
         figure = Figure(figsize=(9.5, sum(heights)))
         figure.set_layout_engine("constrained", w_pad=0.1)
         top, *lower = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
@@ -115,7 +132,12 @@ def learning_curves(
     window = max(1, min((len(curve) for curves in curves_of.values() for curve in curves), default=1) // SMOOTH)
     for (label, step), curves in curves_of.items():
         last = methods[label][0].config.adaptation_steps
+<<<<<<< HEAD
         color, style = styles[label][0], ":" if step < last else "-"
+=======
+        color = _color(label)
+        style = ":" if step < last else "-"
+>>>>>>> 9fa18b1 (One table of splits, one name for a task's numbers, one formula of walkers' costs; no variables named one, no products with a bool)
         for curve in curves:
             axes.plot(*curve.T, style, color=color, alpha=0.3, linewidth=0.8)
         mean = np.mean([curve[: min(map(len, curves))] for curve in curves], axis=0)
@@ -148,10 +170,19 @@ def adaptation_curves(axes: Axes, methods: dict[str, list[Run]], styles: Mapping
     summaries = {label: pooled(runs) for label, runs in methods.items()}
     last = max(map(len, summaries.values())) - 1
     for label, runs in methods.items():
+<<<<<<< HEAD
         summary, (color, marker) = summaries[label], styles[label]
         steps = np.arange(len(summary))
+=======
+        summary = summaries[label]
+        color = _color(label)
+        steps = np.arange(len(summary))
+        marker = MARKERS.get(label, "*")
+>>>>>>> 9fa18b1 (One table of splits, one name for a task's numbers, one formula of walkers' costs; no variables named one, no products with a bool)
         if len(summary) == 1:
-            summary, steps, marker = 2 * summary, np.array([0, last]), ""
+            summary = 2 * summary
+            steps = np.array([0, last])
+            marker = ""
         mean, low, high = (np.array([s[name] for s in summary]) for name in ("mean", "low", "high"))
         axes.fill_between(steps, low, high, color=color, alpha=0.2, linewidth=0)
         words = f"{label} ({interval_in_words(len(runs))})"
@@ -172,6 +203,7 @@ def adaptation_curves(axes: Axes, methods: dict[str, list[Run]], styles: Mapping
     _legend(axes)
 
 
+<<<<<<< HEAD
 def command_curves(figure: SubFigure, methods: dict[str, list[Run]]) -> None:
     """One panel per method: what each task's episodes achieved over what it commands, by gradient step.
 
@@ -200,6 +232,18 @@ def command_curves(figure: SubFigure, methods: dict[str, list[Run]]) -> None:
                 "markerfacecolor": color if step == last else "white",
             }
             marker = "x" if step == 0 else "o"
+=======
+def command_curves(axes: NDArray[Any], methods: dict[str, list[Commands]]) -> None:
+    """One panel per method: what each task's episodes achieved over what it commands, by gradient step."""
+    for panel, (label, runs) in zip(axes, methods.items(), strict=True):
+        ends = [min(run.wanted.min() for run in runs), max(run.wanted.max() for run in runs)]
+        panel.plot(ends, ends, "--", color="black", linewidth=1, label="as commanded")
+        last = min(len(run.achieved) for run in runs) - 1
+        for step in sorted({0, min(1, last), last}):
+            color = STEP_COLORS[min(step, len(STEP_COLORS) - 1)]
+            wanted = np.concatenate([run.wanted for run in runs])
+            achieved = np.concatenate([run.achieved[step] for run in runs])
+>>>>>>> 9fa18b1 (One table of splits, one name for a task's numbers, one formula of walkers' costs; no variables named one, no products with a bool)
             words = _after(step) if last else "no steps"
             panel.plot(wanted[~outside], achieved[~outside], marker=marker, markersize=4, label=words, **look)
             if outside.any():
@@ -216,39 +260,47 @@ def _outside(one: Run) -> NDArray[np.bool_]:
 
 
 def _after(step: int) -> str:
-    return "before adaptation" if step == 0 else f"after {step} step{'s' * (step > 1)}"
+    return "before adaptation" if step == 0 else f"after {step} step{'s' if step > 1 else ''}"
 
 
+<<<<<<< HEAD
 def _traces(one: Run, *, alone: bool) -> Traces | None:
+=======
+def _traces(run: Run) -> Traces | None:
+>>>>>>> 9fa18b1 (One table of splits, one name for a task's numbers, one formula of walkers' costs; no variables named one, no products with a bool)
     """What MAML left of its evaluation to be drawn: navigation's positions, and supervised examples and outputs."""
-    traces = one.traces
+    traces = run.traces
     if traces is None:
         return None
     episodes = traces["mask"].shape[3] if "mask" in traces else 0
+<<<<<<< HEAD
     drawable = episodes > 0 or (
         "outputs" in traces and (one.label == "maml" or (alone and one.config.method == "maml"))
     )
+=======
+    drawable = episodes > 0 or ("outputs" in traces and run.label == "maml")
+>>>>>>> 9fa18b1 (One table of splits, one name for a task's numbers, one formula of walkers' costs; no variables named one, no products with a bool)
     return traces if drawable else None
 
 
-def _panels(figure: SubFigure, one: Run, traces: Traces) -> None:
+def _panels(figure: SubFigure, run: Run, traces: Traces) -> None:
     """A row of tasks with examples, before and after adaptation."""
     last = len(traces["outputs"]) - 1
     tasks = [
         {name: array[:, task] if name == "outputs" else array[task] for name, array in traces.items()}
         for task in range(min(PANELS, traces["outputs"].shape[1]))
     ]
-    if one.config.problem.score == "loss":
+    if run.config.problem.score == "loss":
         panels = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
         for axes, task in zip(panels, tasks, strict=True):
             draw_fits(axes, task, sorted({0, min(1, last), last}))
         panels[-1].legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), fontsize=8)
-        figure.suptitle(f"{one.label}: fits before and after adaptation", fontsize=11)
+        figure.suptitle(f"{run.label}: fits before and after adaptation", fontsize=11)
     else:
-        step = one.config.inner_steps
+        step = run.config.inner_steps
         for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
             draw_images(axes, task, min(step, last))
-        figure.suptitle(f"{one.label}: examples, and queries with predicted labels after adaptation", fontsize=11)
+        figure.suptitle(f"{run.label}: examples, and queries with predicted labels after adaptation", fontsize=11)
 
 
 def paths(figure: SubFigure, methods: dict[str, Traces]) -> None:

@@ -15,7 +15,10 @@ SOURCES = sorted(path for folder in ("metarl", *LINKED) for path in (ROOT / fold
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 EVERYTHING = [*SOURCES, *EXAMPLES, *sorted((ROOT / "tests").rglob("*.py"))]
 
+# The foundation imports nothing of metarl.
+FOUNDATION = {"metarl.parts", "metarl.metrics", "metarl.outside", "metarl.extras", "metarl.tasks"}
 # A layer may import itself, what stands below it, and metarl's root modules (randomness, problem).
+<<<<<<< HEAD
 FOUNDATION = {  # which import nothing of metarl
     "metarl.parts",
     "metarl.metrics",
@@ -23,12 +26,15 @@ FOUNDATION = {  # which import nothing of metarl
     "metarl.extras",
     "metarl.machine",
 }
+=======
+>>>>>>> 9fa18b1 (One table of splits, one name for a task's numbers, one formula of walkers' costs; no variables named one, no products with a bool)
 MAY_IMPORT = {
     "metarl.outside": set(),
     "metarl.machine": set(),
     "metarl.parts": {"metarl.outside"},
     "metarl.metrics": set(),
     "metarl.extras": set(),
+    "metarl.tasks": set(),
     "metarl.engine": {"metarl.engine", *FOUNDATION},
     # __init__.py: when asked
     "metarl": {"metarl", "metarl.engine", "metarl.agent", "metarl.training", "metarl.envs", *FOUNDATION},
@@ -44,7 +50,11 @@ MAY_IMPORT = {
         "metarl.rl.spaces",
         "metarl.parts",
         "metarl.extras",
+<<<<<<< HEAD
         "metarl.machine",
+=======
+        "metarl.tasks",
+>>>>>>> 9fa18b1 (One table of splits, one name for a task's numbers, one formula of walkers' costs; no variables named one, no products with a bool)
     },
 }
 MAY_IMPORT["metarl.training.migration"] = {*MAY_IMPORT["metarl.training"], "metarl.rl.environments"}
@@ -62,6 +72,7 @@ THIRD_PARTY = {
     "metarl.machine": set(),
     "metarl.metrics": {"torch"},
     "metarl.extras": set(),
+    "metarl.tasks": set(),
     "metarl.engine": {"torch"},
     "metarl": {"torch", "numpy"},
     "metarl.agent": {"torch", "numpy", "gymnasium"},

@@ -12,6 +12,7 @@ from metarl.problems import PROBLEMS, ProblemOptions, Setting
 from metarl.shard import ALONE, Shard
 from metarl.training import tree
 from metarl.training.interruption import GRACE
+from metarl.training.loop import MAX_NONFINITE
 from metarl.training.migration import from_flat_configuration, is_flat, with_present_names
 
 Method = Literal["maml", "pretrained", "oracle", "random"]
@@ -36,7 +37,7 @@ class Training(Part):
     """Torch device of parameters and batches."""
     grace: Annotated[float, NOT_NEGATIVE, MAY_CHANGE] = GRACE
     """Seconds that an iteration may go on after SIGTERM or Ctrl-C."""
-    max_nonfinite: Annotated[int, at_least(1), MAY_CHANGE] = 10
+    max_nonfinite: Annotated[int, at_least(1), MAY_CHANGE] = MAX_NONFINITE
     """Stop after this many outer steps in a row that were refused because something was not finite."""
 
 
