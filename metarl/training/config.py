@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from metarl.engine.outer import OUTERS, Outer
 from metarl.engine.rules import RULES, InnerRule, Rule, first_order
 from metarl.engine.rules.sgd import SGD
-from metarl.parts import HIDDEN, MAY_CHANGE, NOT_NEGATIVE, POSITIVE, Part, at_least, below
+from metarl.parts import HIDDEN, MAY_CHANGE, NOT_NEGATIVE, POSITIVE, Part, at_least, below, options
 from metarl.problems import PROBLEMS, ProblemOptions, Setting
 from metarl.shard import ALONE, Shard
 from metarl.training import tree
@@ -116,7 +116,7 @@ class Config(Watching, HeldOut, Adaptation, Training):
 
     @property
     def without_effect(self) -> frozenset[str]:
-        """Names of the options that mean nothing for the method."""
+        """Names of the options that mean nothing for the method, and that are refused if they are given."""
         if self.method not in ("pretrained", "oracle"):
             return frozenset()
         found = {"inner_steps", "first_order"}
@@ -124,6 +124,14 @@ class Config(Watching, HeldOut, Adaptation, Training):
         if self.method == "oracle":
             found |= {"rule", "inner_loss", "evaluation_steps", "evaluation_step_sizes", *tree.flat(self.rule)}
         return frozenset(found)
+
+    @property
+    def idle(self) -> frozenset[str]:
+        """Names of the options that the method does not use because it does not train; they may be given."""
+        if self.method != "random":
+            return frozenset()
+        watching = {option.name for option in options(Watching)}
+        return frozenset({"outer", *tree.flat(self.outer), "iterations", "grace", "max_nonfinite", *watching})
 
     @property
     def test_steps(self) -> int:
