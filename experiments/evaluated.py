@@ -138,15 +138,10 @@ def read_run(directory: Path, evaluation: str = "") -> Run:
             if not evaluation and 0 < made < planned:
                 return unevaluated
             command = f"{command_of('evaluate')} {shlex.quote(str(directory))}"
-<<<<<<< HEAD
             words = f"run {command} first" if not evaluation else "evaluate.py makes one by --task-file"
             raise ValueError(f"{place} has no {name}: {words}")
-    document, scores = read_summary(place), read_scores(place)
-=======
-            raise ValueError(f"{directory} has no {name}: run {command} first")
-    document = read_summary(directory)
-    scores = read_scores(directory)
->>>>>>> 9fa18b1 (One table of splits, one name for a task's numbers, one formula of walkers' costs; no variables named one, no products with a bool)
+    document = read_summary(place)
+    scores = read_scores(place)
 
     def column(name: str) -> NDArray[np.float64]:
         if name not in scores:
@@ -188,8 +183,7 @@ def _drawn(directory: Path) -> dict[str, NDArray[Any]] | None:
 def _tasks(config: Config, column: Callable[[str], NDArray[np.float64]]) -> NDArray[np.float64] | None:
     """The tasks [N, k], where they are numbers."""
     names = config.problem.task_names
-<<<<<<< HEAD
-    return np.stack([column(f"task_{i}")[0] for i in range(len(names))], axis=1) if names else None
+    return np.stack([column(name)[0] for name in numbered_names(len(names))], axis=1) if names else None
 
 
 def _commands(
@@ -197,12 +191,6 @@ def _commands(
 ) -> Commands | None:
     """What tasks [N, k] command, where that is a value."""
     wanted = None if tasks is None else config.problem.commanded(tasks)
-=======
-    if not names:
-        return None
-    tasks = np.stack([column(name)[0] for name in numbered_names(len(names))], axis=1)
-    wanted = config.problem.commanded(tasks)
->>>>>>> 9fa18b1 (One table of splits, one name for a task's numbers, one formula of walkers' costs; no variables named one, no products with a bool)
     if wanted is None:
         return None
     return Commands(wanted, column("achieved"), config.problem.task_names[0], config.problem.achieved_name)
@@ -213,44 +201,3 @@ def _label(config: Config) -> str:
     rule = flat(config)["rule"]
     variants = [*(["first order"] if config.first_order else []), *([] if rule == "sgd" else [rule])]
     return ", ".join([config.method, *(variants if config.method == "maml" else [])])
-<<<<<<< HEAD
-=======
-
-
-def require_comparable(runs: list[Run]) -> None:
-    """Raises ValueError unless all runs are of one preset, each method and seed once, measured by one protocol."""
-    first = runs[0]
-    seen = {}
-    for run in runs:
-        if run.config.preset != first.config.preset:
-            raise ValueError(f"one figure shows one preset; got {first.config.preset} and {run.config.preset}")
-        identity = (run.label, run.config.seed)
-        if identity in seen:
-            raise ValueError(f"{seen[identity]} and {run.directory} are both {identity[0]}, seed {identity[1]}")
-        seen[identity] = run.directory
-        first_alike = next(other for other in runs if other.label == run.label)
-        _require_equal_values(first, run, _tasks(first.config), _tasks(run.config))
-        ours, theirs = flat(first_alike.config), flat(run.config)
-        free = may_change(run.config) | recorded(run.config) | {"seed"}  # what seeds of one method may differ in
-        _require_equal_values(
-            *(first_alike, run),
-            {name: value for name, value in ours.items() if name not in free},
-            {name: value for name, value in theirs.items() if name not in free},
-        )
-        for name, value in run.protocol.items():
-            other = first_alike if name in ("step_sizes", "checkpoint") else first  # each method has its own
-            _require_equal(other, run, name, other.protocol[name], value)
-
-
-def _require_equal_values(first: Run, second: Run, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
-    for name in sorted({*ours, *theirs}):
-        _require_equal(first, second, name, ours.get(name), theirs.get(name))
-
-
-def _require_equal(first: Run, second: Run, name: str, ours: object, theirs: object) -> None:
-    if ours != theirs:
-        raise ValueError(
-            f"{first.directory} and {second.directory} cannot be compared: {name} is {ours} in one and {theirs} in the "
-            "other"
-        )
->>>>>>> 9fa18b1 (One table of splits, one name for a task's numbers, one formula of walkers' costs; no variables named one, no products with a bool)

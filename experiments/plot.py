@@ -54,10 +54,10 @@ def main(arguments: Arguments) -> None:
         runs = by_setting(runs, arguments.by)
     require_comparable(runs, arguments.by)
     methods = grouped(runs)
-    for one in runs:
-        if not one.is_evaluated:
-            made, planned = one.progress
-            words = f"in progress: {one.directory}, {made} of {planned} iterations, without an evaluation"
+    for each in runs:
+        if not each.is_evaluated:
+            made, planned = each.progress
+            words = f"in progress: {each.directory}, {made} of {planned} iterations, without an evaluation"
             console.print(words, highlight=False, soft_wrap=True, markup=False)
     if scored := grouped(split_by_training(runs)):
         rows = comparison(scored)
@@ -70,7 +70,6 @@ def main(arguments: Arguments) -> None:
     console.print(refused_steps(methods))
     from metarl.experiments.figures import draw  # here: belongs to an extra
 
-<<<<<<< HEAD
     write_figure(output, draw(methods, arguments.x), dpi=150)
     console.print(f"figure: {output}", highlight=False, soft_wrap=True, markup=False)
 
@@ -85,20 +84,6 @@ def _require_places(arguments: Arguments, output: Path, table: Path | None) -> N
         raise ValueError(f"--output must end in .png, .svg or .pdf; got {output}")
     if not arguments.run_dirs:
         raise ValueError("name at least one run directory")
-=======
-    runs = [read_run(directory) for directory in arguments.run_dirs]
-    require_comparable(runs)
-    methods: dict[str, list[Run]] = defaultdict(list)
-    for evaluated in runs:
-        methods[evaluated.label].append(evaluated)
-    rows = comparison(methods)
-    Console().print(comparison_table(runs[0].config, rows))
-    Console().print(refused_steps(methods))
-    if arguments.table:
-        write_table(arguments.table, rows, list(rows[0]))
-    write_figure(arguments.output, draw(methods), dpi=150)
-    Console().print(f"figure: {arguments.output}", highlight=False, soft_wrap=True, markup=False)
->>>>>>> 9fa18b1 (One table of splits, one name for a task's numbers, one formula of walkers' costs; no variables named one, no products with a bool)
 
 
 def comparison(methods: dict[str, list[Run]]) -> list[dict[str, Any]]:
@@ -113,18 +98,11 @@ def comparison(methods: dict[str, list[Run]]) -> list[dict[str, Any]]:
     return rows
 
 
-<<<<<<< HEAD
 def comparison_table(config: Config, rows: list[dict[str, Any]], tasks: str = "held-out tasks") -> Table:
     """The rows of `comparison`, to be read; `tasks` in words."""
     table = Table(title=f"{config.preset}: {config.problem.score.replace('_', ' ')} on {tasks}")
-    several, any_published = any(row["seeds"] > 1 for row in rows), any(row["published"] is not None for row in rows)
-=======
-def comparison_table(config: Config, rows: list[dict[str, Any]]) -> Table:
-    """The rows of `comparison`, to be read."""
-    table = Table(title=f"{config.preset}: {config.problem.score.replace('_', ' ')} on held-out tasks")
     several = any(row["seeds"] > 1 for row in rows)
     any_published = any(row["published"] is not None for row in rows)
->>>>>>> 9fa18b1 (One table of splits, one name for a task's numbers, one formula of walkers' costs; no variables named one, no products with a bool)
     middle = "interquartile mean [95 %]" if several else "median"
     for name in ("method", "95 % over", "steps", "mean [95 %]", middle, *(["published"] if any_published else [])):
         table.add_column(escape(name), justify="left" if name == "method" else "right")
@@ -149,15 +127,10 @@ def refused_steps(methods: dict[str, list[Run]]) -> str:
     """How many outer steps were refused (each has its row in metrics.csv): learning must not stall unseen."""
     counts = []
     for method, runs in methods.items():
-        rows = [row for evaluated in runs for row in evaluated.metrics if "outer/nonfinite" in row]
+        rows = [row for each in runs for row in each.metrics if "outer/nonfinite" in row]
         if rows:
             count = sum(refused(row, "outer/") for row in rows)
-<<<<<<< HEAD
-            steps = sum(one.progress[0] for one in runs)
-=======
-            last_rows = [evaluated.metrics[-1] for evaluated in runs]
-            steps = sum(int(row["iteration"]) + ("outer/nonfinite" in row) for row in last_rows)
->>>>>>> 9fa18b1 (One table of splits, one name for a task's numbers, one formula of walkers' costs; no variables named one, no products with a bool)
+            steps = sum(each.progress[0] for each in runs)
             counts.append(f"{method} {count} of {steps}")
     return f"refused outer steps: {', '.join(counts) or 'none made'}"
 

@@ -16,18 +16,8 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 EVERYTHING = [*SOURCES, *EXAMPLES, *sorted((ROOT / "tests").rglob("*.py"))]
 
 # The foundation imports nothing of metarl.
-FOUNDATION = {"metarl.parts", "metarl.metrics", "metarl.outside", "metarl.extras", "metarl.tasks"}
+FOUNDATION = {"metarl.parts", "metarl.metrics", "metarl.outside", "metarl.extras", "metarl.machine", "metarl.tasks"}
 # A layer may import itself, what stands below it, and metarl's root modules (randomness, problem).
-<<<<<<< HEAD
-FOUNDATION = {  # which import nothing of metarl
-    "metarl.parts",
-    "metarl.metrics",
-    "metarl.outside",
-    "metarl.extras",
-    "metarl.machine",
-}
-=======
->>>>>>> 9fa18b1 (One table of splits, one name for a task's numbers, one formula of walkers' costs; no variables named one, no products with a bool)
 MAY_IMPORT = {
     "metarl.outside": set(),
     "metarl.machine": set(),
@@ -50,11 +40,8 @@ MAY_IMPORT = {
         "metarl.rl.spaces",
         "metarl.parts",
         "metarl.extras",
-<<<<<<< HEAD
         "metarl.machine",
-=======
         "metarl.tasks",
->>>>>>> 9fa18b1 (One table of splits, one name for a task's numbers, one formula of walkers' costs; no variables named one, no products with a bool)
     },
 }
 MAY_IMPORT["metarl.training.migration"] = {*MAY_IMPORT["metarl.training"], "metarl.rl.environments"}
