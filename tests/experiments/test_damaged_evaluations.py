@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from built import changed
 from matplotlib.figure import Figure
+from PIL import Image
 from scripts import refused, run
 
 from metarl.experiments import command_line, readme
@@ -187,6 +188,23 @@ def test_a_full_disk_names_the_file_and_leaves_what_was_there(
             write_figure(path, Figure(), dpi=10)
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_png_has_few_colours_among_them_all_that_cover_an_area(tmp_path: Path) -> None:
+    figure = Figure(figsize=(3, 2))
+    axes = figure.subplots()
+    for i, color in enumerate(("#0072B2", "#D55E00", "#009E73", "#E69F00")):
+        axes.fill_between([0, 3], [i, i], [i + 1, i + 1], color=color, alpha=0.2, linewidth=0)
+        axes.plot([0, 1, 2, 3], [0, 3 - i, i, 3], color=color)
+    write_figure(tmp_path / "figure.png", figure, dpi=200)
+    figure.savefig(tmp_path / "plain.png", dpi=200)
+    assert (tmp_path / "figure.png").stat().st_size < 0.7 * (tmp_path / "plain.png").stat().st_size
+    few, plain = (np.asarray(Image.open(tmp_path / name).convert("RGB")) for name in ("figure.png", "plain.png"))
+    colors, counts = np.unique(plain.reshape(-1, 3), axis=0, return_counts=True)
+    kept = np.unique(few.reshape(-1, 3), axis=0)
+    assert len(kept) <= 256 < len(colors)
+    assert {*map(tuple, colors[counts > 1000].tolist())} <= {*map(tuple, kept.tolist())}
+    assert np.abs(few.astype(float) - plain).mean() < 0.5
 
 
 def test_standard_output_on_a_full_disk_is_named(
