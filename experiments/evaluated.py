@@ -2,7 +2,7 @@
 
 import dataclasses
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -159,7 +159,7 @@ def read_run(directory: Path, evaluation: str = "") -> Run:
         unevaluated,
         protocol=protocol,
         scores=column(config.problem.score),
-        commands=_commands(config, column, tasks),
+        commands=_commands(config, scores, tasks),
         traces=_drawn(place),
         tasks=tasks,
         inside=column("in_distribution")[0].astype(np.bool_) if "in_distribution" in scores else None,
@@ -187,13 +187,14 @@ def _tasks(config: Config, column: Callable[[str], NDArray[np.float64]]) -> NDAr
 
 
 def _commands(
-    config: Config, column: Callable[[str], NDArray[np.float64]], tasks: NDArray[np.float64] | None
+    config: Config, scores: Mapping[str, NDArray[np.float64]], tasks: NDArray[np.float64] | None
 ) -> Commands | None:
-    """What tasks [N, k] command, where that is a value."""
+    """What tasks [N, k] command, where that is a value and something was achieved."""
     wanted = None if tasks is None else config.problem.commanded(tasks)
-    if wanted is None:
+    # Nothing was achieved where all episodes broke.
+    if wanted is None or "achieved" not in scores:
         return None
-    return Commands(wanted, column("achieved"), config.problem.task_names[0], config.problem.achieved_name)
+    return Commands(wanted, scores["achieved"], config.problem.task_names[0], config.problem.achieved_name)
 
 
 def _label(config: Config) -> str:

@@ -43,6 +43,21 @@ def evaluated(place: Path, seed: int = 1) -> Path:
     return place
 
 
+def test_where_everything_broke_nothing_was_achieved(tmp_path: Path) -> None:
+    """An evaluation leaves out what no episode reports; what was commanded is then not drawn, and nothing is missed."""
+    config = preset_config("cheetah-vel")
+    (tmp_path / CONFIG).write_text(json.dumps({"config": config.to_dict()}))
+    tasks = np.array([[0.5], [1.0], [1.5]])
+    scores = {"average_return": np.full((2, 3), np.nan), "broken": np.ones((2, 3))}
+    for achieved in ({}, {"achieved": np.zeros((2, 3))}):
+        write_evaluation(tmp_path, config, Evaluation(scores | achieved, {"tasks": tasks}), tasks, iteration=0)
+        commands = read_run(tmp_path).commands
+        assert (commands is None) == (not achieved)
+    assert commands is not None
+    assert commands.wanted.tolist() == [0.5, 1.0, 1.5]
+    assert plotted(tmp_path).returncode == 0
+
+
 def without_digests(place: Path) -> None:
     """As versions before 0.9 left it."""
     document = read_summary(place)
