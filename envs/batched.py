@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from metarl.envs.arguments import check_first, checked_actions, checked_mask, checked_options, checked_seeds
 from metarl.envs.arrays import Array, Mask
 from metarl.envs.process import TaskProcess
-from metarl.rl.environments import Split
+from metarl.tasks import Split
 
 
 class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):

@@ -14,7 +14,7 @@ from metarl.envs.arrays import Array
 from metarl.envs.batched import TaskVectorEnv
 from metarl.envs.family import TaskFamily
 from metarl.envs.single import TaskEnv
-from metarl.rl.environments import Split
+from metarl.tasks import Split
 
 ENVS = 5  # environments that the checks play in
 STEPS = 12  # timesteps that they play

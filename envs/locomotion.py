@@ -263,3 +263,11 @@ def alive(bonus: float, actions: Array, fallen: Mask | None = None) -> Array:
 def control_cost(weight: float, actions: Array) -> Array:
     """The cost of controls, -weight sum(a^2), [n]."""
     return -weight * (actions * actions).sum(axis=1)
+
+
+def costs_of_walking(
+    physics: Physics, actions: Array, next_states: Array, fallen: Callable[[Physics, Array], Mask] | None = None
+) -> dict[str, Array]:
+    """Reward terms of the planar walkers beside the goal's: 1 for being alive (see `alive`), and the controls' cost."""
+    fell = None if fallen is None else fallen(physics, next_states)
+    return {"control": control_cost(0.001, actions), "alive": alive(1.0, actions, fell)}

@@ -10,7 +10,7 @@ from metarl.envs.arrays import Array
 from metarl.envs.batched import TaskVectorEnv
 from metarl.envs.family import make_family
 from metarl.envs.process import TaskProcess
-from metarl.rl.environments import Split
+from metarl.tasks import Split
 
 
 class TaskEnv(gymnasium.Env[Array, Array]):

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from metarl.envs.arrays import Array, Mask
-from metarl.rl.environments import Split, TaskDistribution
+from metarl.rl.environments import TaskDistribution
+from metarl.tasks import Split
 
 
 @dataclass(frozen=True)

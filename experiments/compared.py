@@ -20,20 +20,20 @@ def by_setting(runs: Sequence[Run], option: str) -> list[Run]:
     Raises:
         ValueError: no run has such an option.
     """
-    known = list(dict.fromkeys(name for one in runs for name in flat(one.config)))
+    known = list(dict.fromkeys(name for run in runs for name in flat(run.config)))
     name = option.replace("-", "_")
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise ValueError(f"--by must be an option of the runs, such as inner_step_size; got {option}{hint}")
-    heads = [one.config.method if name in VARIANT else one.label for one in runs]
+    heads = [run.config.method if name in VARIANT else run.label for run in runs]
     several = len(set(heads)) > 1 and name != "method"
     labelled = []
-    for one, head in zip(runs, heads, strict=True):
-        values = flat(one.config)
+    for run, head in zip(runs, heads, strict=True):
+        values = flat(run.config)
         words = f"{name} {_shown(values[name])}" if name in values else head
-        labelled.append(dataclasses.replace(one, label=f"{head}, {words}" if several and name in values else words))
-    return sorted(labelled, key=lambda one: _order(flat(one.config).get(name)))
+        labelled.append(dataclasses.replace(run, label=f"{head}, {words}" if several and name in values else words))
+    return sorted(labelled, key=lambda run: _order(flat(run.config).get(name)))
 
 
 def _shown(value: Any) -> str:
@@ -59,49 +59,49 @@ def require_comparable(runs: Sequence[Run], by: str | None = None) -> None:
     by = by and by.replace("-", "_")
     first = runs[0]
     seen = {}
-    for one in runs:
-        if one.config.preset != first.config.preset:
-            raise ValueError(f"one figure shows one preset; got {first.config.preset} and {one.config.preset}")
-        identity = (one.label, one.config.seed)
+    for run in runs:
+        if run.config.preset != first.config.preset:
+            raise ValueError(f"one figure shows one preset; got {first.config.preset} and {run.config.preset}")
+        identity = (run.label, run.config.seed)
         if identity in seen:
-            raise ValueError(f"{seen[identity]} and {one.directory} are both {identity[0]}, seed {identity[1]}")
-        seen[identity] = one.directory
-        _require_alike(first, one, task_options(first.config), task_options(one.config), by)
-        alike = next(other for other in runs if other.label == one.label)
-        _require_alike(alike, one, flat(alike.config), flat(one.config), None)
+            raise ValueError(f"{seen[identity]} and {run.directory} are both {identity[0]}, seed {identity[1]}")
+        seen[identity] = run.directory
+        _require_alike(first, run, task_options(first.config), task_options(run.config), by)
+        alike = next(other for other in runs if other.label == run.label)
+        _require_alike(alike, run, flat(alike.config), flat(run.config), None)
         if by is not None:
-            alike = next(other for other in runs if other.config.method == one.config.method)
-            _require_alike(alike, one, flat(alike.config), flat(one.config), by)
-    scored = [one for one in runs if one.is_evaluated]
-    for one in scored:
-        alike = next(other for other in scored if other.label == one.label)
-        _require_same_protocol(scored[0], alike, one, by)
+            alike = next(other for other in runs if other.config.method == run.config.method)
+            _require_alike(alike, run, flat(alike.config), flat(run.config), by)
+    scored = [run for run in runs if run.is_evaluated]
+    for run in scored:
+        alike = next(other for other in scored if other.label == run.label)
+        _require_same_protocol(scored[0], alike, run, by)
 
 
-def _require_alike(first: Run, one: Run, ours: Mapping[str, Any], theirs: Mapping[str, Any], by: str | None) -> None:
+def _require_alike(first: Run, run: Run, ours: Mapping[str, Any], theirs: Mapping[str, Any], by: str | None) -> None:
     """Raise ValueError where options differ that neither a resume nor `by` may change."""
-    free = may_change(one.config) | recorded(one.config) | {"seed"} | ({by} if by else set())
-    if by in registries(one.config):
+    free = may_change(run.config) | recorded(run.config) | {"seed"} | ({by} if by else set())
+    if by in registries(run.config):
         free |= ours.keys() ^ theirs.keys()
     for name in sorted({*ours, *theirs} - free):
-        _require_equal(first, one, name, ours.get(name), theirs.get(name))
+        _require_equal(first, run, name, ours.get(name), theirs.get(name))
 
 
-def _require_same_protocol(first: Run, first_alike: Run, one: Run, by: str | None) -> None:
+def _require_same_protocol(first: Run, first_alike: Run, run: Run, by: str | None) -> None:
     """Raise ValueError where scores were not measured alike, or not on the same tasks of a file."""
-    for name, value in one.protocol.items():
+    for name, value in run.protocol.items():
         other = first_alike if name in ("step_sizes", "checkpoint") else first  # each method has its own
         if name != by:
-            _require_equal(other, one, name, other.protocol[name], value)
-    if one.inside is not None and not np.array_equal(np.asarray(first.tasks), np.asarray(one.tasks)):
-        raise ValueError(f"{first.evaluation} and {one.evaluation} cannot be compared: their tasks are not the same")
+            _require_equal(other, run, name, other.protocol[name], value)
+    if run.inside is not None and not np.array_equal(np.asarray(first.tasks), np.asarray(run.tasks)):
+        raise ValueError(f"{first.evaluation} and {run.evaluation} cannot be compared: their tasks are not the same")
 
 
-def _require_equal(first: Run, one: Run, name: str, ours: object, theirs: object) -> None:
+def _require_equal(first: Run, run: Run, name: str, ours: object, theirs: object) -> None:
     if ours != theirs:
         hint = f"; --by {name} compares runs that differ in it" if name in flat(first.config) else ""
         raise ValueError(
-            f"{first.directory} and {one.directory} cannot be compared: {name} is {ours} in one and {theirs} in the "
+            f"{first.directory} and {run.directory} cannot be compared: {name} is {ours} in one and {theirs} in the "
             f"other{hint}"
         )
 
@@ -109,21 +109,21 @@ def _require_equal(first: Run, one: Run, name: str, ours: object, theirs: object
 def split_by_training(runs: Sequence[Run]) -> list[Run]:
     """Evaluated runs; those with tasks outside the distribution of training twice: those inside, and those outside."""
     parts = []
-    for one in runs:
-        if not one.is_evaluated:
+    for run in runs:
+        if not run.is_evaluated:
             continue
-        if one.inside is None or one.inside.all():
-            parts.append(one)
+        if run.inside is None or run.inside.all():
+            parts.append(run)
             continue
-        if one.inside.any():
-            parts.append(one.of(one.inside, one.label))
-        parts.append(one.of(~one.inside, f"{one.label}{OUTSIDE}"))
+        if run.inside.any():
+            parts.append(run.of(run.inside, run.label))
+        parts.append(run.of(~run.inside, f"{run.label}{OUTSIDE}"))
     return parts
 
 
 def grouped(runs: Sequence[Run]) -> dict[str, list[Run]]:
     """The runs by their labels."""
     methods: dict[str, list[Run]] = {}
-    for one in runs:
-        methods.setdefault(one.label, []).append(one)
+    for run in runs:
+        methods.setdefault(run.label, []).append(run)
     return methods

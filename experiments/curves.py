@@ -89,9 +89,9 @@ def kept_curves(results: Path, experiment: Experiment) -> dict[str, Curve]:
     values = [numbers(rows, name, results / CURVES) for name in ("timesteps", "before", "after")]
     runs = np.array([row["run"] for row in rows])
     return {
-        one.name: Curve(*(column[runs == one.name] for column in values))
-        for one in experiment.runs
-        if one.name in runs and flags.get(one.name) == settings(one.flags.split())
+        run.name: Curve(*(column[runs == run.name] for column in values))
+        for run in experiment.runs
+        if run.name in runs and flags.get(run.name) == settings(run.flags.split())
     }
 
 

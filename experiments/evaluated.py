@@ -2,7 +2,7 @@
 
 import dataclasses
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from metarl.experiments.presets import preset_config
 from metarl.experiments.published import published_returns, published_scores
 from metarl.parts import MAY_CHANGE
 from metarl.reading import reading
+from metarl.tasks import numbered_names
 from metarl.training.callbacks.csv import read_metrics
 from metarl.training.config import Config
 from metarl.training.evaluation_files import PER_TASK, SUMMARY, TRACES, read_scores, read_summary, read_traces
@@ -81,13 +82,14 @@ class Run:
 
 def pooled(runs: list[Run]) -> list[dict[str, float]]:
     """Per gradient step, `summarize` of a method's runs."""
-    steps, seed = min(len(one.scores) for one in runs), runs[0].config.seed
-    return [summarize(np.stack([one.scores[step] for one in runs]), seed) for step in range(steps)]
+    steps = min(len(run.scores) for run in runs)
+    seed = runs[0].config.seed
+    return [summarize(np.stack([run.scores[step] for run in runs]), seed) for step in range(steps)]
 
 
 def interval_in_words(seeds: int) -> str:
     """What the intervals of so many runs are over, to stand beside them: `3 seeds`, or `1 seed, over tasks`."""
-    return f"{seeds} seed{'s' * (seeds > 1)}" + (", over tasks" if interval_is_over(seeds) == "tasks" else "")
+    return f"{seeds} seed{'s' if seeds > 1 else ''}" + (", over tasks" if interval_is_over(seeds) == "tasks" else "")
 
 
 def published(runs: list[Run]) -> dict[int, float]:
@@ -138,7 +140,8 @@ def read_run(directory: Path, evaluation: str = "") -> Run:
             command = f"{command_of('evaluate')} {shlex.quote(str(directory))}"
             words = f"run {command} first" if not evaluation else "evaluate.py makes one by --task-file"
             raise ValueError(f"{place} has no {name}: {words}")
-    document, scores = read_summary(place), read_scores(place)
+    document = read_summary(place)
+    scores = read_scores(place)
 
     def column(name: str) -> NDArray[np.float64]:
         if name not in scores:
@@ -156,7 +159,7 @@ def read_run(directory: Path, evaluation: str = "") -> Run:
         unevaluated,
         protocol=protocol,
         scores=column(config.problem.score),
-        commands=_commands(config, column, tasks),
+        commands=_commands(config, scores, tasks),
         traces=_drawn(place),
         tasks=tasks,
         inside=column("in_distribution")[0].astype(np.bool_) if "in_distribution" in scores else None,
@@ -180,17 +183,18 @@ def _drawn(directory: Path) -> dict[str, NDArray[Any]] | None:
 def _tasks(config: Config, column: Callable[[str], NDArray[np.float64]]) -> NDArray[np.float64] | None:
     """The tasks [N, k], where they are numbers."""
     names = config.problem.task_names
-    return np.stack([column(f"task_{i}")[0] for i in range(len(names))], axis=1) if names else None
+    return np.stack([column(name)[0] for name in numbered_names(len(names))], axis=1) if names else None
 
 
 def _commands(
-    config: Config, column: Callable[[str], NDArray[np.float64]], tasks: NDArray[np.float64] | None
+    config: Config, scores: Mapping[str, NDArray[np.float64]], tasks: NDArray[np.float64] | None
 ) -> Commands | None:
-    """What tasks [N, k] command, where that is a value."""
+    """What tasks [N, k] command, where that is a value and something was achieved."""
     wanted = None if tasks is None else config.problem.commanded(tasks)
-    if wanted is None:
+    # Nothing was achieved where all episodes broke.
+    if wanted is None or "achieved" not in scores:
         return None
-    return Commands(wanted, column("achieved"), config.problem.task_names[0], config.problem.achieved_name)
+    return Commands(wanted, scores["achieved"], config.problem.task_names[0], config.problem.achieved_name)
 
 
 def _label(config: Config) -> str:

@@ -48,7 +48,7 @@ def draw(methods: dict[str, list[Run]], x: XAxis = "iterations") -> Figure:
         methods: runs by their label; those in progress have no scores yet.
         x: what the learning curves are drawn over.
     """
-    scored = grouped(split_by_training([one for runs in methods.values() for one in runs]))
+    scored = grouped(split_by_training([run for runs in methods.values() for run in runs]))
     with mpl.rc_context({"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}):
         below = _lower_parts(methods)
         heights = [4.2 if len(methods) > 1 else 3.4, *(height for height, _ in below)]
@@ -75,12 +75,12 @@ def _lower_parts(methods: dict[str, list[Run]]) -> list[tuple[float, Callable[[S
     navigation = {label: traces for label, traces in shown.items() if "mask" in traces}
     for label, traces in shown.items():
         if label not in navigation:
-            one = methods[label][0]
-            height = 1.8 if one.config.problem.score == "accuracy" else 3.0
-            parts.append((height, functools.partial(_panels, one=one, traces=traces)))
+            run = methods[label][0]
+            height = 1.8 if run.config.problem.score == "accuracy" else 3.0
+            parts.append((height, functools.partial(_panels, run=run, traces=traces)))
     if 0 < len(navigation) <= MOST_COLUMNS:
         parts.append((6.6 if len(navigation) > 1 else 2.6, functools.partial(paths, methods=navigation)))
-    commands = {label: [one for one in runs if one.commands] for label, runs in methods.items()}
+    commands = {label: [run for run in runs if run.commands] for label, runs in methods.items()}
     if (commands := {label: runs for label, runs in commands.items() if runs}) and len(commands) <= MOST_COLUMNS:
         parts.append((3.0, functools.partial(command_curves, methods=commands)))
     return parts
@@ -115,7 +115,8 @@ def learning_curves(
     window = max(1, min((len(curve) for curves in curves_of.values() for curve in curves), default=1) // SMOOTH)
     for (label, step), curves in curves_of.items():
         last = methods[label][0].config.adaptation_steps
-        color, style = styles[label][0], ":" if step < last else "-"
+        color, _ = styles[label]
+        style = ":" if step < last else "-"
         for curve in curves:
             axes.plot(*curve.T, style, color=color, alpha=0.3, linewidth=0.8)
         mean = np.mean([curve[: min(map(len, curves))] for curve in curves], axis=0)
@@ -134,7 +135,7 @@ def learning_curves(
 
 def _unfinished(runs: list[Run]) -> str:
     """How far runs are of which one is in progress."""
-    made, planned = min((one.progress for one in runs), key=lambda progress: progress[0] - progress[1])
+    made, planned = min((run.progress for run in runs), key=lambda progress: progress[0] - progress[1])
     return f" ({made} of {planned})" if 0 < made < planned else ""
 
 
@@ -148,7 +149,8 @@ def adaptation_curves(axes: Axes, methods: dict[str, list[Run]], styles: Mapping
     summaries = {label: pooled(runs) for label, runs in methods.items()}
     last = max(map(len, summaries.values())) - 1
     for label, runs in methods.items():
-        summary, (color, marker) = summaries[label], styles[label]
+        summary = summaries[label]
+        color, marker = styles[label]
         steps = np.arange(len(summary))
         if len(summary) == 1:
             summary, steps, marker = 2 * summary, np.array([0, last]), ""
@@ -163,11 +165,11 @@ def adaptation_curves(axes: Axes, methods: dict[str, list[Run]], styles: Mapping
             (line,) = axes.plot(list(theirs), list(theirs.values()), "--", marker=marker, color=color)
             line.set(markerfacecolor="white", label=f"{label}, published")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    one = next(iter(methods.values()))[0]
-    if one.config.problem.score == "loss":  # what diverges leaves the picture
+    run = next(iter(methods.values()))[0]
+    if run.config.problem.score == "loss":  # what diverges leaves the picture
         axes.set_ylim(0, 1.3 * max(summary[0]["mean"] for summary in summaries.values()))
-    title = "adaptation to held-out tasks" if one.inside is None else "adaptation to the tasks of a file"
-    metric, _ = one.config.problem.drawn_curve
+    title = "adaptation to held-out tasks" if run.inside is None else "adaptation to the tasks of a file"
+    metric, _ = run.config.problem.drawn_curve
     axes.set(xlabel="gradient steps", ylabel=metric.label, title=title)
     _legend(axes)
 
@@ -179,8 +181,8 @@ def command_curves(figure: SubFigure, methods: dict[str, list[Run]]) -> None:
     """
     panels = figure.subplots(1, len(methods), sharey=True, squeeze=False)[0]
     for panel, (label, runs) in zip(panels, methods.items(), strict=True):
-        commands = [one.commands for one in runs if one.commands]
-        wanted = np.concatenate([one.wanted for one in commands])
+        commands = [run.commands for run in runs if run.commands]
+        wanted = np.concatenate([run.wanted for run in commands])
         panel.plot(
             [wanted.min(), wanted.max()],
             [wanted.min(), wanted.max()],
@@ -189,11 +191,11 @@ def command_curves(figure: SubFigure, methods: dict[str, list[Run]]) -> None:
             linewidth=1,
             label="as commanded",
         )
-        outside = np.concatenate([_outside(one) for one in runs])
-        last = min(len(one.achieved) for one in commands) - 1
+        outside = np.concatenate([_outside(run) for run in runs])
+        last = min(len(run.achieved) for run in commands) - 1
         for step in sorted({0, min(1, last), last}):
             color = STEP_COLORS[min(step, len(STEP_COLORS) - 1)]
-            achieved = np.concatenate([one.achieved[step] for one in commands])
+            achieved = np.concatenate([run.achieved[step] for run in commands])
             look: dict[str, Any] = {
                 "linestyle": "",
                 "color": color,
@@ -210,45 +212,45 @@ def command_curves(figure: SubFigure, methods: dict[str, list[Run]]) -> None:
         panels[0].set_ylabel(f"achieved {commands[0].achieved_name}")
 
 
-def _outside(one: Run) -> NDArray[np.bool_]:
+def _outside(run: Run) -> NDArray[np.bool_]:
     """Which of a run's tasks training may not draw, [N]."""
-    return np.zeros(one.scores.shape[1], np.bool_) if one.inside is None else ~one.inside
+    return np.zeros(run.scores.shape[1], np.bool_) if run.inside is None else ~run.inside
 
 
 def _after(step: int) -> str:
-    return "before adaptation" if step == 0 else f"after {step} step{'s' * (step > 1)}"
+    return "before adaptation" if step == 0 else f"after {step} step{'s' if step > 1 else ''}"
 
 
-def _traces(one: Run, *, alone: bool) -> Traces | None:
+def _traces(run: Run, *, alone: bool) -> Traces | None:
     """What MAML left of its evaluation to be drawn: navigation's positions, and supervised examples and outputs."""
-    traces = one.traces
+    traces = run.traces
     if traces is None:
         return None
     episodes = traces["mask"].shape[3] if "mask" in traces else 0
     drawable = episodes > 0 or (
-        "outputs" in traces and (one.label == "maml" or (alone and one.config.method == "maml"))
+        "outputs" in traces and (run.label == "maml" or (alone and run.config.method == "maml"))
     )
     return traces if drawable else None
 
 
-def _panels(figure: SubFigure, one: Run, traces: Traces) -> None:
+def _panels(figure: SubFigure, run: Run, traces: Traces) -> None:
     """A row of tasks with examples, before and after adaptation."""
     last = len(traces["outputs"]) - 1
     tasks = [
         {name: array[:, task] if name == "outputs" else array[task] for name, array in traces.items()}
         for task in range(min(PANELS, traces["outputs"].shape[1]))
     ]
-    if one.config.problem.score == "loss":
+    if run.config.problem.score == "loss":
         panels = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
         for axes, task in zip(panels, tasks, strict=True):
             draw_fits(axes, task, sorted({0, min(1, last), last}))
         panels[-1].legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), fontsize=8)
-        figure.suptitle(f"{one.label}: fits before and after adaptation", fontsize=11)
+        figure.suptitle(f"{run.label}: fits before and after adaptation", fontsize=11)
     else:
-        step = one.config.inner_steps
+        step = run.config.inner_steps
         for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
             draw_images(axes, task, min(step, last))
-        figure.suptitle(f"{one.label}: examples, and queries with predicted labels after adaptation", fontsize=11)
+        figure.suptitle(f"{run.label}: examples, and queries with predicted labels after adaptation", fontsize=11)
 
 
 def paths(figure: SubFigure, methods: dict[str, Traces]) -> None:

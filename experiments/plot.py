@@ -54,10 +54,10 @@ def main(arguments: Arguments) -> None:
         runs = by_setting(runs, arguments.by)
     require_comparable(runs, arguments.by)
     methods = grouped(runs)
-    for one in runs:
-        if not one.is_evaluated:
-            made, planned = one.progress
-            words = f"in progress: {one.directory}, {made} of {planned} iterations, without an evaluation"
+    for each in runs:
+        if not each.is_evaluated:
+            made, planned = each.progress
+            words = f"in progress: {each.directory}, {made} of {planned} iterations, without an evaluation"
             console.print(words, highlight=False, soft_wrap=True, markup=False)
     if scored := grouped(split_by_training(runs)):
         rows = comparison(scored)
@@ -101,19 +101,20 @@ def comparison(methods: dict[str, list[Run]]) -> list[dict[str, Any]]:
 def comparison_table(config: Config, rows: list[dict[str, Any]], tasks: str = "held-out tasks") -> Table:
     """The rows of `comparison`, to be read; `tasks` in words."""
     table = Table(title=f"{config.preset}: {config.problem.score.replace('_', ' ')} on {tasks}")
-    several, any_published = any(row["seeds"] > 1 for row in rows), any(row["published"] is not None for row in rows)
+    several = any(row["seeds"] > 1 for row in rows)
+    any_published = any(row["published"] is not None for row in rows)
     middle = "interquartile mean [95 %]" if several else "median"
-    for name in ("method", "95 % over", "steps", "mean [95 %]", middle, *["published"] * any_published):
+    for name in ("method", "95 % over", "steps", "mean [95 %]", middle, *(["published"] if any_published else [])):
         table.add_column(escape(name), justify="left" if name == "method" else "right")
     for row in rows:
         if row["gradient_steps"] == 0:
             table.add_section()
-        known = ["-" if row["published"] is None else f"{row['published']:.4g}"] * any_published
+        theirs = "-" if row["published"] is None else f"{row['published']:.4g}"
         mean = _with_interval(row, "mean", "low", "high")
         iqm = _with_interval(row, "interquartile_mean", "iqm_low", "iqm_high")
         over = f"{row['seeds']} seeds" if row["interval_over"] == "seeds" else "tasks of 1 seed"
         identity = (row["method"], over, str(row["gradient_steps"]))
-        table.add_row(*identity, mean, iqm if several else f"{row['median']:.4g}", *known)
+        table.add_row(*identity, mean, iqm if several else f"{row['median']:.4g}", *([theirs] if any_published else []))
     return table
 
 
@@ -126,10 +127,10 @@ def refused_steps(methods: dict[str, list[Run]]) -> str:
     """How many outer steps were refused (each has its row in metrics.csv): learning must not stall unseen."""
     counts = []
     for method, runs in methods.items():
-        rows = [row for one in runs for row in one.metrics if "outer/nonfinite" in row]
+        rows = [row for each in runs for row in each.metrics if "outer/nonfinite" in row]
         if rows:
             count = sum(refused(row, "outer/") for row in rows)
-            steps = sum(one.progress[0] for one in runs)
+            steps = sum(each.progress[0] for each in runs)
             counts.append(f"{method} {count} of {steps}")
     return f"refused outer steps: {', '.join(counts) or 'none made'}"
 

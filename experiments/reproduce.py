@@ -183,7 +183,7 @@ def protocol_rows(summaries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for step in range(min(len(summary["steps"]) for summary in summaries)):
         ones = [summary["steps"][step][score] for summary in summaries]
-        means = np.array([np.nan if one["mean"] is None else one["mean"] for one in ones], np.float64)
+        means = np.array([np.nan if summary["mean"] is None else summary["mean"] for summary in ones], np.float64)
         row = {"seeds": len(ones), "gradient_steps": step, "interval_over": interval_is_over(len(ones))}
         row["mean"] = float(means.mean())
         if len(ones) == 1:

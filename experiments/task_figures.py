@@ -24,9 +24,9 @@ MARGIN = 0.05  # of the range of the tasks, around them
 TRAINING = "#EEEEEE"
 
 
-def draws_tasks(one: Run) -> bool:
+def draws_tasks(run: Run) -> bool:
     """Whether a run was scored on tasks outside training, of one or two numbers, which can be drawn."""
-    return one.inside is not None and not one.inside.all() and one.tasks is not None and one.tasks.shape[1] <= 2
+    return run.inside is not None and not run.inside.all() and run.tasks is not None and run.tasks.shape[1] <= 2
 
 
 def score_by_task(figure: SubFigure, methods: dict[str, list[Run]], styles: Mapping[str, tuple[str, str]]) -> None:
@@ -45,57 +45,57 @@ def score_by_task(figure: SubFigure, methods: dict[str, list[Run]], styles: Mapp
 
 
 def _over_a_number(axes: Axes, methods: dict[str, list[Run]], styles: Mapping[str, tuple[str, str]]) -> None:
-    one = next(iter(methods.values()))[0]
+    run = next(iter(methods.values()))[0]
     ends = _ends(_tasks_of(methods)[:, 0])
     grid = np.linspace(*ends, GRID)
-    inside = _distribution(one).in_distribution(grid[:, None])
+    inside = _distribution(run).in_distribution(grid[:, None])
     axes.fill_between(
         grid, 0, 1, where=inside.tolist(), transform=axes.get_xaxis_transform(), color=TRAINING, linewidth=0
     )
     for label, runs in methods.items():
         color, marker = styles[label]
-        tasks = np.concatenate([cast(Any, one).tasks[:, 0] for one in runs])
+        tasks = np.concatenate([cast(Any, run).tasks[:, 0] for run in runs])
         order = np.argsort(tasks, kind="stable")
         for step, style, sign in ((0, ":", "x"), (-1, "-", marker)):
-            scores = np.concatenate([one.scores[step] for one in runs])
-            words = f"{label}, {'before' if step == 0 else 'after'} adaptation" if len(one.scores) > 1 else label
+            scores = np.concatenate([run.scores[step] for run in runs])
+            words = f"{label}, {'before' if step == 0 else 'after'} adaptation" if len(run.scores) > 1 else label
             axes.plot(tasks[order], scores[order], style, marker=sign, color=color, markersize=4, label=words)
-            if len(one.scores) == 1:
+            if len(run.scores) == 1:
                 break
-    axes.set(xlabel=_names(one)[0], ylabel=one.config.problem.score.replace("_", " "), xlim=ends)
+    axes.set(xlabel=_names(run)[0], ylabel=run.config.problem.score.replace("_", " "), xlim=ends)
     axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.02, 1.0))
 
 
 def _over_two_numbers(figure: SubFigure, methods: dict[str, list[Run]]) -> None:
     panels = figure.subplots(1, len(methods), sharex=True, sharey=True, squeeze=False)[0]
     tasks = _tasks_of(methods)
-    scores = np.concatenate([one.scores[-1] for runs in methods.values() for one in runs])
+    scores = np.concatenate([run.scores[-1] for runs in methods.values() for run in runs])
     x, y = (np.linspace(*_ends(tasks[:, i]), GRID) for i in range(2))
     grid = np.stack(np.meshgrid(x, y), -1)
-    one = next(iter(methods.values()))[0]
-    inside = _distribution(one).in_distribution(grid.reshape(-1, 2)).reshape(GRID, GRID)
+    run = next(iter(methods.values()))[0]
+    inside = _distribution(run).in_distribution(grid.reshape(-1, 2)).reshape(GRID, GRID)
     shades = Normalize(scores.min(), scores.max())
     for panel, (label, runs) in zip(panels, methods.items(), strict=True):
         panel.contourf(x, y, inside, levels=[0.5, 1.5], colors=[TRAINING])
-        colors = np.concatenate([one.scores[-1] for one in runs])
+        colors = np.concatenate([run.scores[-1] for run in runs])
         panel.scatter(*_tasks_of({label: runs}).T, c=colors, norm=shades, s=24, edgecolors="black", linewidths=0.5)
-        panel.set(title=label, xlabel=_names(one)[0], aspect="equal")
-    panels[0].set_ylabel(_names(one)[1])
+        panel.set(title=label, xlabel=_names(run)[0], aspect="equal")
+    panels[0].set_ylabel(_names(run)[1])
     figure.colorbar(
-        ScalarMappable(shades), ax=panels, label=f"{one.config.problem.score.replace('_', ' ')} after adaptation"
+        ScalarMappable(shades), ax=panels, label=f"{run.config.problem.score.replace('_', ' ')} after adaptation"
     )
 
 
 def _tasks_of(methods: dict[str, list[Run]]) -> NDArray[np.float64]:
-    return np.concatenate([cast(Any, one).tasks for runs in methods.values() for one in runs])
+    return np.concatenate([cast(Any, run).tasks for runs in methods.values() for run in runs])
 
 
-def _distribution(one: Run) -> TaskDistribution:
-    return cast(Any, one.config.problem).environment.tasks
+def _distribution(run: Run) -> TaskDistribution:
+    return cast(Any, run.config.problem).environment.tasks
 
 
-def _names(one: Run) -> tuple[str, ...]:
-    return one.config.problem.task_names
+def _names(run: Run) -> tuple[str, ...]:
+    return run.config.problem.task_names
 
 
 def _ends(values: NDArray[np.float64]) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from metarl.reading import DAMAGED
 from metarl.rl.environments import TaskDistribution
+from metarl.tasks import numbered_names
 
 
 def read_tasks(path: Path, distribution: TaskDistribution) -> NDArray[np.float64]:
@@ -54,7 +55,7 @@ def _of_csv(path: Path, size: int) -> Any:
         lines = [line for line in csv.reader(file) if line]
     if lines and not _are_numbers(lines[0]):
         head, *lines = lines
-        wanted = [f"task_{i}" for i in range(size)]
+        wanted = numbered_names(size)
         if set(wanted) <= set(head):
             places = [head.index(name) for name in wanted]
             lines = [[line[place] for place in places] for line in lines]

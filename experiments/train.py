@@ -47,6 +47,7 @@ class Arguments(NamedTuple):
 
     config: Config
     script: Script
+    idle: tuple[str, ...] = ()  # options that were given although the method does not use them
 
 
 def parse(argv: Sequence[str]) -> Arguments:
@@ -75,7 +76,8 @@ def parse(argv: Sequence[str]) -> Arguments:
     named = f"{program('train')} {preset or ''}".strip()
     parsed = flags.parse(make, Script, rest, program=named, description=_description())
     _require_meaning(parsed)
-    return Arguments(parsed.config, with_homes(parsed.script))
+    idle = tuple(sorted(parsed.given & parsed.config.idle))
+    return Arguments(parsed.config, with_homes(parsed.script), idle)
 
 
 def _require_meaning(parsed: flags.Parsed) -> None:
@@ -124,11 +126,16 @@ def main(arguments: Arguments) -> None:
 
 
 def _train(arguments: Arguments, shard: Shard) -> None:
-    config, script = arguments
+    config, script, idle = arguments
     config = dataclasses.replace(config, problem=config.problem.recorded())
     console = Console(stderr=True, markup=False, quiet=shard.rank > 0)
     run_dir = script.run_dir or default_run_dir(config.preset, config.method, config.seed)
     console.print(f"{config.preset}, method {config.method}, seed {config.seed} -> {run_dir}", highlight=False)
+    if idle:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
+        console.print(
+            f"note: {names} have no effect: method {config.method} does not train", highlight=False, soft_wrap=True
+        )
     if script.resume and (run_dir / CONFIG).is_file():  # first: what differs is told before it is built
         identity_of(config).require_same(read_config(run_dir).to_dict(), run_dir)
     further = own_callbacks(script.callback)

@@ -8,6 +8,8 @@ from enum import IntEnum
 import numpy as np
 import torch
 
+from metarl.tasks import Split
+
 
 class Purpose(IntEnum):
     """What a generator's numbers are used for. The values are part of a run's identity: never reuse one."""
@@ -26,6 +28,12 @@ class Purpose(IntEnum):
     VALIDATION_ROLLOUTS = 11
     VALIDATION_PICTURES = 12
 
+
+SPLIT_OF: dict[Purpose, Split] = {  # what tasks are for -> the split that they are drawn from
+    Purpose.TRAINING_TASKS: "train",
+    Purpose.VALIDATION_TASKS: "validation",
+    Purpose.EVALUATION_TASKS: "test",
+}
 
 PICTURES_OF = {  # what tasks are for -> what pictures of them are keyed by
     Purpose.VALIDATION_TASKS: Purpose.VALIDATION_PICTURES,

@@ -15,20 +15,16 @@ SOURCES = sorted(path for folder in ("metarl", *LINKED) for path in (ROOT / fold
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 EVERYTHING = [*SOURCES, *EXAMPLES, *sorted((ROOT / "tests").rglob("*.py"))]
 
+# The foundation imports nothing of metarl.
+FOUNDATION = {"metarl.parts", "metarl.metrics", "metarl.outside", "metarl.extras", "metarl.machine", "metarl.tasks"}
 # A layer may import itself, what stands below it, and metarl's root modules (randomness, problem).
-FOUNDATION = {  # which import nothing of metarl
-    "metarl.parts",
-    "metarl.metrics",
-    "metarl.outside",
-    "metarl.extras",
-    "metarl.machine",
-}
 MAY_IMPORT = {
     "metarl.outside": set(),
     "metarl.machine": set(),
     "metarl.parts": {"metarl.outside"},
     "metarl.metrics": set(),
     "metarl.extras": set(),
+    "metarl.tasks": set(),
     "metarl.engine": {"metarl.engine", *FOUNDATION},
     # __init__.py: when asked
     "metarl": {"metarl", "metarl.engine", "metarl.agent", "metarl.training", "metarl.envs", *FOUNDATION},
@@ -45,6 +41,7 @@ MAY_IMPORT = {
         "metarl.parts",
         "metarl.extras",
         "metarl.machine",
+        "metarl.tasks",
     },
 }
 MAY_IMPORT["metarl.training.migration"] = {*MAY_IMPORT["metarl.training"], "metarl.rl.environments"}
@@ -62,6 +59,7 @@ THIRD_PARTY = {
     "metarl.machine": set(),
     "metarl.metrics": {"torch"},
     "metarl.extras": set(),
+    "metarl.tasks": set(),
     "metarl.engine": {"torch"},
     "metarl": {"torch", "numpy"},
     "metarl.agent": {"torch", "numpy", "gymnasium"},

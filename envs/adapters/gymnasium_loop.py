@@ -20,7 +20,8 @@ from metarl.envs.arguments import check_first, checked_actions, checked_mask, ch
 from metarl.envs.arrays import Array, Mask
 from metarl.envs.batched import with_task
 from metarl.envs.drawing import prepare
-from metarl.rl.environments import Split, draw_tasks
+from metarl.rl.environments import draw_tasks
+from metarl.tasks import Split, numbered_names
 
 
 class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
@@ -70,17 +71,19 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         try:
             self._task_size = task_size(first)
             self.own_spaces = first.observation_space, first.action_space
-            space, self._actions = policy_observations(first.observation_space), first.action_space
+            space = policy_observations(first.observation_space)
+            self._actions = first.action_space
             self.single_action_space = policy_actions(first.action_space)
         except BaseException:
             shared.close_unused() if shared else first.close()
             raise
         self.task_in_observation = task_in_observation
-        self.num_envs, self.render_mode = num_envs, first.render_mode
+        self.num_envs = num_envs
+        self.render_mode = first.render_mode
         self.metadata = type(self).metadata | {"render_fps": first.metadata.get("render_fps") or 25}
-        named = first.has_wrapper_attr("task_names")
-        numbered = tuple(f"task_{i}" for i in range(self._task_size))
-        self.task_names: tuple[str, ...] = tuple(first.get_wrapper_attr("task_names")) if named else numbered
+        self.task_names = numbered_names(self._task_size)
+        if first.has_wrapper_attr("task_names"):
+            self.task_names = tuple(first.get_wrapper_attr("task_names"))
         self.single_observation_space = with_task(space, self._task_size) if task_in_observation else space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -94,7 +97,8 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         self.at_once = num_envs  # that can run at the same time
         if shared:
             turns = InTurns(shared, make_env, self._slots)
-            self._crew, self.at_once = turns, turns.at_once
+            self._crew = turns
+            self.at_once = turns.at_once
         elif workers and num_envs > 1:
             crew = Workers(make_env, self._slots, workers=min(workers, num_envs), patience=worker_timeout)
             self._crew = crew
@@ -103,7 +107,8 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
             self._crew = Block(made(make_env, num_envs, [first]), self._slots)
 
     def _new_slots(self, space: Box) -> Slots:
-        n, actions = self.num_envs, self._actions
+        n = self.num_envs
+        actions = self._actions
         return Slots(
             tasks=np.zeros((n, self._task_size)),
             actions=np.zeros((n, *(actions.shape or ())), actions.dtype),
@@ -141,7 +146,8 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         """Start episodes, as TaskVectorEnv.reset does; what a task may be, the environment knows."""
         options = checked_options(options)
         n = self.num_envs
-        mask, seeds = checked_mask(options.get("reset_mask"), n), checked_seeds(seed, n)
+        mask = checked_mask(options.get("reset_mask"), n)
+        seeds = checked_seeds(seed, n)
         shape = (n, self._task_size)
         rows = np.array(options["tasks"], np.float64) if "tasks" in options else None
         if rows is not None and rows.shape != shape:
@@ -151,7 +157,8 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         first = not self._started
         if not isinstance(self._crew, InTurns):
             check_first(first, mask)
-        which, own = np.flatnonzero(mask).tolist(), []
+        which = np.flatnonzero(mask).tolist()
+        own = []
         for i in which:
             if seeds[i] is not None:
                 self._rngs[i] = np.random.default_rng(seeds[i])

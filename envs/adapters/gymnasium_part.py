@@ -22,8 +22,9 @@ from metarl.envs.arrays import Array, Mask
 from metarl.envs.drawing import prepare
 from metarl.parts import MAY_CHANGE, POSITIVE, at_least, options
 from metarl.rl.contract import check_vector
-from metarl.rl.environments import ENVIRONMENTS, Environment, Split, TaskDistribution
+from metarl.rl.environments import ENVIRONMENTS, Environment, TaskDistribution
 from metarl.rl.spaces import environment_actions
+from metarl.tasks import Split
 
 
 class OwnTasks(TaskDistribution):

@@ -100,7 +100,8 @@ class Instances:
         return self._crew, self._slots
 
     def _close(self) -> None:
-        crew, first = self._crew, self._first
+        crew = self._crew
+        first = self._first
         self._crew = self._first = self._make_env = self._holder = None
         if crew is not None:
             crew.close()

@@ -14,7 +14,8 @@ from metarl.envs.adapters.gymnasium_part import in_python
 from metarl.envs.arrays import Array, Mask
 from metarl.envs.drawing import prepare
 from metarl.rl.contract import checked_sample, require_vector
-from metarl.rl.environments import ENVIRONMENTS, Environment, Split, TaskDistribution, draw_tasks
+from metarl.rl.environments import ENVIRONMENTS, Environment, TaskDistribution, draw_tasks
+from metarl.tasks import Split, numbered_names
 
 
 class VectorTasks(TaskDistribution):
@@ -94,7 +95,7 @@ class VectorEnvironment(Environment):
         """The environment's own distribution."""
         with closing(self.build(1, horizon=1)) as env:
             size = checked_sample(getattr(env, "sample_tasks", None), env, 2).shape[1]
-            names = getattr(env, "task_names", tuple(f"task_{i}" for i in range(size)))
+            names = getattr(env, "task_names", numbered_names(size))
             return VectorTasks(tuple(names), self)
 
     def spaces(self, *, task_in_observation: bool = False) -> tuple[Space, Space]:

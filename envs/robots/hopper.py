@@ -36,8 +36,7 @@ from metarl.envs.locomotion import (
     VELOCITY_SCALE,
     Locomotion,
     Robot,
-    alive,
-    control_cost,
+    costs_of_walking,
     displacement,
     joints,
     straight,
@@ -62,15 +61,6 @@ def _fallen(physics: Physics, states: Array) -> Mask:
     return thrown | (positions[:, 1] <= LOWEST) | (abs(positions[:, 2]) >= PITCH)
 
 
-def _costs(physics: Physics, actions: Array, next_states: Array) -> dict[str, Array]:
-    fallen = _fallen(physics, next_states)
-    return {"control": control_cost(0.001, actions), "alive": alive(1.0, actions, fallen)}
-
-
-def _costs_paper(physics: Physics, actions: Array, next_states: Array) -> dict[str, Array]:
-    return {"control": control_cost(0.001, actions), "alive": alive(1.0, actions)}
-
-
 GYMNASIUM = Robot(
     xml="hopper.xml",
     timestep=0.002,
@@ -85,10 +75,10 @@ GYMNASIUM = Robot(
         "raw": functools.partial(joints, first=1, fastest=10.0),
         "compact": functools.partial(joints, first=1, scale=VELOCITY_SCALE),
     },
-    costs=_costs,
+    costs=functools.partial(costs_of_walking, fallen=_fallen),
     fallen=_fallen,
 )
-PAPER = dataclasses.replace(GYMNASIUM, costs=_costs_paper)
+PAPER = dataclasses.replace(GYMNASIUM, costs=costs_of_walking)
 
 
 @register("metarl/HopperParams-v0")

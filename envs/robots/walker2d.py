@@ -39,8 +39,7 @@ from metarl.envs.locomotion import (
     VELOCITY_SCALE,
     Locomotion,
     Robot,
-    alive,
-    control_cost,
+    costs_of_walking,
     displacement,
     joints,
     straight,
@@ -63,15 +62,6 @@ def _fallen(physics: Physics, states: Array) -> Mask:
     return (height <= HEIGHTS[0]) | (height >= HEIGHTS[1]) | (abs(pitch) >= PITCH)
 
 
-def _costs(physics: Physics, actions: Array, next_states: Array) -> dict[str, Array]:
-    fallen = _fallen(physics, next_states)
-    return {"control": control_cost(0.001, actions), "alive": alive(1.0, actions, fallen)}
-
-
-def _costs_paper(physics: Physics, actions: Array, next_states: Array) -> dict[str, Array]:
-    return {"control": control_cost(0.001, actions), "alive": alive(1.0, actions)}
-
-
 GYMNASIUM = Robot(
     xml="walker2d_v5.xml",
     timestep=0.002,
@@ -86,10 +76,10 @@ GYMNASIUM = Robot(
         "raw": functools.partial(joints, first=1, fastest=10.0),
         "compact": functools.partial(joints, first=1, scale=VELOCITY_SCALE),
     },
-    costs=_costs,
+    costs=functools.partial(costs_of_walking, fallen=_fallen),
     fallen=_fallen,
 )
-PAPER = dataclasses.replace(GYMNASIUM, xml="walker2d.xml", frame_skip=8, costs=_costs_paper)
+PAPER = dataclasses.replace(GYMNASIUM, xml="walker2d.xml", frame_skip=8, costs=costs_of_walking)
 RAND_PARAM_ENVS = dataclasses.replace(PAPER, frame_skip=5)
 
 

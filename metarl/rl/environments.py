@@ -7,7 +7,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import Space
@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from metarl.parts import Part, Registry
 from metarl.rl.contract import check_vector
 from metarl.rl.spaces import environment_actions
-
-Split = Literal["train", "validation", "test"]
+from metarl.tasks import Split
 
 
 def draw_tasks(

@@ -12,6 +12,7 @@ from metarl.engine.model import Model
 from metarl.engine.params import Params
 from metarl.problem import Film
 from metarl.rl.sampler import Key, rollout
+from metarl.tasks import numbered_names
 
 FRAMES_PER_SECOND = 25.0  # at most; of an environment with more timesteps a second, some are not drawn
 
@@ -59,7 +60,7 @@ def film(
         policy = Model(sampled.init, lambda params, observations: AtMode(sampled.apply(params, observations).mode))
     camera = _Camera(env)
     rollout(camera, policy, params, task[None], horizon=horizon, key=key)
-    names = getattr(env.unwrapped, "task_names", None) or [f"task_{i}" for i in range(len(task))]
+    names = getattr(env.unwrapped, "task_names", None) or numbered_names(len(task))
     title = ", ".join(worded(name, value) for name, value in zip(names, task, strict=True))
     rate = camera.rate / camera.every
     return Film(title, np.stack(camera.frames), camera.captions, rate)

@@ -21,10 +21,10 @@ from metarl.engine.params import Params
 from metarl.engine.rules import InnerRule
 from metarl.metrics import over_ranks
 from metarl.problem import Evaluation, Film, Metrics
-from metarl.randomness import PICTURES_OF, Purpose, numpy_generator, torch_generator
+from metarl.randomness import PICTURES_OF, SPLIT_OF, Purpose, numpy_generator, torch_generator
 from metarl.rl.advantages import policy_batch
 from metarl.rl.baselines import Values
-from metarl.rl.environments import Split, draw_tasks
+from metarl.rl.environments import draw_tasks
 from metarl.rl.episodes import Episodes, PolicyBatch, timestep_subset
 from metarl.rl.films import film
 from metarl.rl.inner_losses import PolicyLoss
@@ -41,7 +41,6 @@ ROLLOUTS_FOR = {  # what tasks are for -> what their rollouts are keyed by
     Purpose.VALIDATION_TASKS: Purpose.VALIDATION_ROLLOUTS,
     Purpose.EVALUATION_TASKS: Purpose.EVALUATION_ROLLOUTS,
 }
-SPLITS: dict[Purpose, Split] = {Purpose.VALIDATION_TASKS: "validation", Purpose.EVALUATION_TASKS: "test"}
 UNSCALED = Unscaled().build()
 SURROGATE = Surrogate().build()
 
@@ -141,11 +140,11 @@ class MetaRL:
         return {name: leaf.to(self.device) for name, leaf in theta.items()}
 
     def sample_tasks(self, seed: int, purpose: Purpose, *key: int, count: int) -> NDArray[np.float64]:
-        """`count` tasks [count, k], a function of the arguments; of the split that the purpose names, if any."""
+        """`count` tasks [count, k], a function of the arguments; of the purpose's split, where there are splits."""
         # Gymnasium's VectorEnv has no such method: it is what `rl.contract` asks for in addition. All tasks are drawn
         # in one call, so that a sampler may stratify or balance them.
         sample = self._env.sample_tasks  # pyright: ignore[reportAttributeAccessIssue]
-        return draw_tasks(sample, numpy_generator(seed, purpose, *key), count, SPLITS.get(purpose, "train"))
+        return draw_tasks(sample, numpy_generator(seed, purpose, *key), count, SPLIT_OF[purpose])
 
     def collect(self, theta: Params, iteration: int) -> tuple[MetaObjective, Metrics]:
         """Sample tasks and rollouts, adapt, sample again with the adapted policies; build the outer objective.

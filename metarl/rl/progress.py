@@ -25,8 +25,9 @@ class Progress:
         break_where("simulation", ...)      the environment says that its simulation has broken down
         break_where("reward", ...)          the reward is not finite
         record(t, rewards, info)            the timestep of what still runs counts
+        break_where("observation", ...)     the observation is not finite, even if the episode ends with it: an
+                                            environment may end an episode because its state is not finite
         end_where(...)                      the environment says that the episode has ended
-        break_where("observation", ...)     there is no finite observation to go on from
 
     Args:
         num_envs: n.

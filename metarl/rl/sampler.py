@@ -68,7 +68,9 @@ def rollout(
     sizes = observation_size(env.single_observation_space), action_size(env.single_action_space)
     noise, seeds = _randomness(num_tasks, (horizon, episodes, sizes[1]), key, first_task, like)
     observations, actions = (torch.zeros(num_tasks, horizon, episodes, size, dtype=like.dtype) for size in sizes)
-    progress, turns, longest = Progress(num_envs, horizon), _turns(env), 0
+    progress = Progress(num_envs, horizon)
+    turns = _turns(env)
+    longest = 0  # timesteps of the longest episode
     distributions: list[Any] = []
     for turn in turns:
         distributions.clear()
@@ -90,12 +92,13 @@ def rollout(
             progress.break_where("action", bad)
 
             seen, reward, terminated, truncated, info = env.step(for_environment(finite_actions))
-            seen, longest = flat(seen), max(longest, t + 1)
+            seen = flat(seen)
+            longest = max(longest, t + 1)
             progress.break_where("simulation", np.asarray(info.get("diverged", False), np.bool_))
             progress.break_where("reward", _bad(reward, like))
             progress.record(t, reward, info)
-            progress.end_where(terminated | truncated)
             progress.break_where("observation", _bad(seen, like))
+            progress.end_where(terminated | truncated)
             if not progress.running.any():
                 break
     if len(turns) > 1:

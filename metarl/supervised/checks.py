@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from metarl.supervised.losses import KINDS
-from metarl.supervised.tasks import SPLITS, Examples, Split, SupervisedTasks
+from metarl.supervised.tasks import Examples, SupervisedTasks
+from metarl.tasks import SPLITS, Split
 
 FEW = 3  # tasks
 MANY = 7  # tasks, of which the first must be the few

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from metarl.supervised.tasks import SPLITS, Examples, Split, SupervisedTasks, TaskDistribution
+from metarl.supervised.tasks import Examples, SupervisedTasks, TaskDistribution
+from metarl.tasks import SPLITS, Split
 
 WHITE = {"bool": 1.0, "uint8": 255.0, "uint16": 65535.0, "float32": 1.0, "float64": 1.0}  # type -> a white pixel
 CHANNELS = (1, 3, 4)  # numbers of channels that images usually have

@@ -18,17 +18,11 @@ from metarl.engine.params import Params
 from metarl.engine.rules import InnerRule
 from metarl.metrics import over_ranks
 from metarl.problem import Evaluation, Film, Metrics
-from metarl.randomness import PICTURES_OF, Purpose, numpy_generator, torch_generator
+from metarl.randomness import PICTURES_OF, SPLIT_OF, Purpose, numpy_generator, torch_generator
 from metarl.shard import ALONE, Shard
 from metarl.supervised.losses import KINDS
 from metarl.supervised.metrics import headline, measures
-from metarl.supervised.tasks import Examples, Split, TaskDistribution
-
-SPLITS: dict[Purpose, Split] = {
-    Purpose.TRAINING_TASKS: "train",
-    Purpose.VALIDATION_TASKS: "validation",
-    Purpose.EVALUATION_TASKS: "test",
-}
+from metarl.supervised.tasks import Examples, TaskDistribution
 
 EXAMPLES = {  # what tasks were drawn for -> the key of their examples
     Purpose.VALIDATION_TASKS: Purpose.VALIDATION_EXAMPLES,
@@ -115,7 +109,7 @@ class MetaSupervised:
 
     def sample_tasks(self, seed: int, purpose: Purpose, *key: int, count: int) -> NDArray[np.float64]:
         """`count` tasks [count, k] of the purpose's split; task i depends on (seed, purpose, key, i) alone."""
-        return self.distribution.sample_tasks(numpy_generator(seed, purpose, *key), count, SPLITS[purpose])
+        return self.distribution.sample_tasks(numpy_generator(seed, purpose, *key), count, SPLIT_OF[purpose])
 
     def collect(self, theta: Params, iteration: int) -> tuple[MetaObjective, Metrics]:
         """Sample tasks with their support and query examples; build the outer objective.

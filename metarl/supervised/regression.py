@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from metarl.supervised.tasks import Examples, Split, SupervisedTasks, TaskDistribution
+from metarl.supervised.tasks import Examples, SupervisedTasks, TaskDistribution
+from metarl.tasks import Split
 
 Range = tuple[float, float]
 

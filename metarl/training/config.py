@@ -7,11 +7,12 @@ from typing import Annotated, Any, Literal
 from metarl.engine.outer import OUTERS, Outer
 from metarl.engine.rules import RULES, InnerRule, Rule, first_order
 from metarl.engine.rules.sgd import SGD
-from metarl.parts import HIDDEN, MAY_CHANGE, NOT_NEGATIVE, POSITIVE, Part, at_least, below
+from metarl.parts import HIDDEN, MAY_CHANGE, NOT_NEGATIVE, POSITIVE, Part, at_least, below, options
 from metarl.problems import PROBLEMS, ProblemOptions, Setting
 from metarl.shard import ALONE, Shard
 from metarl.training import tree
 from metarl.training.interruption import GRACE
+from metarl.training.loop import MAX_NONFINITE
 from metarl.training.migration import from_flat_configuration, is_flat, with_present_names
 
 Method = Literal["maml", "pretrained", "oracle", "random"]
@@ -36,7 +37,7 @@ class Training(Part):
     """Torch device of parameters and batches."""
     grace: Annotated[float, NOT_NEGATIVE, MAY_CHANGE] = GRACE
     """Seconds that an iteration may go on after SIGTERM or Ctrl-C."""
-    max_nonfinite: Annotated[int, at_least(1), MAY_CHANGE] = 10
+    max_nonfinite: Annotated[int, at_least(1), MAY_CHANGE] = MAX_NONFINITE
     """Stop after this many outer steps in a row that were refused because something was not finite."""
 
 
@@ -115,7 +116,7 @@ class Config(Watching, HeldOut, Adaptation, Training):
 
     @property
     def without_effect(self) -> frozenset[str]:
-        """Names of the options that mean nothing for the method."""
+        """Names of the options that mean nothing for the method, and that are refused if they are given."""
         if self.method not in ("pretrained", "oracle"):
             return frozenset()
         found = {"inner_steps", "first_order"}
@@ -123,6 +124,14 @@ class Config(Watching, HeldOut, Adaptation, Training):
         if self.method == "oracle":
             found |= {"rule", "inner_loss", "evaluation_steps", "evaluation_step_sizes", *tree.flat(self.rule)}
         return frozenset(found)
+
+    @property
+    def idle(self) -> frozenset[str]:
+        """Names of the options that the method does not use because it does not train; they may be given."""
+        if self.method != "random":
+            return frozenset()
+        watching = {option.name for option in options(Watching)}
+        return frozenset({"outer", *tree.flat(self.outer), "iterations", "grace", "max_nonfinite", *watching})
 
     @property
     def test_steps(self) -> int:

@@ -33,6 +33,8 @@ def evaluate(
 
 def validation_pictures(problem: Problem, theta: Params, config: Config) -> list[Film]:
     """The first validation task, before and after adaptation."""
-    rule, steps = config.test_rule, min(max(1, config.inner_steps), config.test_steps)
-    tasks, purpose = validation_tasks(problem, config), Purpose.VALIDATION_TASKS
+    rule = config.test_rule
+    steps = min(max(1, config.inner_steps), config.test_steps)
+    tasks = validation_tasks(problem, config)
+    purpose = Purpose.VALIDATION_TASKS
     return problem.pictures(theta, rule, steps, tasks, 0, config.seed, purpose=purpose)

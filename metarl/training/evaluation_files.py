@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from metarl.files import write_atomically
 from metarl.problem import Evaluation
 from metarl.reading import numbers, read_arrays, read_object, read_table, reading
+from metarl.tasks import numbered_names
 from metarl.training.config import Config
 from metarl.training.statistics import interval_is_over, summaries_of
 
@@ -140,7 +141,8 @@ def _of_the_same_evaluation(path: Path) -> bytes:
 
     Summaries of versions before 0.9 do not say. Raises ValueError.
     """
-    data, digests = path.read_bytes(), read_summary(path.parent).get(DIGESTS, {})
+    data = path.read_bytes()
+    digests = read_summary(path.parent).get(DIGESTS, {})
     if digests and digests.get(path.name) != _digest(data):
         raise ValueError(
             f"{path} is damaged, or not of the evaluation that {path.parent / SUMMARY} tells of: evaluate the run again"
@@ -156,10 +158,11 @@ def _table(
 ) -> bytes:
     """evaluation.csv: a row per gradient step and task."""
     steps, count = next(iter(evaluation.scores.values())).shape
+    columns = numbered_names(tasks.shape[1])
     rows = [
         identity
         | {"gradient_steps": step, "task": task}
-        | {f"task_{i}": float(value) for i, value in enumerate(tasks[task])}
+        | dict(zip(columns, map(float, tasks[task]), strict=True))
         | ({} if in_distribution is None else {"in_distribution": int(in_distribution[task])})
         | {name: float(values[step, task]) for name, values in evaluation.scores.items()}
         for step in range(steps)

@@ -74,7 +74,8 @@ def worded(kind: type[Any]) -> type[Any]:
 
     Left to itself, tyro keeps the line breaks of the source, in the middle of sentences.
     """
-    hints, words = typing.get_type_hints(kind, include_extras=True), {one.name: one.words for one in options(kind)}
+    hints = typing.get_type_hints(kind, include_extras=True)
+    words = {option.name: option.words for option in options(kind)}
     fields = []
     for field in dataclasses.fields(kind):
         hint = Annotated[hints[field.name], tyro.conf.arg(help=words[field.name])]

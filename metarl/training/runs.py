@@ -25,7 +25,7 @@ from metarl.training.callbacks.csv import Csv
 from metarl.training.callbacks.events import event_files
 from metarl.training.checkpoint import load, save
 from metarl.training.interruption import GRACE
-from metarl.training.run_directory import BEST, METRICS, Identity, claimed, plain_identity, update_config
+from metarl.training.run_directory import BEST, CONFIG, METRICS, Identity, claimed, plain_identity, update_config
 from metarl.training.state import TrainState, fitted
 
 
@@ -86,11 +86,12 @@ def train(
     with ExitStack() as stack:
         state = None
         if shard.rank == 0:
-            problem.initial_parameters(seed)  # what it refuses leaves no directory behind
+            # A run with no directory yet is made ready first, so that what is refused leaves none behind.
+            begun = None if (place / CONFIG).is_file() else _first_state(problem, outer, seed, initial_parameters)
             state = stack.enter_context(claimed(place, identity, resume=resume))
             if state is None:
-                start = _parameters(initial_parameters)
-                state = loop.fresh(problem, outer, seed, start)._replace(config=identity.values)
+                state = begun or _first_state(problem, outer, seed, initial_parameters)
+                state = state._replace(config=identity.values)
                 # The best parameters come first, so that a run with a last checkpoint always has them.
                 save(place / BEST, state)
                 save_last(place, state)
@@ -152,9 +153,14 @@ def evaluate(
     return problem.evaluate(fitted(theta, problem, "theta"), rule, steps, rows, seed)
 
 
-def _parameters(source: Params | str | Path | None) -> Params | None:
-    """The given parameters, or the best ones of a run directory. Raises ValueError if the directory has none."""
-    return load(Path(source).expanduser() / BEST).theta if isinstance(source, str | Path) else source
+def _first_state(problem: Problem, outer: OuterOptimizer, seed: int, source: Params | str | Path | None) -> TrainState:
+    """The state before the first iteration, of fresh parameters, given ones, or the best ones of a run directory.
+
+    Raises:
+        ValueError: the directory has none, or they are of another network.
+    """
+    theta = load(Path(source).expanduser() / BEST).theta if isinstance(source, str | Path) else source
+    return loop.fresh(problem, outer, seed, theta)
 
 
 def _require_sane(*, iterations: int, keep_every: int, grace: float) -> None:

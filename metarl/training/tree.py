@@ -96,17 +96,34 @@ def _chosen(option: Option, own: Any, value: Any) -> Any:
 
 
 def unknown_option(part: Any, name: str) -> str:
-    """A message for an option that no part of the tree has: which part would have it, or a name that is close."""
+    """A message for an option that no part of the tree has: which parts would have it, or a name that is close."""
     flag = f"--{name.replace('_', '-')}"
-    for leaf in leaves(part):
-        if leaf.option.registry is None:
-            continue
-        for other in leaf.option.registry.names:
-            if name in {option.name for option in options(leaf.option.registry.find(other))}:
-                kind = leaf.option.registry.kind
-                return f"{flag} is an option of {kind} {other}; {kind} is {leaf.value} here"
+    choices = [(leaf.option.registry, leaf.value) for leaf in leaves(part) if leaf.option.registry is not None]
+    # Parts that could be chosen in this tree come before those of a part that could be.
+    for depth in (0, 1):
+        for registry, chosen in choices:
+            owners: dict[str, list[str]] = {}
+            for kind, owner in _owners(registry, name, depth):
+                owners.setdefault(kind, []).append(owner)
+            if owners:
+                words = "; ".join(f"{kind} {_few(names)}" for kind, names in owners.items())
+                return f"{flag} is an option of {words}; {registry.kind} is {chosen} here"
     close = difflib.get_close_matches(name, flat(part), n=1)
     return f"there is no option {flag}" + (f"; did you mean --{close[0].replace('_', '-')}?" if close else "")
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (" and others" if len(names) > 3 else "")
+
+
+def _owners(registry: Registry[Any], name: str, depth: int) -> Iterator[tuple[str, str]]:
+    """Kind and name of each part in a registry with an option; with a depth of 1 of parts that those choose among."""
+    for part in registry.names:
+        for option in options(registry.find(part)):
+            if depth and option.registry is not None:
+                yield from _owners(option.registry, name, depth - 1)
+            elif not depth and option.name == name:
+                yield registry.kind, part
 
 
 class Difference(NamedTuple):

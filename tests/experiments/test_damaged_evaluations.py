@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from built import changed
 from matplotlib.figure import Figure
+from PIL import Image
 from scripts import refused, run
 
 from metarl.experiments import command_line, readme
@@ -40,6 +41,21 @@ def evaluated(place: Path, seed: int = 1) -> Path:
     tasks = rng.uniform(-0.5, 0.5, (3, 2))
     write_evaluation(place, config, Evaluation(scores, traces | {"tasks": tasks}), tasks, iteration=4)
     return place
+
+
+def test_where_everything_broke_nothing_was_achieved(tmp_path: Path) -> None:
+    """An evaluation leaves out what no episode reports; what was commanded is then not drawn, and nothing is missed."""
+    config = preset_config("cheetah-vel")
+    (tmp_path / CONFIG).write_text(json.dumps({"config": config.to_dict()}))
+    tasks = np.array([[0.5], [1.0], [1.5]])
+    scores = {"average_return": np.full((2, 3), np.nan), "broken": np.ones((2, 3))}
+    for achieved in ({}, {"achieved": np.zeros((2, 3))}):
+        write_evaluation(tmp_path, config, Evaluation(scores | achieved, {"tasks": tasks}), tasks, iteration=0)
+        commands = read_run(tmp_path).commands
+        assert (commands is None) == (not achieved)
+    assert commands is not None
+    assert commands.wanted.tolist() == [0.5, 1.0, 1.5]
+    assert plotted(tmp_path).returncode == 0
 
 
 def without_digests(place: Path) -> None:
@@ -187,6 +203,23 @@ def test_a_full_disk_names_the_file_and_leaves_what_was_there(
             write_figure(path, Figure(), dpi=10)
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_png_has_few_colours_among_them_all_that_cover_an_area(tmp_path: Path) -> None:
+    figure = Figure(figsize=(3, 2))
+    axes = figure.subplots()
+    for i, color in enumerate(("#0072B2", "#D55E00", "#009E73", "#E69F00")):
+        axes.fill_between([0, 3], [i, i], [i + 1, i + 1], color=color, alpha=0.2, linewidth=0)
+        axes.plot([0, 1, 2, 3], [0, 3 - i, i, 3], color=color)
+    write_figure(tmp_path / "figure.png", figure, dpi=200)
+    figure.savefig(tmp_path / "plain.png", dpi=200)
+    assert (tmp_path / "figure.png").stat().st_size < 0.7 * (tmp_path / "plain.png").stat().st_size
+    few, plain = (np.asarray(Image.open(tmp_path / name).convert("RGB")) for name in ("figure.png", "plain.png"))
+    colors, counts = np.unique(plain.reshape(-1, 3), axis=0, return_counts=True)
+    kept = np.unique(few.reshape(-1, 3), axis=0)
+    assert len(kept) <= 256 < len(colors)
+    assert {*map(tuple, colors[counts > 1000].tolist())} <= {*map(tuple, kept.tolist())}
+    assert np.abs(few.astype(float) - plain).mean() < 0.5
 
 
 def test_standard_output_on_a_full_disk_is_named(

@@ -97,6 +97,21 @@ def test_the_published_settings_of_each_method() -> None:
     assert preset_config("cheetah-vel-paper") == preset_config("cheetah-vel-paper", "maml")
 
 
+def test_options_of_training_are_noted_where_nothing_is_trained(tmp_path: Path) -> None:
+    outer = ("--outer", "adam", "--learning-rate", "0.5", "--iterations", "7")
+    line = ("train", "navigation", "--seed", "3", *outer, "--log-every", "2", "--run-dir", tmp_path / "run")
+    told = run(*line, "--method", "random")
+    assert told.returncode == 0, told.stderr
+    assert "note: --iterations, --learning-rate, --log-every, --outer have no effect: method random" in told.stderr
+    assert "--seed" not in told.stderr
+    assert preset_config("navigation").idle == frozenset()
+    # They do have none.
+    plain = run("train", "navigation", "--seed", "3", "--method", "random", "--run-dir", tmp_path / "plain")
+    assert "note:" not in plain.stderr
+    given, default = (load(tmp_path / name / "checkpoint.pt").theta for name in ("run", "plain"))
+    assert all(given[name].equal(leaf) for name, leaf in default.items())
+
+
 @pytest.mark.parametrize("method", ["pretrained", "oracle"])
 def test_options_without_effect_are_refused(method: str) -> None:
     """They are, as the numbers show, without effect: the built problem and the evaluation's rule are the same."""

@@ -159,11 +159,19 @@ def test_a_best_checkpoint_is_always_chosen(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ("sinusoid --ways 9", ("--ways is an option of dataset", "dataset is sinusoid here")),
+        ("sinusoid --ways 9", ("--ways is an option of dataset", "; dataset is sinusoid here")),
         ("sinusoid --filters 3", ("--filters is an option of network", "network is dense here")),
         ("sinusoid --data-dir nowhere", ("--data-dir is an option of dataset", "dataset is sinusoid here")),
         ("omniglot-5way-1shot --hidden-sizes 8", ("--hidden-sizes is an option of network dense; network is strided",)),
-        ("navigation --learning-rate 1", ("--learning-rate is an option of outer adam; outer is trpo here",)),
+        (
+            "navigation --ways 3",
+            ("is an option of dataset glyphs, image_folder, mini_imagenet and others; problem is",),
+        ),
+        ("sinusoid --initial-std 3", ("is an option of policy gaussian_mlp; problem is supervised here",)),
+        (
+            "navigation --learning-rate 1",
+            ("--learning-rate is an option of outer adam, ppo, promp; outer is trpo here",),
+        ),
         ("navigation --outer adam --max-kl 1", ("--max-kl is an option of outer trpo; outer is adam here",)),
         ("navigation --finite-difference-epsilon 1", ("finite_difference_epsilon means nothing for curvature",)),
     ],

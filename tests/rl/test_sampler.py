@@ -129,18 +129,27 @@ def test_the_authors_counting_drops_what_is_unfinished_and_prefers_short_episode
 
 
 class Broken(Countdown):
-    """Observations and rewards are nan once an episode has ended, as where a simulation has broken down."""
+    """Observations and rewards are nan after the timestep in which an episode ends; environment 5's already in it."""
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         observations, reward, terminated, truncated, info = super().step(actions)
-        observations[terminated] = np.nan
-        return observations, np.where(terminated & (reward == 0), np.nan, reward), terminated, truncated, info
+        over = terminated & (reward == 0)
+        observations[over | (terminated & (np.arange(self.num_envs) == 5))] = np.nan
+        return observations, np.where(over, np.nan, reward), terminated, truncated, info
 
 
 def test_what_an_ended_environment_shows_stays_out() -> None:
-    episodes = rollout(Broken(6), POLICY, stack(THETA, 2), np.array([[2.0], [5.0]]), horizon=8, key=KEY)
+    episodes = rollout(Broken(5), POLICY, stack(THETA, 1), np.array([[3.0]]), horizon=8, key=KEY)
     assert all(torch.isfinite(leaf).all() for leaf in tree_leaves(episodes._replace(success=torch.zeros(1))))
-    assert episodes.returns.tolist() == [[2, 2, 2], [5, 5, 5]]
+    assert episodes.returns.tolist() == [[3] * 5]
+    assert episodes.broken.sum() == 0
+
+
+def test_an_end_in_a_state_that_is_not_finite_is_a_break() -> None:
+    """Environments may end an episode because its state is not finite: that is no end like others."""
+    episodes = rollout(Broken(6), POLICY, stack(THETA, 2), np.array([[2.0], [5.0]]), horizon=8, key=KEY)
+    assert episodes.breaks["observation"].tolist() == [[0, 0, 0], [0, 0, 1]]
+    assert episodes.counted.tolist() == [[1, 1, 1], [1, 1, 0]]
 
 
 class Blinking(Countdown):

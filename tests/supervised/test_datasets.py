@@ -15,7 +15,8 @@ from metarl.supervised.datasets.glyphs import DRAWINGS, Glyphs, draw
 from metarl.supervised.datasets.sinusoid import Sinusoid
 from metarl.supervised.few_shot import few_shot_from_arrays
 from metarl.supervised.regression import function_regression
-from metarl.supervised.tasks import SPLITS, Examples, SupervisedTasks
+from metarl.supervised.tasks import Examples, SupervisedTasks
+from metarl.tasks import SPLITS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RNG = np.random.default_rng

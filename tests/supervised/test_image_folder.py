@@ -10,7 +10,8 @@ from PIL import Image
 
 from metarl.supervised.datasets.image_folder import ImageFolder
 from metarl.supervised.image_cache import cache_folder
-from metarl.supervised.tasks import SPLITS, SupervisedTasks
+from metarl.supervised.tasks import SupervisedTasks
+from metarl.tasks import SPLITS
 
 RNG = np.random.default_rng
 

@@ -19,7 +19,8 @@ from metarl.supervised.few_shot import few_shot_from_arrays
 from metarl.supervised.networks.dense import Dense
 from metarl.supervised.pictures import picture
 from metarl.supervised.problem import ExampleSettings, MetaSupervised
-from metarl.supervised.tasks import Examples, Split, TaskDistribution
+from metarl.supervised.tasks import Examples, TaskDistribution
+from metarl.tasks import Split
 
 SINUSOID = Sinusoid().build().distribution
 SETTINGS = ExampleSettings(tasks=4, shots=5, queries=6, evaluation_queries=7, log_every=1, traced_tasks=2)

@@ -9,7 +9,8 @@ from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
-from metarl.rl.environments import Environment, Split, TaskDistribution
+from metarl.rl.environments import Environment, TaskDistribution
+from metarl.tasks import Split
 
 SEEN = Box(-np.inf, np.inf, (2,), np.float64)
 

@@ -141,7 +141,7 @@ def test_the_published_runs(name: str) -> None:
         ({"evaluation_step_sizes": (0.0,)}, "evaluation_step_sizes must be a list of values that are each a positive"),
         ({"cg_damping": float("inf")}, "cg_damping must be a finite number, at least 0; got inf"),
         ({"initial_std": 1e-9}, "need 0 < min_std <= initial_std"),
-        ({"learning_rate": 0.1}, "--learning-rate is an option of outer adam; outer is trpo here"),
+        ({"learning_rate": 0.1}, "--learning-rate is an option of outer adam, ppo, promp; outer is trpo here"),
         ({"warp": 9}, "there is no option --warp"),
     ],
 )

@@ -280,6 +280,11 @@ def test_a_line_that_was_never_ended_does_not_count(tmp_path: Path) -> None:
         path.write_text(f"iteration,outer/kl\n{damage}")
         with pytest.raises(ValueError, match=r"metrics\.csv is damaged"):
             read_metrics(path)
+    path.write_text("iteration,outer/k")
+    with pytest.raises(ValueError, match=r"metrics\.csv is damaged: its first line has no end"):
+        read_metrics(path)
+    path.write_text("")
+    assert read_metrics(path) == []
 
 
 def test_the_same_seed_is_the_same_run_and_another_is_not(tmp_path: Path) -> None:

@@ -121,6 +121,7 @@ def test_a_run_starts_from_another_runs_best_parameters(tmp_path: Path) -> None:
     assert torch.equal(given.theta["x"], first.theta["x"])
     with pytest.raises(ValueError, match=r"no checkpoint at .*nothing"):
         train(tmp_path / "x", 0, initial_parameters=tmp_path / "nothing")
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize(
@@ -135,6 +136,7 @@ def test_parameters_of_another_network_are_named(tmp_path: Path, change: dict[st
     theta = {name: leaf for name, leaf in (Bowl().initial_parameters(0) | change).items() if leaf is not None}
     with pytest.raises(ValueError, match=words):
         train(tmp_path / "run", initial_parameters=theta)
+    assert not (tmp_path / "run").exists()
     train(tmp_path / "other", 1)
 
     class Changed(Bowl):

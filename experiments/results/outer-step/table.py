@@ -25,7 +25,9 @@ for metrics in [*here.glob("**/*-seed?/metrics.csv"), *others]:
     if match is None:
         raise SystemExit(f"{metrics.parent} is not named PRESET-OUTER-seedN")
     preset, outer, seed = match.groups()
-    words = outer.replace("-", " ") + " of the support too" * (metrics.parts[-3] == "support-too")
+    words = outer.replace("-", " ")
+    if metrics.parts[-3] == "support-too":
+        words += " of the support too"
     curves[preset][words, int(seed)] = [row["rollout/return_step1"] for row in read_metrics(metrics)]
 
 for preset, runs in curves.items():

@@ -16,7 +16,8 @@ from metarl.supervised.datasets import DATASETS, ImagesOnDisk
 from metarl.supervised.few_shot import ImageClasses, few_shot, require_disjoint, shuffled_splits
 from metarl.supervised.image_cache import CachedImages, WriteClass, cached
 from metarl.supervised.pixels import pixels
-from metarl.supervised.tasks import SPLITS, Split, SupervisedTasks
+from metarl.supervised.tasks import SupervisedTasks
+from metarl.tasks import SPLITS, Split
 
 SPLIT_FOLDERS: dict[str, Split] = {
     "train": "train",

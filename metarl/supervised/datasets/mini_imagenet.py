@@ -21,7 +21,8 @@ from metarl.supervised.few_shot import ImageClasses, few_shot, require_disjoint
 from metarl.supervised.image_cache import CachedImages, WriteClass, cached
 from metarl.supervised.pickles import read_pickle
 from metarl.supervised.pixels import pixels
-from metarl.supervised.tasks import SPLITS, Split, SupervisedTasks
+from metarl.supervised.tasks import SupervisedTasks
+from metarl.tasks import SPLITS, Split
 
 SIZE = 84
 SHORT: dict[Split, str] = {"train": "train", "validation": "val", "test": "test"}  # how the layouts name the splits

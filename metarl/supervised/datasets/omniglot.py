@@ -17,7 +17,8 @@ from metarl.supervised.datasets import DATASETS, ImagesOnDisk
 from metarl.supervised.few_shot import ImageClasses, few_shot
 from metarl.supervised.image_cache import WriteClass, cached
 from metarl.supervised.pixels import opaque
-from metarl.supervised.tasks import SPLITS, SupervisedTasks
+from metarl.supervised.tasks import SupervisedTasks
+from metarl.tasks import SPLITS
 
 SOURCE = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python"
 ARCHIVES = {  # in the cache's order -> MD5 sum of the zip archive, characters

@@ -84,6 +84,8 @@ def read_metrics(path: Path) -> list[Metrics]:
         return []
     try:
         lines = path.read_text().splitlines(keepends=True)
+        if lines and not lines[0].endswith("\n"):
+            raise ValueError("its first line has no end")
         whole = csv.DictReader(line for line in lines if line.endswith("\n"))
         rows = [{name: float(cell) for name, cell in row.items() if cell} for row in whole]
         if not all("iteration" in row for row in rows):
