@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 from gymnasium import Space
+from numpy.typing import NDArray
 
 from metarl.envs.arrays import Array, Mask
 from metarl.extras import needs
@@ -35,7 +36,7 @@ class Benchmark(NamedTuple):
     action_space: Space
 
 
-class MetaWorld(gymnasium.Env[Array, Array]):
+class MetaWorld(gymnasium.Env[Array, NDArray[Any]]):
     """An environment of ML1 or ML10: a Sawyer arm that does not see its goal.
 
     Observations [39] are this and the last timestep's positions of the hand and of objects; actions [4] move the hand,
@@ -52,7 +53,7 @@ class MetaWorld(gymnasium.Env[Array, Array]):
 
     Raises:
         MissingExtraError: Meta-World is not installed.
-        ValueError: an unknown skill.
+        ValueError: an unknown benchmark or skill, or a seed that is no whole number.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 80}
@@ -90,15 +91,17 @@ class MetaWorld(gymnasium.Env[Array, Array]):
             self._set_task(self.sample_tasks(self.np_random, 1)[0])
         return self._running.reset()
 
-    def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+    def step(self, action: NDArray[Any]) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         """Step the simulation; `success` is a truth value."""
         observation, reward, terminated, truncated, info = self._running.step(action)
         success = bool(info.get("success", False))
         return observation, float(reward), terminated, truncated, info | {"success": success}
 
     def render(self) -> Any:
-        """The picture of the corner camera, [height, width, 3]."""
-        return self._running.render()
+        """The picture of Meta-World's camera `corner`, [height, width, 3]; None without a render mode."""
+        picture = self._running.render()
+        # That camera hangs upside down.
+        return None if picture is None else np.ascontiguousarray(np.asarray(picture)[::-1, ::-1])
 
     def close(self) -> None:
         """Free the simulation."""
@@ -143,17 +146,21 @@ def drawn(benchmark: str, env_name: str | None, seed: int) -> Benchmark:
 
     Raises:
         MissingExtraError: Meta-World is not installed.
-        ValueError: an unknown skill.
+        ValueError: an unknown benchmark or skill, or a seed that is no whole number.
     """
+    # Without a seed every process would draw goals of its own.
+    if not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed must be a whole number, at least 0; got {seed!r}")
     with needs("metaworld", "environments of Meta-World"):
         metaworld: Any = importlib.import_module("metaworld")
         adapt_welds(importlib.import_module("metaworld.sawyer_xyz_env").SawyerMocapBase)
-    if benchmark == "ML10":
-        made = metaworld.ML10(seed=seed)
-    elif env_name in metaworld.ML1.ENV_NAMES:
-        made = metaworld.ML1(env_name, seed=seed)
-    else:
-        raise ValueError(f"env_name must be one of {', '.join(metaworld.ML1.ENV_NAMES)}; got {env_name!r}")
+    skills = {"ML1": metaworld.ML1.ENV_NAMES, "ML10": [None]}
+    if benchmark not in skills:
+        raise ValueError(f"benchmark must be ML1 or ML10; got {benchmark!r}")
+    if env_name not in skills[benchmark]:
+        right = ", ".join(map(str, skills[benchmark]))
+        raise ValueError(f"env_name of {benchmark} must be one of {right}; got {env_name!r}")
+    made = metaworld.ML10(seed=seed) if env_name is None else metaworld.ML1(env_name, seed=seed)
     classes = {**made.train_classes, **made.test_classes}
     names = tuple(classes)
     goals: tuple[list[Any], ...] = tuple([] for _ in names)

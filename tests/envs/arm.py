@@ -58,7 +58,7 @@ class Arm(SawyerMocapBase, gymnasium.Env):
         assert task.env_name == self.name
         self.goal = float(task.data)
 
-    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         assert (seed, options) == (None, None)  # Meta-World takes neither
         self.hand, self.time = 0.0, 0
         return np.zeros(3), {}
@@ -73,7 +73,7 @@ class Arm(SawyerMocapBase, gymnasium.Env):
         return np.full(3, self.hand), np.float64(-distance), False, self.time == EPISODE, info
 
     def render(self) -> Any:
-        return np.zeros((2, 2, 3), np.uint8)
+        return None if self.render_mode is None else np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
 
     def close(self) -> None:
         self.living.remove(self)

@@ -74,12 +74,30 @@ def test_skill_and_seed_are_options() -> None:
     assert goal_of(push, (0, 0)) == 200
     assert isinstance(push.get_wrapper_attr("_simulation"), Arm)
     assert push.get_wrapper_attr("_simulation").name == "push-v3"
-    with pytest.raises(ValueError, match="env_name must be one of reach-v3, push-v3; got 'juggle-v3'"):
-        gymnasium.make(ML1, env_name="juggle-v3")
     part: Any = ENVIRONMENTS.find(ML1)
     part = pickle.loads(pickle.dumps(part(environment_options={"env_name": "push-v3"})))
     with closing(part.build(2, horizon=3)) as env:
         assert env.reset(seed=0)[0].shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        (ML1, {"env_name": "juggle-v3"}, "env_name of ML1 must be one of reach-v3, push-v3; got 'juggle-v3'"),
+        (ML1, {"env_name": None}, "env_name of ML1 must be one of reach-v3, push-v3; got None"),
+        (ML10, {"env_name": "reach-v3"}, "env_name of ML10 must be one of None; got 'reach-v3'"),
+        (ML10, {"benchmark": "ML3"}, "benchmark must be ML1 or ML10; got 'ML3'"),
+        (ML10, {"seed": None}, "seed must be a whole number, at least 0; got None"),
+        (ML10, {"seed": -1}, "seed must be a whole number, at least 0; got -1"),
+    ],
+)
+def test_other_options_are_refused(name: str, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        gymnasium.make(name, **options)
+
+
+def test_goals_are_drawn_once() -> None:
+    assert metaworld.drawn("ML10", None, 0) is metaworld.drawn("ML10", None, 0)
 
 
 def test_one_simulation_at_a_time_and_none_before_it_is_needed() -> None:
@@ -119,11 +137,14 @@ def test_success_and_the_end_of_an_episode() -> None:
     assert "obj_to_target" in results[0][4]
 
 
-def test_pictures_are_asked_for_when_the_simulation_is_made() -> None:
+def test_pictures_are_asked_for_when_the_simulation_is_made_and_are_not_upside_down() -> None:
     env = gymnasium.make(ML1, render_mode="rgb_array")
     env.reset(seed=0)
-    assert np.asarray(env.render()).shape == (2, 2, 3)
+    np.testing.assert_array_equal(env.render(), [[[9, 10, 11], [6, 7, 8]], [[3, 4, 5], [0, 1, 2]]])
     assert (Arm.living[0].render_mode, Arm.living[0].camera_name) == ("rgb_array", "corner")
+    blind = MetaWorld("ML10")
+    blind.reset(seed=0)
+    assert blind.render() is None
 
 
 def test_the_contract_is_kept_and_horizons_are_compared_with_meta_worlds_own() -> None:
