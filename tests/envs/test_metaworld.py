@@ -3,7 +3,6 @@
 import json
 import pickle
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,10 +26,8 @@ AHEAD = np.array([1.0, 0.0, 0.0, 0.0], np.float32)
 
 
 @pytest.fixture(autouse=True)
-def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch)
-    yield
-    metaworld.drawn.cache_clear()
 
 
 def rows(which: int, first: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """A stand-in for Meta-World: the interface that the adapter uses, with an arm of one joint on a line."""
 
+import functools
 import sys
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar, NamedTuple
@@ -112,4 +113,5 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "metaworld.sawyer_xyz_env", module)
     monkeypatch.setattr(SawyerMocapBase, "reset_mocap_welds", SawyerMocapBase.reset_mocap_welds)
     monkeypatch.setattr(Arm, "living", [])
-    metaworld.drawn.cache_clear()
+    # With a cache of its own: what is drawn here is nobody else's.
+    monkeypatch.setattr(metaworld, "drawn", functools.cache(metaworld.drawn.__wrapped__))
