@@ -114,7 +114,7 @@ ANT_GOAL_PAPER: Options = ANT_VEL_PAPER | {  # there is no published run: the se
     "published_tasks": False,
 }
 
-# A half-cheetah's settings, larger outer steps, and normalised observations: positions differ by centimetres.
+# Not searched for. Observations are normalised because positions differ by centimetres.
 ML1_REACH: Options = {
     "problem": "reinforcement",
     "environment": "metarl/ML1-v0",
