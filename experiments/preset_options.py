@@ -114,6 +114,26 @@ ANT_GOAL_PAPER: Options = ANT_VEL_PAPER | {  # there is no published run: the se
     "published_tasks": False,
 }
 
+# Not searched for. Observations are normalised because positions differ by centimetres.
+ML1_REACH: Options = {
+    "problem": "reinforcement",
+    "environment": "metarl/ML1-v0",
+    "normalization": "running",
+    "horizon": 500,
+    "discount": 0.95,
+    "gae_lambda": 0.95,
+    "hidden_sizes": (64, 64),
+    "activation": "tanh",
+    "initial_std": 0.5,
+    "inner_step_size": 0.1,
+    "outer": "trpo",
+    "max_kl": 0.05,
+    "tasks": 10,
+    "episodes": 5,
+    "evaluation_episodes": 5,
+    "validation_tasks": 10,
+}
+
 SINUSOID: Options = {
     "problem": "supervised",
     "dataset": "sinusoid",
@@ -198,6 +218,7 @@ PRESETS: dict[str, Preset] = {
     "ant-vel-paper": Preset("ant, goal velocity, as the published run: 375 iterations", ANT_VEL_PAPER),
     "ant-dir-paper": Preset("ant, goal direction, as the published run: 575 iterations", ANT_DIR_PAPER),
     "ant-goal-paper": Preset("ant, goal position, as the authors' script: 500 iterations", ANT_GOAL_PAPER),
+    "ml1-reach": Preset("Meta-World's reaching to 50 goals, tested on 50 others; needs Meta-World", ML1_REACH),
     "custom": Preset(
         "any environment, yours too: name it with --environment [MODULE:]ID",
         {"problem": "reinforcement", "outer": "trpo"},

@@ -1,4 +1,4 @@
-"""Packages that only some uses of metarl need: each belongs to an extra, `pip install 'metarl[EXTRA]'`.
+"""Packages that only some uses of metarl need: most belong to an extra, `pip install 'metarl[EXTRA]'`.
 
 A module that needs one imports it within `needs`, and who uses that module imports it where it is used, so that whoever
 asks for nothing of the kind never misses it.
@@ -15,6 +15,15 @@ PACKAGES: dict[Extra, tuple[str, ...]] = {  # as they are imported
     "plots": ("matplotlib",),
     "render": ("imageio", "imageio_ffmpeg"),
     "tensorboard": ("tensorboard",),
+}
+Beside = Literal["metaworld"]
+# What no extra can ask for, because it pins another version of a package than metarl needs: what it imports of what is
+# optional, and how it is installed all the same.
+BESIDE: dict[Beside, tuple[tuple[str, ...], str]] = {
+    "metaworld": (
+        ("metaworld", "mujoco", "imageio"),
+        "pip install 'metarl[mujoco,render]' && pip install --no-deps metaworld==3.1.1",
+    ),
 }
 
 
@@ -34,25 +43,25 @@ def require(extra: Extra, use: str) -> None:
 
 
 @contextlib.contextmanager
-def needs(extra: Extra, use: str) -> Iterator[None]:
-    """Name the extra where an import in this block finds none of its packages.
+def needs(extra: Extra | Beside, use: str) -> Iterator[None]:
+    """Name the extra, or the command in BESIDE, where an import in this block finds none of its packages.
 
     Raises:
-        MissingExtraError: a package of the extra is not installed. What else is missing is its own error.
+        MissingExtraError: one of its packages is not installed. What else is missing is its own error.
     """
     try:
         yield
     except ModuleNotFoundError as error:
         name = (error.name or "").split(".")[0]
-        if name not in PACKAGES[extra]:
+        if name not in (BESIDE[extra][0] if extra == "metaworld" else PACKAGES[extra]):
             raise
         raise MissingExtraError(_words(extra, use, name)) from error
 
 
-def advice(extra: Extra) -> str:
-    """The command that installs an extra."""
-    return f"pip install 'metarl[{extra}]'"
+def advice(extra: Extra | Beside) -> str:
+    """The command that installs an extra, or what is installed beside them."""
+    return BESIDE[extra][1] if extra == "metaworld" else f"pip install 'metarl[{extra}]'"
 
 
-def _words(extra: Extra, use: str, name: str) -> str:
+def _words(extra: Extra | Beside, use: str, name: str) -> str:
     return f"{use} need {name}, which is not installed: {advice(extra)}"

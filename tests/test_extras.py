@@ -10,7 +10,7 @@ from hidden import hidden
 from scripts import ROOT, TOY, refused, run
 
 from metarl.experiments.console import main
-from metarl.extras import PACKAGES, MissingExtraError, missing, needs, require
+from metarl.extras import BESIDE, PACKAGES, MissingExtraError, missing, needs, require
 
 SINUSOID = ["--iterations", "3", "--tasks", "2", "--shots", "3", "--queries", "3", "--hidden-sizes", "4"]
 SINUSOID += ["--evaluation-tasks", "3", "--validation-tasks", "2", "--evaluate-every", "2", "--no-compile"]
@@ -33,7 +33,8 @@ def test_the_project_has_these_extras() -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_module_imports_packages_of_extras_late_or_says_which(path: Path) -> None:
-    optional = {name for names in PACKAGES.values() for name in names}
+    beside = (names for names, _ in BESIDE.values())
+    optional = {name for names in (*PACKAGES.values(), *beside) for name in names}
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import arm
 import generate
 import pytest
 import tyro
@@ -76,8 +77,9 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page: str, folder: Path, m
 
 
 @pytest.mark.parametrize("page", [page for page in TEXTS if commands(page)])
-def test_the_commands_of_a_page_can_be_given(page: str, folder: Path) -> None:
+def test_the_commands_of_a_page_can_be_given(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page that writes a part of its own names the file that its Python would be saved as."""
+    arm.install(monkeypatch)
     for name, arguments in commands(page):
         for file in re.findall(r"(?<= )(\w+\.py):", " " + " ".join(arguments)):
             (folder / file).write_text("\n".join(PYTHON[page]))
@@ -145,7 +147,8 @@ def test_named_flags_exist() -> None:
     known = known_options()
     # what goes before the script is torchrun's, or SLURM's
     ours = re.sub(r"(?s)(torchrun|#SBATCH).*?(?=experiments/train.py|\n#|\nsrun)", "", EVERYTHING)
-    others = {"logdir", "help", "shutdown-timeout", "version"}  # TensorBoard's, everybody's, torchrun's, metarl's
+    # TensorBoard's, everybody's, torchrun's, metarl's, pip's
+    others = {"logdir", "help", "shutdown-timeout", "version", "no-deps"}
     for flag in set(re.findall(r"(?<![\w-])--([a-z][a-z-]+)", ours)) - others:
         name = flag.removeprefix("no-").replace("-", "_")
         assert name in known or f"    {name}: " in scripts or re.search(rf"\b{name}: \w", own), flag
