@@ -157,7 +157,7 @@ def outer_moments(process: Process, policy: Params, weight: float) -> Moments:
         explored = exploration(task, likelihood_ratio, act)
         return likelihood_ratio(task.outputs, task.query) + weight * explored
 
-    gradients, _ = learner.task_gradients(outer_loss, policy, [support], query)
+    gradients, *_ = learner.task_gradients(outer_loss, policy, [support], query)
     found = -process.horizon * gradients[LOGITS].flatten(1)
     before = log_probabilities(process, policy, every)[_supports(process)].sum(0)
     after = torch.stack([log_probabilities(process, {LOGITS: logits}, every) for logits in adapted])
