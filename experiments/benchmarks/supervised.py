@@ -16,7 +16,7 @@ from metarl.engine.objective import TaskGradients
 from metarl.engine.outer.adam import Adam
 from metarl.engine.params import Params
 from metarl.engine.rules.sgd import SGD
-from metarl.experiments.benchmarks.report import seconds, table
+from metarl.experiments.benchmarks.report import seconds, show
 from metarl.supervised.datasets.sinusoid import Sinusoid
 from metarl.supervised.few_shot import ImageClasses, few_shot
 from metarl.supervised.models import EPSILON, convolutional_classifier, regressor
@@ -75,7 +75,7 @@ def supervised(console: Console, *, quick: bool) -> list[dict[str, Any]]:
                     "first_seconds": starting[words],
                 }
             )
-    console.print(table("a meta-iteration of supervised MAML, one thread", rows))
+    show(console, "a meta-iteration of supervised MAML, one thread", rows)
     return rows
 
 
