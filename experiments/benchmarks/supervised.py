@@ -130,7 +130,7 @@ def _torchs_layers(filters: int) -> Model:
 def _loop(problem: MetaSupervised, alpha: float) -> TaskGradients:
     """Make the straightforward meta-gradient: task after task, by double backward."""
 
-    def gradients(theta: Params, support: tuple[Examples, ...], query: Examples) -> tuple[Params, Tensor]:
+    def gradients(theta: Params, support: tuple[Examples, ...], query: Examples) -> tuple[Params, Tensor, tuple[()]]:
         per_task: list[tuple[Tensor, ...]] = []
         losses: list[Tensor] = []
         for i in range(len(query.targets)):
@@ -143,7 +143,7 @@ def _loop(problem: MetaSupervised, alpha: float) -> TaskGradients:
             per_task.append(torch.autograd.grad(loss, list(leaves.values())))
             losses.append(loss.detach())
         stacked = [torch.stack(leaf) for leaf in zip(*per_task, strict=True)]
-        return dict(zip(theta, stacked, strict=True)), torch.stack(losses)
+        return dict(zip(theta, stacked, strict=True)), torch.stack(losses), ()
 
     return gradients
 
@@ -171,7 +171,7 @@ def _require_equal(problems: dict[str, MetaSupervised]) -> None:
     for words, problem in problems.items():
         theta = problem.initial_parameters(0)
         objective, _ = problem.collect(theta, 1)
-        gradients, _ = problem.gradients(theta, objective.support, objective.query)
+        gradients, *_ = problem.gradients(theta, objective.support, objective.query)
         flat = torch.cat([leaf.flatten(1) for leaf in gradients.values()], 1)  # [M, P]
         first = flat if first is None else first
         error = ((flat - first).norm(dim=1) / first.norm(dim=1)).median().item()
