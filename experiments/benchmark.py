@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import tyro
 from rich.console import Console
 
+from metarl.experiments.benchmarks.busy import busy
 from metarl.experiments.benchmarks.curvature import hvp, step
 from metarl.experiments.benchmarks.estimators import estimators
 from metarl.experiments.benchmarks.growth import growth
@@ -34,6 +35,7 @@ Name = Literal[
     "ranks",
     "estimators",
     "workers",
+    "busy",
     "learning",
 ]
 NAMES: tuple[Name, ...] = get_args(Name)
@@ -47,6 +49,7 @@ BENCHMARKS: dict[Name, Callable[..., Any]] = {
     "ranks": ranks,
     "estimators": estimators,
     "workers": workers,
+    "busy": busy,
     "learning": learning,
 }
 MEASURED: tuple[Name, ...] = tuple(name for name in NAMES if name != "learning")  # which trains, and passes or fails
@@ -65,7 +68,8 @@ class Arguments:
     formulations, against a Python loop over tasks. ranks: what ranks exchange, the speed of two ranks, and the cost of
     a slow network. estimators: bias and variance of inner and outer losses' derivatives, on enumerated processes.
     workers: environment steps per second of a loop over environments, of worker processes and of Gymnasium's vector
-    environments, by the time that a timestep takes. learning, only if it is named: whether cheetah-dir learns; it fails
+    environments, by the time that a timestep takes. busy: how long a meta-iteration takes while other processes keep
+    the cores busy. learning, only if it is named: whether cheetah-dir learns; it fails
     if the return after adaptation does not rise. Each takes a few minutes."""
     output: Path = Path("benchmark.json")
     """The file for the figures."""

@@ -15,7 +15,7 @@ from metarl.engine.objective import MetaObjective
 from metarl.engine.params import Params, ravel
 from metarl.engine.solvers import Matvec, conjugate_gradient
 from metarl.experiments.benchmarks.configured import built
-from metarl.experiments.benchmarks.report import relative_cost, seconds, table
+from metarl.experiments.benchmarks.report import relative_cost, seconds, show
 from metarl.experiments.presets import preset_config
 from metarl.training.checkpoint import load
 from metarl.training.config import Config
@@ -63,7 +63,7 @@ def hvp(console: Console, *, quick: bool) -> list[dict[str, Any]]:
                 )
                 row = {"activation": activation, "kind": kind, "epsilon": epsilon, **errors, "gain": gain, "cost": cost}
                 rows.append(row)
-    console.print(table("Hessian-vector products in float32", rows))
+    show(console, "Hessian-vector products in float32", rows)
     return rows
 
 
@@ -141,7 +141,7 @@ def step(console: Console, *, quick: bool) -> list[dict[str, Any]]:
         error = {"fresh_error": statistics.stdev(fresh) / len(fresh) ** 0.5, "cost": statistics.median(cost)}
         error["rejected"] = rejected
         rows.append(changes | means | error)
-    console.print(table("outer steps: improvement per square root of KL", rows))
+    show(console, "outer steps: improvement per square root of KL", rows)
     return rows
 
 

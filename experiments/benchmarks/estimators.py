@@ -11,7 +11,7 @@ from torch.func import grad, hessian, vmap
 from metarl.engine.maml import AdaptedTask, Learner
 from metarl.engine.params import Params
 from metarl.engine.rules.sgd import SGD
-from metarl.experiments.benchmarks.report import table
+from metarl.experiments.benchmarks.report import show
 from metarl.experiments.benchmarks.tabular import (
     LOGITS,
     Process,
@@ -53,8 +53,8 @@ def estimators(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any
     sizes = SIZES[:1] if quick else SIZES
     inner = [row for size in sizes for row in inner_rows(*size)]
     outer = [row for size in sizes[:1] for row in outer_rows(*size)]
-    console.print(table("inner losses: derivatives of the expected return", inner))
-    console.print(table("outer losses: gradient of the return after adaptation", outer))
+    show(console, "inner losses: derivatives of the expected return", inner)
+    show(console, "outer losses: gradient of the return after adaptation", outer)
     return {"inner": inner, "outer": outer}
 
 
@@ -157,7 +157,7 @@ def outer_moments(process: Process, policy: Params, weight: float) -> Moments:
         explored = exploration(task, likelihood_ratio, act)
         return likelihood_ratio(task.outputs, task.query) + weight * explored
 
-    gradients, _ = learner.task_gradients(outer_loss, policy, [support], query)
+    gradients, *_ = learner.task_gradients(outer_loss, policy, [support], query)
     found = -process.horizon * gradients[LOGITS].flatten(1)
     before = log_probabilities(process, policy, every)[_supports(process)].sum(0)
     after = torch.stack([log_probabilities(process, {LOGITS: logits}, every) for logits in adapted])

@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from metarl.experiments.benchmarks.configured import built
-from metarl.experiments.benchmarks.report import table
+from metarl.experiments.benchmarks.report import show
 from metarl.experiments.benchmarks.sampling import environments
 from metarl.experiments.command_line import keep_freed_memory
 from metarl.experiments.presets import preset_config
@@ -53,8 +53,8 @@ def growth(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]:
         along = [row for row in rows if row["axis"] == axis]
         if len(along) > 1:  # threads, on one core
             exponents.append({"axis": axis, **{name: _exponent(along, name) for name in (*SECONDS, "peak_mib")}})
-    console.print(table("a meta-iteration by its sizes", rows))
-    console.print(table("fitted exponents", exponents))
+    show(console, "a meta-iteration by its sizes", rows)
+    show(console, "fitted exponents", exponents)
     return {"environments": environments(console, quick=quick), "iteration": rows, "exponents": exponents}
 
 

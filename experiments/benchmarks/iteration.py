@@ -13,7 +13,7 @@ from metarl.engine.params import Params
 from metarl.engine.solvers import Matvec
 from metarl.experiments.benchmarks import straightforward
 from metarl.experiments.benchmarks.configured import Configured, built, configured
-from metarl.experiments.benchmarks.report import table
+from metarl.experiments.benchmarks.report import show
 from metarl.experiments.benchmarks.sampling import EPISODES, Loops
 from metarl.randomness import Purpose
 from metarl.threads import torch_threads
@@ -71,8 +71,7 @@ def iteration(console: Console, *, quick: bool) -> list[dict[str, Any]]:
             "cg": ready.options.cg_iterations,
         }
         rows.append({"preset": preset, **curvature, **medians, **beside, "ratio": ratio})
-    for row in rows:
-        console.print(table("a meta-iteration, seconds", [row]))
+    show(console, "a meta-iteration, seconds", rows)
     return rows
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from metarl.experiments import train
-from metarl.experiments.benchmarks.report import table
+from metarl.experiments.benchmarks.report import show
 from metarl.training.callbacks.csv import read_metrics
 from metarl.training.run_directory import METRICS
 
@@ -28,7 +28,7 @@ def learning(console: Console, *, quick: bool) -> list[dict[str, Any]]:
         ValueError: a seed's return has not risen by `MARGIN`.
     """
     rows = [rise(seed) for seed in ((1,) if quick else (1, 2, 3))]
-    console.print(table("return after adaptation", rows))
+    show(console, "return after adaptation", rows)
     for row in rows:
         require_rise(row)
     return rows

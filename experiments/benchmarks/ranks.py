@@ -23,7 +23,7 @@ from typing import Any
 from rich.console import Console
 from torch import Tensor
 
-from metarl.experiments.benchmarks.report import table
+from metarl.experiments.benchmarks.report import show
 from metarl.experiments.presets import preset_config
 from metarl.shard import Shard
 from metarl.training.callbacks.csv import read_metrics
@@ -60,7 +60,7 @@ def ranks(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]:
         result["delays"] = _delays()
     result["model"] = _model(result["traffic"][0])
     for name, rows in result.items():
-        console.print(table(name, rows))
+        show(console, name, rows)
     return result
 
 

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from rich.box import SIMPLE
+from rich.console import Console
 from rich.table import Table
 
 
@@ -23,11 +25,49 @@ def relative_cost(call: Callable[[], object], reference: Callable[[], object], r
     return statistics.median(taken / allowed for allowed, taken in pairs)
 
 
-def table(title: str, rows: list[dict[str, Any]]) -> Table:
-    """A table for the console of rows with equal keys."""
-    result = Table(title=title)
-    for name in rows[0]:
-        result.add_column(name.replace("_", "\n"), justify="right")
-    for row in rows:
-        result.add_row(*(f"{value:.2g}" if isinstance(value, float) else str(value or "-") for value in row.values()))
+def show(console: Console, title: str, rows: list[dict[str, Any]]) -> None:
+    """Print rows of figures, by name, as a table. Where the console is narrower than that, each row becomes a column.
+
+    If these columns do not fit beside each other either, they are printed in several tables. What a row lacks is `-`.
+    """
+    console.print(f"\n{title}", style="italic", highlight=False, markup=False, soft_wrap=True)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [[_cell(row.get(name)) for name in names] for row in rows]
+    upright = _table([name.replace("_", "\n") for name in names], cells)
+    if _fits(console, upright):
+        console.print(upright)
+        return
+    words = [name.replace("_", " ") for name in names]
+    while cells:
+        turned = [_turned(words, cells[:count]) for count in range(1, len(cells) + 1)]
+        # A single column is printed even if it is too wide.
+        count = max((i for i, each in enumerate(turned, start=1) if _fits(console, each)), default=1)
+        console.print(turned[count - 1])
+        cells = cells[count:]
+
+
+def _table(header: list[str], lines: list[list[str]]) -> Table:
+    result = Table(box=SIMPLE, padding=0, pad_edge=False)
+    for name in header:
+        result.add_column(name, justify="right", no_wrap=True)
+    for line in lines:
+        result.add_row(*line)
     return result
+
+
+def _turned(names: list[str], columns: list[list[str]]) -> Table:
+    """A table whose columns are rows of figures, below the first entry of each."""
+    first, *lines = ([name, *values] for name, *values in zip(names, *columns, strict=True))
+    return _table(first, lines)
+
+
+def _fits(console: Console, table: Table) -> bool:
+    # Asked without these options, a table claims to be no wider than the console.
+    unlimited = console.options.update_width(1000)
+    return console.measure(table, options=unlimited).maximum <= console.width
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.2g}"
+    return "-" if value is None else str(value)

@@ -20,7 +20,7 @@ from metarl.envs.family import make_family
 from metarl.envs.locomotion import Locomotion
 from metarl.envs.physics.models import compile_model
 from metarl.envs.physics.mujoco_threads import MujocoThreads
-from metarl.experiments.benchmarks.report import seconds, table
+from metarl.experiments.benchmarks.report import seconds, show
 from metarl.extras import needs
 from metarl.machine import cores
 from metarl.randomness import Purpose
@@ -77,7 +77,7 @@ def sampler(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]
                 env.close()
     titles = {"share": share, "gymnasium": vectors}
     for title, rows in titles.items():
-        console.print(table(title, rows))
+        show(console, title, rows)
     return titles
 
 
@@ -92,7 +92,7 @@ def environments(console: Console, *, quick: bool) -> list[dict[str, Any]]:
     for robot, used, n in itertools.product(ROBOTS, threads, counts):
         rate = _rate(OURS[robot], n, used)
         rows.append({"robot": robot, "threads": used, "num_envs": n, "steps_per_s": rate})
-    console.print(table("environments", rows))
+    show(console, "environments", rows)
     return rows
 
 

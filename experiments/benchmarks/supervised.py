@@ -16,7 +16,7 @@ from metarl.engine.objective import TaskGradients
 from metarl.engine.outer.adam import Adam
 from metarl.engine.params import Params
 from metarl.engine.rules.sgd import SGD
-from metarl.experiments.benchmarks.report import seconds, table
+from metarl.experiments.benchmarks.report import seconds, show
 from metarl.supervised.datasets.sinusoid import Sinusoid
 from metarl.supervised.few_shot import ImageClasses, few_shot
 from metarl.supervised.models import EPSILON, convolutional_classifier, regressor
@@ -75,7 +75,7 @@ def supervised(console: Console, *, quick: bool) -> list[dict[str, Any]]:
                     "first_seconds": starting[words],
                 }
             )
-    console.print(table("a meta-iteration of supervised MAML, one thread", rows))
+    show(console, "a meta-iteration of supervised MAML, one thread", rows)
     return rows
 
 
@@ -130,7 +130,7 @@ def _torchs_layers(filters: int) -> Model:
 def _loop(problem: MetaSupervised, alpha: float) -> TaskGradients:
     """Make the straightforward meta-gradient: task after task, by double backward."""
 
-    def gradients(theta: Params, support: tuple[Examples, ...], query: Examples) -> tuple[Params, Tensor]:
+    def gradients(theta: Params, support: tuple[Examples, ...], query: Examples) -> tuple[Params, Tensor, tuple[()]]:
         per_task: list[tuple[Tensor, ...]] = []
         losses: list[Tensor] = []
         for i in range(len(query.targets)):
@@ -143,7 +143,7 @@ def _loop(problem: MetaSupervised, alpha: float) -> TaskGradients:
             per_task.append(torch.autograd.grad(loss, list(leaves.values())))
             losses.append(loss.detach())
         stacked = [torch.stack(leaf) for leaf in zip(*per_task, strict=True)]
-        return dict(zip(theta, stacked, strict=True)), torch.stack(losses)
+        return dict(zip(theta, stacked, strict=True)), torch.stack(losses), ()
 
     return gradients
 
@@ -171,7 +171,7 @@ def _require_equal(problems: dict[str, MetaSupervised]) -> None:
     for words, problem in problems.items():
         theta = problem.initial_parameters(0)
         objective, _ = problem.collect(theta, 1)
-        gradients, _ = problem.gradients(theta, objective.support, objective.query)
+        gradients, *_ = problem.gradients(theta, objective.support, objective.query)
         flat = torch.cat([leaf.flatten(1) for leaf in gradients.values()], 1)  # [M, P]
         first = flat if first is None else first
         error = ((flat - first).norm(dim=1) / first.norm(dim=1)).median().item()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from metarl.envs.adapters.gymnasium_loop import LoopVectorEnv
-from metarl.experiments.benchmarks.report import table
+from metarl.experiments.benchmarks.report import show
 
 MILLISECONDS = (0.02, 0.1, 1.0)
 WORKERS = (0, 1, 2)
@@ -66,7 +66,7 @@ def workers(console: Console, *, quick: bool) -> list[dict[str, Any]]:
             env.close()
         ratio = rates[f"workers_{WORKERS[-1]}"] / rates["loop"]
         rows.append({"milliseconds": milliseconds, "num_envs": count, **rates, "ratio": ratio})
-    console.print(table("workers", rows))
+    show(console, "workers", rows)
     return rows
 
 

@@ -67,9 +67,15 @@ class Learner:
         return AdaptedTask(before, adapted, tuple(support), query, self.predict(adapted, query), tuple(path))
 
     def task_gradients(
-        self, outer_loss: OuterLoss, theta: Params, support: Sequence[Batch], query: Batch
-    ) -> tuple[Params, Tensor]:
-        """Each task's meta-gradient, leaves [M, ...], and its outer loss after adaptation, [M].
+        self,
+        outer_loss: OuterLoss,
+        theta: Params,
+        support: Sequence[Batch],
+        query: Batch,
+        *,
+        with_outputs: bool = False,
+    ) -> tuple[Params, Tensor, Outputs]:
+        """Differentiate the outer loss of each task.
 
         The gradient of each task is taken inside vmap, and `MetaObjective` averages. The gradient of an average over
         vmap is wrong in torch 2.13 for normalisation layers whose scale is adapted.
@@ -79,10 +85,20 @@ class Learner:
             theta: meta-parameters, the same for all tasks.
             support: K batches, every leaf [M, ...].
             query: every leaf [M, ...].
+            with_outputs: keep the outputs, too.
+
+        Returns:
+            Each task's meta-gradient, leaves [M, ...]; its outer loss after adaptation, [M]; and its outputs on the
+            query after adaptation, leaves [M, ...], or without `with_outputs` an empty tuple.
         """
 
-        def one_task(support_i: Sequence[Batch], query_i: Batch) -> tuple[Params, Tensor]:
-            return grad_and_value(lambda meta: outer_loss(self.adapted_task(meta, support_i, query_i)))(theta)
+        def one_task(support_i: Sequence[Batch], query_i: Batch) -> tuple[Params, Tensor, Outputs]:
+            def scored(meta: Params) -> tuple[Tensor, Outputs]:
+                task = self.adapted_task(meta, support_i, query_i)
+                return outer_loss(task), task.outputs if with_outputs else ()
+
+            gradient, (loss, outputs) = grad_and_value(scored, has_aux=True)(theta)
+            return gradient, loss, outputs
 
         return vmap(one_task)(support, query)
 

@@ -36,24 +36,25 @@ class TaskFunctions(NamedTuple):
     clipped: Callable[[float], OuterLoss] | None = None
 
 
-TaskGradients = Callable[[Params, tuple[Batch, ...], Batch], tuple[Params, Tensor]]
+TaskGradients = Callable[[Params, tuple[Batch, ...], Batch], tuple[Params, Tensor, Outputs]]
 
 
-def gradients_of(learner: Learner, outer_loss: OuterLoss, *, compiled: bool = False) -> TaskGradients:
+def gradients_of(learner: Learner, functions: TaskFunctions, *, compiled: bool = False) -> TaskGradients:
     """Bind `Learner.task_gradients` to a learner and an outer loss: a function of theta, support and query.
 
     Args:
         learner: what adapts to a task.
-        outer_loss: the loss of an adapted task.
+        functions: the outer loss; the outputs are kept if there is a divergence that compares them.
         compiled: compile the function with torch.compile, at its first call and whenever the data's shapes change. This
             needs a C++ compiler and up to a minute, and pays where the network is small and the iterations are many.
 
     Raises:
         ValueError: (when the result is called) torch.compile fails.
     """
+    with_outputs = functions.divergence is not None
 
-    def gradients(theta: Params, support: tuple[Batch, ...], query: Batch) -> tuple[Params, Tensor]:
-        return learner.task_gradients(outer_loss, theta, support, query)
+    def gradients(theta: Params, support: tuple[Batch, ...], query: Batch) -> tuple[Params, Tensor, Outputs]:
+        return learner.task_gradients(functions.outer_loss, theta, support, query, with_outputs=with_outputs)
 
     if not compiled:
         return gradients
@@ -62,7 +63,7 @@ def gradients_of(learner: Learner, outer_loss: OuterLoss, *, compiled: bool = Fa
 
     fast = torch.compile(gradients, dynamic=False)
 
-    def compiled_gradients(theta: Params, support: tuple[Batch, ...], query: Batch) -> tuple[Params, Tensor]:
+    def compiled_gradients(theta: Params, support: tuple[Batch, ...], query: Batch) -> tuple[Params, Tensor, Outputs]:
         try:
             return fast(theta, support, query)
         except TorchDynamoException as error:
@@ -87,8 +88,8 @@ class MetaObjective:
         num_tasks: the global number of tasks; None: M, on a single rank.
         first_task: the global index of the first local task.
         reduce: sums a float64 tensor over ranks; the identity on one rank.
-        gradients: the result of `gradients_of` for this learner and outer loss, so that a compiled one is compiled once
-            for all meta-batches; None: made here, not compiled.
+        gradients: the result of `gradients_of` for this learner and these functions, so that a compiled one is compiled
+            once for all meta-batches; None: made here, not compiled.
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class MetaObjective:
         self.num_tasks = num_tasks or len(tree_leaves(query)[0])
         self.first_task = first_task
         self.reduce = reduce
-        self._task_gradients = gradients or gradients_of(learner, functions.outer_loss)
+        self._task_gradients = gradients or gradients_of(learner, functions)
 
     def with_outer_loss(self, outer_loss: OuterLoss) -> "MetaObjective":
         """The same meta-batch under another outer loss, such as a clipped one that an optimiser asks for."""
@@ -152,7 +153,10 @@ class MetaObjective:
 
     def loss_and_gradient(self, theta: Params) -> tuple[float, Params]:
         """The meta-loss and its gradient with respect to theta: the meta-gradient."""
-        gradients, losses = self._task_gradients(theta, self.support, self.query)
+        gradients, losses, outputs = self._task_gradients(theta, self.support, self.query)
+        # Divergences are measured from these outputs, which would take another pass over the data.
+        if self.functions.divergence and all(torch.equal(theta[name], old) for name, old in self.theta_old.items()):
+            self._old_outputs = outputs
         loss, *leaves = self._means(losses, *gradients.values())
         gradient = {name: leaf.to(theta[name].dtype) for name, leaf in zip(gradients, leaves, strict=True)}
         return loss.item(), gradient
@@ -248,7 +252,10 @@ class MetaObjective:
 
     @cached_property
     def _old_outputs(self) -> Outputs:
-        """The outputs of theta_old's adapted model on the query, through the same code path as those of a new theta."""
+        """The outputs of theta_old's adapted model on the query, unless its gradient was asked for and left them here.
+
+        Both code paths, and that of a new theta's outputs, are the same but for what is recorded for derivatives.
+        """
         with torch.no_grad():
             old = vmap(lambda support, query: self.learner.adapted_task(self.theta_old, support, query).outputs)
             return old(self.support, self.query)

@@ -99,7 +99,7 @@ class MetaSupervised:
             predict=lambda params, batch: model.apply(params, batch.inputs),
         )
         self.functions = TaskFunctions(outer_loss=lambda task: loss(task.outputs, task.query))
-        self.gradients = gradients_of(self.learner, self.functions.outer_loss, compiled=compiled)
+        self.gradients = gradients_of(self.learner, self.functions, compiled=compiled)
 
     def initial_parameters(self, seed: int) -> Params:
         """Fresh model parameters, with what the inner rule meta-learns."""

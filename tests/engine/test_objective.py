@@ -1,4 +1,6 @@
+import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -210,3 +212,31 @@ def test_an_objective_under_another_outer_loss_is_otherwise_the_same(policy: Mod
     assert (other.num_tasks, other.first_task, len(calls)) == (6, 2, 2)
     moved = add(theta, theta, 0.01)
     assert other.loss_and_divergence(moved)[1] == objective.loss_and_divergence(moved)[1]
+
+
+def test_the_gradient_at_the_old_parameters_leaves_the_outputs_that_divergences_are_measured_from(
+    policy: Model,
+) -> None:
+    """Elsewhere it does not; the divergence is the same, bit for bit, whether it did or not."""
+    theta = parameters(policy)
+    moved = add(theta, theta, 0.01)
+    whole = policy_objective(policy, theta)
+    passes = []
+
+    def predict(params: Params, batch: PolicyBatch) -> Any:
+        passes.append(0)
+        return whole.learner.predict(params, batch)
+
+    def passes_of_a_divergence(*gradients_at: Params) -> tuple[int, tuple[float, float]]:
+        learner = dataclasses.replace(whole.learner, predict=predict)
+        objective = MetaObjective(theta, learner, whole.functions, whole.support, whole.query)
+        for params in gradients_at:
+            objective.loss_and_gradient(params)
+        passes.clear()
+        answer = objective.loss_and_divergence(moved)
+        return len(passes), answer
+
+    count, expected = passes_of_a_divergence()
+    assert count == 2
+    assert passes_of_a_divergence(moved) == (2, expected)
+    assert passes_of_a_divergence(theta) == passes_of_a_divergence(theta, moved) == (1, expected)

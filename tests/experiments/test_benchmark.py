@@ -4,6 +4,9 @@
 
 import json
 import math
+import os
+import time
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,14 +16,16 @@ import mujoco.rollout
 import numpy as np
 import pytest
 from built import make_env, make_outer, make_problem
+from rich.console import Console
 from scripts import refused, run
 
 from metarl.engine.params import ravel
 from metarl.experiments import benchmark
 from metarl.experiments.benchmarks import learning, straightforward
+from metarl.experiments.benchmarks.busy import others
 from metarl.experiments.benchmarks.iteration import EXACT
 from metarl.experiments.benchmarks.ranks import collectives
-from metarl.experiments.benchmarks.report import relative_cost
+from metarl.experiments.benchmarks.report import relative_cost, show
 from metarl.experiments.benchmarks.sampling import Loops
 from metarl.experiments.presets import preset_config
 from metarl.randomness import Purpose
@@ -45,6 +50,7 @@ def test_every_figure_is_finite(document: dict[str, Any]) -> None:
         document["iteration"],
         document["supervised"],
         document["workers"],
+        document["busy"],
         *document["ranks"].values(),
         *document["estimators"].values(),
     ]
@@ -126,6 +132,44 @@ def test_the_straightforward_implementation_takes_the_same_step() -> None:
     ratio = (step.norm() / other.norm()).item()
     assert min(abs(ratio / 0.8**k - 1) for k in (-1, 0, 1)) < 1e-2
     assert (step - ratio * other).norm() < 1e-2 * step.norm()
+
+
+def test_others_keep_a_core_busy_until_the_block_ends() -> None:
+    with others(1) as (number,):
+        deadline = time.monotonic() + 60
+        while not _ticks(number) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert _ticks(number) > 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(number, 0)
+
+
+def _ticks(number: int) -> int:
+    """Processor time of a process [1/100 s], user and system."""
+    fields = Path(f"/proc/{number}/stat").read_text().rsplit(")")[1].split()
+    return int(fields[11]) + int(fields[12])
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+@pytest.mark.parametrize("count", [1, 3, 9])
+def test_tables_show_every_figure_in_full_in_any_width(width: int, count: int) -> None:
+    names = [f"a_figure_{i}" for i in range(12)]
+    rows = [{"kind": f"gauss_newton{k}", **{name: 1000 * k + i for i, name in enumerate(names)}} for k in range(count)]
+    rows[-1]["own"] = 0.123
+    page = StringIO()
+    show(Console(file=page, width=width), "a title", rows)
+    lines = page.getvalue().splitlines()
+    words = page.getvalue().split()
+    assert max(map(len, lines)) <= width
+    shown = [str(value) for row in rows for value in row.values() if value != 0.123]
+    assert set(shown) | {"0.12", "title"} <= set(words)
+    assert words.count("-") == count - 1
+
+
+def test_nothing_is_shown_as_nothing_and_zero_as_zero() -> None:
+    page = StringIO()
+    show(Console(file=page, width=80), "", [{"none": None, "zero": 0}])
+    assert page.getvalue().split()[-2:] == ["-", "0"]
 
 
 @pytest.mark.parametrize("rise", [7.9, -2.0, math.nan])
