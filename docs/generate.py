@@ -4,6 +4,7 @@
 """
 
 import csv
+import dataclasses
 import functools
 import importlib
 import inspect
@@ -24,7 +25,10 @@ from sphinx.application import Sphinx
 
 from metarl.engine.outer import OUTERS
 from metarl.engine.rules import RULES
+from metarl.experiments.comparison import Comparison, Method
+from metarl.experiments.methods import METHODS as COMPARISONS
 from metarl.experiments.presets import BASELINES, PRESETS
+from metarl.experiments.train import parse
 from metarl.metrics import Metric
 from metarl.parts import Registry
 from metarl.problems import PROBLEMS
@@ -40,6 +44,7 @@ from metarl.supervised.networks import NETWORKS
 from metarl.training import loop
 from metarl.training.config import Adaptation, HeldOut, Training, Watching
 from metarl.training.flags import reference
+from metarl.training.tree import flat
 
 ROOT = Path(__file__).resolve().parents[1]
 MARKER = re.compile(r"^<!-- generate ([\w -]+) -->$", re.MULTILINE)
@@ -53,7 +58,14 @@ KEPT = {  # preset -> the run of MAML that is nearest to it
     "omniglot-5way-1shot": "omniglot/5way-1shot",
     "omniglot-5way-5shot": "omniglot/5way-5shot",
 }
-SCRIPTS = ("train", "evaluate", "plot", "render", "reproduce", "benchmark", "study", "readme")
+SCRIPTS = ("train", "evaluate", "plot", "render", "reproduce", "benchmark", "study", "compare", "readme")
+# Options that do not change what a comparison measures, or that its command names.
+UNCOMPARED = {
+    *("preset", "method", "seed", "device", "grace", "max_nonfinite", "problem", "threads", "compile", "cache_dir"),
+    *("observations_in_training", "actions_in_training", "published_tasks"),
+    *("evaluation_episodes", "evaluation_counting", "evaluation_transductive"),
+    *(field.name for kind in (HeldOut, Watching) for field in dataclasses.fields(kind)),
+}
 METHODS: dict[str, Registry[Any]] = {
     "Inner rules": RULES,
     "Outer optimisers": OUTERS,
@@ -266,6 +278,34 @@ def runs(experiment: str) -> str:
     return _table(["run", "method", "seed", "iterations", "source of", "version", "commit"], rows)
 
 
+def compared() -> str:
+    """The comparisons of methods: what all runs of one share, and the settings of each method."""
+    return "\n".join(_comparison(name) for name in COMPARISONS)
+
+
+def _comparison(name: str) -> str:
+    comparison = COMPARISONS[name].comparison
+    assert comparison is not None
+    first, *others = (_compared_options(comparison, method) for method in comparison.methods)
+    shared = {option for option, value in first.items() if all(one.get(option, "") == value for one in others)}
+    rows = []
+    for method, own in zip(comparison.methods, [first, *others], strict=True):
+        known = shared if own is first else {option for option, value in own.items() if first.get(option, "") == value}
+        words = ", ".join(f"{option} {value}" for option, value in own.items() if option not in known)
+        rows.append([method.words, f"`{method.flags}`" if method.flags else "", words, method.source])
+    seeds = " ".join(map(str, comparison.seeds))
+    command = f"`train.py {comparison.preset} {comparison.shared} --seed N`, N of {seeds}"
+    common = ", ".join(f"{option} {value}" for option, value in first.items() if option in shared)
+    table = _table(["method", "flags", f"options other than {comparison.methods[0].words}'s", "from"], rows)
+    return f"### `{name}`\n\nAll runs: {command}.\n\n{table}\nIn common: {common}.\n"
+
+
+def _compared_options(comparison: Comparison, method: Method) -> dict[str, str]:
+    """The options of a method's runs that decide what it learns, in words."""
+    config = parse([comparison.preset, *comparison.flags(method, comparison.seeds[0]).split()]).config
+    return {option: _value(value) for option, value in flat(config).items() if option not in UNCOMPARED}
+
+
 @functools.cache
 def _date(commit: str) -> str:
     """The day of a commit; empty where git does not know it."""
@@ -312,5 +352,5 @@ def _value(value: Any) -> str:
 
 GENERATORS: dict[str, Callable[..., str]] = {
     function.__name__: function
-    for function in (scripts, training, problems, parts, presets, costs, metrics, environments, runs)
+    for function in (scripts, training, problems, parts, presets, costs, metrics, environments, runs, compared)
 }

@@ -21,6 +21,7 @@ from metarl.experiments.benchmarks.sampling import sampler
 from metarl.experiments.benchmarks.supervised import supervised
 from metarl.experiments.benchmarks.workers import workers
 from metarl.experiments.command_line import arguments_of, run
+from metarl.experiments.outputs import write_figure
 from metarl.files import write_atomically
 from metarl.machine import cores
 from metarl.training.run_directory import versions_of
@@ -73,12 +74,16 @@ class Arguments:
     if the return after adaptation does not rise. Each takes a few minutes."""
     output: Path = Path("benchmark.json")
     """The file for the figures."""
+    figure: Path | None = None
+    """The file for a picture of the errors that `estimators` measures. Default: none."""
     quick: bool = False
     """Toy sizes, to see that everything runs; their figures mean nothing. For learning: one seed of three, as usual."""
 
 
 def main(arguments: Arguments) -> None:
     """Run the named benchmarks and write one JSON document."""
+    if arguments.figure and "estimators" not in arguments.names:
+        raise ValueError(f"--figure {arguments.figure} shows what estimators measures; measured are {arguments.names}")
     console = Console()
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     document: dict[str, Any] = {
@@ -90,6 +95,10 @@ def main(arguments: Arguments) -> None:
         document[name] = BENCHMARKS[name](console, quick=arguments.quick)
         # Written after each benchmark, because a later one may fail.
         write_atomically(arguments.output, (json.dumps(document, indent=1) + "\n").encode())
+    if arguments.figure:
+        from metarl.experiments.benchmarks.estimator_figure import draw_errors  # here: belongs to an extra
+
+        write_figure(arguments.figure, draw_errors(document["estimators"]["inner"]), dpi=110)
     console.print(f"figures: {arguments.output}", highlight=False, soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""Learning curves of a study's finished runs, read from run directories and kept in one small table."""
+"""Learning curves of finished runs, read from run directories and kept in one small table."""
 
 import shlex
 from collections.abc import Sequence
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from metarl.experiments.experiment import Experiment, Training
 from metarl.experiments.outputs import write_table
+from metarl.experiments.train import parse
+from metarl.problem import Metrics
 from metarl.reading import numbers, read_object, read_table, reading
 from metarl.training.callbacks.csv import read_metrics
 from metarl.training.run_directory import CONFIG, METRICS
@@ -20,6 +22,8 @@ LAST_PART = 0.2  # share of a run's timesteps, the last ones, that `Curve.end` a
 RETURNS = "rollout/return_step"
 # Decimals of returns. They are rounded where runs are read, so that kept curves give the same effects.
 DECIMALS = 2
+DIGITS = 6  # significant ones of scores and seconds in comparisons
+PROCESSOR = "time/processor"
 
 
 class Curve(NamedTuple):
@@ -32,12 +36,36 @@ class Curve(NamedTuple):
     @property
     def end(self) -> float:
         """The mean return after adaptation over the last part of the timesteps."""
-        return float(self.after[self.timesteps > (1.0 - LAST_PART) * self.timesteps[-1]].mean())
+        return mean_of_last(self.timesteps, self.after)
 
     @property
     def whole(self) -> float:
         """The mean return after adaptation over the whole run: high for a run that learns early."""
         return float(self.after.mean())
+
+
+class Course(NamedTuple):
+    """A run's scores during meta-training, with what they took: timesteps or meta-iterations, and processor time."""
+
+    amount: NDArray[np.float64]  # timesteps sampled so far; meta-iterations where a problem samples none, [I]
+    seconds: NDArray[np.float64]  # processor time so far, by the median iteration, [I]
+    before: NDArray[np.float64]  # score before adaptation, [I]
+    after: NDArray[np.float64]  # score after the inner steps that the run trains, [I]
+
+    @property
+    def end(self) -> float:
+        """The mean score after adaptation over the last part of the timesteps or iterations."""
+        return mean_of_last(self.amount, self.after)
+
+    @property
+    def start(self) -> float:
+        """The mean score before adaptation over the same part."""
+        return mean_of_last(self.amount, self.before)
+
+
+def mean_of_last(amount: NDArray[np.float64], values: NDArray[np.float64]) -> float:
+    """The mean of values over the last part (`LAST_PART`) of what they are measured over, both [I]."""
+    return float(values[amount > (1.0 - LAST_PART) * amount[-1]].mean())
 
 
 def settings(arguments: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -59,9 +87,52 @@ def finished_curve(run_dir: Path, training: Training) -> Curve | None:
     Raises:
         ValueError: the directory holds a run that was started with other flags.
     """
+    rows = _finished_rows(run_dir, training)
+    if rows is None:
+        return None
+    with reading(run_dir / METRICS, "the metrics of reinforcement learning"):
+        last = max(int(name.removeprefix(RETURNS)) for name in rows[0] if name.startswith(RETURNS))
+        columns = ("env_steps", f"{RETURNS}0", f"{RETURNS}{last}")
+        return Curve(*(np.array([row[name] for row in rows]).round(DECIMALS) for name in columns))
+
+
+def finished_course(run_dir: Path, training: Training) -> Course | None:
+    """The scores of a run that its learning curve shows; None where it is not there, or has iterations to go.
+
+    Seconds are iterations times the median processor time of an iteration: what the first one takes to start or to
+    compile does not count, nor do other processes of the machine. In supervised learning logged iterations score their
+    meta-batch, too, which those between them do not.
+
+    Raises:
+        ValueError: the directory holds a run that was started with other flags.
+    """
+    rows = _finished_rows(run_dir, training)
+    if rows is None:
+        return None
+    config = parse(training.arguments).config
+    metric, _ = config.problem.drawn_curve
+    names = [metric.at(0), metric.at(config.adaptation_steps)]
+    with reading(run_dir / METRICS, "metrics with processor time and scores"):
+        seconds = float(np.median([row[PROCESSOR] for row in rows if PROCESSOR in row]))
+        scored = [row for row in rows if names[1] in row]
+        # A validation precedes the outer step of its iteration.
+        done = [row["iteration"] + ("env_steps" in row) for row in scored]
+        amount = [row.get("env_steps", row["iteration"]) for row in scored]
+        before, after = ([row[name] for row in scored] for name in names)
+        values = (amount, [seconds * count for count in done], before, after)
+        return Course(*(np.array([float(f"{value:.{DIGITS}g}") for value in column]) for column in values))
+
+
+def _finished_rows(run_dir: Path, training: Training) -> list[Metrics] | None:
+    """The metrics of a run; None where it is not there, or has iterations to go.
+
+    Raises:
+        ValueError: the directory holds a run that was started with other flags.
+    """
     rows = read_metrics(run_dir / METRICS)
     wanted = settings(training.arguments)
-    if not (run_dir / CONFIG).is_file() or len(rows) < int(wanted["iterations"][0]):
+    made = rows[-1]["iteration"] + 1 if rows else 0
+    if not (run_dir / CONFIG).is_file() or made < int(wanted["iterations"][0]):
         return None
     with reading(run_dir / CONFIG, "the configuration of a run with its command"):
         made = settings(shlex.split(read_object(run_dir / CONFIG)["command"]))
@@ -69,27 +140,35 @@ def finished_curve(run_dir: Path, training: Training) -> Curve | None:
         ours, theirs = (" ".join(flags.get(name, ("(none)",))) for flags in (wanted, made))
         if ours != theirs:
             raise ValueError(f"{run_dir} is another run: --{name} is {theirs} there and {ours} in the study")
-    with reading(run_dir / METRICS, "the metrics of reinforcement learning"):
-        last = max(int(name.removeprefix(RETURNS)) for name in rows[0] if name.startswith(RETURNS))
-        columns = ("env_steps", f"{RETURNS}0", f"{RETURNS}{last}")
-        return Curve(*(np.array([row[name] for row in rows]).round(DECIMALS) for name in columns))
+    return rows
 
 
 def kept_curves(results: Path, experiment: Experiment) -> dict[str, Curve]:
-    """The curves that lie in `results`, of the runs that the experiment still has, with the flags it still gives.
+    """The curves that lie in `results`, of the runs that the study still has, with the flags it still gives.
 
     Raises:
         ValueError: a table is damaged; it is named.
     """
+    columns = ("timesteps", "before", "after")
+    return {name: Curve(*values) for name, values in _kept(results, experiment, columns).items()}
+
+
+def kept_courses(results: Path, experiment: Experiment) -> dict[str, Course]:
+    """As `kept_curves`, of a comparison."""
+    return {name: Course(*values) for name, values in _kept(results, experiment, Course._fields).items()}
+
+
+def _kept(results: Path, experiment: Experiment, columns: Sequence[str]) -> dict[str, list[NDArray[np.float64]]]:
+    """Columns of the curves that lie in `results`, each [I], by run."""
     if not ((results / CURVES).is_file() and (results / RUNS).is_file()):
         return {}
     made = read_table(results / RUNS, ("run", "flags"))
     flags = {row["run"]: settings(row["flags"].split()) for row in made}
     rows = read_table(results / CURVES, ("run",))
-    values = [numbers(rows, name, results / CURVES) for name in ("timesteps", "before", "after")]
+    values = [numbers(rows, name, results / CURVES) for name in columns]
     runs = np.array([row["run"] for row in rows])
     return {
-        run.name: Curve(*(column[runs == run.name] for column in values))
+        run.name: [column[runs == run.name] for column in values]
         for run in experiment.runs
         if run.name in runs and flags.get(run.name) == settings(run.flags.split())
     }
@@ -108,3 +187,13 @@ def write_curves(path: Path, curves: dict[str, Curve]) -> None:
         for timesteps, before, after in zip(*curve, strict=True)
     ]
     write_table(path, rows, ("run", "timesteps", "before", "after"))
+
+
+def write_courses(path: Path, courses: dict[str, Course]) -> None:
+    """A row per run and measured iteration."""
+    rows = [
+        {"run": name} | {column: f"{value:.{DIGITS}g}" for column, value in zip(Course._fields, values, strict=True)}
+        for name, course in courses.items()
+        for values in zip(*course, strict=True)
+    ]
+    write_table(path, rows, ("run", *Course._fields))

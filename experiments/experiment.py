@@ -1,10 +1,11 @@
-"""Experiments: the runs that are trained, and the figures, tables and films that are made of them, or their study."""
+"""Experiments: the runs that are trained, and the figures, tables and films that are made of them."""
 
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+from metarl.experiments.comparison import Comparison
 from metarl.experiments.design import Study
 from metarl.experiments.train import parse
 
@@ -47,7 +48,7 @@ class Protocol(NamedTuple):
 class Experiment:
     """Runs that are trained, drawn and filmed; results go to `experiments/results/NAME/`.
 
-    Runs of a study are not evaluated on held-out tasks: study.py analyses their learning curves.
+    Runs of a study or a comparison are not evaluated on held-out tasks: a script analyses their learning curves.
     """
 
     runs: tuple[Training, ...]
@@ -55,6 +56,14 @@ class Experiment:
     protocols: tuple[Protocol, ...] = ()
     films: dict[str, tuple[str, str]] = field(default_factory=dict)  # file -> run, flags of render.py
     study: Study | None = None
+    comparison: Comparison | None = None
+
+    @property
+    def analysed_by(self) -> Literal["study", "compare"] | None:
+        """The script that makes tables and figures of the runs' learning curves; None for runs that are evaluated."""
+        if self.study:
+            return "study"
+        return "compare" if self.comparison else None
 
     def quick(self) -> "Experiment":
         """The same with a tenth of the iterations of every run."""

@@ -18,9 +18,10 @@ import tyro
 from rich.console import Console
 
 from metarl.experiments.command_line import arguments_of, run
-from metarl.experiments.curves import kept_curves
+from metarl.experiments.curves import kept_courses, kept_curves
 from metarl.experiments.experiment import Experiment
 from metarl.experiments.kept import Place, Run
+from metarl.experiments.methods import METHODS
 from metarl.experiments.outputs import write_table
 from metarl.experiments.paper import PAPER
 from metarl.experiments.progress import Progress
@@ -32,7 +33,8 @@ from metarl.training.statistics import interval_is_over, interval_over_seeds
 
 ROOT = Path(__file__).resolve().parents[1]
 GOES_ON = "what was checkpointed is whole; the same command goes on"
-EXPERIMENTS: dict[str, Experiment] = PAPER | STUDIES
+EXPERIMENTS: dict[str, Experiment] = PAPER | STUDIES | METHODS
+GROUPS = {"all": EXPERIMENTS, "methods": METHODS}
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Arguments:
     """Which experiments to reproduce, and how many runs at a time. Runs are resumed where they stopped."""
 
     names: tyro.conf.Positional[tuple[str, ...]]
-    """Experiments, or all."""
+    """Experiments; `methods` for the comparisons of methods, or `all`."""
     quick: bool = False
     """Make a tenth of the iterations, with everything under runs/quick, to see that it works and how long it takes."""
     go_on: bool = False
@@ -52,11 +54,11 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Train and evaluate what is missing, then draw."""
-    names = list(EXPERIMENTS) if "all" in arguments.names else list(dict.fromkeys(arguments.names))
+    names = list(dict.fromkeys(one for name in arguments.names for one in GROUPS.get(name, [name])))
     if unknown := [name for name in names if name not in EXPERIMENTS]:
-        raise ValueError(f"unknown experiment {unknown[0]!r}: choose of {', '.join(EXPERIMENTS)}, or all")
+        raise ValueError(f"unknown experiment {unknown[0]!r}: choose of {', '.join(EXPERIMENTS)}, methods, or all")
     if not names:
-        raise ValueError(f"name an experiment: {', '.join(EXPERIMENTS)}, or all")
+        raise ValueError(f"name an experiment: {', '.join(EXPERIMENTS)}, methods, or all")
     if arguments.jobs < 1:
         raise ValueError(f"--jobs must be at least 1; got {arguments.jobs}")
     console = Console(markup=False, highlight=False, soft_wrap=True)
@@ -73,7 +75,7 @@ def main(arguments: Arguments) -> None:
         making = Making(arguments, workers, progress, console)
         workers.all(functools.partial(making.make, job) for job in everything)
         for name, runs in missing.items():
-            if runs or EXPERIMENTS[name].study:
+            if runs or EXPERIMENTS[name].analysed_by:
                 finish(EXPERIMENTS[name], name, arguments, workers, console)
 
 
@@ -83,8 +85,9 @@ def unfinished(experiment: Experiment, runs: list[Run], place: Place) -> list[Ru
     Where an experiment's tables need the scores of single tasks, one missing run makes all of them count as missing:
     published ones are evaluated again, but not trained.
     """
-    if experiment.study:
-        curves = kept_curves(place.results, experiment)
+    if experiment.analysed_by:
+        kept = kept_curves if experiment.study else kept_courses
+        curves = kept(place.results, experiment)
         return [job for job in runs if job.training.name not in curves]
     made = all((place.results / file).is_file() for file in experiment.outputs)
     if made and all(job.is_published(job.training.iterations) for job in runs):
@@ -103,7 +106,7 @@ class Making:
     analysing: threading.Lock = field(default_factory=threading.Lock)
 
     def make(self, job: Run) -> None:
-        """Train a run, evaluate it or add it to its study, and copy its small files to the results."""
+        """Train a run, evaluate it or add it to its analysis, and copy its small files to the results."""
         iterations = job.training.iterations
         log = job.directory.with_suffix(".log")
         if self.arguments.go_on:
@@ -121,7 +124,7 @@ class Making:
                 job.keep()
             active.stage = "is evaluated"
             experiment = EXPERIMENTS[job.experiment]
-            if experiment.study:
+            if experiment.analysed_by:
                 with self.analysing:
                     analyse(job.experiment, self.arguments, self.workers)
                 job.drop()
@@ -141,18 +144,21 @@ def is_evaluated(run_dir: Path) -> bool:
 
 
 def analyse(name: str, arguments: Arguments, workers: "Workers") -> None:
-    """Make tables and figures of the finished runs of a study."""
+    """Make tables and figures of the finished runs of a study or a comparison."""
     place = Place.of(name, quick=arguments.quick)
     flags = ["--quick"] if arguments.quick else []
-    workers.script(place.runs / "study.log", "study", name, "--runs", place.runs, "--results", place.results, *flags)
+    script = EXPERIMENTS[name].analysed_by
+    assert script is not None
+    log = place.runs / f"{script}.log"
+    workers.script(log, script, name, "--runs", place.runs, "--results", place.results, *flags)
 
 
 def finish(experiment: Experiment, name: str, arguments: Arguments, workers: "Workers", console: Console) -> None:
     """Make the figures and tables of an experiment whose runs are finished."""
     place = Place.of(name, quick=arguments.quick)
-    if experiment.study:
+    if experiment.analysed_by:
         analyse(name, arguments, workers)
-        console.print(f"study: {place.results}")
+        console.print(f"tables and figures: {place.results}")
         return
     log = place.runs / "figures.log"
     for figure, names in experiment.figures.items():

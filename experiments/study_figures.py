@@ -63,12 +63,14 @@ def _shown(study: Study, cell: Cell, place: int, level: int) -> bool:
 
 def mean_curve(curves: list[Curve]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The timesteps of the coarsest curve that all curves reach, and the mean return after adaptation there."""
-    coarsest = min(curves, key=lambda curve: len(curve.timesteps)).timesteps
-    shared = coarsest[
-        (coarsest >= max(curve.timesteps[0] for curve in curves))
-        & (coarsest <= min(curve.timesteps[-1] for curve in curves))
-    ]
+    shared = shared_points([curve.timesteps for curve in curves])
     return shared, np.mean([np.interp(shared, curve.timesteps, curve.after) for curve in curves], axis=0)
+
+
+def shared_points(axes: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """The points of the coarsest of several increasing axes that lie within all of them."""
+    coarsest = min(axes, key=len)
+    return coarsest[(coarsest >= max(axis[0] for axis in axes)) & (coarsest <= min(axis[-1] for axis in axes))]
 
 
 def draw_effects(effects: dict[str, list[Effect]]) -> Figure:

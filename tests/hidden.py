@@ -19,6 +19,8 @@ NEED = (  # modules that import packages of an extra as they are loaded
     "metarl.envs.physics.mujoco_threads",
     "metarl.envs.physics.planar",
     "metarl.experiments.benchmark",
+    "metarl.experiments.benchmarks.estimator_figure",
+    "metarl.experiments.comparison_figures",
     "metarl.experiments.figures",
     "metarl.experiments.study_figures",
     "metarl.supervised.pictures",

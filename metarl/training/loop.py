@@ -23,6 +23,12 @@ MAX_NONFINITE = 10
 MEASURES = (
     Metric(name="time/outer", meaning="time for the outer step", unit="s", higher_is_better=False),
     Metric(name="time/iteration", meaning="time for the meta-iteration", unit="s", higher_is_better=False),
+    Metric(
+        name="time/processor",
+        meaning="processor time of this process for the meta-iteration, summed over its threads",
+        unit="s",
+        higher_is_better=False,
+    ),
 )
 
 
@@ -124,6 +130,7 @@ def _iterate(
     """Make one meta-iteration, and measure it."""
     crew.stage("collecting")
     start = time.perf_counter()
+    processor = time.process_time()
     objective, metrics = problem.collect(state.theta, state.iteration)
     crew.stage("outer step")
     collected = time.perf_counter()
@@ -135,6 +142,7 @@ def _iterate(
         metrics |= {f"outer/{name}": value for name, value in info.items()}
         metrics["time/outer"] = time.perf_counter() - collected
         metrics["time/iteration"] = time.perf_counter() - start
+        metrics["time/processor"] = time.process_time() - processor
     if "env_steps" in metrics:
         metrics["env_steps"] += state.env_steps
     after = state._replace(

@@ -23,6 +23,7 @@ from metarl.engine.params import ravel
 from metarl.experiments import benchmark
 from metarl.experiments.benchmarks import learning, straightforward
 from metarl.experiments.benchmarks.busy import others
+from metarl.experiments.benchmarks.estimator_figure import draw_errors
 from metarl.experiments.benchmarks.iteration import EXACT
 from metarl.experiments.benchmarks.ranks import collectives
 from metarl.experiments.benchmarks.report import relative_cost, show
@@ -35,7 +36,8 @@ from metarl.training.tree import flat, with_options
 @pytest.fixture(scope="module")
 def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     output = tmp_path_factory.mktemp("benchmark") / "new" / "figures.json"
-    benchmark.command(["--quick", "--output", str(output)])
+    benchmark.command(["--quick", "--output", str(output), "--figure", str(output.with_suffix(".png"))])
+    assert output.with_suffix(".png").stat().st_size > 1000
     return json.loads(output.read_text())
 
 
@@ -81,6 +83,20 @@ def test_estimators_are_biased_where_theory_says_so(document: dict[str, Any]) ->
     assert biases["dice"] < 1e-9 < 0.1 < biases["likelihood_ratio"] < biases["log_prob"]
     biases = {row["outer_loss"]: row["bias"] for row in document["estimators"]["outer"]}
     assert biases["e_maml"] < 1e-9 < 0.05 < biases["surrogate"]
+
+
+def test_errors_of_hessians_fall_to_their_bias() -> None:
+    row = {"process": "2x2x2", "baseline": "none", "inner_loss": "dice", "hessian_bias": 0.0, "hessian_deviation": 4.0}
+    biased = row | {"inner_loss": "likelihood_ratio", "hessian_bias": 0.5, "hessian_deviation": 1.0}
+    (panel,) = draw_errors([biased, row]).axes
+    exact, other = (line for line in panel.get_lines() if str(line.get_label())[0] != "_")
+    assert [line.get_label() for line in (exact, other)] == ["dice", "likelihood ratio"]
+    assert [float(np.asarray(exact.get_ydata())[i]) for i in (0, -1)] == pytest.approx([4.0, 0.04])
+    assert [float(np.asarray(other.get_ydata())[i]) for i in (0, -1)] == pytest.approx([1.25**0.5, 0.2501**0.5])
+
+
+def test_a_figure_of_what_is_not_measured_is_refused(tmp_path: Path) -> None:
+    refused(run("benchmark", "hvp", "--figure", tmp_path / "a.png"), "shows what estimators measures")
 
 
 def test_rates_are_of_everything(document: dict[str, Any]) -> None:

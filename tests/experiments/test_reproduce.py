@@ -30,13 +30,19 @@ def test_every_run_is_a_command_and_every_figure_has_its_runs(name: str) -> None
     names = [one.name for one in experiment.runs]
     assert len(set(names)) == len(names)
     of_one_seed = [one for one in experiment.runs if re.fullmatch(r".*-seed1|(?!.*-seed\d).*", one.name)]
+    if experiment.comparison:
+        of_one_seed = of_one_seed[:1]  # test_methods_compared.py parses the methods' own flags
     for one in of_one_seed:
         quick = parse(one.quick().arguments).config.iterations
         assert quick == -(-parse(one.arguments).config.iterations // 10)
     used = [*sum(experiment.figures.values(), ()), *sum((one.runs for one in experiment.protocols), ())]
     assert {*used, *(run_name for run_name, _ in experiment.films.values())} <= set(names)
-    seen = {cell.name for cell in experiment.study.cells} if experiment.study else sum(experiment.figures.values(), ())
-    assert set(seen) == set(names)  # nothing is trained that nobody sees
+    seen = set(sum(experiment.figures.values(), ()))
+    if experiment.study:
+        seen = {cell.name for cell in experiment.study.cells}
+    if compared := experiment.comparison:
+        seen = {compared.run(method, seed) for method in compared.methods for seed in compared.seeds}
+    assert seen == set(names)  # nothing is trained that nobody sees
 
 
 @pytest.fixture

@@ -310,7 +310,7 @@ def test_metrics_have_their_stable_names_in_csv_and_tensorboard(tmp_path: Path) 
         "rollout/success_step0", "rollout/success_step1", "reward/distance_step0", "reward/distance_step1",
         "inner/update_norm", "outer/loss", "outer/improvement", "outer/kl", "outer/backtracks", "outer/accepted",
         "outer/grad_norm", "outer/nonfinite", "outer/cg_iterations",
-        "time/sample", "time/adapt", "time/outer", "time/iteration",
+        "time/sample", "time/adapt", "time/outer", "time/iteration", "time/processor",
         "time/env_steps_per_s",
     }  # fmt: skip
     sometimes = {"evaluation/return_step0", "evaluation/return_step1", "evaluation/return_step2"}

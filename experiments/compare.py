@@ -1,0 +1,112 @@
+"""Compare methods: python experiments/compare.py NAME [--runs DIR]: a table, and a figure.
+
+Finished runs are read from DIR and added to curves.csv in the comparison's results, of which everything else is made.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+from rich.console import Console
+
+from metarl.experiments.command_line import arguments_of, run
+from metarl.experiments.comparison import Comparison
+from metarl.experiments.comparison_figures import draw_courses
+from metarl.experiments.curves import CURVES, RUNS, Course, finished_course, kept_courses, write_courses
+from metarl.experiments.methods import METHODS
+from metarl.experiments.outputs import write_figure, write_table
+from metarl.experiments.train import parse
+from metarl.training.statistics import interval_over_seeds
+
+TABLE = "methods.csv"
+FIGURE = "figure.png"
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Which comparison to make, and where its runs and results are."""
+
+    name: tyro.conf.Positional[str]
+    """The comparison."""
+    runs: Path | None = None
+    """Directory with the comparison's runs. Default: runs/NAME."""
+    results: Path | None = None
+    """Directory for the table and the figure. Default: experiments/results/NAME."""
+    quick: bool = False
+    """The runs have a tenth of the iterations."""
+
+
+def main(arguments: Arguments) -> None:
+    """Collect the finished runs, then write the table and the figure."""
+    name = arguments.name
+    if name not in METHODS:
+        raise ValueError(f"unknown comparison {name!r}: choose one of {', '.join(METHODS)}")
+    experiment = METHODS[name].quick() if arguments.quick else METHODS[name]
+    comparison = experiment.comparison
+    assert comparison is not None
+    runs_dir = arguments.runs or Path("runs", name)
+    results = arguments.results or Path("experiments", "results", name)
+    kept = kept_courses(results, experiment)
+    found = {
+        training.name: finished_course(runs_dir / training.name, training) or kept.get(training.name)
+        for training in experiment.runs
+    }
+    courses = {run_name: course for run_name, course in found.items() if course is not None}
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{name}: {len(courses)} of {len(found)} runs are finished")
+    if not courses:
+        raise ValueError(
+            f"no run of {name} is finished in {runs_dir}: python experiments/reproduce.py {name} makes them"
+        )
+    write_courses(results / CURVES, courses)
+    made = [{"run": one.name, "flags": one.flags} for one in experiment.runs if one.name in courses]
+    write_table(results / RUNS, made, ("run", "flags"))
+    write_table(results / TABLE, *table_rows(comparison, courses))
+    config = parse(experiment.runs[0].arguments).config
+    metric, _ = config.problem.drawn_curve
+    amount = "timesteps [millions]" if config.problem.score == "average_return" else "meta-iterations"
+    drawn = draw_courses(by_method(comparison, courses), amount=amount, score=metric.label)
+    write_figure(results / FIGURE, drawn, dpi=110)
+    console.print(f"table and figure: {results}")
+
+
+def by_method(comparison: Comparison, courses: dict[str, Course]) -> dict[str, list[Course]]:
+    """The courses of each method's finished seeds, by the method in words; methods without any are left out."""
+    found = {
+        method.words: [courses[name] for seed in comparison.seeds if (name := comparison.run(method, seed)) in courses]
+        for method in comparison.methods
+    }
+    return {words: ones for words, ones in found.items() if ones}
+
+
+def table_rows(comparison: Comparison, courses: dict[str, Course]) -> tuple[list[dict[str, str]], tuple[str, ...]]:
+    """A row per method: its scores at the end and its seconds, means over seeds with intervals; and the columns."""
+    rows = []
+    for words, ones in by_method(comparison, courses).items():
+        row = {"method": words, "seeds": str(len(ones))}
+        row |= _over_seeds("before", np.array([course.start for course in ones]))
+        row |= _over_seeds("after", np.array([course.end for course in ones]))
+        rows.append(row | _over_seeds("seconds", np.array([course.seconds[-1] for course in ones])))
+    bounds = (f"{name}{ending}" for name in ("before", "after", "seconds") for ending in ("", "_low", "_high"))
+    return rows, ("method", "seeds", *bounds)
+
+
+def _over_seeds(name: str, values: NDArray[np.float64]) -> dict[str, str]:
+    """The mean of the seeds' values [S] with its interval, where there are two."""
+    cells = {name: values.mean()}
+    if len(values) > 1:
+        cells[f"{name}_low"], cells[f"{name}_high"] = map(float, interval_over_seeds(values))
+    return {column: f"{value:#.4g}" for column, value in cells.items()}
+
+
+def command(argv: Sequence[str]) -> None:
+    """Run the script with these arguments."""
+    run(lambda args: arguments_of(Arguments, "compare", __doc__ or "", args), main, argv)
+
+
+if __name__ == "__main__":
+    command(sys.argv[1:])

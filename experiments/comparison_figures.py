@@ -1,0 +1,79 @@
+"""The figure of a comparison: every method's scores over what it sampled, over processor time, and at the end."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metarl.experiments.curves import Course
+from metarl.experiments.study_figures import MILLION, STYLE, shared_points
+from metarl.extras import needs
+from metarl.training.statistics import interval_over_seeds
+
+with needs("plots", "figures"):
+    import matplotlib as mpl
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette, and two greys: one a method.
+COLORS = ("#0072B2", "#56B4E9", "#D55E00", "#E69F00", "#009E73", "#999999", "#CC79A7", "#000000", "#B8A900")
+OFFSET = 0.15  # of the scores before and after adaptation, in rows
+
+
+def draw_courses(methods: dict[str, list[Course]], *, amount: str, score: str) -> Figure:
+    """Three panels: scores after adaptation over what was sampled and over seconds, and at the end with intervals.
+
+    Args:
+        methods: a method in words -> the courses of its seeds.
+        amount: the label of the first panel's axis; `millions` in it scales the axis.
+        score: the label of scores.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(12.5, 4.6), layout="constrained")
+        sampled, timed, ends = figure.subplots(1, 3, width_ratios=(1.2, 1.2, 1))
+        scale = MILLION if "millions" in amount else 1.0
+        for color, (words, courses) in zip(COLORS, methods.items(), strict=False):
+            points, seconds, after = aligned(courses)
+            label = f"{words} ({len(courses)})"
+            for axes, places in ((sampled, points / scale), (timed, seconds)):
+                axes.plot(places, after.mean(-1), color=color, linewidth=1.5, label=label)
+            if len(courses) > 1:
+                sampled.fill_between(points / scale, *interval_over_seeds(after), color=color, alpha=0.1, linewidth=0)
+        low, high = _limits(methods)
+        sampled.set(xlabel=amount, ylabel=f"{score} after adaptation", ylim=(low, high))
+        timed.set(xlabel="processor time of training [s]", ylim=(low, high))
+        timed.legend(fontsize=8, ncols=2, title="method (seeds)", title_fontsize=8)
+        _ends(ends, methods)
+        ends.set_xlabel(score)
+        ends.set_title("at the end: x before, o after adaptation", fontsize=9)
+    return figure
+
+
+def aligned(
+    courses: list[Course],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Shared points of the amounts of S seeds [P], mean seconds there [P], and scores after adaptation [P, S]."""
+    points = shared_points([course.amount for course in courses])
+    seconds = np.mean([np.interp(points, course.amount, course.seconds) for course in courses], axis=0)
+    after = np.stack([np.interp(points, course.amount, course.after) for course in courses], axis=-1)
+    return points, seconds, after
+
+
+def _limits(methods: dict[str, list[Course]]) -> tuple[float, float]:
+    """The range of the methods' means with a margin: intervals of few seeds reach far beyond it."""
+    means = np.concatenate([aligned(courses)[2].mean(-1) for courses in methods.values()])
+    means = means[np.isfinite(means)]
+    margin = 0.05 * float(np.ptp(means)) or 1.0
+    return float(means.min()) - margin, float(means.max()) + margin
+
+
+def _ends(axes: Axes, methods: dict[str, list[Course]]) -> None:
+    """Every method's score before and after adaptation at the end, with the interval over its seeds."""
+    for row, (color, courses) in enumerate(zip(COLORS, methods.values(), strict=False)):
+        for marker, place, values in (
+            ("x", row - OFFSET, np.array([course.start for course in courses])),
+            ("o", row + OFFSET, np.array([course.end for course in courses])),
+        ):
+            axes.plot(values.mean(), place, marker, color=color, markersize=6)
+            if len(values) > 1:
+                axes.hlines(place, *interval_over_seeds(values), color=color, linewidth=1.5, alpha=0.6)
+    axes.set_yticks(range(len(methods)), list(methods), fontsize=8)
+    axes.invert_yaxis()

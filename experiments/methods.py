@@ -1,0 +1,58 @@
+"""The comparisons of methods, one a problem; each method has the settings of its own paper."""
+
+from metarl.experiments.comparison import Comparison, Method
+from metarl.experiments.experiment import SEEDS, Experiment, Training
+
+# What Rothfuss et al. (2019) train with; ratios keep the inner gradient right while theta moves through the epochs.
+EPOCHS = "--inner-loss likelihood_ratio --learning-rate 0.001 --epochs 5 --clip 0.3"
+POINT = "--tasks 10 --episodes 10 --iterations 30 --checkpoint-every 30"
+HALF_CHEETAH = "--tasks 20 --episodes 20 --iterations 60 --checkpoint-every 10"
+
+
+def reinforced(context: str) -> tuple[Method, ...]:
+    """The methods of reinforcement learning; `context` has the flags of CAVIA, which depend on the environment."""
+    return (
+        Method("maml-trpo", "MAML-TRPO", "", "Finn et al. 2017"),
+        Method("first-order", "first order", "--first-order", "Finn et al. 2017, section 5.2"),
+        Method("promp", "ProMP", f"--outer promp {EPOCHS} --kl-penalty 0.0005", "Rothfuss et al. 2019, appendix"),
+        Method("maml-ppo", "MAML-PPO", f"--outer ppo {EPOCHS}", "as ProMP, without its penalty"),
+        Method("e-maml", "E-MAML", "--outer-loss e_maml", "Stadie et al. 2018"),
+        Method("dice", "DiCE", "--inner-loss dice", "Foerster et al. 2018"),
+        Method("anil", "ANIL", "--rule anil", "Raghu et al. 2020"),
+        Method("cavia", "CAVIA", f"--rule cavia {context}", "Zintgraf et al. 2019; step size of the authors' code"),
+        Method("meta-sgd", "Meta-SGD", "--rule meta-sgd", "Li et al. 2017"),
+    )
+
+
+SMALL_CONTEXT = reinforced("--context-size 5 --inner-step-size 0.5")
+LARGE_CONTEXT = reinforced("--context-size 50 --inner-step-size 10")
+SUPERVISED = (
+    Method("maml", "MAML", "", "Finn et al. 2017"),
+    Method("anil", "ANIL", "--rule anil", "Raghu et al. 2020"),
+    Method("meta-sgd", "Meta-SGD", "--rule meta-sgd", "Li et al. 2017"),
+)
+
+
+def _experiment(preset: str, shared: str, methods: tuple[Method, ...]) -> Experiment:
+    """All methods with the first seed, then with the next, so that what is finished can be compared."""
+    comparison = Comparison(preset, shared, methods, SEEDS)
+    runs = (
+        Training(comparison.run(method, seed), preset, comparison.flags(method, seed))
+        for seed in SEEDS
+        for method in methods
+    )
+    return Experiment(tuple(runs), comparison=comparison)
+
+
+METHODS: dict[str, Experiment] = {
+    "methods-navigation": _experiment("navigation", POINT, SMALL_CONTEXT),
+    "methods-sparse-corner": _experiment("navigation", f"--environment metarl/SparseCorner-v0 {POINT}", SMALL_CONTEXT),
+    "methods-cheetah-dir": _experiment("cheetah-dir", HALF_CHEETAH, LARGE_CONTEXT),
+    "methods-cheetah-vel": _experiment("cheetah-vel", HALF_CHEETAH, LARGE_CONTEXT),
+    "methods-sinusoid": _experiment(
+        "sinusoid",
+        "--iterations 3000 --evaluate-every 150 --log-every 20 --render-every 0 --checkpoint-every 3000",
+        SUPERVISED,
+    ),
+    "methods-omniglot": _experiment("omniglot-5way-1shot", "--iterations 2000 --render-every 0", SUPERVISED),
+}
