@@ -19,7 +19,7 @@ from metarl.experiments.presets import preset_config
 assert metarl.__file__.startswith(sys.argv[1]), metarl.__file__
 config = preset_config("navigation", "maml", {})
 problem = config.problem.build(config.setting())
-print(problem.sample_tasks(1, 0, count=2).shape)
+print(problem.sample_tasks(1, 1, count=2).shape)
 env = gymnasium.make("metarl/HalfCheetahDir-v0")
 print(env.reset(seed=0)[0].shape)
 assert not {"envs", "experiments"} & set(sys.modules)
