@@ -81,6 +81,7 @@ def iterate(config: Config, shard: Shard, iterations: int) -> tuple[Params, list
 @pytest.mark.parametrize("world", [2, 3, 4])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_ranks_see_the_same_data_and_take_the_same_step(name: str, world: int) -> None:
+    """To rounding: whether a task's matrix products have the same bits among fewer tasks is up to the processor."""
     config = CONFIGS[name]
     expected, (whole,), (measured,) = iterate(config, ALONE, 1)
     ranks = in_ranks(world, lambda shard: iterate(config, shard, 1))
@@ -88,7 +89,7 @@ def test_ranks_see_the_same_data_and_take_the_same_step(name: str, world: int) -
         shares = [tree_flatten(getattr(objectives[0], part))[0] for _, objectives, _ in ranks]
         joined = [torch.cat(leaves) for leaves in zip(*shares, strict=True)]
         for ours, leaf in zip(joined, tree_flatten(getattr(whole, part))[0], strict=True):
-            assert torch.equal(ours, leaf)
+            torch.testing.assert_close(ours, leaf, rtol=1e-4, atol=1e-4)
     for theta, _, metrics in ranks:
         assert torch.equal(ravel(theta), ravel(ranks[0][0]))
         assert (ravel(theta) - ravel(expected)).norm() <= 1e-6 * ravel(expected).norm()
