@@ -5,14 +5,12 @@ Finished runs are read from DIR and added to curves.csv in the comparison's resu
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import tyro
 from numpy.typing import NDArray
 from rich.console import Console
 
+from metarl.experiments.analysis import Arguments, finished_runs
 from metarl.experiments.command_line import arguments_of, run
 from metarl.experiments.comparison import Comparison
 from metarl.experiments.comparison_figures import draw_courses
@@ -26,42 +24,14 @@ TABLE = "methods.csv"
 FIGURE = "figure.png"
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """Which comparison to make, and where its runs and results are."""
-
-    name: tyro.conf.Positional[str]
-    """The comparison."""
-    runs: Path | None = None
-    """Directory with the comparison's runs. Default: runs/NAME."""
-    results: Path | None = None
-    """Directory for the table and the figure. Default: experiments/results/NAME."""
-    quick: bool = False
-    """The runs have a tenth of the iterations."""
-
-
 def main(arguments: Arguments) -> None:
     """Collect the finished runs, then write the table and the figure."""
-    name = arguments.name
-    if name not in METHODS:
-        raise ValueError(f"unknown comparison {name!r}: choose one of {', '.join(METHODS)}")
-    experiment = METHODS[name].quick() if arguments.quick else METHODS[name]
+    experiment = arguments.choose(METHODS, "comparison")
     comparison = experiment.comparison
     assert comparison is not None
-    runs_dir = arguments.runs or Path("runs", name)
-    results = arguments.results or Path("experiments", "results", name)
-    kept = kept_courses(results, experiment)
-    found = {
-        training.name: finished_course(runs_dir / training.name, training) or kept.get(training.name)
-        for training in experiment.runs
-    }
-    courses = {run_name: course for run_name, course in found.items() if course is not None}
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    console.print(f"{name}: {len(courses)} of {len(found)} runs are finished")
-    if not courses:
-        raise ValueError(
-            f"no run of {name} is finished in {runs_dir}: python experiments/reproduce.py {name} makes them"
-        )
+    courses = finished_runs(arguments, experiment, read=finished_course, kept=kept_courses, console=console)
+    results = arguments.results_dir
     write_courses(results / CURVES, courses)
     made = [{"run": one.name, "flags": one.flags} for one in experiment.runs if one.name in courses]
     write_table(results / RUNS, made, ("run", "flags"))

@@ -6,14 +6,12 @@ Finished runs are read from DIR and added to curves.csv in the study's results, 
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import tyro
 from numpy.typing import NDArray
 from rich.console import Console
 
+from metarl.experiments.analysis import Arguments, finished_runs
 from metarl.experiments.command_line import arguments_of, run
 from metarl.experiments.curves import CURVES, RUNS, Curve, finished_curve, kept_curves, write_curves
 from metarl.experiments.design import Cell, Study
@@ -25,42 +23,14 @@ from metarl.experiments.study_figures import draw_curves, draw_effects
 RESPONSES = {"end": "return at the end", "whole": "mean return over the whole run"}
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """Which study to analyse, and where its runs and results are."""
-
-    name: tyro.conf.Positional[str]
-    """The study."""
-    runs: Path | None = None
-    """Directory with the study's runs. Default: runs/NAME."""
-    results: Path | None = None
-    """Directory for tables and figures. Default: experiments/results/NAME."""
-    quick: bool = False
-    """The runs have a tenth of the iterations."""
-
-
 def main(arguments: Arguments) -> None:
     """Collect the finished runs, then write tables and figures."""
-    name = arguments.name
-    if name not in STUDIES:
-        raise ValueError(f"unknown study {name!r}: choose one of {', '.join(STUDIES)}")
-    experiment = STUDIES[name].quick() if arguments.quick else STUDIES[name]
+    experiment = arguments.choose(STUDIES, "study")
     study = experiment.study
     assert study is not None
-    runs_dir = arguments.runs or Path("runs", name)
-    results = arguments.results or Path("experiments", "results", name)
-    kept = kept_curves(results, experiment)
-    found = {
-        training.name: finished_curve(runs_dir / training.name, training) or kept.get(training.name)
-        for training in experiment.runs
-    }
-    curves = {run_name: curve for run_name, curve in found.items() if curve is not None}
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    console.print(f"{name}: {len(curves)} of {len(found)} runs are finished")
-    if not curves:
-        raise ValueError(
-            f"no run of {name} is finished in {runs_dir}: python experiments/reproduce.py {name} makes them"
-        )
+    curves = finished_runs(arguments, experiment, read=finished_curve, kept=kept_curves, console=console)
+    results = arguments.results_dir
     write_curves(results / CURVES, curves)
     flags = {training.name: training.flags for training in experiment.runs}
     write_table(results / RUNS, *run_rows(study, curves, flags))
