@@ -25,7 +25,8 @@ class StoppedError(Exception):
 class OverdueError(BaseException):
     """The grace is over; raised in the middle of what the iteration does.
 
-    It is a BaseException, so that no `except Exception` in an environment or a model catches it.
+    It derives from BaseException, as KeyboardInterrupt does, so that an environment or a model that goes on after its
+    own errors does not catch it.
     """
 
 

@@ -31,8 +31,8 @@ class Hanging(Bowl):
             while True:
                 try:
                     time.sleep(60)
-                except Exception:
-                    continue  # as careless environments do
+                except Exception:  # as careless environments do: the end of the grace must get through
+                    continue
         return super().collect(theta, iteration)
 
 
