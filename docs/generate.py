@@ -25,6 +25,7 @@ from sphinx.application import Sphinx
 
 from metarl.engine.outer import OUTERS
 from metarl.engine.rules import RULES
+from metarl.engine.schedules import SCHEDULES
 from metarl.experiments.comparison import Comparison, Method
 from metarl.experiments.methods import METHODS as COMPARISONS
 from metarl.experiments.presets import BASELINES, PRESETS
@@ -37,10 +38,12 @@ from metarl.rl.baselines import BASELINES as REWARD_BASELINES
 from metarl.rl.environments import ENVIRONMENTS
 from metarl.rl.inner_losses import INNER_LOSSES
 from metarl.rl.normalizers import NORMALIZATIONS
+from metarl.rl.outer_losses import OUTER_LOSSES
 from metarl.rl.policies import POLICIES
 from metarl.supervised import metrics as supervised_metrics
 from metarl.supervised.datasets import DATASETS
 from metarl.supervised.networks import NETWORKS
+from metarl.supervised.outer_losses import OUTER_LOSSES as SUPERVISED_OUTER_LOSSES
 from metarl.training import loop
 from metarl.training.config import Adaptation, HeldOut, Training, Watching
 from metarl.training.flags import reference
@@ -69,8 +72,11 @@ UNCOMPARED = {
 METHODS: dict[str, Registry[Any]] = {
     "Inner rules": RULES,
     "Outer optimisers": OUTERS,
+    "Schedules of the learning rate": SCHEDULES,
     "Policies": POLICIES,
     "Inner losses": INNER_LOSSES,
+    "Outer losses of reinforcement learning": OUTER_LOSSES,
+    "Outer losses of supervised learning": SUPERVISED_OUTER_LOSSES,
     "Baselines of the returns": REWARD_BASELINES,
     "Normalizations of observations": NORMALIZATIONS,
     "Networks": NETWORKS,

@@ -11,6 +11,8 @@ from metarl.problems import MOST_AT_A_TIME, PROBLEMS, ProblemOptions, Setting, r
 from metarl.supervised.datasets import DATASETS, Dataset
 from metarl.supervised.metrics import headline
 from metarl.supervised.networks import NETWORKS, Network
+from metarl.supervised.outer_losses import OUTER_LOSSES, OuterLoss
+from metarl.supervised.outer_losses.last_step import LastStep
 from metarl.supervised.problem import ExampleSettings, MetaSupervised
 from metarl.supervised.tasks import KindName
 
@@ -39,6 +41,8 @@ class Supervised(ProblemOptions):
     """Where tasks come from."""
     network: Annotated[Network, NETWORKS]
     """What predicts."""
+    outer_loss: Annotated[OuterLoss, OUTER_LOSSES] = LastStep()
+    """What the outer step minimises."""
 
     @property
     def kind(self) -> KindName:
@@ -97,9 +101,10 @@ class Supervised(ProblemOptions):
 
         Raises:
             ValueError: images that are missing or cannot be read, more ways or shots than there are, a network that
-                does not fit.
+                does not fit, an outer loss that needs more inner steps.
         """
         require_device(setting.device)
+        step_weights = self.outer_loss.build(setting.inner_steps)
         tasks = self.dataset.build()
         tasks.require_examples(self.shots, max(self.queries, self.evaluation_queries))
         if setting.method == "oracle":
@@ -123,6 +128,7 @@ class Supervised(ProblemOptions):
             device=setting.device,
             compiled=self.compile and setting.device == "cpu" and _has_compiler(),
             shard=setting.shard,
+            step_weights=step_weights,
         )
 
 

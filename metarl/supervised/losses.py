@@ -3,10 +3,23 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy as torch_cross_entropy
 
+from metarl.engine.maml import AdaptedTask, OuterLoss
+from metarl.engine.params import Params
 from metarl.supervised.tasks import Examples
+
+ExampleLoss = Callable[[Tensor, Examples], Tensor]  # outputs [N, O] and their examples -> scalar
+
+
+class WeightedExamples(NamedTuple):
+    """The query of M tasks, with the weights that the losses after the inner steps have in the outer loss."""
+
+    inputs: Tensor  # [M, N, ...]
+    targets: Tensor  # as those of `Examples`
+    step_weights: Tensor  # [M, K], the same for all tasks; a tensor, so that a compiled gradient need not be recompiled
 
 
 def mean_squared_error(outputs: Tensor, examples: Examples) -> Tensor:
@@ -27,11 +40,28 @@ def accuracy(outputs: Tensor, examples: Examples) -> Tensor:
     return (outputs.argmax(-1) == examples.targets).to(outputs.dtype).mean()
 
 
+def after_last_step(loss: ExampleLoss) -> OuterLoss:
+    """Make MAML's outer loss: that of the adapted model on the query."""
+    return lambda task: loss(task.outputs, task.query)
+
+
+def after_each_step(loss: ExampleLoss, predict: Callable[[Params, WeightedExamples], Tensor]) -> OuterLoss:
+    """Make the outer loss sum_k w_k L(theta_k), k = 1 .. K, of a query with weights (Antoniou et al. 2019, eq. 3)."""
+
+    def outer_loss(task: AdaptedTask) -> Tensor:
+        query: WeightedExamples = task.query
+        examples = Examples(query.inputs, query.targets)
+        outputs = [*(predict(params, query) for params in task.path[1:]), task.outputs]
+        return torch.stack([loss(each, examples) for each in outputs]) @ query.step_weights
+
+    return outer_loss
+
+
 class Kind(NamedTuple):
     """The loss that is minimised, and the scores that are reported, by name."""
 
-    loss: Callable[[Tensor, Examples], Tensor]
-    scores: dict[str, Callable[[Tensor, Examples], Tensor]]
+    loss: ExampleLoss
+    scores: dict[str, ExampleLoss]
 
 
 KINDS: dict[str, Kind] = {

@@ -20,8 +20,9 @@ from metarl.metrics import over_ranks
 from metarl.problem import Evaluation, Film, Metrics
 from metarl.randomness import PICTURES_OF, SPLIT_OF, Purpose, numpy_generator, torch_generator
 from metarl.shard import ALONE, Shard
-from metarl.supervised.losses import KINDS
+from metarl.supervised.losses import KINDS, WeightedExamples, after_each_step, after_last_step
 from metarl.supervised.metrics import headline, measures
+from metarl.supervised.outer_losses import StepWeights
 from metarl.supervised.tasks import Examples, TaskDistribution
 
 EXAMPLES = {  # what tasks were drawn for -> the key of their examples
@@ -58,6 +59,7 @@ class MetaSupervised:
         device: where parameters and examples live.
         compiled: see `objective.gradients_of`.
         shard: which tasks of a meta-batch this process trains on. Every rank draws the examples of all, which is cheap.
+        step_weights: the weights of the losses after inner steps 1 .. K in the outer loss; None: the last one alone.
 
     Raises:
         ValueError: the kind is unknown, `inner_steps` is negative, or there are more ranks than tasks.
@@ -76,6 +78,7 @@ class MetaSupervised:
         device: str = "cpu",
         compiled: bool = False,
         shard: Shard = ALONE,
+        step_weights: StepWeights | None = None,
     ) -> None:
         if kind not in KINDS:
             raise ValueError(f"unknown kind of problem {kind!r}: choose one of {', '.join(KINDS)}")
@@ -98,7 +101,10 @@ class MetaSupervised:
             inner_loss=lambda params, batch: loss(model.apply(params, batch.inputs), batch),
             predict=lambda params, batch: model.apply(params, batch.inputs),
         )
-        self.functions = TaskFunctions(outer_loss=lambda task: loss(task.outputs, task.query))
+        self._step_weights = step_weights
+        self.functions = TaskFunctions(
+            after_each_step(loss, self.learner.predict) if step_weights else after_last_step(loss)
+        )
         self.gradients = gradients_of(self.learner, self.functions, compiled=compiled)
 
     def initial_parameters(self, seed: int) -> Params:
@@ -129,7 +135,7 @@ class MetaSupervised:
             self.learner,
             self.functions,
             [support] * self.inner_steps,
-            query,
+            self._weighted(query, iteration),
             num_tasks=settings.tasks,
             first_task=self._local.start,
             reduce=self._shard.reduce,
@@ -148,6 +154,13 @@ class MetaSupervised:
         metrics["time/sample"] = sampled - start
         metrics["time/adapt"] = time.perf_counter() - sampled
         return objective, metrics
+
+    def _weighted(self, query: Examples, iteration: int) -> Examples | WeightedExamples:
+        """The query of an iteration, with the weights of the losses after the inner steps where these are given."""
+        if self._step_weights is None:
+            return query
+        weights = torch.tensor(self._step_weights(iteration), dtype=query.inputs.dtype, device=self.device)
+        return WeightedExamples(*query, weights.expand(len(query.inputs), -1))
 
     def refresh(self, theta: Params, objective: MetaObjective) -> Params:
         """Theta as it is: gradients move all of it."""

@@ -18,6 +18,8 @@ from metarl.engine.outer.promp import ProMP
 from metarl.engine.outer.reptile import Reptile
 from metarl.engine.outer.trpo import TRPO
 from metarl.engine.params import Params, add, ravel
+from metarl.engine.schedules import Schedule, Share
+from metarl.engine.schedules.cosine import Cosine
 from metarl.engine.solvers import Matvec
 from metarl.rl.losses import mean_kl
 
@@ -49,6 +51,60 @@ def test_adam_equals_torchs() -> None:
         assert info["nonfinite"] == 0
     for name, leaf in reference.items():
         torch.testing.assert_close(theta[name], leaf.detach(), rtol=1e-9, atol=1e-12)
+
+
+def test_the_cosine_schedule_equals_torchs_and_then_stays() -> None:
+    """Adam's learning rates over 8 outer steps, of which the schedule is over after 5, in float64."""
+    model = mlp((2, 4, 2), "tanh")
+    theta = parameters(model)
+    optimiser = Adam(learning_rate=0.1, schedule=Cosine(schedule_steps=5, final_share=0.2)).build()
+    state = optimiser.init(theta)
+    reference = {name: leaf.clone().requires_grad_() for name, leaf in theta.items()}
+    torch_adam = torch.optim.Adam(reference.values(), lr=0.1)
+    torchs = torch.optim.lr_scheduler.CosineAnnealingLR(torch_adam, T_max=5, eta_min=0.02)
+    for taken in range(8):
+        _, gradient = regression_objective(model, theta).loss_and_gradient(theta)
+        for name, leaf in reference.items():
+            leaf.grad = gradient[name].clone()
+        torch_adam.step()
+        # Torch's would rise again.
+        if taken < 5:
+            torchs.step()
+        theta, state, info = optimiser.step(theta, state, regression_objective(model, theta))
+        assert info["nonfinite"] == 0
+        for name, leaf in reference.items():
+            torch.testing.assert_close(theta[name], leaf.detach(), rtol=1e-9, atol=1e-12)
+
+
+def test_the_schedule_counts_outer_steps_that_were_taken() -> None:
+    """Not the epochs of PPO, nor steps that were refused; and it goes on from a state that was stored."""
+    policy = gaussian_mlp(2, 2, hidden_sizes=(4,))
+    theta = parameters(policy)
+    objective = policy_objective(policy, theta)
+    asked = []
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Asked(Schedule):
+        def build(self) -> Share:
+            return lambda taken: (asked.append(taken), 0.5)[1]
+
+    optimiser = PPO(epochs=3, schedule=Asked()).build()
+    state = optimiser.init(theta)
+    moved, state, _ = optimiser.step(theta, state, objective)
+    broken = objective.query._replace(advantages=objective.query.advantages * float("nan"))
+    spoiled = MetaObjective(theta, objective.learner, objective.functions, objective.support, broken)
+    _, same, info = optimiser.step(moved, state, spoiled)
+    assert info["nonfinite"] == 1
+    optimiser.step(moved, same, objective)
+    assert asked == [0, 1, 1]
+    half = PPO(epochs=3, learning_rate=5e-4).build()
+    assert torch.equal(ravel(half.step(theta, half.init(theta), objective)[0]), ravel(moved))
+
+
+@pytest.mark.parametrize("kind", [Adam, PPO, ProMP])
+def test_a_cosine_without_its_length_is_refused(kind: type[Adam]) -> None:
+    with pytest.raises(ValueError, match=r"schedule cosine needs schedule_steps, .*: give --schedule-steps, usually"):
+        kind(schedule=Cosine()).build()
 
 
 def test_adam_refuses_what_overflows() -> None:

@@ -16,6 +16,7 @@ from metarl.engine.params import Params
 from metarl.engine.rules import RULES, InnerRule, Rule, first_order, fits
 from metarl.engine.rules.anil import ANIL
 from metarl.engine.rules.cavia import CAVIA
+from metarl.engine.rules.lslr import LSLR
 from metarl.engine.rules.meta_sgd import STEP_SIZE, MetaSGD
 from metarl.engine.rules.sgd import SGD
 
@@ -241,3 +242,74 @@ def test_cavia_refuses_a_layer_that_is_not_there_and_foreign_parameters() -> Non
         CAVIA().build().start(PARAMS)
     with pytest.raises(ValueError, match=r"context_size must be at least 1; got 0"):
         CAVIA(context_size=0)
+
+
+def lslr_loop(theta: Params, shift: str, support: Regression, query: Regression, steps: int, learned: int) -> Tensor:
+    """MAML++'s inner loop by hand, of a network with one hidden layer whose bias is learned for every step."""
+    total = torch.zeros((), dtype=torch.float64)
+    adapted_names = ("body.0.weight", "head.weight", "head.bias")
+    network = mlp((2, 4, 2), "tanh")
+    for i in range(TASKS):
+        fast = {name: theta[name] for name in (*adapted_names, shift)}
+        for step in range(steps):
+            loss = (network.apply(fast, support.inputs[i]) - support.targets[i]).square().mean()
+            gradients = torch.autograd.grad(loss, [fast[name] for name in adapted_names], create_graph=True)
+            k = step if step < learned else learned - 1
+            for name, gradient in zip(adapted_names, gradients, strict=True):
+                fast[name] = fast[name] - theta[f"step_sizes.{name}"][k] * gradient
+            fast[shift] = theta[f"after.{shift}"][k]
+        total = total + (network.apply(fast, query.inputs[i]) - query.targets[i]).square().mean()
+    return total / TASKS
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_lslr_has_step_sizes_and_shifts_for_every_layer_and_step(steps: int) -> None:
+    """Against a loop with double backward, in float64; the steps after the second have what the second has."""
+    shift = "body.0.bias"
+    rule = LSLR(inner_step_size=0.3, learned_steps=2, not_adapted=(shift,), per_step=(shift,)).build()
+    learner, functions = regression_learner(rule)
+    g = generator(4)
+    fresh = rule.init(parameters(mlp((2, 4, 2), "tanh")), g)
+    theta = {
+        name: leaf * (1 + 0.3 * torch.randn(leaf.shape, generator=g, dtype=torch.float64))
+        for name, leaf in fresh.items()
+    }
+    support, query = regression(0), regression(1)
+    value, gradient = MetaObjective(theta, learner, functions, [support] * steps, query).loss_and_gradient(theta)
+    leaves = {name: leaf.clone().requires_grad_() for name, leaf in theta.items()}
+    loss = lslr_loop(leaves, shift, support, query, steps, 2)
+    expected = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+    assert value == pytest.approx(loss.item(), rel=1e-12)
+    for (name, leaf), other in zip(gradient.items(), expected, strict=True):
+        wanted = torch.zeros_like(leaf) if other is None else other
+        torch.testing.assert_close(leaf, wanted, rtol=1e-9, atol=1e-12, msg=name)
+    # Of a step that is never taken nothing is learned.
+    assert all(bool(leaf[1].any()) == (steps > 1) for name, leaf in gradient.items() if name.startswith("after."))
+
+
+def test_lslr_starts_as_sgd() -> None:
+    params = parameters(mlp((2, 4, 2), "tanh"))
+    rule = LSLR(inner_step_size=0.2, learned_steps=3).build((0.2, 0.1))
+    learner, _ = regression_learner(rule)
+    theta = rule.init(params, generator(0))
+    assert {name: tuple(leaf.shape) for name, leaf in theta.items() if name not in params} == {
+        f"step_sizes.{name}": (3,) for name in params
+    }
+    plain, _ = regression_learner(sgd(0.2, 0.1))
+    batch = regression(0)
+    support = [Regression(batch.inputs[0], batch.targets[0])] * 4
+    adapted, expected = learner.adapt(theta, support), plain.adapt(params, support)
+    for name, leaf in expected.items():
+        torch.testing.assert_close(adapted[name], leaf, rtol=1e-12, atol=1e-14)
+
+
+def test_lslr_refuses_what_it_cannot_learn() -> None:
+    with pytest.raises(ValueError, match=r"learned_steps must be at most 1, the inner steps of training, .*; got 5"):
+        LSLR().require_steps(1)
+    LSLR().require_steps(5)
+    with pytest.raises(ValueError, match=r"per_step: no parameter is named 'tail.\*'; there are body.0.weight, "):
+        LSLR(per_step=("tail.*",)).build().init(PARAMS, generator(0))
+    with pytest.raises(ValueError, match=r"per_step: log_std is changed by inner steps; name it in not_adapted, too"):
+        LSLR(per_step=("log_std",)).build().init(PARAMS, generator(0))
+    with pytest.raises(ValueError, match=r"no parameter has step sizes step_sizes.NAME; there are body.0.weight, "):
+        LSLR().build().start(PARAMS)

@@ -1,9 +1,10 @@
+import functools
 from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
-from conftest import generator, sgd
+from conftest import generator, parameters, sgd
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,6 +18,9 @@ from metarl.rl.episodes import PolicyBatch
 from metarl.supervised.datasets.sinusoid import Sinusoid
 from metarl.supervised.few_shot import few_shot_from_arrays
 from metarl.supervised.networks.dense import Dense
+from metarl.supervised.outer_losses import StepWeights
+from metarl.supervised.outer_losses.last_step import LastStep
+from metarl.supervised.outer_losses.multi_step import MultiStep
 from metarl.supervised.pictures import picture
 from metarl.supervised.problem import ExampleSettings, MetaSupervised
 from metarl.supervised.tasks import Examples, TaskDistribution
@@ -35,6 +39,8 @@ def problem(
     settings: ExampleSettings = SETTINGS,
     alpha: float = 0.01,
     kind: str = "regression",
+    step_weights: StepWeights | None = None,
+    compiled: bool = False,
 ) -> MetaSupervised:
     return MetaSupervised(
         distribution or SINUSOID,
@@ -44,6 +50,8 @@ def problem(
         inner_steps=inner_steps,
         settings=settings,
         seed=seed,
+        step_weights=step_weights,
+        compiled=compiled,
     )
 
 
@@ -267,3 +275,82 @@ def test_whatever_inputs_are_is_drawn(shape: tuple[int, ...]) -> None:
     drawn = picture(cast(Any, trace | {"outputs": outputs}), 0)
     assert drawn.shape[2] == 3
     assert np.ptp(drawn) > 0
+
+
+@pytest.mark.parametrize("iteration", [0, 3, 9, 10])
+def test_the_multi_step_loss_equals_a_loop_over_steps(iteration: int) -> None:
+    """MAML++'s outer loss and its gradient against double backward through a loop, in float64; its weights by hand."""
+    early = {0: 1 / 3, 3: 0.7 / 3, 9: 0.1 / 3, 10: 0.0}[iteration]  # of each of the first two of three steps
+    model = mlp((1, 5, 1), "tanh")
+    maml = problem(model=model, inner_steps=3, alpha=0.1, step_weights=MultiStep(annealing_iterations=10).build(3))
+    theta = parameters(model)
+    objective, _ = maml.collect({name: leaf.float() for name, leaf in theta.items()}, iteration)
+    support, query = (
+        type(batch)(*(field.double() for field in batch)) for batch in (objective.support[0], objective.query)
+    )
+    exact = MetaObjective(theta, maml.learner, maml.functions, [support] * 3, query)
+    loss, gradient = exact.loss_and_gradient(theta)
+
+    leaves = {name: leaf.clone().requires_grad_() for name, leaf in theta.items()}
+    total = torch.zeros((), dtype=torch.float64)
+    for i in range(4):
+        fast = dict(leaves)
+        for weight in (early, early, 1 - 2 * early):
+            inner = (model.apply(fast, support.inputs[i]) - support.targets[i]).square().mean()
+            steps = torch.autograd.grad(inner, list(fast.values()), create_graph=True)
+            fast = {name: leaf - 0.1 * step for (name, leaf), step in zip(fast.items(), steps, strict=True)}
+            total = total + weight * (model.apply(fast, query.inputs[i]) - query.targets[i]).square().mean()
+    expected = torch.autograd.grad(total / 4, list(leaves.values()))
+    # The weights themselves are of single precision.
+    assert loss == pytest.approx(total.item() / 4, rel=1e-7)
+    for (name, leaf), other in zip(gradient.items(), expected, strict=True):
+        torch.testing.assert_close(leaf, other, rtol=1e-6, atol=1e-9, msg=name)
+
+
+def test_the_last_step_alone_counts_after_annealing() -> None:
+    """From then on the loss and its gradient are those of `last_step`."""
+    theta = problem().initial_parameters(0)
+    many = problem(inner_steps=2, step_weights=MultiStep(annealing_iterations=5).build(2))
+    one = problem(inner_steps=2)
+    for iteration, same in ((4, False), (5, True), (6, True)):
+        (loss, gradient), (other, expected) = (
+            maml.collect(theta, iteration)[0].loss_and_gradient(theta) for maml in (many, one)
+        )
+        assert (loss == pytest.approx(other, rel=1e-6)) == same
+        if same:
+            torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_weights_of_steps_add_up_and_earlier_ones_keep_a_little_until_the_end() -> None:
+    weights = MultiStep(annealing_iterations=1000).build(4)
+    for iteration in range(0, 1200, 7):
+        assert sum(weights(iteration)) == pytest.approx(1)
+    assert weights(0) == [0.25] * 4
+    assert weights(999)[:3] == pytest.approx([0.03 / 4] * 3)
+    assert weights(1000) == [0, 0, 0, 1]
+    assert LastStep().build(1) is None
+    with pytest.raises(
+        ValueError, match="multi_step needs at least 2 inner steps in training; got 1: choose last_step"
+    ):
+        MultiStep().build(1)
+
+
+def test_compiled_multi_step_gradients_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One compilation serves all iterations, whatever their weights."""
+    calls = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        calls.append(0)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    theta = problem().initial_parameters(0)
+    both = [
+        problem(inner_steps=2, step_weights=MultiStep(annealing_iterations=5).build(2), compiled=flag)
+        for flag in (False, True)
+    ]
+    for iteration in (0, 3, 7):
+        plain, compiled = (maml.collect(theta, iteration)[0].loss_and_gradient(theta) for maml in both)
+        assert compiled[0] == pytest.approx(plain[0], rel=1e-6)
+        torch.testing.assert_close(compiled[1], plain[1], rtol=1e-4, atol=1e-6)
+    assert len(calls) == 1

@@ -49,6 +49,7 @@ OTHERS: dict[str, tuple[Any, ...]] = {
     "gradient_clip": (1e-9,),
     "grace": (0.05,),
     "kl_target": (1e-6,),
+    "learned_steps": (1,),
     "least_images": (4,),
     "max_backtracks": (1,),
     "max_broken": (0.0,),
@@ -56,6 +57,7 @@ OTHERS: dict[str, tuple[Any, ...]] = {
     "memory": (1,),
     "min_std": (1.0,),
     "not_adapted": (("*weight",),),
+    "per_step": (("log_std",),),
     "ridge": (10.0,),
     "split_shares": ((0.34, 0.33, 0.33),),
     "threads": (3,),
@@ -63,14 +65,20 @@ OTHERS: dict[str, tuple[Any, ...]] = {
 # What must hold of the run for an option to matter, beside the part whose it is.
 WHERE: dict[str, dict[str, Any]] = {
     "adam_epsilon": {"outer": "adam"},
+    "annealing_iterations": {"annealing_iterations": 2},
     "backtrack_ratio": {"max_kl": 50.0, "max_backtracks": 40},
     "categorical_mlp": {"environment": "places:Switches", "outer": "adam"},
+    "cosine": {"schedule_steps": 2},
     "finite_difference_epsilon": {"curvature": "symmetric"},
     "goal_radius": {"goal_radius": 1.5},
     "metarl/HopperParams-v0": {"horizon": 80, "initial_std": 1.0},  # until it falls
+    "lslr": {"inner_steps": 2, "learned_steps": 2, "evaluation_steps": 2},
     "max_backtracks": {"max_kl": 50.0, "max_backtracks": 40},
     "max_broken": {"environment": "places:Fragile", "max_broken": 1.0, "episodes": 4},
     "max_nonfinite": {"outer": "adam", "learning_rate": 1e38},
+    "multi_step": {"inner_steps": 2, "evaluation_steps": 2},
+    "outer_loss": {"inner_steps": 2, "evaluation_steps": 2},
+    "per_step": {"not_adapted": ("log_std",)},
     "validation_tasks": {"evaluate_every": 1},
 }
 

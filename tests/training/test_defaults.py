@@ -4,6 +4,7 @@ import dataclasses
 
 from metarl.engine.outer import OUTERS
 from metarl.engine.rules import RULES
+from metarl.engine.schedules import SCHEDULES
 from metarl.parts import options
 from metarl.problems import PROBLEMS
 from metarl.rl.baselines import BASELINES
@@ -12,9 +13,13 @@ from metarl.rl.outer_losses import OUTER_LOSSES
 from metarl.rl.policies import POLICIES
 from metarl.supervised.datasets import DATASETS
 from metarl.supervised.networks import NETWORKS
+from metarl.supervised.outer_losses import OUTER_LOSSES as SUPERVISED_OUTER_LOSSES
 from metarl.training.config import Config
 
-REGISTRIES = (PROBLEMS, RULES, OUTERS, POLICIES, NORMALIZATIONS, OUTER_LOSSES, BASELINES, DATASETS, NETWORKS)
+REGISTRIES = (
+    *(PROBLEMS, RULES, OUTERS, SCHEDULES, POLICIES, NORMALIZATIONS, OUTER_LOSSES, BASELINES, DATASETS, NETWORKS),
+    SUPERVISED_OUTER_LOSSES,
+)
 EXPECTED = {
     "run": [
         "method = 'maml'",
@@ -64,6 +69,12 @@ EXPECTED = {
         "inner_step_size = 0.1 (a positive number)",
         "context_size = 5 (at least 1)",
         "context_layer = 'body.0'",
+    ],
+    "rule lslr": [
+        "inner_step_size = 0.1 (a positive number)",
+        "not_adapted = ('*.shift',)",
+        "learned_steps = 5 (at least 1)",
+        "per_step = ()",
     ],
     "rule meta-sgd": [
         "inner_step_size = 0.1 (a positive number)",
@@ -115,6 +126,11 @@ EXPECTED = {
         "backtrack_ratio = 0.8 (a positive number) (below 1)",
         "max_backtracks = 15 (at least 1)",
     ],
+    "schedule constant": [],
+    "schedule cosine": [
+        "schedule_steps = None (at least 1)",
+        "final_share = 0.01 (in [0, 1])",
+    ],
     "policy categorical_mlp": [
         "hidden_sizes = (100, 100) (at least 1)",
         "activation = 'relu'",
@@ -134,6 +150,10 @@ EXPECTED = {
         "exploration = 1.0 (a positive number)",
     ],
     "outer_loss surrogate": [],
+    "outer_loss last_step": [],
+    "outer_loss multi_step": [
+        "annealing_iterations = 7500 (at least 1)",
+    ],
     "baseline linear_features": [
         "ridge = 1e-05 (a positive number)",
     ],

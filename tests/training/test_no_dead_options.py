@@ -128,7 +128,7 @@ def test_every_part_is_there() -> None:
     kinds = {case.part.split()[0] for case in CASES if case.part}
     assert kinds == {
         *("environment", "policy", "normalization", "outer_loss", "baseline", "rule", "outer", "dataset", "network"),
-        "problem",
+        *("problem", "schedule"),
     }
     assert len(CASES) > 75
 

@@ -9,6 +9,8 @@ from torch import Tensor
 from metarl.engine.objective import MetaObjective
 from metarl.engine.outer import LOSS, OUTERS, Info, Outer, OuterOptimizer, State, nonfinite
 from metarl.engine.params import Params, add, ravel, unravel
+from metarl.engine.schedules import SCHEDULES, Schedule, Share
+from metarl.engine.schedules.constant import Constant
 from metarl.parts import NOT_NEGATIVE, POSITIVE, below
 
 
@@ -27,12 +29,18 @@ class Adam(Outer):
     """Added to the square root of that mean, by which the step is divided."""
     gradient_clip: Annotated[float | None, POSITIVE] = None
     """Largest absolute value of any entry of the meta-gradient; None: no limit."""
+    schedule: Annotated[Schedule, SCHEDULES] = Constant()
+    """How the step size changes over the outer steps."""
 
     def build(self) -> OuterOptimizer:
-        """Make the optimiser. Where gradient or new parameters are not finite, theta and the state stay as they are."""
+        """Make the optimiser. Where gradient or new parameters are not finite, theta and the state stay as they are.
+
+        Raises ValueError for a schedule that lacks an option.
+        """
+        share = self.schedule.build()
 
         def step(theta: Params, state: State, objective: MetaObjective) -> tuple[Params, State, Info]:
-            return self.descend(theta, state, objective, steps=1)
+            return self.descend(theta, state, objective, share, steps=1)
 
         return OuterOptimizer(self.moments, step, LOSS)
 
@@ -42,12 +50,15 @@ class Adam(Outer):
         return {"step": torch.zeros((), dtype=torch.float64), "mean": zeros, "square": zeros.clone()}
 
     def descend(
-        self, theta: Params, state: State, objective: MetaObjective, *, steps: int
+        self, theta: Params, state: State, objective: MetaObjective, share: Share, *, steps: int
     ) -> tuple[Params, State, Info]:
         """Take several steps of Adam on one meta-batch; the info is that of the first step.
 
-        Where one of the steps is not finite, none is taken: theta and the state stay as they are.
+        All of them have the step size that the schedule's `share` gives for the outer steps taken so far; those that
+        were refused do not count. Where one of the steps is not finite, none is taken: theta and the state stay as they
+        are.
         """
+        size = self.learning_rate * share(state["step"].item() / steps)
         first: Info = {}
         moved = theta
         after = state
@@ -58,14 +69,14 @@ class Adam(Outer):
             first = first or info
             if broken := nonfinite(loss=loss, gradient=info["grad_norm"]):
                 return theta, state, first | broken
-            moved, after = self._step(moved, after, g)
+            moved, after = self._step(moved, after, g, size)
             # Finite numbers may have overflowed.
             if broken := nonfinite(parameters=ravel(moved).abs().max().item()):
                 return theta, state, first | broken
         return moved, after, first
 
-    def _step(self, theta: Params, state: State, g: Tensor) -> tuple[Params, State]:
-        """One step along a gradient [P]: theta and the moments in the state after it."""
+    def _step(self, theta: Params, state: State, g: Tensor, size: float) -> tuple[Params, State]:
+        """One step of a size along a gradient [P]: theta and the moments in the state after it."""
         if self.gradient_clip is not None:
             g = g.clamp(-self.gradient_clip, self.gradient_clip)
         t = state["step"] + 1
@@ -74,5 +85,5 @@ class Adam(Outer):
         unbiased_mean = mean / (1 - self.adam_beta1**t)
         unbiased_square = square / (1 - self.adam_beta2**t)
         update = unbiased_mean / (unbiased_square.sqrt() + self.adam_epsilon)
-        moved = add(theta, unravel(update, theta), scale=-self.learning_rate)
+        moved = add(theta, unravel(update, theta), scale=-size)
         return moved, state | {"step": t, "mean": mean, "square": square}

@@ -8,6 +8,7 @@ from metarl.engine.objective import MetaObjective
 from metarl.engine.outer import LOSS, MOVED, OUTERS, Info, OuterOptimizer, State, nonfinite
 from metarl.engine.outer.adam import Adam
 from metarl.engine.params import Params
+from metarl.engine.schedules import Share
 from metarl.parts import POSITIVE, at_least, below
 
 
@@ -25,17 +26,27 @@ class PPO(Adam):
     """Epsilon: likelihood ratios beyond 1 +- this gain nothing."""
 
     def build(self) -> OuterOptimizer:
-        """The optimiser. Where an epoch is not finite, none is taken: theta and the state stay as they are."""
-        return OuterOptimizer(self.moments, self._epochs, (*LOSS, *MOVED))
+        """The optimiser. Where an epoch is not finite, none is taken: theta and the state stay as they are.
+
+        Raises ValueError for a schedule that lacks an option.
+        """
+        share = self.schedule.build()
+
+        def step(theta: Params, state: State, objective: MetaObjective) -> tuple[Params, State, Info]:
+            return self._epochs(theta, state, objective, share)
+
+        return OuterOptimizer(self.moments, step, (*LOSS, *MOVED))
 
     def _loss(self, objective: MetaObjective, state: State) -> OuterLoss:
         """The outer loss that the epochs descend."""
         return objective.clipped(self.clip)
 
-    def _epochs(self, theta: Params, state: State, objective: MetaObjective) -> tuple[Params, State, Info]:
+    def _epochs(
+        self, theta: Params, state: State, objective: MetaObjective, share: Share
+    ) -> tuple[Params, State, Info]:
         """One outer step: descend in all epochs, then measure how far theta went."""
         clipped = objective.with_outer_loss(self._loss(objective, state))
-        moved, after, info = self.descend(theta, state, clipped, steps=self.epochs)
+        moved, after, info = self.descend(theta, state, clipped, share, steps=self.epochs)
         untried: Info = {"improvement": 0.0, "kl": 0.0}
         if info["nonfinite"]:
             return theta, state, info | untried

@@ -11,6 +11,7 @@ from metarl.engine.objective import MetaObjective
 from metarl.engine.outer import OUTERS, Info, OuterOptimizer, State
 from metarl.engine.outer.ppo import PPO
 from metarl.engine.params import Params
+from metarl.engine.schedules import Share
 from metarl.metrics import Metric
 from metarl.parts import NOT_NEGATIVE, POSITIVE
 
@@ -61,9 +62,11 @@ class ProMP(PPO):
 
         return loss
 
-    def _epochs(self, theta: Params, state: State, objective: MetaObjective) -> tuple[Params, State, Info]:
+    def _epochs(
+        self, theta: Params, state: State, objective: MetaObjective, share: Share
+    ) -> tuple[Params, State, Info]:
         """PPO's outer step, and eta for the next one."""
-        moved, after, info = super()._epochs(theta, state, objective)
+        moved, after, info = super()._epochs(theta, state, objective, share)
         before = objective.with_outer_loss(objective.pre_update_divergence)
         kl, _ = (0.0, 0.0) if info["nonfinite"] else before.loss_and_divergence(moved)
         info |= {"pre_update_kl": kl, "kl_penalty": state["kl_penalty"].item()}

@@ -53,6 +53,9 @@ class Rule(Part):
     learns_step_sizes: ClassVar[bool] = False
     """Whether step sizes are meta-learned, so that an evaluation cannot choose them."""
 
+    def require_steps(self, inner_steps: int) -> None:
+        """Raise ValueError where the rule cannot learn in a training with that many inner steps."""
+
     def build(self, step_sizes: Sequence[float] = ()) -> InnerRule:
         """Make the rule.
 
