@@ -329,9 +329,7 @@ def test_weights_of_steps_add_up_and_earlier_ones_keep_a_little_until_the_end() 
     assert weights(999)[:3] == pytest.approx([0.03 / 4] * 3)
     assert weights(1000) == [0, 0, 0, 1]
     assert LastStep().build(1) is None
-    with pytest.raises(
-        ValueError, match="multi_step needs at least 2 inner steps in training; got 1: choose last_step"
-    ):
+    with pytest.raises(ValueError, match="multi_step needs at least 2 inner steps in training; got 1: choose"):
         MultiStep().build(1)
 
 
