@@ -15,7 +15,7 @@ import subprocess
 import sys
 import textwrap
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -186,11 +186,18 @@ def _preset(name: str) -> str:
     preset = PRESETS[name]
     rows = [[f"`--{option.replace('_', '-')}`", f"`{_value(value)}`"] for option, value in preset.options.items()]
     text = f"## `{name}`\n\n{preset.description}.\n\n{_table(['option', 'value'], rows)}"
+    for variant in preset.variants:
+        text += (
+            f"\nWith `--{variant.option}` below {variant.below} it has {_given(variant.options)}: {variant.reason}.\n"
+        )
     for (of, method), options in BASELINES.items():
         if of == name:
-            words = ", ".join(f"`--{option.replace('_', '-')} {_value(value)}`" for option, value in options.items())
-            text += f"\n`--method {method}` has {words}.\n"
+            text += f"\n`--method {method}` has {_given(options)}.\n"
     return text
+
+
+def _given(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"`--{option.replace('_', '-')} {_value(value)}`" for option, value in options.items())
 
 
 def costs() -> str:

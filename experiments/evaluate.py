@@ -172,7 +172,8 @@ def _split(arguments: Arguments) -> tuple[str, Path]:
 def _table(title: str, steps: list[dict[str, Any]], config: Config) -> Table:
     """One row per gradient step: the score's mean, its 95 % interval and median, means of other scores, and failures.
 
-    Terms of the reward are in the files alone.
+    An accuracy stands there once more as papers on few-shot learning print it, with `statistics.plus_minus`. Terms of
+    the reward are in the files alone.
     """
     table = Table(title=title)
     failures = {
@@ -188,9 +189,12 @@ def _table(title: str, steps: list[dict[str, Any]], config: Config) -> Table:
     shown = [name for name, occurred in failures.items() if occurred]
     # A few tasks are fitted much worse than the rest, so that the median of a loss says more than the mean.
     shows_median = config.problem.score == "loss"
+    shows_as_printed = config.problem.score == "accuracy"
     heads = ["gradient steps", _words(config.problem.score, config), "95 % over tasks"]
     if shows_median:
         heads.append("median")
+    if shows_as_printed:
+        heads.append("as papers print it")
     for name in (*heads, *(_words(name, config) for name in others), *shown):
         table.add_column(escape(name), justify="right", no_wrap=name in heads)
     for step in steps:
@@ -200,6 +204,7 @@ def _table(title: str, steps: list[dict[str, Any]], config: Config) -> Table:
             number(score["mean"]),
             f"{number(score['low'])} .. {number(score['high'])}",
             *([number(score["median"])] if shows_median else []),
+            *([f"{100 * score['mean']:.2f} ± {100 * score['plus_minus']:.2f} %"] if shows_as_printed else []),
             *(number(step[name]["mean"]) for name in others),
             *(f"{step[name]['mean']:.1%}" for name in shown),
         )

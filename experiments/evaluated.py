@@ -99,6 +99,8 @@ def published(runs: list[Run]) -> dict[int, float]:
     label = runs[0].label
     values = flat(config)
     if "dataset" in values:
+        if not protocol.get("transductive", True):
+            return {}
         return published_scores(values["dataset"], values["network"], values.get("ways", 1), protocol["shots"], label)
     if not (protocol.get("published_tasks") and config.preset.endswith("-paper") and label == config.method):
         return {}

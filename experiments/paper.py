@@ -69,7 +69,7 @@ def _sinusoid() -> Experiment:
     """
     five = (
         *seeded("maml-5shot", "sinusoid", "--shots 5 --inner-step-size 0.001"),
-        Training("pretrained-5shot", "sinusoid", "--shots 5 --method pretrained"),
+        Training("pretrained-5shot", "sinusoid", "--shots 5 --method pretrained --inner-step-size 0.01"),
         Training("meta-sgd-5shot", "sinusoid", "--shots 5 --inner-step-size 0.001 --rule meta-sgd"),
     )
     ten = (

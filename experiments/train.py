@@ -3,7 +3,7 @@
 import dataclasses
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,8 @@ from rich.table import Table
 
 from metarl.experiments.callbacks import callbacks, own_callbacks
 from metarl.experiments.command_line import command_of, described, program, run, shown_path, with_homes
-from metarl.experiments.presets import PRESETS, preset_config
+from metarl.experiments.preset_options import Variant
+from metarl.experiments.presets import PRESETS, preset_config, variants_of
 from metarl.experiments.published import require_published
 from metarl.extras import missing
 from metarl.shard import Shard
@@ -23,7 +24,7 @@ from metarl.training.config import Config
 from metarl.training.distributed import connected, one_at_first
 from metarl.training.run_directory import CONFIG, identity_of, read_config
 from metarl.training.runs import train
-from metarl.training.tree import with_options
+from metarl.training.tree import flat, with_options
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Arguments(NamedTuple):
     config: Config
     script: Script
     idle: tuple[str, ...] = ()  # options that were given although the method does not use them
+    notes: tuple[str, ...] = ()  # what the preset has otherwise because of what was given
 
 
 def parse(argv: Sequence[str]) -> Arguments:
@@ -71,13 +73,26 @@ def parse(argv: Sequence[str]) -> Arguments:
     def make(choices: dict[str, str]) -> Config:
         if stored is not None:
             return with_options(stored, choices)
-        return preset_config(preset or "", method, choices)
+        return preset_config(preset or "", method, choices, variants)
 
+    variants = () if stored is not None else variants_of(preset or "", lambda name: flags.value_of(rest, name))
     named = f"{program('train')} {preset or ''}".strip()
     parsed = flags.parse(make, Script, rest, program=named, description=_description())
     _require_meaning(parsed)
     idle = tuple(sorted(parsed.given & parsed.config.idle))
-    return Arguments(parsed.config, with_homes(parsed.script), idle)
+    return Arguments(parsed.config, with_homes(parsed.script), idle, tuple(_words_of(variants, parsed)))
+
+
+def _words_of(variants: Sequence[Variant], parsed: flags.Parsed) -> Iterator[str]:
+    """What variants of the preset changed, a line for each option that the run has and that was not given."""
+    values = flat(parsed.config)
+    for variant in variants:
+        for name in variant.options:
+            if name in values and name not in parsed.given:
+                yield (
+                    f"{name} is {values[name]} because --{variant.option} is below {variant.below}: {variant.reason}; "
+                    f"--{name.replace('_', '-')} chooses another"
+                )
 
 
 def _require_meaning(parsed: flags.Parsed) -> None:
@@ -126,7 +141,7 @@ def main(arguments: Arguments) -> None:
 
 
 def _train(arguments: Arguments, shard: Shard) -> None:
-    config, script, idle = arguments
+    config, script, idle, notes = arguments
     config = dataclasses.replace(config, problem=config.problem.recorded())
     console = Console(stderr=True, markup=False, quiet=shard.rank > 0)
     run_dir = script.run_dir or default_run_dir(config.preset, config.method, config.seed)
@@ -136,6 +151,8 @@ def _train(arguments: Arguments, shard: Shard) -> None:
         console.print(
             f"note: {names} have no effect: method {config.method} does not train", highlight=False, soft_wrap=True
         )
+    for note in notes:
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
     if script.resume and (run_dir / CONFIG).is_file():  # first: what differs is told before it is built
         identity_of(config).require_same(read_config(run_dir).to_dict(), run_dir)
     further = own_callbacks(script.callback)

@@ -59,12 +59,27 @@ def summarize(scores: NDArray[np.float64], seed: int) -> dict[str, float]:
 
 
 def summaries_of(scores: Mapping[str, NDArray[np.float64]], seed: int) -> list[dict[str, Any]]:
-    """`summarize` of every score [K + 1, N] of one run, after each of 0 .. K gradient steps."""
+    """`summarize` and `plus_minus` of every score [K + 1, N] of one run, after each of 0 .. K gradient steps."""
     steps = len(next(iter(scores.values())))
     return [
-        {"gradient_steps": step} | {name: summarize(values[step][None], seed) for name, values in scores.items()}
+        {"gradient_steps": step}
+        | {
+            name: summarize(values[step][None], seed) | {"plus_minus": plus_minus(values[step])}
+            for name, values in scores.items()
+        }
         for step in range(steps)
     ]
+
+
+def plus_minus(scores: NDArray[np.float64]) -> float:
+    """Half the 95 % interval that papers on few-shot learning print, 1.96 s / sqrt(N), of one run's tasks [N].
+
+    It takes the mean to be normal, for which these papers have at least 600 tasks. NaN where a score is not finite, and
+    of a single task.
+    """
+    if len(scores) < 2 or not np.isfinite(scores).all():
+        return float("nan")
+    return float(stats.norm.ppf((1.0 + CONFIDENCE) / 2.0) * scores.std(ddof=1) / np.sqrt(len(scores)))
 
 
 def interval_over_seeds(means: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

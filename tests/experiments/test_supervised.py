@@ -9,8 +9,10 @@ import pytest
 import torch
 from scripts import refused, run, sized
 
+from metarl.experiments import train
 from metarl.training.callbacks.csv import read_metrics
 from metarl.training.checkpoint import load
+from metarl.training.tree import flat
 
 SIZES = [
     *("--iterations", "4", "--tasks", "2", "--evaluation-tasks", "3", "--evaluation-steps", "2", "--log-every", "2"),
@@ -63,6 +65,7 @@ def test_omniglot_from_training_to_pictures(characters: Path, tmp_path: Path, fl
     assert "accuracy" in trained.stderr
     evaluated = run("evaluate", run_dir)
     assert evaluated.returncode == 0, evaluated.stderr
+    assert "as papers print it" in evaluated.stdout
     assert {"accuracy", "loss", "diverged", "gradient_steps"} == set(scored(run_dir)["steps"][0])
     for output in ("task.png", "task.gif"):
         assert run("render", run_dir, "--output", tmp_path / output).returncode == 0
@@ -198,3 +201,38 @@ def test_figures_are_of_test_tasks(tmp_path: Path) -> None:
     document = scored(tmp_path / "run")
     assert (document["split"], document["tasks"]) == ("validation", 7)
     refused(run("plot", tmp_path / "run", "--output", tmp_path / "f.png"), "was evaluated on validation tasks")
+
+
+@pytest.mark.parametrize(
+    ("flags", "size", "said"),
+    [
+        ("", 0.01, False),
+        ("--shots 10", 0.01, False),
+        ("--shots=5", 0.001, True),
+        ("--shots 9 --rule meta-sgd", 0.001, True),
+        ("--shots 5 --inner-step-size 0.01", 0.01, False),
+        ("--shots 5 --inner-step-size 0.001", 0.001, False),
+    ],
+)
+def test_few_examples_have_a_smaller_step_size_and_the_preset_says_so(flags: str, size: float, said: bool) -> None:
+    arguments = train.parse(["sinusoid", *flags.split()])
+    assert flat(arguments.config)["inner_step_size"] == size
+    assert [note.split(":")[0] for note in arguments.notes] == (
+        ["inner_step_size is 0.001 because --shots is below 10"] if said else []
+    )
+
+
+def test_a_run_keeps_the_step_size_that_it_began_with(tmp_path: Path) -> None:
+    """Also one that began before the preset had another for few examples; what is chosen is said at the start alone."""
+    flags = [*SINUSOID, "--shots", "5", "--run-dir", str(tmp_path / "run")]
+    begun = run("train", "sinusoid", *flags, "--inner-step-size", "0.01")
+    assert "note: inner_step_size" not in begun.stderr
+    again = run("train", "sinusoid", *flags, "--resume")
+    assert (again.returncode, "note: inner_step_size" in again.stderr) == (0, False), again.stderr
+    other = run("train", "sinusoid", *flags[:-1], tmp_path / "other")
+    assert "note: inner_step_size is 0.001 because --shots is below 10" in other.stderr
+    sizes = [
+        json.loads((tmp_path / name / "config.json").read_text())["config"]["rule"]["inner_step_size"]
+        for name in ("run", "other")
+    ]
+    assert sizes == [0.01, 0.001]
