@@ -201,6 +201,17 @@ OMNIGLOT_20WAY: Options = OMNIGLOT | {
     "inner_step_size": 2.0,  # the paper's 0.1 of the sum over ways
 }
 
+# A size that one core trains in a few minutes; docs/tutorials/few-shot.md has what comes of it.
+GLYPHS: Options = OMNIGLOT | {
+    "dataset": "glyphs",
+    "filters": 32,
+    "tasks": 16,
+    "iterations": 1000,
+    "evaluation_steps": 3,
+    "evaluate_every": 250,
+    "render_every": 500,
+}
+
 MINI_IMAGENET: Options = {
     "problem": "supervised",
     "dataset": "mini_imagenet",
@@ -249,6 +260,7 @@ PRESETS: dict[str, Preset] = {
     "omniglot-5way-5shot": Preset("Omniglot, 5 characters, 5 examples of each", OMNIGLOT | FIVE_SHOTS),
     "omniglot-20way-1shot": Preset("Omniglot, 20 characters, 1 example of each", OMNIGLOT_20WAY),
     "omniglot-20way-5shot": Preset("Omniglot, 20 characters, 5 examples of each", OMNIGLOT_20WAY | FIVE_SHOTS),
+    "glyphs-5way-1shot": Preset("made-up characters, 5 of them, 1 example of each; needs no download", GLYPHS),
     "miniimagenet-5way-1shot": Preset("MiniImagenet, 5 classes, 1 example of each", MINI_IMAGENET),
     "miniimagenet-5way-5shot": Preset(
         "MiniImagenet, 5 classes, 5 examples of each", MINI_IMAGENET | {"shots": 5, "evaluation_queries": 5}

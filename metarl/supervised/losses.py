@@ -46,7 +46,7 @@ def after_last_step(loss: ExampleLoss) -> OuterLoss:
 
 
 def after_each_step(loss: ExampleLoss, predict: Callable[[Params, WeightedExamples], Tensor]) -> OuterLoss:
-    """Make the outer loss sum_k w_k L(theta_k), k = 1 .. K, of a query with weights (Antoniou et al. 2019, eq. 3)."""
+    """Make the outer loss sum_k w_k L(theta_k), k = 1 .. K, of a query with weights (Antoniou et al. 2019, MAML++)."""
 
     def outer_loss(task: AdaptedTask) -> Tensor:
         query: WeightedExamples = task.query

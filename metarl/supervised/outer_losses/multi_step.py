@@ -1,4 +1,4 @@
-"""MAML++'s multi-step loss: the losses on the query after every inner step (Antoniou et al. 2019, equation 3)."""
+"""MAML++'s multi-step loss: the losses on the query after every inner step (Antoniou et al. 2019, section 4)."""
 
 from dataclasses import dataclass
 from typing import Annotated
