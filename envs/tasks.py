@@ -68,7 +68,10 @@ class LogUniform(Uniform):
 
 @dataclass(frozen=True)
 class Sign(TaskDistribution):
-    """One number, 1 or -1, equally likely."""
+    """One number, 1 or -1, equally likely: rows come in pairs of both, in random order.
+
+    Independent draws would make some meta-batches, and more often their parts, of one sign nearly alone.
+    """
 
     name: str
 
@@ -80,8 +83,9 @@ class Sign(TaskDistribution):
         return (self.name,)
 
     def sample(self, rng: np.random.Generator, n: int, split: Split = "train") -> Array:
-        """Draw n signs, [n, 1]."""
-        return rng.choice((-1.0, 1.0), (n, 1))
+        """Draw n signs, [n, 1]; of an odd number, the last one is independent."""
+        first = rng.choice((-1.0, 1.0), (n + 1) // 2)
+        return np.stack([first, -first], axis=1).reshape(-1, 1)[:n]
 
     def valid(self, tasks: Array) -> Mask:
         """Which rows are 1 or -1, [n]."""

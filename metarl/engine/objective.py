@@ -4,8 +4,9 @@ Optimisers differentiate nothing themselves. Adam asks for the loss and its grad
 the old parameters and for products with the divergence's Hessian.
 """
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -110,23 +111,47 @@ class MetaObjective:
         self.functions = functions
         self.support = tuple(support)
         self.query = query
-        self.num_tasks = num_tasks or len(tree_leaves(query)[0])
+        self.num_tasks = num_tasks or self._local_tasks
         self.first_task = first_task
         self.reduce = reduce
         self._task_gradients = gradients or gradients_of(learner, functions)
 
     def with_outer_loss(self, outer_loss: OuterLoss) -> "MetaObjective":
         """The same meta-batch under another outer loss, such as a clipped one that an optimiser asks for."""
-        return MetaObjective(
-            self.theta_old,
-            self.learner,
-            self.functions._replace(outer_loss=outer_loss),
-            self.support,
-            self.query,
-            num_tasks=self.num_tasks,
-            first_task=self.first_task,
-            reduce=self.reduce,
-        )
+        return self._with(functions=self.functions._replace(outer_loss=outer_loss))
+
+    def minibatches(self, parts: int) -> list["MetaObjective"]:
+        """The meta-batch in parts: objectives of consecutive tasks, as many in each as the numbers allow.
+
+        Where ranks share the tasks, those without a task of a part add zeros to its sums.
+
+        Raises:
+            ValueError: there are more parts than tasks.
+        """
+        if parts > self.num_tasks:
+            raise ValueError(f"minibatches must be at most {self.num_tasks}, the tasks of a meta-batch; got {parts}")
+        if parts == 1:
+            return [self]
+        bounds = [self.num_tasks * part // parts for part in range(parts + 1)]
+        return [self._of_tasks(range(start, stop)) for start, stop in itertools.pairwise(bounds)]
+
+    def _of_tasks(self, chosen: range) -> "MetaObjective":
+        """The objective of some of the tasks, which are given by their global indices."""
+        here = self._here(chosen)
+        support, query = tree_map(lambda leaf: leaf[here], (self.support, self.query))
+        first_task = max(self.first_task - chosen.start, 0)
+        return self._with(support=support, query=query, num_tasks=len(chosen), first_task=first_task)
+
+    def _with(self, **changes: Any) -> "MetaObjective":
+        """This objective with some arguments of another value, which is not compiled."""
+        arguments = {
+            "functions": self.functions,
+            "support": self.support,
+            "query": self.query,
+            "num_tasks": self.num_tasks,
+            "first_task": self.first_task,
+        }
+        return MetaObjective(self.theta_old, self.learner, reduce=self.reduce, **arguments | changes)
 
     def clipped(self, epsilon: float) -> OuterLoss:
         """The outer loss with clipped likelihood ratios. Raises ValueError for a problem without likelihood ratios."""
@@ -153,10 +178,15 @@ class MetaObjective:
 
     def loss_and_gradient(self, theta: Params) -> tuple[float, Params]:
         """The meta-loss and its gradient with respect to theta: the meta-gradient."""
-        gradients, losses, outputs = self._task_gradients(theta, self.support, self.query)
-        # Divergences are measured from these outputs, which would take another pass over the data.
-        if self.functions.divergence and all(torch.equal(theta[name], old) for name, old in self.theta_old.items()):
-            self._old_outputs = outputs
+        if self._local_tasks:
+            gradients, losses, outputs = self._task_gradients(theta, self.support, self.query)
+            # Divergences are measured from these outputs, which would take another pass over the data.
+            if self.functions.divergence and all(torch.equal(theta[name], old) for name, old in self.theta_old.items()):
+                self._old_outputs = outputs
+        else:
+            # All the tasks belong to other ranks: this one adds zeros to their sums.
+            gradients = {name: leaf.new_zeros(0, *leaf.shape) for name, leaf in theta.items()}
+            losses = torch.zeros(0)
         loss, *leaves = self._means(losses, *gradients.values())
         gradient = {name: leaf.to(theta[name].dtype) for name, leaf in zip(gradients, leaves, strict=True)}
         return loss.item(), gradient
@@ -263,8 +293,16 @@ class MetaObjective:
     def _chosen(self, fraction: float) -> tuple[int, list[int]]:
         """Choose every 1 / fraction-th task, from the first on: how many these are, and which of the local tasks."""
         chosen = [i for i in range(self.num_tasks) if math.ceil((i + 1) * fraction) > math.ceil(i * fraction)]
-        local = len(tree_leaves(self.query)[0])
-        return len(chosen), [i - self.first_task for i in chosen if 0 <= i - self.first_task < local]
+        return len(chosen), self._here(chosen)
+
+    def _here(self, chosen: Iterable[int]) -> list[int]:
+        """The local indices of those of the chosen tasks, by global index, that this rank has."""
+        return [i - self.first_task for i in chosen if 0 <= i - self.first_task < self._local_tasks]
+
+    @property
+    def _local_tasks(self) -> int:
+        """How many of the tasks this rank has."""
+        return len(tree_leaves(self.query)[0])
 
     def _means(self, *per_task: Tensor, num_tasks: int | None = None) -> list[Tensor]:
         """Each tensor's mean over its leading axis, the tasks of all ranks, by one reduction for all tensors."""

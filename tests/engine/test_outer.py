@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import TASKS, Regression, gaussian_mlp, learner_of, parameters, policy_objective, regression, sgd
 from oracles import dense_hessian, task
+from torch.utils._pytree import tree_map
 
 from metarl.engine.curvature import CURVATURES, EPSILON, FINITE_DIFFERENCES
 from metarl.engine.maml import AdaptedTask
@@ -76,8 +77,8 @@ def test_the_cosine_schedule_equals_torchs_and_then_stays() -> None:
             torch.testing.assert_close(theta[name], leaf.detach(), rtol=1e-9, atol=1e-12)
 
 
-def test_the_schedule_counts_outer_steps_that_were_taken() -> None:
-    """Not the epochs of PPO, nor steps that were refused; and it goes on from a state that was stored."""
+def test_the_schedule_counts_adams_steps_that_were_taken() -> None:
+    """Those of every epoch of PPO, not those that were refused; and it goes on from a state that was stored."""
     policy = gaussian_mlp(2, 2, hidden_sizes=(4,))
     theta = parameters(policy)
     objective = policy_objective(policy, theta)
@@ -96,7 +97,7 @@ def test_the_schedule_counts_outer_steps_that_were_taken() -> None:
     _, same, info = optimiser.step(moved, state, spoiled)
     assert info["nonfinite"] == 1
     optimiser.step(moved, same, objective)
-    assert asked == [0, 1, 1]
+    assert asked == [0, 1, 2, 3, 4, 5]
     half = PPO(epochs=3, learning_rate=5e-4).build()
     assert torch.equal(ravel(half.step(theta, half.init(theta), objective)[0]), ravel(moved))
 
@@ -440,7 +441,83 @@ def test_ppo_and_promp_equal_a_loop(name: str, eta: float) -> None:
     assert loss < objective.loss_and_divergence(theta)[0]
 
 
-PROXIMAL: dict[str, Any] = {"epochs": 2, "clip": 0.01, "kl_penalty": 9.0, "kl_target": 1e-9, "learning_rate": 0.03}
+def test_minibatches_are_steps_on_consecutive_tasks_in_turn() -> None:
+    """Two epochs over parts of 1 and 2 of the 3 tasks, and the loss of the whole before."""
+    policy = gaussian_mlp(2, 2, hidden_sizes=(8,), activation="tanh")
+    theta = parameters(policy)
+    whole = policy_objective(policy, theta)
+    expected = theta
+    plain = PPO(epochs=1, clip=0.05).build()
+    state = plain.init(theta)
+    for part in (slice(0, 1), slice(1, 3)) * 2:
+        support, query = tree_map(lambda leaf, part=part: leaf[part], (whole.support, whole.query))
+        alone = MetaObjective(theta, whole.learner, whole.functions, support, query)
+        expected, state, _ = plain.step(expected, state, alone)
+    optimiser = PPO(epochs=2, clip=0.05, minibatches=2).build()
+    moved, after, info = optimiser.step(theta, optimiser.init(theta), whole)
+    torch.testing.assert_close(moved, expected, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(after, state, rtol=1e-12, atol=1e-14)
+    assert info["loss"] == pytest.approx(whole.loss_and_divergence(theta)[0])
+    assert (info["epochs"], after["step"]) == (2, 4)
+
+
+def test_ranks_without_a_task_of_a_minibatch_add_zeros() -> None:
+    """Losses and gradients of minibatches of one task, summed over two ranks with 1 and 2 of the 3 tasks."""
+    policy = gaussian_mlp(2, 2, hidden_sizes=(8,), activation="tanh")
+    theta = parameters(policy)
+    moved = add(theta, theta, 0.1)
+    whole = policy_objective(policy, theta)
+    ranks = []
+    for first, part in ((0, slice(0, 1)), (1, slice(1, 3))):
+        support, query = tree_map(lambda leaf, part=part: leaf[part], (whole.support, whole.query))
+        ranks.append(
+            MetaObjective(
+                theta, whole.learner, whole.functions, support, query, num_tasks=TASKS, first_task=first
+            ).minibatches(3)
+        )
+    for together, *parts in zip(whole.minibatches(3), *ranks, strict=True):
+        loss, gradient = together.loss_and_gradient(moved)
+        answers = [part.loss_and_gradient(moved) for part in parts]
+        assert sum(answer[0] for answer in answers) == pytest.approx(loss, rel=1e-12)
+        torch.testing.assert_close(sum(ravel(g) for _, g in answers), ravel(gradient), rtol=1e-10, atol=1e-14)
+
+
+def test_more_minibatches_than_tasks_are_refused() -> None:
+    policy = gaussian_mlp(2, 2, hidden_sizes=(4,))
+    theta = parameters(policy)
+    optimiser = PPO(minibatches=4).build()
+    with pytest.raises(ValueError, match="minibatches must be at most 3, the tasks of a meta-batch; got 4"):
+        optimiser.step(theta, optimiser.init(theta), policy_objective(policy, theta))
+
+
+def test_epochs_end_once_the_divergence_exceeds_its_target() -> None:
+    """After the first epoch whose divergence is larger, which counts."""
+    policy = gaussian_mlp(2, 2, hidden_sizes=(8,), activation="tanh")
+    theta = parameters(policy)
+    objective = policy_objective(policy, theta)
+
+    def stepped(**options: Any) -> tuple[Params, dict[str, float]]:
+        optimiser = PPO(learning_rate=0.01, **options).build()
+        moved, _, info = optimiser.step(theta, optimiser.init(theta), objective)
+        return moved, info
+
+    reached = [stepped(epochs=epochs)[1]["kl"] for epochs in (1, 2, 3)]
+    assert reached == sorted(reached)
+    for target, epochs in ((reached[0] / 2, 1), (reached[0] * 1.01, 2), (reached[1] * 1.01, 3)):
+        moved, info = stepped(epochs=9, target_kl=target)
+        assert info["epochs"] == epochs
+        torch.testing.assert_close(moved, stepped(epochs=epochs)[0], rtol=0, atol=0)
+
+
+PROXIMAL: dict[str, Any] = {
+    "minibatches": 2,
+    "target_kl": 1e-9,
+    "epochs": 2,
+    "clip": 0.01,
+    "kl_penalty": 9.0,
+    "kl_target": 1e-9,
+    "learning_rate": 0.03,
+}
 
 
 @pytest.mark.parametrize("name", PROXIMAL)

@@ -64,8 +64,17 @@ def require_even(rows: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
 
 def test_tasks_are_drawn_in_the_order_of_the_generator(environment_id: str) -> None:
     tasks, rng = make_family(environment_id).tasks, np.random.default_rng(5)
-    apart = np.concatenate([tasks.sample(rng, 3), tasks.sample(rng, 4)])
+    # an even number first, because directions are drawn in pairs
+    apart = np.concatenate([tasks.sample(rng, 4), tasks.sample(rng, 3)])
     np.testing.assert_array_equal(apart, tasks.sample(np.random.default_rng(5), 7))
+
+
+def test_directions_come_in_pairs_of_both_in_random_order() -> None:
+    rows = make_family("metarl/HalfCheetahDir-v0").tasks.sample(np.random.default_rng(5), 201)
+    assert set(rows.ravel()) == {-1.0, 1.0}
+    pairs = rows[:200].reshape(100, 2)
+    np.testing.assert_array_equal(pairs.sum(axis=1), 0)
+    assert 30 < (pairs[:, 0] > 0).sum() < 70
 
 
 def test_what_is_in_the_distribution_and_what_else_a_task_may_be() -> None:

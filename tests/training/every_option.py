@@ -49,6 +49,7 @@ OTHERS: dict[str, tuple[Any, ...]] = {
     "gradient_clip": (1e-9,),
     "grace": (0.05,),
     "kl_target": (1e-6,),
+    "target_kl": (1e-9,),
     "learned_steps": (1,),
     "least_images": (4,),
     "max_backtracks": (1,),

@@ -1,5 +1,6 @@
 """Adam on the meta-gradient: what the paper's supervised problems are meta-trained with."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -30,7 +31,7 @@ class Adam(Outer):
     gradient_clip: Annotated[float | None, POSITIVE] = None
     """Largest absolute value of any entry of the meta-gradient; None: no limit."""
     schedule: Annotated[Schedule, SCHEDULES] = Constant()
-    """How the step size changes over the outer steps."""
+    """How the step size changes over the steps of Adam."""
 
     def build(self) -> OuterOptimizer:
         """Make the optimiser. Where gradient or new parameters are not finite, theta and the state stay as they are.
@@ -40,7 +41,7 @@ class Adam(Outer):
         share = self.schedule.build()
 
         def step(theta: Params, state: State, objective: MetaObjective) -> tuple[Params, State, Info]:
-            return self.descend(theta, state, objective, share, steps=1)
+            return self.descend(theta, state, [objective], share)
 
         return OuterOptimizer(self.moments, step, LOSS)
 
@@ -50,26 +51,24 @@ class Adam(Outer):
         return {"step": torch.zeros((), dtype=torch.float64), "mean": zeros, "square": zeros.clone()}
 
     def descend(
-        self, theta: Params, state: State, objective: MetaObjective, share: Share, *, steps: int
+        self, theta: Params, state: State, objectives: Sequence[MetaObjective], share: Share
     ) -> tuple[Params, State, Info]:
-        """Take several steps of Adam on one meta-batch; the info is that of the first step.
+        """Take a step of Adam on each of the objectives, in turn; the info is that of the first.
 
-        All of them have the step size that the schedule's `share` gives for the outer steps taken so far; those that
-        were refused do not count. Where one of the steps is not finite, none is taken: theta and the state stay as they
-        are.
+        The schedule's `share` gives the step sizes by the steps of Adam that were taken so far. Where one of the steps
+        is not finite, none is taken: theta and the state stay as they are.
         """
-        size = self.learning_rate * share(state["step"].item() / steps)
         first: Info = {}
         moved = theta
         after = state
-        for _ in range(steps):
+        for objective in objectives:
             loss, gradient = objective.loss_and_gradient(moved)
             g = ravel(gradient)
             info = {"loss": loss, "grad_norm": g.norm().item(), "nonfinite": 0.0}
             first = first or info
             if broken := nonfinite(loss=loss, gradient=info["grad_norm"]):
                 return theta, state, first | broken
-            moved, after = self._step(moved, after, g, size)
+            moved, after = self._step(moved, after, g, self.learning_rate * share(after["step"].item()))
             # Finite numbers may have overflowed.
             if broken := nonfinite(parameters=ravel(moved).abs().max().item()):
                 return theta, state, first | broken

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 from metarl.parts import Part, Registry
 
-Share = Callable[[float], float]  # outer steps taken so far -> share of the learning rate that the next step has
+Share = Callable[[float], float]  # steps of Adam taken so far -> share of the learning rate that the next one has
 
 
 class Schedule(Part, ABC):
-    """How the learning rate changes over the outer steps."""
+    """How the learning rate changes over the steps of Adam."""
 
     @abstractmethod
     def build(self) -> Share:
