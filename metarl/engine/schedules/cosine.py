@@ -14,9 +14,9 @@ class Cosine(Schedule):
     """The learning rate falls along half a cosine (Loshchilov and Hutter 2017, equation 5; MAML++), then stays."""
 
     schedule_steps: Annotated[int | None, at_least(1)] = None
-    """Steps of Adam over which it falls; must be given, and is usually --iterations (for PPO and ProMP times --epochs and
-    --minibatches). It is a number of its own because a run may be resumed with more iterations, which must not change
-    the learning rates that it has had."""
+    """Steps of Adam over which it falls; must be given, and is usually --iterations (for PPO and ProMP times --epochs
+    and --minibatches). It is a number of its own because a run may be resumed with more iterations, which must not
+    change the learning rates that it has had."""
     final_share: Annotated[float, PROBABILITY] = 0.01
     """Share of the learning rate at the end, and from then on. MAML++ falls from 1e-3 to 1e-5."""
 
