@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scripts import refused, run, sized
+from scripts import ROOT, refused, run, sized
 
 from metarl.experiments import train
+from metarl.randomness import Purpose
 from metarl.training.callbacks.csv import read_metrics
 from metarl.training.checkpoint import load
+from metarl.training.run_directory import read_parameters
 from metarl.training.tree import flat
 
 SIZES = [
@@ -236,3 +238,17 @@ def test_a_run_keeps_the_step_size_that_it_began_with(tmp_path: Path) -> None:
         for name in ("run", "other")
     ]
     assert sizes == [0.01, 0.001]
+
+
+def test_the_step_size_for_few_examples_is_stable_over_ten_steps() -> None:
+    """Of the parameters that are kept of training with 5 examples, and of training with 10."""
+    config = train.parse(["sinusoid", "--shots", "5"]).config
+    problem = config.problem.build(config.setting())
+    tasks = problem.sample_tasks(7, Purpose.EVALUATION_TASKS, count=300)
+    for name in ("maml-5shot-seed1", "maml-5shot-seed2", "maml-5shot-seed3", "maml-10shot"):
+        theta = read_parameters(ROOT / "experiments" / "results" / "sinusoid" / name, "best").theta
+        scores = problem.evaluate(theta, config.test_rule, 10, tasks, 7).scores
+        loss = scores["loss"].mean(1)
+        assert (np.diff(loss) < 0.02).all(), name
+        assert loss[10] < 0.7 * loss[1]
+        assert scores["diverged"].mean() < 0.01
