@@ -91,4 +91,14 @@ def require_device(device: str) -> None:
         raise ValueError(f"device {device!r} is not available here: use cpu, or cuda on a machine with a GPU")
 
 
+def require_enough_steps(setting: Setting) -> None:
+    """Raise ValueError where the rule learns something for more inner steps than training takes."""
+    learned = setting.rule.learned_steps
+    if learned > setting.inner_steps:
+        raise ValueError(
+            f"learned_steps must be at most {setting.inner_steps}, the inner steps of training, because nothing is "
+            f"learned for a step that is never taken; got {learned}"
+        )
+
+
 PROBLEMS: Registry[ProblemOptions] = Registry("problem", "metarl.problems")

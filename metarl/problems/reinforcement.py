@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from metarl.metrics import Metric
 from metarl.parts import HIDDEN, MAY_CHANGE, PROBABILITY, RECORDED, at_least
-from metarl.problems import MOST_AT_A_TIME, PROBLEMS, ProblemOptions, Setting, require_device
+from metarl.problems import MOST_AT_A_TIME, PROBLEMS, ProblemOptions, Setting, require_device, require_enough_steps
 from metarl.rl.baselines import BASELINES, Baseline
 from metarl.rl.baselines.linear_features import LinearFeatures
 from metarl.rl.environments import ENVIRONMENTS, Environment
@@ -159,6 +159,7 @@ class Reinforcement(ProblemOptions):
     def build(self, setting: Setting) -> MetaRL:
         """Make the problem of MAML-RL. Raises ValueError for options that parts refuse, or a changed environment."""
         require_device(setting.device)
+        require_enough_steps(setting)
         self._require_unchanged()
         knows_the_task = setting.method == "oracle"
         observations, actions = self.environment.spaces(task_in_observation=knows_the_task)

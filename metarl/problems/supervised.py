@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from metarl.metrics import Metric
 from metarl.parts import MAY_CHANGE, at_least
-from metarl.problems import MOST_AT_A_TIME, PROBLEMS, ProblemOptions, Setting, require_device
+from metarl.problems import MOST_AT_A_TIME, PROBLEMS, ProblemOptions, Setting, require_device, require_enough_steps
 from metarl.supervised.datasets import DATASETS, Dataset
 from metarl.supervised.metrics import headline
 from metarl.supervised.networks import NETWORKS, Network
@@ -104,6 +104,7 @@ class Supervised(ProblemOptions):
                 does not fit, an outer loss that needs more inner steps.
         """
         require_device(setting.device)
+        require_enough_steps(setting)
         step_weights = self.outer_loss.build(setting.inner_steps)
         tasks = self.dataset.build()
         tasks.require_examples(self.shots, max(self.queries, self.evaluation_queries))

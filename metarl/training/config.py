@@ -97,9 +97,6 @@ class Config(Watching, HeldOut, Adaptation, Training):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # A function of a user's as a rule is no Rule.
-        if isinstance(self.rule, Rule):
-            self.rule.require_steps(self.adaptation_steps)
         self.problem.require_sensible(self.setting())
 
     @property

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scripts import refused, run, sized
+from scripts import ROOT, refused, run, sized
 
 from metarl.experiments import train
+from metarl.randomness import Purpose
 from metarl.training.callbacks.csv import read_metrics
 from metarl.training.checkpoint import load
+from metarl.training.run_directory import read_parameters
 from metarl.training.tree import flat
 
 SIZES = [
@@ -91,6 +93,10 @@ def test_omniglot_from_training_to_pictures(characters: Path, tmp_path: Path, fl
         ("--method pretrained", ("'pretrained' makes no sense for a classification",)),
         ("--data-dir nowhere/at/all.npz", ("there is no file nowhere/at/all.npz",)),
         ("--evaluate-every 0", ("evaluate_every must be at least 1; got 0",)),
+        ("--rule lslr", ("learned_steps must be at most 1, the inner steps of training", "got 5")),
+        ("--rule lslr --inner-steps 3 --first-order", ("learned_steps must be at most 3", "got 5")),
+        ("--outer-loss multi_step", ("multi_step needs at least 2 inner steps in training; got 1",)),
+        ("--schedule cosine", ("schedule cosine needs schedule_steps",)),
         ("--environment metarl/Navigation2D-v0", ("--environment",)),
         ("--dataset mini_imagenet --data-dir nowhere", ("there is no folder nowhere",)),
     ],
@@ -122,6 +128,31 @@ def test_a_resumed_run_is_the_whole_one(tmp_path: Path) -> None:
     assert resumed.iteration == 6
     for one, other in ((whole.theta, resumed.theta), (whole.outer_state, resumed.outer_state)):
         assert all(torch.equal(one[leaf], other[leaf]) for leaf in one)
+
+
+def test_all_of_maml_plus_plus_resumes_bitwise_and_is_scored_beyond_its_steps(characters: Path, tmp_path: Path) -> None:
+    """Step sizes and shifts of two steps, annealed weights, a falling learning rate; on a network with batch norm."""
+    flags = [
+        *(*SIZES, *DENSE, "--hidden-sizes", "8", "--data-dir", str(characters), "--inner-steps", "2"),
+        *("--evaluation-steps", "3", "--rule", "lslr", "--learned-steps", "2", "--per-step", "*.shift"),
+        *("--outer-loss", "multi_step", "--annealing-iterations", "5", "--schedule", "cosine", "--schedule-steps", "6"),
+    ]
+    for name, stops in (("whole", [6]), ("resumed", [2, 6])):
+        for iterations in stops:
+            done = run(
+                "train", "omniglot-5way-1shot", *flags, "--iterations", str(iterations), "--resume",
+                *("--run-dir", tmp_path / name),
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+    whole, resumed = (load(tmp_path / name / "checkpoint.pt") for name in ("whole", "resumed"))
+    for one, other in ((whole.theta, resumed.theta), (whole.outer_state, resumed.outer_state)):
+        assert all(torch.equal(one[leaf], other[leaf]) for leaf in one)
+    assert whole.theta["after.body.0.shift"].shape == (2, 8)
+    assert whole.theta["step_sizes.head.weight"].unique().numel() == 2
+    evaluated = run("evaluate", tmp_path / "whole", "--transductive", "False", "--data-dir", characters)
+    assert evaluated.returncode == 0, evaluated.stderr
+    document = scored(tmp_path / "whole")
+    assert (len(document["steps"]), document["transductive"]) == (4, False)
 
 
 def test_variants_are_drawn_side_by_side(tmp_path: Path) -> None:
@@ -236,3 +267,17 @@ def test_a_run_keeps_the_step_size_that_it_began_with(tmp_path: Path) -> None:
         for name in ("run", "other")
     ]
     assert sizes == [0.01, 0.001]
+
+
+def test_the_step_size_for_few_examples_is_stable_over_ten_steps() -> None:
+    """Of the parameters that are kept of training with 5 examples, and of training with 10."""
+    config = train.parse(["sinusoid", "--shots", "5"]).config
+    problem = config.problem.build(config.setting())
+    tasks = problem.sample_tasks(7, Purpose.EVALUATION_TASKS, count=300)
+    for name in ("maml-5shot-seed1", "maml-5shot-seed2", "maml-5shot-seed3", "maml-10shot"):
+        theta = read_parameters(ROOT / "experiments" / "results" / "sinusoid" / name, "best").theta
+        scores = problem.evaluate(theta, config.test_rule, 10, tasks, 7).scores
+        loss = scores["loss"].mean(1)
+        assert (np.diff(loss) < 0.02).all(), name
+        assert loss[10] < 0.7 * loss[1]
+        assert scores["diverged"].mean() < 0.01

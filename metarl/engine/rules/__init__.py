@@ -36,6 +36,7 @@ class InnerRule(NamedTuple):
     update: Callable[[Params, Params, Params, int], Params]
     merge: Callable[[Params, Params], Params]
     holds_gradient: bool = False  # whether `update` treats the gradient as a constant: see `first_order`
+    learned_steps: int = 0  # inner steps that training must take at least, because something is learned for each
 
 
 def first_order(rule: InnerRule) -> InnerRule:
@@ -52,9 +53,6 @@ class Rule(Part):
 
     learns_step_sizes: ClassVar[bool] = False
     """Whether step sizes are meta-learned, so that an evaluation cannot choose them."""
-
-    def require_steps(self, inner_steps: int) -> None:
-        """Raise ValueError where the rule cannot learn in a training with that many inner steps."""
 
     def build(self, step_sizes: Sequence[float] = ()) -> InnerRule:
         """Make the rule.

@@ -30,14 +30,6 @@ class LSLR(GradientRule):
     """Names of parameters that no inner step changes and that are meta-learned once for theta and once for after each
     learned step; * stands for anything. MAML++'s batch norm is *.shift."""
 
-    def require_steps(self, inner_steps: int) -> None:
-        """Raise ValueError where more steps are learned than training takes."""
-        if self.learned_steps > inner_steps:
-            raise ValueError(
-                f"learned_steps must be at most {inner_steps}, the inner steps of training, because nothing is learned "
-                f"for a step that is never taken; got {self.learned_steps}"
-            )
-
     def build(self, step_sizes: Sequence[float] = ()) -> InnerRule:
         """Make the rule; see `Rule.build`.
 
@@ -81,4 +73,4 @@ class LSLR(GradientRule):
                     moved[name] = leaf - ratio * meta[f"{STEP_SIZES}{name}"][k] * gradient[name]
             return moved
 
-        return InnerRule(init, start, update, overwrite)
+        return InnerRule(init, start, update, overwrite, learned_steps=self.learned_steps)
