@@ -9,23 +9,29 @@ POINT = "--tasks 10 --episodes 10 --iterations 30 --checkpoint-every 30"
 HALF_CHEETAH = "--tasks 20 --episodes 20 --iterations 60 --checkpoint-every 10"
 
 
-def reinforced(context: str) -> tuple[Method, ...]:
-    """The methods of reinforcement learning; `context` has the flags of CAVIA, which depend on the environment."""
+def reinforced(context: str, plain: str = "") -> tuple[Method, ...]:
+    """The methods of reinforcement learning.
+
+    Args:
+        context: the flags of CAVIA, which depend on the environment.
+        plain: the flags of all methods that are not an outer optimiser of their own, where the preset's is not TRPO.
+    """
     return (
-        Method("maml-trpo", "MAML-TRPO", "", "Finn et al. 2017"),
-        Method("first-order", "first order", "--first-order", "Finn et al. 2017, section 5.2"),
+        Method("maml-trpo", "MAML-TRPO", plain, "Finn et al. 2017"),
+        Method("first-order", "first order", f"{plain} --first-order", "Finn et al. 2017, section 5.2"),
         Method("promp", "ProMP", f"--outer promp {EPOCHS} --kl-penalty 0.0005", "Rothfuss et al. 2019, appendix"),
         Method("maml-ppo", "MAML-PPO", f"--outer ppo {EPOCHS}", "as ProMP, without its penalty"),
-        Method("e-maml", "E-MAML", "--outer-loss e_maml", "Stadie et al. 2018"),
-        Method("dice", "DiCE", "--inner-loss dice", "Foerster et al. 2018"),
-        Method("anil", "ANIL", "--rule anil", "Raghu et al. 2020"),
-        Method("cavia", "CAVIA", f"--rule cavia {context}", "Zintgraf et al. 2019; step size of the authors' code"),
-        Method("meta-sgd", "Meta-SGD", "--rule meta-sgd", "Li et al. 2017"),
+        Method("e-maml", "E-MAML", f"{plain} --outer-loss e_maml", "Stadie et al. 2018"),
+        Method("dice", "DiCE", f"{plain} --inner-loss dice", "Foerster et al. 2018"),
+        Method("anil", "ANIL", f"{plain} --rule anil", "Raghu et al. 2020"),
+        Method("cavia", "CAVIA", f"{plain} --rule cavia {context}", "Zintgraf et al. 2019; step size of their code"),
+        Method("meta-sgd", "Meta-SGD", f"{plain} --rule meta-sgd", "Li et al. 2017"),
     )
 
 
+PRESET = Method("preset", "MAML-PPO, many small steps", "", "the preset: 10 epochs of 5 minibatches")
 SMALL_CONTEXT = reinforced("--context-size 5 --inner-step-size 0.5")
-LARGE_CONTEXT = reinforced("--context-size 50 --inner-step-size 10")
+LARGE_CONTEXT = (*reinforced("--context-size 50 --inner-step-size 10", "--outer trpo --max-kl 0.05"), PRESET)
 SUPERVISED = (
     Method("maml", "MAML", "", "Finn et al. 2017"),
     Method("anil", "ANIL", "--rule anil", "Raghu et al. 2020"),

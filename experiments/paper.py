@@ -46,7 +46,7 @@ def _cheetah(preset: str, seeds: tuple[int, ...]) -> Experiment:
 
 def _robot(preset: str) -> Experiment:
     """MAML with the preset's settings, 40 million timesteps a seed."""
-    runs = seeded("maml", preset, "--iterations 250 --checkpoint-every 10")
+    runs = seeded("maml", preset, "--checkpoint-every 10")
     return Experiment(runs, {"figure": _names(runs)}, films={"film.gif": (runs[0].name, "--height 160")})
 
 

@@ -4,18 +4,9 @@ from metarl.experiments.design import Factor, Settings, Study, fractional_factor
 from metarl.experiments.experiment import SEEDS, Experiment, Training
 
 PRESET = "cheetah-dir"
+CHECKPOINTS: Settings = {"checkpoint-every": "10"}
 TIMESTEPS = 4_800_000  # of every run, before and after adaptation together
 HORIZON = 100  # timesteps of an episode
-
-# Settings with which `cheetah-dir` is known to learn.
-LEARNS: Settings = {
-    "discount": "0.95",
-    "gae-lambda": "0.95",
-    "max-kl": "0.02",
-    "observation": "compact",
-    "hidden-sizes": "64 64",
-    "activation": "tanh",
-}
 
 
 def size(tasks: int, episodes: int, inner_steps: int = 1) -> Settings:
@@ -61,26 +52,48 @@ GENERATORS = (
     lambda a, b, c, d: (a + b + d) % 2,
 )
 
-# The first level of each factor is the base.
+# The first level of each factor is the base, the preset's own settings.
 VARIED = (
-    Factor("inner steps", {str(steps): {"inner-steps": str(steps), **size(40, 20, steps)} for steps in (1, 2, 3)}),
-    Factor("lambda", {value: {"gae-lambda": value} for value in ("0.95", "0.9", "1.0")}),
-    Factor("observations", {value: {"observation": value} for value in ("compact", "raw")}),
     Factor(
-        "curvature",
+        "outer optimiser",
         {
-            "on parts": {"curvature-fraction": "0.1", "curvature-tasks": "0.5"},
-            "on all": {"curvature-fraction": "1.0", "curvature-tasks": "1.0"},
+            "PPO, 10 epochs of 5 minibatches": {},
+            "PPO, 10 epochs of 1": {"minibatches": "1"},
+            "PPO, 1 epoch of 5": {"epochs": "1"},
+            "TRPO, max KL 0.05": {"outer": "trpo", "max-kl": "0.05"},
         },
     ),
-    Factor("discount", {value: {"discount": value} for value in ("0.95", "0.9", "0.97", "0.99")}),
-    Factor("max KL", {value: {"max-kl": value} for value in ("0.02", "0.01", "0.03", "0.05")}),
-    Factor("initial std", {value: {"initial-std": value} for value in ("0.5", "0.2", "0.3", "1.0")}),
+    Factor("target KL", {value: {"target-kl": value} for value in ("0.02", "0.01", "0.05")}),
+    Factor("initial std", {value: {"initial-std": value} for value in ("0.3", "0.2", "0.5", "1.0")}),
+    Factor("inner step size", {value: {"inner-step-size": value} for value in ("0.08", "0.04", "0.15")}),
+    Factor("inner steps", {str(steps): {"inner-steps": str(steps), **size(10, 20, steps)} for steps in (1, 2, 3)}),
+    Factor(
+        "inner loss",
+        {
+            "log-probability": {"inner-loss": "log_prob"},
+            "likelihood ratio": {"inner-loss": "likelihood_ratio"},
+        },
+    ),
+    Factor(
+        "credit horizon",
+        {
+            f"discount {discount}, lambda {lam}": {"discount": discount, "gae-lambda": lam}
+            for discount, lam in (("0.97", "0.97"), ("0.95", "0.95"), ("0.99", "1.0"))
+        },
+    ),
+    Factor("observations", {value: {"observation": value} for value in ("compact", "raw")}),
+    Factor(
+        "network",
+        {
+            "64-64 tanh": {"hidden-sizes": "64 64", "activation": "tanh"},
+            "100-100 ReLU": {"hidden-sizes": "100 100", "activation": "relu"},
+        },
+    ),
     Factor(
         "tasks by episodes",
         {
             f"{tasks} x {episodes}": size(tasks, episodes)
-            for tasks, episodes in ((40, 20), (10, 20), (20, 20), (20, 40))
+            for tasks, episodes in ((10, 20), (20, 10), (20, 20), (40, 20))
         },
     ),
 )
@@ -93,9 +106,7 @@ def _experiment(study: Study, others: Settings) -> Experiment:
 
 STUDIES: dict[str, Experiment] = {
     "what-matters": _experiment(
-        fractional_factorial(SCREENED, GENERATORS, SEEDS, "screen"), {"checkpoint-every": "10"}
+        fractional_factorial(SCREENED, GENERATORS, SEEDS, "screen"), {"outer": "trpo", **CHECKPOINTS}
     ),
-    "one-at-a-time": _experiment(
-        one_at_a_time(VARIED, SEEDS), {**LEARNS, "inner-step-size": "0.1", "checkpoint-every": "10"}
-    ),
+    "one-at-a-time": _experiment(one_at_a_time(VARIED, SEEDS), CHECKPOINTS),
 }

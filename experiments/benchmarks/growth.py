@@ -21,7 +21,7 @@ from metarl.threads import torch_threads
 from metarl.training.config import Config
 from metarl.training.tree import with_options
 
-BASE = with_options(preset_config("cheetah-dir"), {"tasks": 20, "episodes": 10, "horizon": 50})
+BASE = with_options(preset_config("cheetah-dir"), {"outer": "trpo", "tasks": 20, "episodes": 10, "horizon": 50})
 AXES: dict[str, tuple[int, ...]] = {
     "tasks": (5, 20, 80, 320),
     "episodes": (5, 20, 80),

@@ -19,7 +19,7 @@ from metarl.randomness import Purpose
 from metarl.threads import torch_threads
 from metarl.training.tree import with_options
 
-SETTINGS = {"horizon": 100, "hidden_sizes": (64, 64), "activation": "tanh"}
+SETTINGS = {"outer": "trpo", "horizon": 100, "hidden_sizes": (64, 64), "activation": "tanh"}
 # What the straightforward implementation computes, in every row.
 EXACT = {"curvature": "gauss_newton", "curvature_fraction": 1.0, "curvature_tasks": 1.0, "cg_iterations": 10}
 Reference = Callable[[Params, int], dict[str, float]]  # theta, iteration -> seconds by name, `wall` among them

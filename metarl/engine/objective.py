@@ -74,6 +74,12 @@ def gradients_of(learner: Learner, functions: TaskFunctions, *, compiled: bool =
     return compiled_gradients
 
 
+def require_minibatches(parts: int, tasks: int) -> None:
+    """Raise ValueError where a meta-batch has fewer tasks than parts."""
+    if parts > tasks:
+        raise ValueError(f"minibatches must be at most {tasks}, the tasks of a meta-batch; got {parts}")
+
+
 class MetaObjective:
     """The outer loss, its gradient, and the divergence from `theta_old`, as means over the tasks of a meta-batch.
 
@@ -128,8 +134,7 @@ class MetaObjective:
         Raises:
             ValueError: there are more parts than tasks.
         """
-        if parts > self.num_tasks:
-            raise ValueError(f"minibatches must be at most {self.num_tasks}, the tasks of a meta-batch; got {parts}")
+        require_minibatches(parts, self.num_tasks)
         if parts == 1:
             return [self]
         bounds = [self.num_tasks * part // parts for part in range(parts + 1)]

@@ -98,6 +98,8 @@ class Config(Watching, HeldOut, Adaptation, Training):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.problem.require_sensible(self.setting())
+        if self.outer_steps:
+            self.outer.require_tasks(self.tasks)
 
     @property
     def experiment(self) -> str:

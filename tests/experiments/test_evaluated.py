@@ -75,7 +75,7 @@ def test_intervals_are_of_seeds_too() -> None:
 
 
 def test_what_tasks_command_is_scored_and_drawn(tmp_path: Path) -> None:
-    trained = run("train", "cheetah-vel", *TOY, "--run-dir", tmp_path / "run")
+    trained = run("train", "cheetah-vel", "--outer", "trpo", *TOY, "--run-dir", tmp_path / "run")
     assert trained.returncode == 0, trained.stderr
     evaluated = run("evaluate", tmp_path / "run")
     assert evaluated.returncode == 0, evaluated.stderr

@@ -68,8 +68,8 @@ def test_any_parts_can_be_chosen_together(name: str) -> None:
         assert {option: choices.setdefault(option, choice) for option in own} == dict.fromkeys(own, choice)
 
 
-def test_the_plain_presets_share_the_fast_outer_step() -> None:
-    for name in REINFORCEMENT:
+def test_the_plain_presets_of_trpo_share_the_fast_outer_step() -> None:
+    for name in sorted(set(REINFORCEMENT) - {"cheetah-dir", "cheetah-vel"}):
         if not name.endswith("-paper"):
             values = flat(preset(name))
             assert (values["curvature"], values["curvature_fraction"], values["cg_iterations"]) == (

@@ -34,11 +34,13 @@ from metarl.training.distributed import agree, broadcast, connected, meet, one_a
 from metarl.training.interruption import StoppedError, Wish
 from metarl.training.tree import with_options
 
-SMALL: dict[str, Any] = {"tasks": 7, "episodes": 4, "horizon": 20, "hidden_sizes": (8, 8), "cg_damping": 1.0}
+SIZES: dict[str, Any] = {"tasks": 7, "episodes": 4, "horizon": 20, "hidden_sizes": (8, 8)}
+SMALL: dict[str, Any] = {"outer": "trpo", **SIZES, "cg_damping": 1.0}
 CONFIGS: dict[str, Config] = {
     "navigation": with_options(preset_config("navigation"), SMALL),
     "authors": with_options(preset_config("navigation-paper"), SMALL),
     "half-cheetah": with_options(preset_config("cheetah-dir"), SMALL),
+    "minibatches": with_options(preset_config("cheetah-dir"), SIZES),
     "oracle": with_options(preset_config("cheetah-vel", "oracle"), SMALL),
     "sinusoid": with_options(preset_config("sinusoid"), {"tasks": 7, "compile": False}),
 }

@@ -48,6 +48,9 @@ MOVED = (
 class Outer(Part):
     """Base of the outer optimisers' options."""
 
+    def require_tasks(self, tasks: int) -> None:
+        """Raise ValueError for options that make no sense for a meta-batch of that many tasks."""
+
     def build(self) -> OuterOptimizer:
         """The optimiser."""
         raise NotImplementedError

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from metarl.engine.maml import OuterLoss
-from metarl.engine.objective import MetaObjective
+from metarl.engine.objective import MetaObjective, require_minibatches
 from metarl.engine.outer import LOSS, MOVED, OUTERS, Info, OuterOptimizer, State, nonfinite
 from metarl.engine.outer.adam import Adam
 from metarl.engine.params import Params
@@ -36,6 +36,10 @@ class PPO(Adam):
     """Epsilon: likelihood ratios beyond 1 +- this gain nothing."""
     target_kl: Annotated[float | None, POSITIVE] = None
     """No further epoch once the mean KL divergence of the adapted policies exceeds this, in nats; None: all epochs."""
+
+    def require_tasks(self, tasks: int) -> None:
+        """Raise ValueError for more minibatches than tasks."""
+        require_minibatches(self.minibatches, tasks)
 
     def build(self) -> OuterOptimizer:
         """The optimiser. Where an epoch is not finite, none is taken: theta and the state stay as they are.
