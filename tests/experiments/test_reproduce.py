@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from scripts import ROOT, TOY, in_a_process, refused, run
+from scripts import ROOT, TOY, refused, run
 
 from metarl.experiments import reproduce
 from metarl.experiments.design import Factor, one_at_a_time
@@ -18,6 +18,13 @@ from metarl.training.callbacks.csv import read_metrics
 
 FLAGS = " ".join(TOY)
 PUBLISHED = {"config.json", "metrics.csv", "best.pt", "evaluation.json"}  # of a finished run
+REFUSES = """
+import sys
+
+print("a warning", file=sys.stderr)
+print("error: no", sys.argv[1])
+sys.exit(2)
+"""
 ONE, OTHER = (
     Training("maml-seed1", "navigation", FLAGS),
     Training("random-seed1", "navigation", f"{FLAGS} --method random"),
@@ -225,12 +232,12 @@ def test_mistakes(arguments: str, words: tuple[str, ...]) -> None:
     refused(run("reproduce", *arguments.split()), *words)
 
 
-def test_a_script_that_fails_says_what_it_said(tmp_path: Path) -> None:
+def test_a_script_that_fails_says_what_it_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = tmp_path / "run.log"
-    message = r"train.py chess failed \(2; .*run.log\): error: .*chess"
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "train.py").write_text(REFUSES)
+    monkeypatch.setattr(reproduce, "ROOT", tmp_path)
+    message = r"train.py chess failed \(2; .*run.log\): error: no chess$"
     with pytest.raises(ValueError, match=message), reproduce.Workers(2) as workers:
         workers.all([lambda: workers.script(log, "train", "chess")])
-
-
-def test_it_is_a_script() -> None:
-    refused(in_a_process("reproduce", "chess"), "unknown experiment 'chess'")
+    assert log.read_text() == "a warning\nerror: no chess\n"
