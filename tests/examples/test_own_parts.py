@@ -26,7 +26,7 @@ PARTS = [  # flag, name, an option of its own, another value, a value out of its
     ("--outer", "own_outer", "HeavyBall", "--momentum", "0.5", "0.1", "1"),
     ("--policy", "own_policy", "Net", "--width", "6", "7", None),
 ]
-SMALL = "--iterations 2 --tasks 2 --hidden-sizes 8 --log-every 1"
+SMALL = "--iterations 2 --tasks 2 --hidden-sizes 8 --log-every 1 --no-compile"
 SUPERVISED = [*SMALL.split(), *["--evaluation-tasks", "3", "--validation-tasks", "2", "--evaluation-steps", "1"]]
 
 

@@ -6,9 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from scripts import ROOT, TOY, refused, run
 
-from metarl.experiments import reproduce
+from metarl.experiments import figures, reproduce
 from metarl.experiments.design import Factor, one_at_a_time
 from metarl.experiments.experiment import Experiment, Protocol, Training
 from metarl.experiments.kept import Place, Run
@@ -16,6 +17,7 @@ from metarl.experiments.studies import STUDIES
 from metarl.experiments.train import parse
 from metarl.training.callbacks.csv import read_metrics
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 FLAGS = " ".join(TOY)
 PUBLISHED = {"config.json", "metrics.csv", "best.pt", "evaluation.json"}  # of a finished run
 REFUSES = """
@@ -63,6 +65,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]
     )
     monkeypatch.setitem(reproduce.EXPERIMENTS, "toy", toy)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(figures, "draw", lambda *_: Figure((1, 1)))  # nobody looks at it here
     scripts: list[tuple[str, ...]] = []
 
     def script(self: reproduce.Workers, log: Path, name: str, *arguments: object) -> None:
