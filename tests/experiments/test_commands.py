@@ -181,7 +181,7 @@ def test_what_is_shipped_can_be_evaluated_and_drawn(tmp_path: Path) -> None:
 
 
 def test_scripts_are_programs(tmp_path: Path) -> None:
-    """Their files, as `__main__`; test_console.py and test_other_systems.py start processes of their own."""
+    """Their files, as `__main__`; torchrun starts them as processes of their own in test_distributed.py."""
     run_dir = tmp_path / "run"
     result = as_main("train", "navigation", "--method", "random", *TOY, "--run-dir", run_dir)
     assert result.returncode == 0, result.stderr
