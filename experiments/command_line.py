@@ -23,7 +23,7 @@ import metarl
 from metarl.extras import MissingExtraError
 from metarl.files import DISK
 from metarl.rl.environments import WorkerError
-from metarl.training.flags import worded
+from metarl.training.flags import HELP_IS_GIVEN, worded
 from metarl.training.interruption import StoppedError, no_exit
 
 Arguments = TypeVar("Arguments")
@@ -128,7 +128,8 @@ def arguments_of(kind: type[Arguments], script: str, description: str, argv: Seq
         SystemExit: help was asked for, or tyro cannot read the arguments.
     """
     words = described(script, description)
-    parsed = tyro.cli(worded(kind), prog=program(script), description=words, args=list(argv))
+    everything = worded(kind)
+    parsed = tyro.cli(everything, prog=program(script), description=words, args=list(argv), config=HELP_IS_GIVEN)
     return with_homes(kind(**vars(parsed)))
 
 

@@ -38,8 +38,9 @@ agent = metarl.load_agent("experiments/results/navigation-paper/maml-seed1")
 agent.adapt(gymnasium.make_vec("metarl/Navigation2D-v0", num_envs=2, horizon=5), [0.1, 0.1])
 """
 SCRIPT = """
-from metarl.experiments import render
-render.command([{run!r}, "--output", {output!r}])
+import runpy
+sys.argv = ["experiments/render.py", {run!r}, "--output", {output!r}]
+runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
