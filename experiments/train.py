@@ -1,6 +1,7 @@
 """Meta-train: python experiments/train.py PRESET [flags]. PRESET --help shows every flag with its default."""
 
 import dataclasses
+import difflib
 import shlex
 import sys
 from collections.abc import Sequence
@@ -34,7 +35,7 @@ class Script:
     """Directory of the run. Default: runs/PRESET-METHOD-seedN."""
     resume: bool = False
     """Go on with the run in that directory, from its last checkpoint and with its configuration. Flags that are given
-    as well are compared with the configuration."""
+    as well are compared with the configuration. Where the directory holds no run, a preset begins one, and says so."""
     initial_parameters: Path | None = None
     """Start from the best parameters of the run in this directory instead of fresh ones."""
     callback: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -63,6 +64,8 @@ def parse(argv: Sequence[str]) -> Arguments:
         raise SystemExit(0)
     method = flags.value_of(rest, "method") or "maml"
     stored = _stored(preset, method, rest)
+    if preset is None and stored is None and (nothing := _nothing_to_resume(rest)):
+        raise ValueError(f"{nothing}: name its directory, or a preset to begin one")
     if preset is None and stored is None:
         raise ValueError(f"name a preset first: {', '.join(PRESETS)}; or go on with a run: --resume --run-dir RUN")
     if preset is not None and stored is not None and preset != stored.preset:
@@ -90,14 +93,31 @@ def _require_meaning(parsed: flags.Parsed) -> None:
         require_published(config)
 
 
+def _nothing_to_resume(argv: Sequence[str]) -> str:
+    """What is wrong where a command line names a directory to go on in that holds no run; "" where it names none."""
+    place = flags.value_of(argv, "run_dir")
+    return without_run(Path(place).expanduser()) if place and _resumes(argv) else ""
+
+
+def without_run(run_dir: Path) -> str:
+    """Say that a directory holds no run to go on with, and which run's name is close to its, if any is."""
+    folder = run_dir.parent
+    others = [path.parent.name for path in folder.glob(f"*/{CONFIG}")] if folder.is_dir() else []
+    near = difflib.get_close_matches(run_dir.name, others, 1)
+    return f"{run_dir} holds no run to go on with" + (f" ({folder / near[0]} does)" if near else "")
+
+
+def _resumes(argv: Sequence[str]) -> bool:
+    return "resume" in flags.names_given(argv) and "--no-resume" not in argv
+
+
 def _stored(preset: str | None, method: str, argv: Sequence[str]) -> Config | None:
     """The configuration of the run that the command line goes on with; None if it starts a new one."""
     if flags.value_of(argv, "run_dir"):
         run_dir = Path(flags.value_of(argv, "run_dir") or "").expanduser()
     else:
         run_dir = default_run_dir(preset or "", method, flags.value_of(argv, "seed") or "1")
-    resumes = "resume" in flags.names_given(argv) and "--no-resume" not in argv
-    return read_config(run_dir) if resumes and (run_dir / CONFIG).is_file() else None
+    return read_config(run_dir) if _resumes(argv) and (run_dir / CONFIG).is_file() else None
 
 
 def default_run_dir(preset: str, method: str, seed: object) -> Path:
@@ -136,8 +156,11 @@ def _train(arguments: Arguments, shard: Shard) -> None:
         console.print(
             f"note: {names} have no effect: method {config.method} does not train", highlight=False, soft_wrap=True
         )
-    if script.resume and (run_dir / CONFIG).is_file():  # first: what differs is told before it is built
+    resumes = script.resume and (run_dir / CONFIG).is_file()
+    if resumes:  # first: what differs is told before it is built
         identity_of(config).require_same(read_config(run_dir).to_dict(), run_dir)
+    elif script.resume:
+        console.print(f"note: {without_run(run_dir)}: a new run begins", highlight=False, soft_wrap=True)
     further = own_callbacks(script.callback)
     with one_at_first(shard):
         problem = config.problem.build(config.setting(shard))
@@ -152,7 +175,7 @@ def _train(arguments: Arguments, shard: Shard) -> None:
         seed=config.seed,
         callbacks=further,
         sinks=callbacks(config, problem, run_dir, console),
-        resume=script.resume,
+        resume=resumes,
         initial_parameters=script.initial_parameters,
         checkpoint_every=config.checkpoint_every,
         keep_every=config.keep_every,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from metarl.envs.adapters.conversion import flat_observation
 from metarl.envs.arrays import Array, Mask
+from metarl.envs.drawing import of_opengl, opengl_fails, prepare
 
 TERM = "reward/"  # prefix of the names of reward terms; `rl.progress` has it too, but would load torch in every worker
 TRUTHS = ("diverged", "success")  # truth values of `info` that are passed on
@@ -19,7 +20,7 @@ Notes = dict[str, NDArray[Any]]  # what the environments' `info` says, by name, 
 
 
 class ContractError(ValueError):
-    """An environment returned what no environment may return; the message says what would be right."""
+    """An environment broke a rule, or needs what is not here; the message says what would be right."""
 
 
 class Slots(NamedTuple):
@@ -101,8 +102,16 @@ class Block:
         return self._notes
 
     def render(self) -> list[Any]:
-        """The picture that each environment draws."""
-        return [env.render() for env in self.envs]
+        """The picture that each environment draws. Raises ContractError if a library for that is missing here."""
+        prepare()
+        try:
+            return [env.render() for env in self.envs]
+        except Exception as error:
+            if isinstance(error, gymnasium.error.DependencyNotInstalled):
+                raise ContractError(f"{self.envs[0]} cannot draw itself here: {error}") from error
+            if of_opengl(error):
+                raise ContractError(f"{self.envs[0]}: {opengl_fails(error)}") from error
+            raise
 
     def close(self) -> None:
         """Close all environments."""

@@ -19,7 +19,6 @@ from metarl.envs.adapters.wrappers import task_size
 from metarl.envs.arguments import check_first, checked_actions, checked_mask, checked_options, checked_seeds
 from metarl.envs.arrays import Array, Mask
 from metarl.envs.batched import with_task
-from metarl.envs.drawing import prepare
 from metarl.rl.environments import draw_tasks
 from metarl.tasks import Split, numbered_names
 
@@ -202,13 +201,7 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
 
     def render(self) -> tuple[Any, ...] | None:
         """What each environment draws; None without a render mode. Raises ValueError if it lacks a library for that."""
-        if self.render_mode is None:
-            return None
-        prepare()
-        try:
-            return tuple(self._crew.render())
-        except gymnasium.error.DependencyNotInstalled as error:
-            raise ValueError(f"{self.one()} cannot draw itself here: {error}") from error
+        return None if self.render_mode is None else tuple(self._crew.render())
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close them all, and end the worker processes."""
