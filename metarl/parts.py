@@ -176,6 +176,7 @@ class Registry(Generic[P]):
         adopt: makes a part of an object that is no part but that a user names as MODULE:NAME, such as a class of
             modules; returns None for an object that it cannot use. Functions need none: see `part_of_function`.
         apart: packages and modules in `package` that hold no parts and load what not every run needs.
+        adopted: what else than parts users may name, in words.
     """
 
     def __init__(
@@ -184,11 +185,13 @@ class Registry(Generic[P]):
         package: str,
         adopt: Callable[[Any], type[P] | None] = lambda thing: None,
         apart: tuple[str, ...] = (),
+        adopted: str = "",
     ) -> None:
         self.kind = kind
         self._package = package
         self._adopters = [adopt]
         self._apart = apart
+        self._adopted = f"{adopted}, " if adopted else ""
         self._parts: dict[str, type[P]] = {}
         self._found: dict[str, type[P]] = {}  # parts from outside `package`, by the name that asked for them
         self._finders: list[Callable[[str], type[P] | None]] = []
@@ -284,8 +287,8 @@ class Registry(Generic[P]):
         if inspect.isfunction(thing):
             return typing.cast(type[P], part_of_function(thing))
         raise ValueError(
-            f"{self.kind} {choice!r} must be a dataclass with a method `build`, or a function that does what `build` "
-            f"does; {name} is {type(thing).__name__}"
+            f"{self.kind} {choice!r} must be {self._adopted}a dataclass with a method `build`, or a function that does "
+            f"what `build` does; {name} is {'a class' if isinstance(thing, type) else type(thing).__name__}"
         )
 
 

@@ -140,8 +140,9 @@ class Drawing(Lonely):
             raise AttributeError("the user's idea")
         from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
 
-        model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><geom size='1'/></worldbody></mujoco>")
-        return MujocoRenderer(model, mujoco.MjData(model)).render("rgb_array")
+        bindings: Any = mujoco
+        model = bindings.MjModel.from_xml_string("<mujoco><worldbody><geom size='1'/></worldbody></mujoco>")
+        return MujocoRenderer(model, bindings.MjData(model)).render("rgb_array")
 
 
 @pytest.mark.parametrize("backend", [None, "vulkan"])

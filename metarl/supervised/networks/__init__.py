@@ -73,4 +73,6 @@ def _adopted(thing: Any) -> type[Network] | None:
     return cast(type[Network], type(thing.__name__, (options,), namespace))
 
 
-NETWORKS: Registry[Network] = Registry("network", "metarl.supervised.networks", adopt=_adopted)
+NETWORKS: Registry[Network] = Registry(
+    "network", "metarl.supervised.networks", adopt=_adopted, adopted="a class of torch.nn.Module"
+)
