@@ -4,10 +4,10 @@ import dataclasses
 import difflib
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tyro
 from rich.console import Console
@@ -15,9 +15,11 @@ from rich.table import Table
 
 from metarl.experiments.callbacks import callbacks, own_callbacks
 from metarl.experiments.command_line import command_of, described, program, run, shown_path, with_homes
+from metarl.experiments.preset_options import require_preset
 from metarl.experiments.presets import PRESETS, preset_config
 from metarl.experiments.published import require_published
 from metarl.extras import missing
+from metarl.rl.environments import ENVIRONMENTS
 from metarl.shard import Shard
 from metarl.training import flags
 from metarl.training.config import Config
@@ -74,13 +76,20 @@ def parse(argv: Sequence[str]) -> Arguments:
     def make(choices: dict[str, str]) -> Config:
         if stored is not None:
             return with_options(stored, choices)
-        return preset_config(preset or "", method, choices)
+        return preset_config(preset or "", method, {**choices, **_of_the_environment(preset or "", choices, rest)})
 
     named = f"{program('train')} {preset or ''}".strip()
     parsed = flags.parse(make, Script, rest, program=named, description=_description())
     _require_meaning(parsed)
     idle = tuple(sorted(parsed.given & parsed.config.idle))
     return Arguments(parsed.config, with_homes(parsed.script), idle)
+
+
+def _of_the_environment(preset: str, choices: Mapping[str, str], argv: Sequence[str]) -> dict[str, Any]:
+    """The options of the environment that a command line gives. What policy fits it may depend on them."""
+    require_preset(preset)
+    name = choices.get("environment", PRESETS[preset].options.get("environment"))
+    return flags.options_given(ENVIRONMENTS.find(str(name)), argv) if name is not None else {}
 
 
 def _require_meaning(parsed: flags.Parsed) -> None:

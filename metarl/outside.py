@@ -29,13 +29,23 @@ def module_named(place: str, asked: str) -> ModuleType:
         if error.name is None or not f"{place}.".startswith(f"{error.name}."):
             # The named module exists; what is missing is a module that it imports.
             raise
-        raise ValueError(
-            f"{asked}: there is no module {error.name!r}; is it in this folder, installed, or on PYTHONPATH?"
-        ) from error
+        elsewhere = _elsewhere(place)
+        where = elsewhere or "is it in this folder, installed, or on PYTHONPATH?"
+        raise ValueError(f"{asked}: there is no module {error.name!r}; {where}") from error
     except TypeError as error:
         if not place.startswith("."):
             raise
         raise ValueError(f"{asked}: name the module in full, without leading dots") from error
+
+
+def _elsewhere(place: str) -> str:
+    """Words about another module that hides the one of that name in the current folder; "" where none does."""
+    top = place.split(".")[0]
+    mine = Path.cwd() / top
+    other = getattr(sys.modules.get(top), "__file__", None)
+    if other is None or not (mine.is_dir() or mine.with_suffix(".py").is_file()):
+        return ""
+    return f"{top!r} is {other} here: give the one in this folder another name, or name its file (FILE.py:NAME)"
 
 
 def _of_file(path: Path, asked: str) -> ModuleType:
@@ -48,6 +58,9 @@ def _of_file(path: Path, asked: str) -> ModuleType:
     if not path.is_file() or spec is None or spec.loader is None:
         raise ValueError(f"{asked}: there is no file {path}")
     module = importlib.util.module_from_spec(spec)
+    # As Python does for a file that it runs, so that the file finds its neighbours; last, as above.
+    if (folder := str(path.parent)) not in sys.path:
+        sys.path.append(folder)
     # Dataclasses and pickles look their module up there.
     sys.modules[path.stem] = module
     try:

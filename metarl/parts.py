@@ -273,10 +273,11 @@ class Registry(Generic[P]):
 
     def _from_outside(self, choice: str) -> type[P]:
         place, _, name = choice.rpartition(":")
+        require_both(self.kind, choice, place, name)
         module = module_named(place, f"{self.kind} {choice!r}")
         if name in self._parts:
             return self._parts[name]
-        if not hasattr(module, name) and (found := self._by_finders(name)) is not None:
+        if not hasattr(module, name.split(".")[0]) and (found := self._by_finders(name)) is not None:
             return found
         thing = named(self.kind, choice)
         if isinstance(thing, type) and dataclasses.is_dataclass(thing) and callable(getattr(thing, "build", None)):
@@ -292,8 +293,14 @@ class Registry(Generic[P]):
         )
 
 
+def require_both(kind: str, choice: str, place: str, name: str) -> None:
+    """Raise ValueError unless a choice has a module and a name."""
+    if not place or not name:
+        raise ValueError(f"{kind} must be MODULE:NAME, such as mine.py:Mine; got {choice!r}")
+
+
 def named(kind: str, choice: str) -> Any:
-    """The object that MODULE:NAME names; MODULE may be a file.
+    """The object that MODULE:NAME names; MODULE may be a file, and NAME one within a class, such as Outer.Inner.
 
     Args:
         kind: what the object is to be, for messages.
@@ -304,13 +311,17 @@ def named(kind: str, choice: str) -> Any:
             module is passed on as it is.
     """
     place, _, name = choice.rpartition(":")
-    if not place or not name:
-        raise ValueError(f"{kind} must be MODULE:NAME, such as mine.py:Mine; got {choice!r}")
+    require_both(kind, choice, place, name)
     module = module_named(place, f"{kind} {choice!r}")
-    if not hasattr(module, name):
-        public = [other for other in vars(module) if not other.startswith("_")]
-        raise ValueError(f"{kind} {choice!r}: {place} has no {name}; it has {', '.join(public) or 'nothing'}")
-    return getattr(module, name)
+    found: Any = module
+    where = place
+    for part in name.split("."):
+        if not hasattr(found, part):
+            public = [other for other in vars(found) if not other.startswith("_")] if hasattr(found, "__dict__") else []
+            raise ValueError(f"{kind} {choice!r}: {where} has no {part}; it has {', '.join(public) or 'nothing'}")
+        found = getattr(found, part)
+        where = part
+    return found
 
 
 def keyword_fields(function: Callable[..., Any]) -> list[tuple[str, Any, Any]]:

@@ -118,6 +118,11 @@ class VectorResults:
 
 def called_with(error: TypeError, names: tuple[str, ...], caller: str) -> bool:
     """Whether an error says that what a file calls, be it through Gymnasium's wrappers, has no parameter of a name."""
+    unknown = any(f"unexpected keyword argument '{name}'" in str(error) for name in names)
+    return unknown and raised_at_the_call(error, caller)
+
+
+def raised_at_the_call(error: Exception, caller: str) -> bool:
+    """Whether an error was raised where a file, or Gymnasium, calls a user's code, and not within that code."""
     last = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-    directly = last == Path(caller) or "gymnasium" in last.parts
-    return directly and any(f"unexpected keyword argument '{name}'" in str(error) for name in names)
+    return last == Path(caller) or "gymnasium" in last.parts
