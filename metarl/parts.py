@@ -29,7 +29,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
-from metarl.outside import module_named
+from metarl.outside import module_named, named, require_both
 
 
 @dataclass(frozen=True)
@@ -291,37 +291,6 @@ class Registry(Generic[P]):
             f"{self.kind} {choice!r} must be {self._adopted}a dataclass with a method `build`, or a function that does "
             f"what `build` does; {name} is {'a class' if isinstance(thing, type) else type(thing).__name__}"
         )
-
-
-def require_both(kind: str, choice: str, place: str, name: str) -> None:
-    """Raise ValueError unless a choice has a module and a name."""
-    if not place or not name:
-        raise ValueError(f"{kind} must be MODULE:NAME, such as mine.py:Mine; got {choice!r}")
-
-
-def named(kind: str, choice: str) -> Any:
-    """The object that MODULE:NAME names; MODULE may be a file, and NAME one within a class, such as Outer.Inner.
-
-    Args:
-        kind: what the object is to be, for messages.
-        choice: MODULE:NAME.
-
-    Raises:
-        ValueError: `choice` has another form, there is no such module, or no such name in it. An error inside the
-            module is passed on as it is.
-    """
-    place, _, name = choice.rpartition(":")
-    require_both(kind, choice, place, name)
-    module = module_named(place, f"{kind} {choice!r}")
-    found: Any = module
-    where = place
-    for part in name.split("."):
-        if not hasattr(found, part):
-            public = [other for other in vars(found) if not other.startswith("_")] if hasattr(found, "__dict__") else []
-            raise ValueError(f"{kind} {choice!r}: {where} has no {part}; it has {', '.join(public) or 'nothing'}")
-        found = getattr(found, part)
-        where = part
-    return found
 
 
 def keyword_fields(function: Callable[..., Any]) -> list[tuple[str, Any, Any]]:

@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "metarl.problems": {"metarl.problems", "metarl.rl", "metarl.supervised", "metarl.engine", "metarl", *FOUNDATION},
     "metarl.training": {"metarl.training", "metarl.problems", "metarl.engine", "metarl", *FOUNDATION},
     "metarl.agent": {"metarl", "metarl.engine", "metarl.rl", "metarl.training", *FOUNDATION},
-    "metarl.envs": {"metarl.envs", "metarl.parts", "metarl.extras", "metarl.machine", "metarl.tasks"},
+    "metarl.envs": {"metarl.envs", "metarl.parts", "metarl.extras", "metarl.machine", "metarl.outside", "metarl.tasks"},
 }
 MAY_IMPORT["metarl.training.migration"] = {*MAY_IMPORT["metarl.training"], "metarl.rl.environments"}
 # What environments need of metarl.rl, and their worker processes, which load no torch.

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from metarl.envs.adapters.conversion import flat_observation
 from metarl.envs.arrays import Array, Mask
 from metarl.envs.drawing import of_opengl, opengl_fails, prepare
+from metarl.outside import called_with
 from metarl.rl.numeric import numeric, shown
-from metarl.rl.vector_results import TERM, called_with
+from metarl.rl.vector_results import TERM
 
 TRUTHS = ("diverged", "success")  # truth values of `info` that are passed on
 Notes = dict[str, NDArray[Any]]  # what the environments' `info` says, by name, each [n]

@@ -3,14 +3,13 @@
 Axes: n environments, O observation.
 """
 
-import traceback
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from metarl.outside import called_with
 from metarl.rl.numeric import numeric, shown
 from metarl.rl.spaces import flat_observations, observation_size
 
@@ -114,15 +113,3 @@ class VectorResults:
         if array is None or array.shape != (n,) or not (array.dtype == np.bool_ or np.isin(array, (0, 1)).all()):
             raise ValueError(f"{self._env}: {what} must be {n} truth values; got {shown(values)}")
         return array.astype(np.bool_)
-
-
-def called_with(error: TypeError, names: tuple[str, ...], caller: str) -> bool:
-    """Whether an error says that what a file calls, be it through Gymnasium's wrappers, has no parameter of a name."""
-    unknown = any(f"unexpected keyword argument '{name}'" in str(error) for name in names)
-    return unknown and raised_at_the_call(error, caller)
-
-
-def raised_at_the_call(error: Exception, caller: str) -> bool:
-    """Whether an error was raised where a file, or Gymnasium, calls a user's code, and not within that code."""
-    last = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-    return last == Path(caller) or "gymnasium" in last.parts

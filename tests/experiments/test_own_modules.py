@@ -12,7 +12,7 @@ from scripts import TOY, refused, run
 
 from metarl.experiments.presets import preset_config
 from metarl.experiments.train import parse
-from metarl.parts import named
+from metarl.outside import named
 from metarl.rl.environments import ENVIRONMENTS
 from metarl.training.tree import differences, with_options
 
