@@ -216,13 +216,17 @@ def _parse(parse: Callable[[Sequence[str]], Arguments], argv: Sequence[str]) -> 
     stderr = io.StringIO()
     try:
         with contextlib.redirect_stderr(stderr):
-            return parse(argv)
+            arguments = parse(argv)
     except SystemExit as stop:
-        if stop.code in (0, None):
-            if {"--help", "-h"} & set(argv):
-                raise
+        helped = stop.code in (0, None)
+        if helped and {"--help", "-h"} & set(argv):
+            raise
+        if helped or from_code_of_ones_own(stop):
             raise RuntimeError("something that the command line names called sys.exit") from stop
         raise ValueError(_unboxed(stderr.getvalue())) from None
+    # What a module of the user's says where it is imported.
+    sys.stderr.write(stderr.getvalue())
+    return arguments
 
 
 def _unboxed(box: str) -> str:

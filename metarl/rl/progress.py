@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metarl.rl.episodes import BREAKS
+from metarl.rl.vector_results import TERM
 
 Mask = NDArray[np.bool_]
-TERM = "reward/"  # prefix of the names of reward terms in an environment's `info`
 
 
 class Progress:
@@ -65,8 +65,8 @@ class Progress:
         Args:
             t: the timestep, from 0.
             rewards: [n], finite where an episode runs.
-            info: of the environment's step, with the same names at every timestep and values [n]. Kept are the last
-                `achieved`, the greatest `success`, and the sum of every `reward/<term>`.
+            info: of the environment's step, with values [n]. Kept are the last `achieved`, the greatest `success`, and
+                the sum of every `reward/<term>`; a term that a timestep does not name is 0 there.
         """
         self.mask[t] |= self.running
         self.rewards[t] = np.where(self.running, rewards, self.rewards[t])
@@ -74,12 +74,10 @@ class Progress:
             self.achieved = np.where(self.running, info["achieved"], self.achieved)
         if "success" in info:
             self.success = np.where(self.running, np.fmax(info["success"], self.success), self.success)
-        if t == 0:
-            for name in info:
-                if name.startswith(TERM):
-                    self.reward_terms.setdefault(name.removeprefix(TERM), np.zeros(len(self.running)))
-        for name, total in self.reward_terms.items():
-            total += self._of_running(info[TERM + name])
+        for name, values in info.items():
+            if name.startswith(TERM):
+                total = self.reward_terms.setdefault(name.removeprefix(TERM), np.zeros(len(self.running)))
+                total += self._of_running(values)
 
     def _of_running(self, values: NDArray[np.floating]) -> NDArray[np.floating]:
         return values if self.running.all() else np.where(self.running, values, 0.0)

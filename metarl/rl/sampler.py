@@ -16,7 +16,8 @@ from metarl.randomness import Purpose, seed_sequence
 from metarl.rl.contract import require_vector
 from metarl.rl.episodes import Episodes
 from metarl.rl.progress import Progress
-from metarl.rl.spaces import action_size, environment_actions, flat_observations, observation_size
+from metarl.rl.spaces import action_size, environment_actions, observation_size
+from metarl.rl.vector_results import VectorResults
 from metarl.threads import torch_threads
 
 Key = tuple[int, Purpose, *tuple[int, ...]]  # (seed, purpose, iteration, inner step): see randomness.py
@@ -56,14 +57,15 @@ def rollout(
 
     Raises:
         ValueError: a number of environments that is not a multiple of M, auto-reset, spaces of observations or actions
-            that `spaces` cannot make vectors of, a policy whose actions have another size.
+            that `spaces` cannot make vectors of, a policy whose actions have another size, environments that return
+            anything but the results of `reset` and `step`.
     """
     like = next(iter(params.values()))
     num_tasks = len(like)
     num_envs = env.num_envs
     episodes = _episodes_per_task(env, len(like))
     rows = tasks if len(tasks) == num_envs else np.repeat(tasks, episodes, axis=0)
-    flat = flat_observations(env.single_observation_space)
+    results = VectorResults(env)
     for_environment = environment_actions(env.single_action_space)
     sizes = observation_size(env.single_observation_space), action_size(env.single_action_space)
     noise, seeds = _randomness(num_tasks, (horizon, episodes, sizes[1]), key, first_task, like)
@@ -77,7 +79,7 @@ def rollout(
         progress.begin(turn)
         who = slice(turn.start // episodes, -(-turn.stop // episodes))  # the tasks of this turn
         own = {name: leaf[who] for name, leaf in params.items()}
-        seen = flat(_reset(env, seeds, rows, progress.running))
+        seen = _reset(results, seeds, rows, progress.running)
         progress.break_where("observation", _bad(seen, like))
         for t in range(horizon):
             if not progress.running.all():
@@ -91,14 +93,13 @@ def rollout(
             finite_actions, bad = _only_finite(actions[:, t].reshape(num_envs, -1))
             progress.break_where("action", bad)
 
-            seen, reward, terminated, truncated, info = env.step(for_environment(finite_actions))
-            seen = flat(seen)
+            seen, reward, ended, info, _ = results.step(for_environment(finite_actions))
             longest = max(longest, t + 1)
             progress.break_where("simulation", np.asarray(info.get("diverged", False), np.bool_))
             progress.break_where("reward", _bad(reward, like))
             progress.record(t, reward, info)
             progress.break_where("observation", _bad(seen, like))
-            progress.end_where(terminated | truncated)
+            progress.end_where(ended)
             if not progress.running.any():
                 break
     if len(turns) > 1:
@@ -114,12 +115,14 @@ def _turns(env: VectorEnv) -> list[slice]:
     return [slice(first, min(first + at_once, n)) for first in range(0, n, at_once)]
 
 
-def _reset(env: VectorEnv, seeds: list[int], tasks: NDArray[np.float64], running: NDArray[np.bool_]) -> Any:
-    """Start the episodes that are to run; the observations of all."""
+def _reset(
+    results: VectorResults, seeds: list[int], tasks: NDArray[np.float64], running: NDArray[np.bool_]
+) -> NDArray[Any]:
+    """Start the episodes that are to run; the observations of all, [n, O]."""
     options: dict[str, Any] = {"tasks": tasks}
     if not running.all():
         options["reset_mask"] = running
-    return env.reset(seed=seeds, options=options)[0]  # pyright: ignore[reportArgumentType]  # one seed each
+    return results.reset(seeds, options)
 
 
 def _keep(into: Tensor, values: NDArray[Any], turn: slice) -> None:

@@ -104,6 +104,25 @@ def with_choices(make: Callable[[dict[str, str]], Tree], argv: Sequence[str]) ->
         chosen |= more
 
 
+def options_given(kind: type, argv: Sequence[str]) -> dict[str, Any]:
+    """The options of a part, and their values, that a command line gives, whatever else it gives.
+
+    Raises:
+        SystemExit: tyro cannot read a value.
+    """
+    own = [option for option in options(kind) if option.registry is None and not is_hidden(option)]
+    given = names_given(argv) & {option.name for option in own}
+    words: list[str] = []
+    reading = False
+    for word in argv:
+        if match := FLAG.fullmatch(word):
+            reading = match[1].replace("-", "_") in given
+        if reading:
+            words.append(word)
+    group = _group(kind.__name__, "", [(option, option.default) for option in own if option.name in given])
+    return vars(tyro.cli(group, args=words)) if given else {}
+
+
 def value_of(argv: Sequence[str], name: str) -> str | None:
     """The value of a flag where it is given last; None if it is not given."""
     found = None
@@ -150,6 +169,9 @@ def _group(title: str, words: str, members: list[tuple[Option, Any]]) -> type:
             hint = str
             metavar = choices(option.registry)
             help_text = f"{help_text} MODULE:NAME takes one of your own.".strip()
+        if isinstance(value, dict):
+            # Of a dictionary with entries tyro makes a flag of each; those that are given replace it whole.
+            value = {}
         argument = tyro.conf.arg(help=help_text, metavar=metavar)
         fields.append(
             (option.name, Annotated[hint, argument], dataclasses.field(default_factory=lambda value=value: value))

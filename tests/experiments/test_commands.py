@@ -249,3 +249,16 @@ def test_an_evaluation_folder_elsewhere_is_not_emptied(evaluated: Path, tmp_path
     assert result.returncode == 0
     assert "a link out of the run directory" in result.stderr
     assert {path.name: path.read_bytes() for path in elsewhere.iterdir()} == before
+
+
+def test_a_resume_that_finds_nothing_says_so(trained: Path, tmp_path: Path) -> None:
+    """A preset begins a run then, which `make train` counts on; without one there is nothing to begin."""
+    mistyped = trained.with_name("mamml")
+    refused(run("train", "--resume", "--run-dir", mistyped), f"{mistyped} holds no run to go on with ({trained} does)")
+    refused(run("train", "--resume", "--run-dir", tmp_path / "a" / "b"), "b holds no run to go on with: name its")
+    flags = ["--method", "random", *TOY, "--run-dir", mistyped, "--resume"]
+    begun = run("train", "navigation", *flags)
+    assert begun.returncode == 0
+    words = f"note: {mistyped} holds no run to go on with ({trained} does): a new run begins"
+    assert begun.stderr.splitlines().count(words) == 1
+    assert "a new run begins" not in run("train", "navigation", *flags).stderr
