@@ -16,6 +16,7 @@ from metarl.experiments.benchmarks.estimators import estimators
 from metarl.experiments.benchmarks.growth import growth
 from metarl.experiments.benchmarks.iteration import iteration
 from metarl.experiments.benchmarks.learning import learning
+from metarl.experiments.benchmarks.peers import peers
 from metarl.experiments.benchmarks.ranks import ranks
 from metarl.experiments.benchmarks.sampling import sampler
 from metarl.experiments.benchmarks.supervised import supervised
@@ -37,6 +38,7 @@ Name = Literal[
     "estimators",
     "workers",
     "busy",
+    "peers",
     "learning",
 ]
 NAMES: tuple[Name, ...] = get_args(Name)
@@ -51,9 +53,11 @@ BENCHMARKS: dict[Name, Callable[..., Any]] = {
     "estimators": estimators,
     "workers": workers,
     "busy": busy,
+    "peers": peers,
     "learning": learning,
 }
-MEASURED: tuple[Name, ...] = tuple(name for name in NAMES if name != "learning")  # which trains, and passes or fails
+# The others need packages of an extra (peers), or train, and pass or fail (learning).
+MEASURED: tuple[Name, ...] = tuple(name for name in NAMES if name not in ("peers", "learning"))
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,8 @@ class Arguments:
     a slow network. estimators: bias and variance of inner and outer losses' derivatives, on enumerated processes.
     workers: environment steps per second of a loop over environments, of worker processes and of Gymnasium's vector
     environments, by the time that a timestep takes. busy: how long a meta-iteration takes while other processes keep
-    the cores busy. learning, only if it is named: whether cheetah-dir learns; it fails
+    the cores busy. peers, only if it is named: supervised meta-iterations and sampling beside those of other packages,
+    which `pip install 'metarl[peers]'` installs. learning, only if it is named: whether cheetah-dir learns; it fails
     if the return after adaptation does not rise. Each takes a few minutes."""
     output: Path = Path("benchmark.json")
     """The file for the figures."""
