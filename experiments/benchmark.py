@@ -56,6 +56,7 @@ BENCHMARKS: dict[Name, Callable[..., Any]] = {
     "peers": peers,
     "learning": learning,
 }
+RESULTS = Path(__file__).resolve().parent / "results"
 # The others need packages of an extra (peers), or train, and pass or fail (learning).
 MEASURED: tuple[Name, ...] = tuple(name for name in NAMES if name not in ("peers", "learning"))
 
@@ -79,6 +80,9 @@ class Arguments:
     if the return after adaptation does not rise. Each takes a few minutes."""
     output: Path = Path("benchmark.json")
     """The file for the figures."""
+    keep: bool = False
+    """Write the figures of each benchmark to a file of its own, experiments/results/benchmark_NAME.json, of which
+    `readme.py` makes the tables of the pages."""
     figure: Path | None = None
     """The file for a picture of the errors that `estimators` measures. Default: none."""
     quick: bool = False
@@ -89,22 +93,24 @@ def main(arguments: Arguments) -> None:
     """Run the named benchmarks and write one JSON document."""
     if arguments.figure and "estimators" not in arguments.names:
         raise ValueError(f"--figure {arguments.figure} shows what estimators measures; measured are {arguments.names}")
+    if arguments.keep and arguments.quick:
+        raise ValueError("--keep and --quick exclude each other: figures of toy sizes mean nothing")
     console = Console()
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    document: dict[str, Any] = {
-        **versions_of("torch", "mujoco", "gymnasium"),
-        "cores": cores(),
-        "quick": arguments.quick,
-    }
+    machine = {**versions_of("torch", "mujoco", "gymnasium"), "cores": cores(), "quick": arguments.quick}
+    figures: dict[Name, Any] = {}
     for name in arguments.names:
-        document[name] = BENCHMARKS[name](console, quick=arguments.quick)
+        figures[name] = BENCHMARKS[name](console, quick=arguments.quick)
         # Written after each benchmark, because a later one may fail.
-        write_atomically(arguments.output, (json.dumps(document, indent=1) + "\n").encode())
+        path = RESULTS / f"benchmark_{name}.json" if arguments.keep else arguments.output
+        written = {name: figures[name]} if arguments.keep else figures
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, (json.dumps(machine | written, indent=1) + "\n").encode())
+        if arguments.keep or name == arguments.names[-1]:
+            console.print(f"figures: {path}", highlight=False, soft_wrap=True)
     if arguments.figure:
         from metarl.experiments.benchmarks.estimator_figure import draw_errors  # here: belongs to an extra
 
-        write_figure(arguments.figure, draw_errors(document["estimators"]["inner"]), dpi=110)
-    console.print(f"figures: {arguments.output}", highlight=False, soft_wrap=True)
+        write_figure(arguments.figure, draw_errors(figures["estimators"]["inner"]), dpi=110)
 
 
 def command(argv: Sequence[str]) -> None:
