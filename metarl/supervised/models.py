@@ -106,7 +106,10 @@ def _convolve_every_second(images: Tensor, weight: Tensor, shift: Tensor) -> Ten
     patches = torch.cat(
         [padded[:, i : i + 2 * height - 1 : 2, j : j + 2 * width - 1 : 2] for i in range(3) for j in range(3)], -1
     )
-    rows = patches.reshape(-1, patches.shape[-1]) @ weight.permute(2, 3, 1, 0).reshape(-1, len(weight))
+    # A view of one channel's weights would have the product with the patches, of which the weights' gradient is made,
+    # taken the other way round, at a fifth of the speed.
+    filters = weight.permute(2, 3, 1, 0).reshape(-1, len(weight)).contiguous()
+    rows = patches.reshape(-1, patches.shape[-1]) @ filters
     return torch.relu(_batch_norm(rows, shift)).reshape(len(images), height, width, -1)
 
 

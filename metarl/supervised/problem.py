@@ -25,6 +25,8 @@ from metarl.supervised.metrics import headline, measures
 from metarl.supervised.outer_losses import StepWeights
 from metarl.supervised.tasks import Examples, TaskDistribution
 
+MOST = 2**19
+"""Parameters of the tasks whose meta-gradient is computed at a time, in all: four tasks of Omniglot's network."""
 EXAMPLES = {  # what tasks were drawn for -> the key of their examples
     Purpose.VALIDATION_TASKS: Purpose.VALIDATION_EXAMPLES,
     Purpose.EVALUATION_TASKS: Purpose.EVALUATION_EXAMPLES,
@@ -105,7 +107,7 @@ class MetaSupervised:
         self.functions = TaskFunctions(
             after_each_step(loss, self.learner.predict) if step_weights else after_last_step(loss)
         )
-        self.gradients = gradients_of(self.learner, self.functions, compiled=compiled)
+        self.gradients = gradients_of(self.learner, self.functions, compiled=compiled, most=MOST)
 
     def initial_parameters(self, seed: int) -> Params:
         """Fresh model parameters, with what the inner rule meta-learns."""
