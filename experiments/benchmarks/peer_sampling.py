@@ -37,9 +37,8 @@ def sampling(*, quick: bool) -> list[dict[str, Any]]:
         ours = loops.closed(repeat)
         rounds.append((ours, {key: other.rate() for key, other in others.items()}))
     rates = [ours for ours, _ in rounds]
-    rows: list[dict[str, Any]] = [
-        {"package": "metarl", "num_envs": loops.env.num_envs, "steps_per_s": statistics.median(rates)}
-    ]
+    first = {"package": "metarl", "num_envs": loops.env.num_envs, "steps_per_s": statistics.median(rates)}
+    rows: list[dict[str, Any]] = [first | spread([1.0])]
     for (kind, n), other in others.items():
         rates = [theirs[kind, n] for _, theirs in rounds]
         row = {"package": f"stable-baselines3, {kind}", "num_envs": n, "steps_per_s": statistics.median(rates)}

@@ -4,6 +4,10 @@ Each function takes one inner step in each task, and adds the gradient of the me
 parameters.
 """
 
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
@@ -13,8 +17,9 @@ from metarl.extras import needs
 from metarl.supervised.tasks import Examples
 
 with needs("peers", "comparisons with other packages"):
-    import higher
-    import torchopt
+    # By name, because type checkers would look for packages that are not installed where metarl is developed.
+    higher: Any = importlib.import_module("higher")
+    torchopt: Any = importlib.import_module("torchopt")
 
 
 def by_higher(network: Network, loss: Loss, support: Examples, query: Examples, alpha: float) -> None:
@@ -46,8 +51,8 @@ def by_torchopt_and_vmap(network: Network, loss: Loss, support: Examples, query:
     inner = torchopt.sgd(lr=alpha)
     theta = {name: leaf for name, leaf in network.named_parameters() if name.startswith("adapted.")}
 
-    def loss_of(parameters: dict[str, Tensor], examples: Examples) -> Tensor:
-        return loss(functional_call(network, parameters, (examples.inputs,)), examples)
+    def loss_of(parameters: Mapping[str, Tensor], examples: Examples) -> Tensor:
+        return loss(functional_call(network, dict(parameters), (examples.inputs,)), examples)
 
     def one_task(support_i: Examples, query_i: Examples) -> Tensor:
         gradient = grad(loss_of)(theta, support_i)

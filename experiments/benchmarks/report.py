@@ -48,7 +48,7 @@ def relative_cost(call: Callable[[], object], reference: Callable[[], object], r
 
 def spread(ratios: list[float]) -> dict[str, float]:
     """The median of ratios, the lowest and the highest."""
-    return {"ratio": statistics.median(ratios), "lowest": min(ratios), "highest": max(ratios)}
+    return {"ratio": statistics.median(ratios), "ratio_low": min(ratios), "ratio_high": max(ratios)}
 
 
 def show(console: Console, title: str, rows: list[dict[str, Any]]) -> None:

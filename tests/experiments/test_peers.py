@@ -33,7 +33,7 @@ def test_what_has_the_same_gradient_is_timed() -> None:
     assert [(row["problem"], row["package"]) for row in rows] == [
         (problem, name) for problem in ("sinusoid", "omniglot") for name in names
     ]
-    assert all(row["seconds"] > 0 and row["lowest"] <= row["ratio"] <= row["highest"] for row in rows)
+    assert all(row["seconds"] > 0 and row["ratio_low"] <= row["ratio"] <= row["ratio_high"] for row in rows)
     assert all(row["ratio"] == 1 for row in rows if row["package"] == "metarl")
 
 
@@ -54,8 +54,8 @@ def test_stable_baselines_samples_beside_metarl() -> None:
     ours, *others = sampling(quick=True)
     assert ours["package"] == "metarl"
     assert [row["num_envs"] for row in others] == [1, 4, 16]
-    assert all(row["steps_per_s"] > 0 and row["lowest"] <= row["ratio"] <= row["highest"] for row in others)
+    assert all(row["steps_per_s"] > 0 and row["ratio_low"] <= row["ratio"] <= row["ratio_high"] for row in others)
 
 
 def test_a_spread_is_around_the_median() -> None:
-    assert spread([4.0, 1.0, 2.0]) == {"ratio": 2.0, "lowest": 1.0, "highest": 4.0}
+    assert spread([4.0, 1.0, 2.0]) == {"ratio": 2.0, "ratio_low": 1.0, "ratio_high": 4.0}
