@@ -10,8 +10,8 @@ from rich.console import Console
 from torch import Tensor
 from torch.nn import functional
 
+from metarl.engine.gradients import TaskGradients
 from metarl.engine.model import Model
-from metarl.engine.objective import TaskGradients
 from metarl.engine.outer.adam import Adam
 from metarl.engine.params import Params
 from metarl.engine.rules.sgd import SGD

@@ -4,10 +4,8 @@ Optimisers differentiate nothing themselves. Adam asks for the loss and its grad
 the old parameters and for products with the divergence's Hessian.
 """
 
-import functools
 import itertools
 import math
-import operator
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -18,6 +16,7 @@ from torch.func import vmap
 from torch.utils._pytree import tree_leaves, tree_map
 
 from metarl.engine.curvature import CURVATURES, FINITE_DIFFERENCES
+from metarl.engine.gradients import TaskGradients, gradients_of
 from metarl.engine.maml import AdaptedTask, Batch, Learner, OuterLoss, Outputs
 from metarl.engine.params import Params, detach, unravel
 from metarl.engine.solvers import Matvec
@@ -39,74 +38,6 @@ class TaskFunctions(NamedTuple):
     clipped: Callable[[float], OuterLoss] | None = None
 
 
-TaskGradients = Callable[[Params, tuple[Batch, ...], Batch], tuple[Params, Tensor, Outputs]]
-
-
-def gradients_of(
-    learner: Learner, functions: TaskFunctions, *, compiled: bool = False, most: int | None = None
-) -> TaskGradients:
-    """Bind `Learner.task_gradients` to a learner and an outer loss: a function of theta, support and query.
-
-    Args:
-        learner: what adapts to a task.
-        functions: the outer loss; the outputs are kept if there is a divergence that compares them.
-        compiled: compile the function with torch.compile, at its first call and whenever the data's shapes change. This
-            needs a C++ compiler and up to a minute, and pays where the network is small and the iterations are many.
-        most: the largest sum of P over the tasks that are computed at a time, P parameters, so that what they need at a
-            time fits the processor's caches; at least one task. None: all tasks at a time.
-
-    Raises:
-        ValueError: (when the result is called) torch.compile fails.
-    """
-    with_outputs = functions.divergence is not None
-
-    def gradients(theta: Params, support: tuple[Batch, ...], query: Batch) -> tuple[Params, Tensor, Outputs]:
-        return learner.task_gradients(functions.outer_loss, theta, support, query, with_outputs=with_outputs)
-
-    return _Compiled(gradients, most) if compiled else functools.partial(_in_parts, gradients, most)
-
-
-def _in_parts(
-    gradients: TaskGradients, most: int | None, theta: Params, support: tuple[Batch, ...], query: Batch
-) -> tuple[Params, Tensor, Outputs]:
-    """The gradients of all tasks, of some of them at a time; see `gradients_of`."""
-    tasks = len(tree_leaves(query)[0])
-    at_a_time = tasks
-    if most is not None:
-        fitting = most // sum(leaf.numel() for leaf in theta.values())
-        # Parts of equal sizes, because each other size would be compiled.
-        at_a_time = max((n for n in range(1, tasks + 1) if tasks % n == 0 and n <= fitting), default=1)
-    if at_a_time == tasks:
-        return gradients(theta, support, query)
-    data = (support, query)
-    parts = [
-        gradients(theta, *tree_map(operator.itemgetter(slice(first, first + at_a_time)), data))
-        for first in range(0, tasks, at_a_time)
-    ]
-    return tree_map(lambda *leaves: torch.cat(leaves), *parts)
-
-
-class _Compiled:
-    """Gradients by torch.compile; see `gradients_of`."""
-
-    def __init__(self, gradients: TaskGradients, most: int | None) -> None:
-        self._fast = torch.compile(gradients, dynamic=False)
-        self._most = most
-        self.must_compile = True
-
-    def __call__(self, theta: Params, support: tuple[Batch, ...], query: Batch) -> tuple[Params, Tensor, Outputs]:
-        # Imported here, because the import takes a second.
-        from torch._dynamo.exc import TorchDynamoException
-
-        try:
-            result = _in_parts(self._fast, self._most, theta, support, query)
-        except TorchDynamoException as error:
-            reason = next(iter(str(error).splitlines()), "")
-            raise ValueError(f"torch.compile failed ({reason}): go on without it, --no-compile") from error
-        self.must_compile = False
-        return result
-
-
 class MetaObjective:
     """The outer loss, its gradient, and the divergence from `theta_old`, as means over the tasks of a meta-batch.
 
@@ -122,7 +53,7 @@ class MetaObjective:
         num_tasks: the global number of tasks; None: M, on a single rank.
         first_task: the global index of the first local task.
         reduce: sums a float64 tensor over ranks; the identity on one rank.
-        gradients: the result of `gradients_of` for this learner and these functions, so that a compiled one is compiled
+        gradients: the result of `gradients_of` for this learner and this outer loss, so that a compiled one is compiled
             once for all meta-batches; None: made here, not compiled.
     """
 
@@ -147,7 +78,8 @@ class MetaObjective:
         self.num_tasks = num_tasks or self._local_tasks
         self.first_task = first_task
         self.reduce = reduce
-        self._task_gradients = gradients or gradients_of(learner, functions)
+        keep = functions.divergence is not None
+        self._task_gradients = gradients or gradients_of(learner, functions.outer_loss, with_outputs=keep)
 
     def with_outer_loss(self, outer_loss: OuterLoss) -> "MetaObjective":
         """The same meta-batch under another outer loss, such as a clipped one that an optimiser asks for."""

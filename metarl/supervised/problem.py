@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import vmap
 
+from metarl.engine.gradients import gradients_of
 from metarl.engine.maml import Learner
 from metarl.engine.model import Model
-from metarl.engine.objective import MetaObjective, TaskFunctions, gradients_of
+from metarl.engine.objective import MetaObjective, TaskFunctions
 from metarl.engine.params import Params
 from metarl.engine.rules import InnerRule
 from metarl.metrics import over_ranks
@@ -59,7 +60,7 @@ class MetaSupervised:
         settings: numbers of tasks and examples.
         seed: key of everything random.
         device: where parameters and examples live.
-        compiled: see `objective.gradients_of`.
+        compiled: see `gradients.gradients_of`.
         shard: which tasks of a meta-batch this process trains on. Every rank draws the examples of all, which is cheap.
         step_weights: the weights of the losses after inner steps 1 .. K in the outer loss; None: the last one alone.
 
@@ -107,7 +108,7 @@ class MetaSupervised:
         self.functions = TaskFunctions(
             after_each_step(loss, self.learner.predict) if step_weights else after_last_step(loss)
         )
-        self.gradients = gradients_of(self.learner, self.functions, compiled=compiled, most=MOST)
+        self.gradients = gradients_of(self.learner, self.functions.outer_loss, compiled=compiled, most=MOST)
 
     def initial_parameters(self, seed: int) -> Params:
         """Fresh model parameters, with what the inner rule meta-learns."""

@@ -21,9 +21,10 @@ from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 
 from metarl.engine.curvature import CURVATURES
+from metarl.engine.gradients import gradients_of
 from metarl.engine.maml import Learner
 from metarl.engine.model import Model, mlp
-from metarl.engine.objective import MetaObjective, TaskFunctions, gradients_of
+from metarl.engine.objective import MetaObjective, TaskFunctions
 from metarl.engine.params import Params, add, ravel, unravel
 from metarl.rl.episodes import PolicyBatch
 from metarl.rl.losses import likelihood_ratio
@@ -261,7 +262,7 @@ def test_gradients_of_some_tasks_at_a_time_are_the_same(
 
     monkeypatch.setattr(Learner, "task_gradients", watched)
     limit = None if most is None else int(most * len(ravel(theta)))
-    found = gradients_of(learner, REGRESSION, most=limit)(theta, (support,), query)
+    found = gradients_of(learner, REGRESSION.outer_loss, with_outputs=True, most=limit)(theta, (support,), query)
     assert seen == sizes
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-15)
 
@@ -270,7 +271,7 @@ def test_who_must_compile_says_so_until_it_has(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torch, "compile", lambda function, **options: function)
     model = mlp((2, 5, 2), "tanh")
     learner, theta = learner_of(model, sgd(0.1)), parameters(model)
-    compiled = gradients_of(learner, REGRESSION, compiled=True)
+    compiled = gradients_of(learner, REGRESSION.outer_loss, with_outputs=True, compiled=True)
     objective = MetaObjective(theta, learner, REGRESSION, [regression(0)], regression(1), gradients=compiled)
     assert objective.must_compile
     objective.loss_and_gradient(theta)
