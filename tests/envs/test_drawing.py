@@ -63,7 +63,8 @@ def test_env_render_and_then_adapt_in_a_fresh_process() -> None:
 @pytest.mark.render
 def test_render_py_in_a_fresh_process(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    assert run("train", "cheetah-vel", "--method", "random", "--outer", "trpo", *TOY, "--run-dir", run_dir).returncode == 0
+    trained = run("train", "cheetah-vel", "--method", "random", "--outer", "trpo", *TOY, "--run-dir", run_dir)
+    assert trained.returncode == 0
     assert ordered(SCRIPT.format(run=str(run_dir), output=str(tmp_path / "f.png")))[0] == "True"
     assert (tmp_path / "f.png").is_file()
 
