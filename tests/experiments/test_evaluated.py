@@ -182,6 +182,11 @@ def test_columns_have_intervals_and_figures_are_shown_once_they_are_there() -> N
     assert "*Paths: not made yet.*" in filled(shown.replace("figure.png", "no.png"), ROOT / "docs")
 
 
+def test_a_benchmark_that_was_not_run_is_no_mistake() -> None:
+    begin = "<!-- rows benchmark_of_nothing.json:table seconds -->\n"
+    assert filled(f"{begin}<!-- end -->") == f"{begin}*Not measured yet.*\n<!-- end -->"
+
+
 def test_readme_tables_by_hand() -> None:
     row = {"preset": "navigation-paper", "method": "maml", "seeds": "3", "gradient_steps": "0", "mean": "-40.656"}
     table = scores([row | {"low": "-44.32", "high": "-36.33", "published": "-40.41"}], [])
