@@ -82,7 +82,7 @@ def picture(drawn: Any, whose: str) -> NDArray[np.uint8]:
         raise ValueError(f"{whose}: a picture must be an array [height, width, 3]; got {shown(drawn)}")
     if pixels.dtype.kind == "b" or (pixels.dtype.kind == "f" and pixels.max(initial=0.0) <= 1.0):
         pixels = pixels * 255.0
-    return pixels if pixels.dtype == np.uint8 else np.rint(np.clip(pixels, 0, 255)).astype(np.uint8)
+    return np.rint(np.clip(pixels, 0, 255)).astype(np.uint8)
 
 
 def worded(name: str, value: float) -> str:

@@ -71,9 +71,9 @@ def test_the_policy_fits_the_environment_with_its_options(here: Path) -> None:
     (here / "needy.py").write_text(NEEDY)
     for given, policy in (((), "gaussian_mlp"), (("discrete", "True"), "categorical_mlp")):
         words = ("--environment", "needy.py:Needy", "--environment-options", "size", "3", *given)
-        config = parse(["custom", *words, "--hidden-sizes", "4"]).config
-        assert config.to_dict()["problem"]["policy"]["name"] == policy
-        assert config.problem.policy.hidden_sizes == (4,)
+        stored = parse(["custom", *words, "--hidden-sizes", "4"]).config.to_dict()["problem"]["policy"]
+        assert stored["name"] == policy
+        assert stored["hidden_sizes"] == [4]
 
 
 def test_options_that_are_given_again_at_a_resume(here: Path) -> None:
