@@ -7,7 +7,9 @@ from typing import Any, TypeVar, cast
 
 import gymnasium
 from gymnasium.spaces import Box
+from gymnasium.vector import AutoresetMode, VectorEnv
 
+from metarl.envs.autoreset import AutoReset
 from metarl.envs.batched import TaskVectorEnv, with_task
 from metarl.envs.process import TaskProcess
 from metarl.parts import options
@@ -82,10 +84,16 @@ def make_vector(
     horizon: int | None = None,
     render_mode: str | None = None,
     task_in_observation: bool = False,
+    autoreset_mode: AutoresetMode | str = AutoresetMode.DISABLED,
     **values: object,
-) -> TaskVectorEnv:
-    """Make a TaskVectorEnv for `gymnasium.make_vec`; `values` are options of the family."""
+) -> VectorEnv:
+    """Make a TaskVectorEnv for `gymnasium.make_vec`; `values` are options of the family.
+
+    `autoreset_mode` is one of Gymnasium's; by default ended environments stay as they are until they are reset.
+    """
     made = make_family(family, **values)
-    return TaskVectorEnv(
+    env = TaskVectorEnv(
         made, num_envs, horizon=horizon, render_mode=render_mode, task_in_observation=task_in_observation
     )
+    mode = AutoresetMode(autoreset_mode)
+    return env if mode is AutoresetMode.DISABLED else AutoReset(env, mode)

@@ -5,6 +5,7 @@ Axes: N tasks, k numbers of a task.
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from metarl.reading import DAMAGED
 from metarl.rl.environments import TaskDistribution
 from metarl.tasks import numbered_names
+
+NUMBER = re.compile(r"\s*[-+]?(\.?\d|inf|nan)", re.IGNORECASE)  # the beginning of a word that no head line has
 
 
 def read_tasks(path: Path, distribution: TaskDistribution) -> NDArray[np.float64]:
@@ -51,9 +54,10 @@ def read_tasks(path: Path, distribution: TaskDistribution) -> NDArray[np.float64
 
 
 def _of_csv(path: Path, size: int) -> Any:
-    with path.open(newline="") as file:
+    # Spreadsheets begin a file with a mark of its encoding, which the first number would be read with.
+    with path.open(newline="", encoding="utf-8-sig") as file:
         lines = [line for line in csv.reader(file) if line]
-    if lines and not _are_numbers(lines[0]):
+    if lines and not any(map(NUMBER.match, lines[0])):
         head, *lines = lines
         wanted = numbered_names(size)
         if set(wanted) <= set(head):
@@ -65,12 +69,4 @@ def _of_csv(path: Path, size: int) -> Any:
 
 
 def _of_json(path: Path, size: int) -> Any:
-    return json.loads(path.read_text())
-
-
-def _are_numbers(words: list[str]) -> bool:
-    try:
-        list(map(float, words))
-    except ValueError:
-        return False
-    return True
+    return json.loads(path.read_text(encoding="utf-8-sig"))

@@ -92,7 +92,7 @@ def _of_file(path: Path, asked: str) -> ModuleType:
         raise ValueError(f"{asked}: a module named {path.stem!r} is loaded already; give the file another name")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if not path.is_file() or spec is None or spec.loader is None:
-        raise ValueError(f"{asked}: there is no file {path}")
+        raise ValueError(f"{asked}: there is no file {path} (a path from the folder of the command)")
     module = importlib.util.module_from_spec(spec)
     # As Python does for a file that it runs, so that the file finds its neighbours; last, as above.
     if (folder := str(path.parent)) not in sys.path:

@@ -3,6 +3,7 @@
 Axes: n environments of the block, O observation, k task.
 """
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -125,9 +126,10 @@ class Block:
             raise
 
     def close(self) -> None:
-        """Close all environments."""
-        for env in self.envs:
-            env.close()
+        """Close all environments, also if one of them raises an error, which is raised at the end."""
+        with contextlib.ExitStack() as stack:
+            for env in reversed(self.envs):
+                stack.callback(env.close)
 
     def _see(self, i: int, observation: Any) -> None:
         """Write the observation of environment i."""

@@ -285,7 +285,7 @@ def _tell(pipe: Connection, command: Callable[..., Any], arguments: tuple[Any, .
     except ContractError as error:
         answer = ("contract", str(error))
     except BaseException as error:
-        words = traceback.format_exception_only(error)[-1].strip()
+        words = traceback.format_exception_only(error)[-1].strip()[:500]
         answer = ("error", (words, traceback.format_exc()))
     pipe.send(answer)
     return answer[0] is None

@@ -11,6 +11,7 @@ from torch import Tensor
 from metarl.engine.model import Model
 from metarl.engine.params import Params
 from metarl.problem import Film
+from metarl.rl.numeric import numeric, shown
 from metarl.rl.sampler import Key, rollout
 from metarl.tasks import numbered_names
 
@@ -66,6 +67,24 @@ def film(
     return Film(title, np.stack(camera.frames), camera.captions, rate)
 
 
+def picture(drawn: Any, whose: str) -> NDArray[np.uint8]:
+    """What an environment has drawn as [height, width] or [height, width, 1, 3 or 4]; numbers up to 1.0 are scaled.
+
+    Args:
+        drawn: what `render` returned.
+        whose: the environment, for messages.
+
+    Raises:
+        ValueError: it is no picture.
+    """
+    pixels = numeric(drawn)
+    if pixels is None or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[-1] in (1, 3, 4))):
+        raise ValueError(f"{whose}: a picture must be an array [height, width, 3]; got {shown(drawn)}")
+    if pixels.dtype.kind == "b" or (pixels.dtype.kind == "f" and pixels.max(initial=0.0) <= 1.0):
+        pixels = pixels * 255.0
+    return np.rint(np.clip(pixels, 0, 255)).astype(np.uint8)
+
+
 def worded(name: str, value: float) -> str:
     """Write a quantity in words: `velocity [m/s]` and 1.5 become `velocity 1.50 m/s`."""
     words, _, unit = name.removesuffix("]").partition(" [") if name.endswith("]") else (name, "", "")
@@ -101,9 +120,13 @@ class _Camera(VectorWrapper):
         pictures = self.env.render()
         if not isinstance(pictures, tuple) or pictures[0] is None:
             raise ValueError(f"{self.env} does not draw itself: it needs render_mode rgb_array")
-        self.frames.append(np.asarray(pictures[0], np.uint8))
+        frame = picture(pictures[0], str(self.env))
+        if self.frames and frame.shape != self.frames[0].shape:
+            sizes = f"{self.frames[0].shape} and {frame.shape}"
+            raise ValueError(f"{self.env}: all pictures of an episode must be of one size; got {sizes}")
+        self.frames.append(frame)
         words = [f"t {self._timestep}, return {self._return:.1f}"]
-        if "achieved" in info:
+        if "achieved" in info and np.isfinite(achieved := float(np.asarray(info["achieved"])[0])):
             name = getattr(self.env.unwrapped, "achieved_name", "achieved")
-            words.append(worded(name, float(np.asarray(info["achieved"])[0])))
+            words.append(worded(name, achieved))
         self.captions.append("\n".join(words))

@@ -159,8 +159,9 @@ def _same(value: Any, other: Any) -> bool:
     """Whether two values of an option are equal, of which nan is equal to nan."""
     if isinstance(value, dict) and isinstance(other, dict):
         return value.keys() == other.keys() and all(_same(value[name], other[name]) for name in value)
-    both = isinstance(value, float) and isinstance(other, float)
-    return value == other or (both and math.isnan(value) and math.isnan(other))
+    if isinstance(value, float) and isinstance(other, float):
+        return value == other or (math.isnan(value) and math.isnan(other))
+    return value == other
 
 
 def to_dict(part: Any) -> dict[str, Any]:

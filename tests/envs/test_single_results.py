@@ -182,3 +182,23 @@ def test_what_pays_late_is_counted() -> None:
     for t in range(3):
         progress.record(t, np.ones(2), {} if t == 0 else {"reward/late": np.array([1.0, 2.0])})
     assert progress.reward_terms["late"].tolist() == [2.0, 4.0]
+
+
+def test_a_close_that_fails_leaves_no_other_environment_open() -> None:
+    closed: list[int] = []
+
+    class Closing(GravityPendulum):
+        def __init__(self) -> None:
+            super().__init__()
+            self.number = len(made)
+            made.append(self)
+
+        def close(self) -> None:
+            closed.append(self.number)
+            if self.number == 0:
+                raise ValueError("cannot close")
+
+    made: list[Closing] = []
+    with pytest.raises(ValueError, match="cannot close"):
+        LoopVectorEnv(Closing, 3).close()
+    assert closed == [0, 1, 2]

@@ -1,0 +1,59 @@
+"""Gymnasium's auto-reset modes around a TaskVectorEnv, for those who train something else than metarl on our tasks.
+
+Axes: n environments.
+"""
+
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorWrapper
+from numpy.typing import ArrayLike
+
+from metarl.envs.arrays import Array, Mask
+from metarl.envs.batched import TaskVectorEnv
+
+
+class AutoReset(VectorWrapper[Any, Any, Any]):
+    """Environments that start a new episode of the same task by themselves, as Gymnasium's vector environments do.
+
+    Meta-training refuses them: it plays complete episodes, and starts them itself.
+
+    Args:
+        env: n environments.
+        mode: NEXT_STEP: the step after an end is a reset, whose action is not used and whose reward is 0. SAME_STEP: a
+            step that ends an episode returns the first observation of the next one; the last one, and the last info,
+            are `info["final_obs"]` and `info["final_info"]`, where `info["_final_obs"]` is true.
+    """
+
+    def __init__(self, env: TaskVectorEnv, mode: AutoresetMode) -> None:
+        super().__init__(env)
+        self.metadata = env.metadata | {"autoreset_mode": mode}
+        self._same_step = mode is AutoresetMode.SAME_STEP
+        self._over = np.zeros(env.num_envs, np.bool_)
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+        """Start episodes; see TaskVectorEnv.reset."""
+        result = self.env.reset(seed=seed, options=options)
+        self._over = self._over & ~np.asarray((options or {}).get("reset_mask", np.ones_like(self._over)))
+        return result
+
+    def step(self, actions: ArrayLike) -> tuple[Array, Array, Mask, Mask, dict[str, Any]]:
+        """Make one timestep, and start the episodes that are due."""
+        seen, rewards, terminated, truncated, info = self.env.step(actions)
+        due = (terminated | truncated) if self._same_step else self._over
+        if due.any():
+            started, begun = self.env.reset(options={"reset_mask": due})
+            if self._same_step:
+                last = np.full(len(due), None, object)
+                for i in np.flatnonzero(due):
+                    last[i] = seen[i]
+                final = {"final_obs": last, "_final_obs": due, "final_info": dict(info), "_final_info": due}
+                begun = begun | final
+            else:
+                terminated = terminated & ~due
+                truncated = truncated & ~due
+            seen = started
+            info = info | begun
+        if not self._same_step:
+            self._over = terminated | truncated
+        return seen, rewards, terminated, truncated, info
