@@ -3,7 +3,7 @@
 import dataclasses
 from abc import ABC
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 import gymnasium
 from gymnasium.spaces import Box
@@ -21,11 +21,25 @@ class TaskFamily(TaskProcess, Environment, ABC):
         self, num_envs: int, *, horizon: int, render_mode: str | None = None, task_in_observation: bool = False
     ) -> TaskVectorEnv:
         """Make n environments, stepped as one batch."""
-        # A copy does not have the cached simulator, so that every batch has its own.
-        own = dataclasses.replace(cast(Any, self))
         return TaskVectorEnv(
-            own, num_envs, horizon=horizon, render_mode=render_mode, task_in_observation=task_in_observation
+            self.placed(self.device),
+            num_envs,
+            horizon=horizon,
+            render_mode=render_mode,
+            task_in_observation=task_in_observation,
         )
+
+    def on(self, device: str) -> Self:
+        """The same family, whose states are tensors where a run's device is not the CPU."""
+        return self if device == "cpu" else self.placed(device)
+
+    def placed(self, device: str | None) -> Self:
+        """A copy whose states are tensors on a torch device, which may be the CPU; None: NumPy's arrays."""
+        # The copy does not have the cached simulator, so that every batch has its own.
+        copy = dataclasses.replace(cast(Any, self))
+        # The device is no option: a run has one for all its parts.
+        object.__setattr__(copy, "device", device)
+        return copy
 
     def remarks(self, horizon: int) -> list[str]:
         """No remarks: TaskVectorEnv keeps the contract of vector environments; `check_family` checks the family."""

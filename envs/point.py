@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from metarl.envs.arrays import Array
+from metarl.arrays import Array
 from metarl.envs.family import TaskFamily
 from metarl.extras import needs
 

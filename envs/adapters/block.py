@@ -10,8 +10,8 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from metarl.arrays import Array, Mask
 from metarl.envs.adapters.conversion import flat_observation
-from metarl.envs.arrays import Array, Mask
 
 TERM = "reward/"  # prefix of the names of reward terms; `rl.progress` has it too, but would load torch in every worker
 TRUTHS = ("diverged", "success")  # truth values of `info` that are passed on

@@ -10,7 +10,7 @@ from gymnasium import Space
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete, flatten, flatten_space
 from numpy.typing import NDArray
 
-from metarl.envs.arrays import Array
+from metarl.arrays import Array
 
 DISCRETE = (Discrete, MultiDiscrete, MultiBinary)
 

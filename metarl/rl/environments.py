@@ -7,7 +7,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from gymnasium import Space
@@ -83,6 +83,10 @@ class Environment(Part, ABC):
         Raises:
             ValueError: `num_envs` is below 1, or the environment refuses an option.
         """
+
+    def on(self, device: str) -> Self:
+        """The same environment for a run on a torch device; here as it is, with NumPy's arrays on the host."""
+        return self
 
     @abstractmethod
     def spaces(self, *, task_in_observation: bool = False) -> tuple[Space, Space]:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 
+from metarl.arrays import Array, Mask, known_all, namespace, perhaps_any
 from metarl.rl.episodes import BREAKS
 
-Mask = NDArray[np.bool_]
 TERM = "reward/"  # prefix of the names of reward terms in an environment's `info`
 
 
@@ -32,25 +32,35 @@ class Progress:
     Args:
         num_envs: n.
         horizon: T.
+        device: where the environments' tensors are, and this state; None for environments of NumPy's arrays.
     """
 
-    def __init__(self, num_envs: int, horizon: int) -> None:
-        self.running: Mask = np.ones(num_envs, np.bool_)
-        self.breaks: dict[str, Mask] = {reason: np.zeros(num_envs, np.bool_) for reason in BREAKS}
-        self.mask: Mask = np.zeros((horizon, num_envs), np.bool_)
-        self.rewards = np.zeros((horizon, num_envs))
-        self.achieved = np.full(num_envs, np.nan)
-        self.success = np.full(num_envs, np.nan)
-        self.reward_terms: dict[str, NDArray[np.float64]] = {}
+    def __init__(self, num_envs: int, horizon: int, device: torch.device | None = None) -> None:
+        arrays: Any = np if device is None else torch
+        place: dict[str, Any] = {} if device is None else {"device": device}
+
+        def empty(*shape: int) -> Mask:
+            return arrays.zeros(shape, dtype=arrays.bool, **place)
+
+        def missing() -> Array:
+            return arrays.full((num_envs,), np.nan, dtype=arrays.float64, **place)
+
+        self.running = ~empty(num_envs)
+        self.breaks = {reason: empty(num_envs) for reason in BREAKS}
+        self.mask = empty(horizon, num_envs)
+        self.rewards: Array = arrays.zeros((horizon, num_envs), dtype=arrays.float64, **place)
+        self.achieved = missing()
+        self.success = missing()
+        self.reward_terms: dict[str, Array] = {}
 
     def begin(self, which: slice) -> None:
         """Some episodes run from now on, and no others."""
-        self.running = np.zeros_like(self.running)
+        self.running = namespace(self.running).zeros_like(self.running)
         self.running[which] = True
 
     def break_where(self, reason: str, condition: Mask) -> None:
         """Break the running episodes that meet a condition [n], for one of `episodes.BREAKS`."""
-        if condition.any():
+        if perhaps_any(condition):
             broken = self.running & condition
             self.breaks[reason] |= broken
             self.running = self.running & ~broken
@@ -59,7 +69,7 @@ class Progress:
         """End the running episodes that their environments say have ended, [n]."""
         self.running = self.running & ~ended
 
-    def record(self, t: int, rewards: NDArray[np.floating], info: Mapping[str, Any]) -> None:
+    def record(self, t: int, rewards: Array, info: Mapping[str, Any]) -> None:
         """Count timestep t of the running episodes.
 
         Args:
@@ -68,18 +78,20 @@ class Progress:
             info: of the environment's step, with the same names at every timestep and values [n]. Kept are the last
                 `achieved`, the greatest `success`, and the sum of every `reward/<term>`.
         """
+        arrays = namespace(self.running)
         self.mask[t] |= self.running
-        self.rewards[t] = np.where(self.running, rewards, self.rewards[t])
+        self.rewards[t] = arrays.where(self.running, rewards, self.rewards[t])
         if "achieved" in info:
-            self.achieved = np.where(self.running, info["achieved"], self.achieved)
+            self.achieved = arrays.where(self.running, info["achieved"], self.achieved)
         if "success" in info:
-            self.success = np.where(self.running, np.fmax(info["success"], self.success), self.success)
+            greatest = arrays.fmax(info["success"], self.success)
+            self.success = arrays.where(self.running, greatest, self.success)
         if t == 0:
             for name in info:
                 if name.startswith(TERM):
-                    self.reward_terms.setdefault(name.removeprefix(TERM), np.zeros(len(self.running)))
+                    self.reward_terms.setdefault(name.removeprefix(TERM), arrays.zeros_like(self.rewards[t]))
         for name, total in self.reward_terms.items():
             total += self._of_running(info[TERM + name])
 
-    def _of_running(self, values: NDArray[np.floating]) -> NDArray[np.floating]:
-        return values if self.running.all() else np.where(self.running, values, 0.0)
+    def _of_running(self, values: Array) -> Array:
+        return values if known_all(self.running) else namespace(self.running).where(self.running, values, 0.0)
