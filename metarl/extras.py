@@ -11,7 +11,7 @@ from typing import Literal
 
 Extra = Literal["gpu", "mujoco", "plots", "render", "tensorboard"]
 PACKAGES: dict[Extra, tuple[str, ...]] = {  # as they are imported
-    "gpu": ("mujoco_warp", "warp"),
+    "gpu": ("mujoco_warp",),
     "mujoco": ("mujoco",),
     "plots": ("matplotlib",),
     "render": ("imageio", "imageio_ffmpeg"),

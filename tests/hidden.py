@@ -16,6 +16,7 @@ NEED = (  # modules that import packages of an extra as they are loaded
     "metarl.envs.mujoco_rendering",
     "metarl.envs.physics.binding",
     "metarl.envs.physics.models",
+    "metarl.envs.physics.mujoco_device",
     "metarl.envs.physics.mujoco_threads",
     "metarl.envs.physics.planar",
     "metarl.experiments.benchmark",

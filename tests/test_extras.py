@@ -9,6 +9,7 @@ import pytest
 from hidden import hidden
 from scripts import ROOT, TOY, refused, run
 
+from metarl.envs import make_family
 from metarl.experiments.console import main
 from metarl.extras import BESIDE, PACKAGES, MissingExtraError, missing, needs, require
 
@@ -28,7 +29,8 @@ def test_the_project_has_these_extras() -> None:
     for extra, names in PACKAGES.items():
         assert packages(extras[extra]) == set(names)
         assert not packages(PROJECT["dependencies"]) & set(names)
-    assert extras["all"] == [f"metarl[{','.join(PACKAGES)}]"]
+    # What is for machines with a GPU alone is asked for by name.
+    assert extras["all"] == [f"metarl[{','.join(name for name in PACKAGES if name != 'gpu')}]"]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -81,6 +83,13 @@ def test_one_line_names_the_extra(
     error = capsys.readouterr().err
     assert re.fullmatch(rf"error: .* need \w+, which is not installed: pip install 'metarl\[{extra}\]'\n", error), error
     assert not list(tmp_path.iterdir())
+
+
+def test_simulations_on_a_device_name_their_extra() -> None:
+    family = make_family("metarl/HalfCheetahDir-v0", simulator="warp").on("cpu")
+    words = re.escape("simulations on a device need mujoco_warp, which is not installed: pip install 'metarl[gpu]'")
+    with hidden("gpu"), pytest.raises(MissingExtraError, match=words):
+        family.build(1, horizon=1)
 
 
 def test_other_missing_packages_are_their_own_errors() -> None:

@@ -14,8 +14,12 @@ from gymnasium.vector import VectorEnv
 from torch.utils._pytree import tree_leaves, tree_map
 from worlds import Levers, Target
 
-from metarl.engine.params import stack
+from metarl.engine.curvature import CURVATURES
+from metarl.engine.objective import MetaObjective, gradients_of
+from metarl.engine.params import ravel, stack
 from metarl.envs import TaskFamily, make_family
+from metarl.experiments.benchmarks.configured import configured
+from metarl.problems import reinforcement
 from metarl.randomness import Purpose
 from metarl.rl.sampler import rollout, rollout_timesteps
 
@@ -42,6 +46,38 @@ def test_episodes_of_tensors_are_those_of_arrays(environment_id: str, gather: An
     )
     tree_map(lambda ours, theirs: torch.testing.assert_close(ours, theirs, equal_nan=True), tensors, arrays)
     assert (arrays.num_steps < 30).any() == ("Navigation" in environment_id)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"baseline": "time_mean", "rule": "meta-sgd", "inner_loss": "dice"},
+        {"baseline": "zero", "rule": "anil", "outer_loss": "e_maml"},
+        {"normalization": "running", "rule": "cavia", "inner_steps": 2},
+        {"method": "oracle"},
+    ],
+    ids=["defaults", "meta-sgd", "anil", "cavia", "oracle"],
+)
+def test_nothing_of_adaptation_and_curvature_mixes_devices(
+    changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the rollouts to the gradients and products that the outer step asks for."""
+    monkeypatch.setattr(reinforcement, "require_device", lambda device: None)
+    sizes = {"tasks": 4, "episodes": 3, "horizon": 6, "hidden_sizes": (8,), "device": "meta"}
+    problem = configured("navigation", sizes | changes).problem
+    learner, theta = problem.learner, problem.initial_parameters(0)
+    tasks = np.zeros((12 if "method" in changes else 4, 2))
+    fast = learner.start_each(theta, 4)
+    batches = []
+    for step in range(problem.inner_steps + 1):
+        adapted = learner.merge_each(fast, theta)
+        batches.append(problem._process(rollout(problem._env, problem.policy, adapted, tasks, horizon=6, key=KEY)))
+        fast = learner.step_each(fast, theta, batches[-1], step=step) if step < problem.inner_steps else fast
+    objective = MetaObjective(theta, learner, problem.functions, batches[:-1], batches[-1])
+    gradients, losses, _ = gradients_of(learner, problem.functions)(theta, objective.support, objective.query)
+    products = [objective.curvature(theta, kind, 0.5, 0.5)(ravel(theta).double()) for kind in CURVATURES]
+    assert {leaf.device.type for leaf in (*gradients.values(), losses, *products)} == {"meta"}
 
 
 def test_a_device_takes_and_returns_tensors_and_freezes_what_has_ended() -> None:
