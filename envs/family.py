@@ -3,7 +3,7 @@
 import dataclasses
 from abc import ABC
 from collections.abc import Callable
-from typing import Any, Self, TypeVar, cast
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 import gymnasium
 from gymnasium.spaces import Box
@@ -16,6 +16,9 @@ from metarl.rl.environments import ENVIRONMENTS, Environment
 
 class TaskFamily(TaskProcess, Environment, ABC):
     """Base of families: subclasses are frozen dataclasses whose fields are the options."""
+
+    # Whether `transition` takes tensors as it takes NumPy's arrays, as all other formulas do.
+    takes_tensors: ClassVar[bool] = False
 
     def build(
         self, num_envs: int, *, horizon: int, render_mode: str | None = None, task_in_observation: bool = False
@@ -30,8 +33,8 @@ class TaskFamily(TaskProcess, Environment, ABC):
         )
 
     def on(self, device: str) -> Self:
-        """The same family, whose states are tensors where a run's device is not the CPU."""
-        return self if device == "cpu" else self.placed(device)
+        """The same family; one that takes tensors has its states on the run's device, where that is not the CPU."""
+        return self.placed(device) if self.takes_tensors and device != "cpu" else self
 
     def placed(self, device: str | None) -> Self:
         """A copy whose states are tensors on a torch device, which may be the CPU; None: NumPy's arrays."""

@@ -110,9 +110,8 @@ class Locomotion(TaskFamily):
 
     def on(self, device: str) -> Self:
         """The same family, simulated as `simulator` says in a run on this device."""
-        if self.simulator == "threads":
-            return self
-        return self.placed(device) if self.simulator == "warp" else super().on(device)
+        on_threads = self.simulator == "threads" or (self.simulator == "auto" and device == "cpu")
+        return self if on_threads else self.placed(device)
 
     @property
     def timesteps_per_second(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -28,6 +28,7 @@ class Point(TaskFamily):
     step: ClassVar[float]  # metres per timestep and axis at action 1
     view: ClassVar[float]  # metres: pictures show [-view, view]^2
 
+    takes_tensors: ClassVar[bool] = True
     traced_episodes: ClassVar[int] = 1
     achieved_name = "distance to the goal [m]"
 

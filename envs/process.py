@@ -19,8 +19,8 @@ class TaskProcess(ABC):
     """A Markov decision process for every task.
 
     `observe`, `reward_terms`, `terminated`, `achieved`, `succeeded` and `commanded` are formulas of NumPy's arrays or
-    torch's (metarl/arrays.py), and `transition` is one too where states are on a device. `initial_state` is given
-    NumPy's arrays, and gives NumPy's or those of its device.
+    torch's (metarl/arrays.py). `transition` need be one only where `device` is set, and `initial_state`, which is given
+    NumPy's arrays, may give NumPy's there too.
     """
 
     device: str | None = None  # the torch device that states, actions and tasks are on; None: they are NumPy's arrays

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -12,6 +12,7 @@ from rich.console import Console
 
 from metarl.experiments.benchmarks.busy import busy
 from metarl.experiments.benchmarks.curvature import hvp, step
+from metarl.experiments.benchmarks.device import device
 from metarl.experiments.benchmarks.estimators import estimators
 from metarl.experiments.benchmarks.growth import growth
 from metarl.experiments.benchmarks.iteration import iteration
@@ -38,6 +39,7 @@ Name = Literal[
     "workers",
     "busy",
     "learning",
+    "device",
 ]
 NAMES: tuple[Name, ...] = get_args(Name)
 BENCHMARKS: dict[Name, Callable[..., Any]] = {
@@ -52,8 +54,10 @@ BENCHMARKS: dict[Name, Callable[..., Any]] = {
     "workers": workers,
     "busy": busy,
     "learning": learning,
+    "device": device,
 }
-MEASURED: tuple[Name, ...] = tuple(name for name in NAMES if name != "learning")  # which trains, and passes or fails
+# The others train, and pass or fail, or need an extra.
+MEASURED: tuple[Name, ...] = tuple(name for name in NAMES if name not in ("learning", "device"))
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,8 @@ class Arguments:
     workers: environment steps per second of a loop over environments, of worker processes and of Gymnasium's vector
     environments, by the time that a timestep takes. busy: how long a meta-iteration takes while other processes keep
     the cores busy. learning, only if it is named: whether cheetah-dir learns; it fails
-    if the return after adaptation does not rise. Each takes a few minutes."""
+    if the return after adaptation does not rise. device, only if it is named: simulations with MuJoCo Warp on a GPU,
+    beside the CPU. Each takes a few minutes."""
     output: Path = Path("benchmark.json")
     """The file for the figures."""
     figure: Path | None = None
@@ -92,9 +97,10 @@ def main(arguments: Arguments) -> None:
         "quick": arguments.quick,
     }
     for name in arguments.names:
-        document[name] = BENCHMARKS[name](console, quick=arguments.quick)
-        # Written after each benchmark, because a later one may fail.
-        write_atomically(arguments.output, (json.dumps(document, indent=1) + "\n").encode())
+        figures = BENCHMARKS[name](console, quick=arguments.quick)
+        # Written after each benchmark and each part of one, because a later one may fail.
+        for document[name] in figures if isinstance(figures, Iterator) else (figures,):
+            write_atomically(arguments.output, (json.dumps(document, indent=1) + "\n").encode())
     if arguments.figure:
         from metarl.experiments.benchmarks.estimator_figure import draw_errors  # here: belongs to an extra
 

@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
-def namespace(array: Array) -> Any:
+def namespace(array: Any) -> Any:
     """The library that an array belongs to, numpy or torch, as a module."""
     return sys.modules[type(array).__module__.partition(".")[0]]
 
@@ -33,27 +33,27 @@ def is_tensor(array: Any) -> bool:
     return not isinstance(array, np.ndarray) and type(array).__module__.partition(".")[0] == "torch"
 
 
-def known_all(mask: Mask) -> bool:
+def known_all(mask: Any) -> bool:
     """Whether a mask is true everywhere; False for any tensor."""
     return not is_tensor(mask) and bool(mask.all())
 
 
-def perhaps_any(mask: Mask) -> bool:
+def perhaps_any(mask: Any) -> bool:
     """Whether a mask is true somewhere; True for any tensor."""
     return is_tensor(mask) or bool(mask.any())
 
 
-def copied(array: Array) -> Array:
+def copied(array: Any) -> Any:
     """A copy of an array, in the same library and on the same device."""
     return namespace(array).asarray(array, copy=True)
 
 
-def on_host(array: Array) -> NDArray[Any]:
+def on_host(array: Any) -> NDArray[Any]:
     """The numbers as an array of NumPy's; of a tensor, a copy that waits for its device."""
-    return array.numpy(force=True) if is_tensor(array) else array  # pyright: ignore[reportAttributeAccessIssue]
+    return array.numpy(force=True) if is_tensor(array) else array
 
 
-def on_device(values: NDArray[Any], device: Any, dtype: Any = None) -> Any:
+def on_device(values: Any, device: Any, dtype: Any = None) -> Any:
     """NumPy's values as a tensor on a torch device, in their own dtype or the given one; device None: as they are."""
     if device is None:
         return values

@@ -9,6 +9,7 @@ numbers on the CPU; on a GPU atomic sums of floats may differ in their last bits
 # pyright: reportAttributeAccessIssue=false
 
 import contextlib
+import copy
 import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -27,7 +28,8 @@ with needs("gpu", "simulations on a device"):
     import mujoco_warp
     import warp
 
-warp.config.quiet = True
+# Else it prints a line for every module that it loads.
+warp.config.log_level = warp.LOG_WARNING
 warp.init()
 
 CARRIED = ("qpos", "qvel", "qacc_warmstart")  # what MuJoCo needs to go on
@@ -82,6 +84,10 @@ class MujocoDevice(Physics):
         self.xml = xml
         self.device = torch.device(device)
         self.model = compile_model(xml, timestep=timestep, contacts=contacts)
+        if self.model.opt.solver == mujoco.mjtSolver.mjSOL_PGS:
+            # MuJoCo Warp does not have it. Newton's method solves the same problem, further.
+            self.model = copy.copy(self.model)
+            self.model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
         self.frame_skip = frame_skip
         self.seconds_per_step = frame_skip * self.model.opt.timestep
         self._rows = body_rows(self.model, xml, measured)
@@ -199,6 +205,9 @@ class _Worlds:
             self._model = mujoco_warp.put_model(model, batch_sizes=batched)
             # MuJoCo Warp would print what `require_room` says.
             self._model.opt.warn_overflow = 0
+            if self._device.is_cuda and not warp.is_conditional_graph_supported():
+                # Older drivers cannot record a loop that ends when all have converged: always all iterations.
+                self._model.opt.graph_conditional = False
             self._data = mujoco_warp.make_data(model, n, nconmax=self._contacts, njmax=self._constraints)
         self.carried: list[Tensor] = [warp.to_torch(getattr(self._data, name)) for name in CARRIED]
         self._controls = warp.to_torch(self._data.ctrl)

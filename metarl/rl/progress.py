@@ -45,9 +45,9 @@ class Progress:
         def missing() -> Array:
             return arrays.full((num_envs,), np.nan, dtype=arrays.float64, **place)
 
-        self.running = ~empty(num_envs)
-        self.breaks = {reason: empty(num_envs) for reason in BREAKS}
-        self.mask = empty(horizon, num_envs)
+        self.running: Mask = ~empty(num_envs)
+        self.breaks: dict[str, Mask] = {reason: empty(num_envs) for reason in BREAKS}
+        self.mask: Mask = empty(horizon, num_envs)
         self.rewards: Array = arrays.zeros((horizon, num_envs), dtype=arrays.float64, **place)
         self.achieved = missing()
         self.success = missing()

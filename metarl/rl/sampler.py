@@ -125,7 +125,7 @@ def _reset(env: VectorEnv, seeds: list[int], tasks: NDArray[np.float64], turn: s
     return env.reset(seed=seeds, options=options)[0]  # pyright: ignore[reportArgumentType]  # one seed each
 
 
-def _device_of(seen: Array, env: VectorEnv) -> torch.device | None:
+def _device_of(seen: Any, env: VectorEnv) -> torch.device | None:
     """The device of observations that are tensors; None where they are NumPy's arrays.
 
     Raises:
@@ -251,7 +251,7 @@ def _episodes_per_task(env: VectorEnv, num_tasks: int) -> int:
 
 def _bad(values: Array, like: Tensor) -> Mask:
     """Which environments have a value that is not finite in the tensor's dtype: [n] or [n, k] -> [n]."""
-    sizes = abs(values) if is_tensor(values) else np.abs(values)
+    sizes: Any = abs(values) if is_tensor(values) else np.abs(values)
     limit = torch.finfo(like.dtype).max
     # The largest of all is nan if any is; this one comparison is faster than one for each environment.
     if not is_tensor(sizes) and sizes.max(initial=0.0) <= limit:

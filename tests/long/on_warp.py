@@ -4,6 +4,7 @@ No other test needs it, so that this file is collected by its name alone. Warp c
 which takes minutes, and keeps them in a cache of the user's.
 """
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -17,12 +18,16 @@ from scripts import TOY, run
 from metarl.engine.params import stack
 from metarl.envs import Locomotion, TaskFamily, make_family
 from metarl.envs.physics import mujoco_device
-from metarl.envs.physics.models import ASSETS
 from metarl.envs.physics.mujoco_device import MujocoDevice, room
 from metarl.envs.physics.mujoco_threads import MujocoThreads
 from metarl.envs.robots import ant, half_cheetah
+from metarl.experiments import benchmark
+from metarl.experiments.benchmarks.device import elliptic
 from metarl.randomness import Purpose
 from metarl.rl.sampler import rollout
+
+# Kernels that are not optimised are compiled in a fraction of the time.
+mujoco_device.warp.config.optimization_level = 0
 
 N = 4  # simulations
 LARGEST = {  # measured quantity -> largest error of one step; forces of contacts are up to 30
@@ -46,11 +51,9 @@ def nothing(model: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def elliptic(tmp_path_factory: pytest.TempPathFactory) -> str:
+def elliptic_ant(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The ant with elliptic friction cones, which both engines compute alike."""
-    path = tmp_path_factory.mktemp("models") / "ant.xml"
-    path.write_text((ASSETS / "ant.xml").read_text().replace("<option ", '<option cone="elliptic" '))
-    return str(path)
+    return elliptic(tmp_path_factory.mktemp("models"))
 
 
 def engines(robot: Any, xml: str | None = None) -> tuple[MujocoDevice, MujocoThreads]:
@@ -74,9 +77,9 @@ def engines(robot: Any, xml: str | None = None) -> tuple[MujocoDevice, MujocoThr
     ],
     ids=["half-cheetah", "half-cheetah-paper", "half-cheetah-masses", "ant", "ant-paper"],
 )
-def test_steps_are_those_of_mujoco(robot: Any, parameters: Callable[[Any], dict[str, Any]], elliptic: str) -> None:
+def test_steps_are_those_of_mujoco(robot: Any, parameters: Callable[[Any], dict[str, Any]], elliptic_ant: str) -> None:
     """Every step from the states of MuJoCo, to float32's rounding; and the first 10 steps of a path on its own."""
-    ours, theirs = engines(robot, elliptic if "ant" in robot.xml else None)
+    ours, theirs = engines(robot, elliptic_ant if "ant" in robot.xml else None)
     model = theirs.model
     rng = np.random.default_rng(0)
     qpos, qvel = robot.pose(model) + rng.uniform(-0.1, 0.1, (N, model.nq)), rng.normal(0, 0.1, (N, model.nv))
@@ -202,9 +205,7 @@ def test_ended_ants_are_frozen_and_masked_resets_change_no_other() -> None:
     assert physics.of(env.states, "time")[1] == 0
 
 
-@pytest.mark.parametrize(
-    "environment_id", ["metarl/HumanoidDir-v0", "metarl/HopperParams-v0", "metarl/WalkerParams-v0"]
-)
+@pytest.mark.parametrize("robot", ["HumanoidDir", "HopperParams", "Walker2DParams"])
 def test_other_robots_step(robot: str) -> None:
     family, reference = on_both(f"metarl/{robot}-v0")
     tasks = family.tasks.sample(np.random.default_rng(0), 2)
@@ -212,11 +213,18 @@ def test_other_robots_step(robot: str) -> None:
     for made in (family, reference):
         env = made.build(2, horizon=5)
         env.reset(seed=0, options={"tasks": tasks})
-        for _ in range(2):
-            result: Any = env.step(np.full((2, *made.action_space.shape), 0.3))
+        actions = np.full((2, *made.action_space.shape), 0.3)
+        env.step(actions)
+        result: Any = env.step(actions)
         seen.append(np.asarray(result[0]))
         assert not np.asarray(result[4]["diverged"]).any()
     np.testing.assert_allclose(*seen, rtol=0.05, atol=0.05)
+
+
+def test_the_benchmark_of_a_device_runs(tmp_path: Path) -> None:
+    benchmark.command(["device", "--quick", "--output", str(tmp_path / "figures.json")])
+    figures = json.loads((tmp_path / "figures.json").read_text())["device"]
+    assert [len(figures[name]) for name in ("parity", "rates", "iteration", "training")] == [2, 4, 4, 2]
 
 
 def test_a_run_trains_evaluates_and_draws(tmp_path: Path) -> None:

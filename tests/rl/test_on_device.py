@@ -17,7 +17,7 @@ from worlds import Levers, Target
 from metarl.engine.curvature import CURVATURES
 from metarl.engine.objective import MetaObjective, gradients_of
 from metarl.engine.params import ravel, stack
-from metarl.envs import TaskFamily, make_family
+from metarl.envs import Navigation2D, TaskFamily, make_family
 from metarl.experiments.benchmarks.configured import configured
 from metarl.problems import reinforcement
 from metarl.randomness import Purpose
@@ -80,6 +80,15 @@ def test_nothing_of_adaptation_and_curvature_mixes_devices(
     assert {leaf.device.type for leaf in (*gradients.values(), losses, *products)} == {"meta"}
 
 
+def test_families_that_do_not_take_tensors_stay_on_the_host() -> None:
+    class Plain(Navigation2D):
+        takes_tensors = False
+
+    assert Plain().on("cuda").device is None
+    assert Navigation2D().on("cuda").device == "cuda"
+    assert Navigation2D().on("cpu").device is None
+
+
 def test_a_device_takes_and_returns_tensors_and_freezes_what_has_ended() -> None:
     family = make_family("metarl/Navigation2D-v0").placed("cpu")
     env = family.build(3, horizon=4, task_in_observation=True)
@@ -89,8 +98,9 @@ def test_a_device_takes_and_returns_tensors_and_freezes_what_has_ended() -> None
     assert isinstance(seen, torch.Tensor)
     np.testing.assert_array_equal(seen.numpy()[:, 2:], tasks)
     paths, ends = [], []
+    results: Any = None
     for _ in range(4):
-        results: Any = env.step(torch.tensor([[1.0, 0.0]] * 3))
+        results = env.step(torch.tensor([[1.0, 0.0]] * 3))
         assert all(isinstance(values, torch.Tensor) for values in (*results[:4], *results[4].values()))
         paths.append(results[0][:, 0])
         ends.append((results[2].tolist(), results[3].tolist()))
