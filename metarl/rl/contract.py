@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import ArrayLike, NDArray
 
+from metarl.arrays import is_tensor, on_device, on_host
 from metarl.rl.spaces import action_size, flat_observations
 
 Array = NDArray[np.float64]
@@ -204,13 +205,16 @@ def _play(env: VectorEnv, tasks: Array, timesteps: int) -> tuple[Played, dict[st
     space.seed(SEED)
     flat = flat_observations(env.single_observation_space)
     seen, info = env.reset(seed=[SEED] * n, options={"tasks": tasks})  # pyright: ignore[reportArgumentType]
-    observations = [np.array(flat(seen), np.float64)]
+    observations = [np.array(on_host(flat(seen)), np.float64)]
+    # An environment that shows tensors is given tensors.
+    device = seen.device if is_tensor(seen) else None
     rewards = []
     for _ in range(timesteps):
-        seen, reward, terminated, truncated, info = env.step(np.stack([space.sample()] * n))
-        observations.append(np.array(flat(seen), np.float64))
-        rewards.append(np.array(reward, np.float64))
-        if np.all(terminated | truncated):
+        actions = on_device(np.stack([space.sample()] * n), device)
+        seen, reward, terminated, truncated, info = env.step(actions)
+        observations.append(np.array(on_host(flat(seen)), np.float64))
+        rewards.append(np.array(on_host(reward), np.float64))
+        if on_host(terminated | truncated).all():
             break
     return Played(np.stack(observations), np.stack(rewards)), info
 

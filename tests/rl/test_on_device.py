@@ -21,6 +21,7 @@ from metarl.envs import Navigation2D, TaskFamily, make_family
 from metarl.experiments.benchmarks.configured import configured
 from metarl.problems import reinforcement
 from metarl.randomness import Purpose
+from metarl.rl.contract import check_vector
 from metarl.rl.sampler import rollout, rollout_timesteps
 
 KEY = (1, Purpose.TRAINING_ROLLOUTS, 3, 4)
@@ -177,6 +178,12 @@ class OneLever(Levers):
 
     def seen(self) -> Any:
         return np.ones((self.num_envs, 2))
+
+
+def test_environments_of_tensors_keep_the_contract() -> None:
+    env: Any = Tensors(Target(2))
+    env.sample_tasks = env.env.sample_tasks
+    assert check_vector(env) == []
 
 
 def test_tensors_of_other_spaces_are_refused() -> None:
