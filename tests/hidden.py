@@ -19,6 +19,7 @@ NEED = (  # modules that import packages of an extra as they are loaded
     "metarl.envs.physics.mujoco_device",
     "metarl.envs.physics.mujoco_threads",
     "metarl.envs.physics.planar",
+    "metarl.envs.physics.worlds",
     "metarl.experiments.benchmark",
     "metarl.experiments.benchmarks.estimator_figure",
     "metarl.experiments.comparison_figures",

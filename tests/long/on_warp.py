@@ -17,8 +17,8 @@ from scripts import TOY, run
 
 from metarl.engine.params import stack
 from metarl.envs import Locomotion, TaskFamily, make_family
-from metarl.envs.physics import mujoco_device
-from metarl.envs.physics.mujoco_device import MujocoDevice, room
+from metarl.envs.physics import worlds
+from metarl.envs.physics.mujoco_device import MujocoDevice
 from metarl.envs.physics.mujoco_threads import MujocoThreads
 from metarl.envs.robots import ant, half_cheetah
 from metarl.experiments import benchmark
@@ -27,7 +27,7 @@ from metarl.randomness import Purpose
 from metarl.rl.sampler import rollout
 
 # Kernels that are not optimised are compiled in a fraction of the time.
-mujoco_device.warp.config.optimization_level = 0
+worlds.warp.config.optimization_level = 0
 
 N = 4  # simulations
 LARGEST = {  # measured quantity -> largest error of one step; forces of contacts are up to 30
@@ -135,10 +135,10 @@ def test_a_world_that_breaks_keeps_its_state_and_no_other_does() -> None:
 
 
 def test_what_does_not_fit_breaks_its_world_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert room(MujocoThreads("half_cheetah.xml").model) == (16, 70)
-    assert room(MujocoThreads("ant.xml").model) == (25, 108)
+    assert worlds.room(MujocoThreads("half_cheetah.xml").model) == (16, 70)
+    assert worlds.room(MujocoThreads("ant.xml").model) == (25, 108)
     ours, _ = engines(half_cheetah.GYMNASIUM)
-    monkeypatch.setattr(mujoco_device, "room", lambda model: (16, 5))
+    monkeypatch.setattr(worlds, "room", lambda model: (16, 5))
     qpos = np.tile(ours.model.qpos0, (N, 1))
     qpos[1, 1] = -0.4  # in the ground
     states: Any = ours.start(qpos, np.zeros((N, ours.model.nv)))
