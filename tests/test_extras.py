@@ -68,6 +68,7 @@ def test_a_run_needs_no_extra(tmp_path: Path) -> None:
         ("mujoco", ["train", "cheetah-dir", "--iterations", "1"]),
         ("mujoco", ["benchmark", "sampler"]),
         ("gpu", ["benchmark", "device"]),
+        ("gpu", ["train", "cheetah-dir", "--simulator", "warp", "--iterations", "1"]),
         ("plots", ["plot", "a run", "--output", "figure.png"]),
         ("render", ["render", "a run", "--output", "film.gif"]),
         ("render", ["demo"]),

@@ -166,7 +166,9 @@ class Reinforcement(ProblemOptions):
         require_enough_steps(setting)
         self._require_unchanged()
         knows_the_task = setting.method == "oracle"
-        observations, actions = self.environment.spaces(task_in_observation=knows_the_task)
+        # On the run's device, so that what is missing there is said before anything is written.
+        environment = self.environment.on(setting.device)
+        observations, actions = environment.spaces(task_in_observation=knows_the_task)
         normalizer = self.normalization.build()
         policy = self.policy.build(observations, actions)
         return MetaRL(
