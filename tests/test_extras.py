@@ -68,7 +68,6 @@ def test_a_run_needs_no_extra(tmp_path: Path) -> None:
         ("mujoco", ["train", "cheetah-dir", "--iterations", "1"]),
         ("mujoco", ["benchmark", "sampler"]),
         ("gpu", ["benchmark", "device"]),
-        ("gpu", ["train", "cheetah-dir", "--simulator", "warp", "--iterations", "1"]),
         ("plots", ["plot", "a run", "--output", "figure.png"]),
         ("render", ["render", "a run", "--output", "film.gif"]),
         ("render", ["demo"]),
@@ -87,11 +86,16 @@ def test_one_line_names_the_extra(
     assert not list(tmp_path.iterdir())
 
 
-def test_simulations_on_a_device_name_their_extra() -> None:
+def test_simulations_on_a_device_name_their_extra(tmp_path: Path) -> None:
     family = make_family("metarl/HalfCheetahDir-v0", simulator="warp").on("cpu")
     words = re.escape("simulations on a device need mujoco_warp, which is not installed: pip install 'metarl[gpu]'")
-    with hidden("gpu"), pytest.raises(MissingExtraError, match=words):
-        family.build(1, horizon=1)
+    with hidden("gpu"):
+        with pytest.raises(MissingExtraError, match=words):
+            family.build(1, horizon=1)
+        started = run("train", "cheetah-dir", "--simulator", "warp", "--run-dir", tmp_path / "run")
+    assert started.returncode == 2
+    assert re.search(f"^error: {words}$", started.stderr, re.MULTILINE)
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_missing_packages_are_their_own_errors() -> None:
