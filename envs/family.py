@@ -99,10 +99,23 @@ def make_vector(
     horizon: int | None = None,
     render_mode: str | None = None,
     task_in_observation: bool = False,
+    device: str = "cpu",
     **values: object,
 ) -> TaskVectorEnv:
-    """Make a TaskVectorEnv for `gymnasium.make_vec`; `values` are options of the family."""
+    """Make a TaskVectorEnv for `gymnasium.make_vec`.
+
+    Args:
+        family: the id.
+        num_envs: see TaskVectorEnv.
+        horizon: see TaskVectorEnv.
+        render_mode: see TaskVectorEnv; environments that draw themselves stay on the host.
+        task_in_observation: see TaskVectorEnv.
+        device: the torch device that the environments are for; see `TaskFamily.on`.
+        values: options of the family.
+    """
     made = make_family(family, **values)
+    if render_mode is None:
+        made = made.on(device)
     return TaskVectorEnv(
         made, num_envs, horizon=horizon, render_mode=render_mode, task_in_observation=task_in_observation
     )

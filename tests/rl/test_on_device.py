@@ -6,6 +6,7 @@ what runs on them does nothing that would wait for a GPU.
 
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -79,6 +80,13 @@ def test_nothing_of_adaptation_and_curvature_mixes_devices(
     gradients, losses, _ = gradients_of(learner, problem.functions)(theta, objective.support, objective.query)
     products = [objective.curvature(theta, kind, 0.5, 0.5)(ravel(theta).double()) for kind in CURVATURES]
     assert {leaf.device.type for leaf in (*gradients.values(), losses, *products)} == {"meta"}
+
+
+def test_gymnasium_makes_environments_on_a_device() -> None:
+    made: Any = gymnasium.make_vec("metarl/Navigation2D-v0", num_envs=2, device="meta")
+    assert made.reset(seed=0)[0].is_meta
+    drawn: Any = gymnasium.make_vec("metarl/Navigation2D-v0", num_envs=2, device="meta", render_mode="rgb_array")
+    assert isinstance(drawn.reset(seed=0)[0], np.ndarray)
 
 
 def test_families_that_do_not_take_tensors_stay_on_the_host() -> None:
