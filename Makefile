@@ -6,8 +6,14 @@ MAML := runs/navigation-maml-seed1
 RANDOM := runs/navigation-random-seed1
 FIGURE := runs/navigation.png
 PARALLEL := -n auto --dist loadscope
+TYPES := $(BIN)/pyright
+# The documentation site, without network; warnings are errors.
+PAGES := $(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 
-.PHONY: train figure test test-no-render test-long check docs setup opengl lock
+# Tests start Python many times: each start reads the bytecode that an earlier one wrote.
+export PYTHONDONTWRITEBYTECODE =
+
+.PHONY: train figure test test-no-render test-long check style docs setup opengl lock
 .SUFFIXES:
 
 train: setup opengl
@@ -24,25 +30,40 @@ figure: $(MAML)/evaluation.json $(RANDOM)/evaluation.json
 %/evaluation.json: %/checkpoint.pt
 	$(BIN)/python experiments/evaluate.py $*
 
-test: check opengl
-	$(BIN)/pytest $(PARALLEL)
+# Run a command while types and pages are checked, which is quicker than one after the other. Show what the checks say
+# after it, and fail if anything has failed.
+define with_checks
+	said=$$(mktemp); \
+	( $(TYPES) && $(PAGES) ) > $$said 2>&1 & checks=$$!; \
+	trap 'kill $$checks; rm $$said; exit 130' INT TERM; \
+	$(1); result=$$?; \
+	wait $$checks; checked=$$?; \
+	echo "$(TYPES) && $(PAGES)"; cat $$said; rm $$said; \
+	test $$checked = 0 || echo "error: types or pages, see above" >&2; \
+	test $$result = 0 || echo "error: tests, see above" >&2; \
+	test $$result = 0 && test $$checked = 0
+endef
 
-test-no-render: check
-	$(BIN)/pytest $(PARALLEL) -m "not render"
+test: style opengl
+	@$(call with_checks,$(BIN)/pytest $(PARALLEL))
+
+test-no-render: style
+	@$(call with_checks,$(BIN)/pytest $(PARALLEL) -m "not render")
 	@echo "LEFT OUT: the tests that draw with OpenGL. \`make test\` runs them all."
 
 # Kills, damaged files, many ranks: an hour, once for a change of what they are about.
 test-long: setup
 	$(BIN)/pytest -p no:xdist tests/long
 
-check: docs
+check: style docs
+	$(TYPES)
+
+style: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
 
-# The documentation site, without network; warnings are errors.
 docs: setup
-	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+	$(PAGES)
 	@echo "documentation: docs/_build/html/index.html"
 
 setup: .venv/installed

@@ -30,9 +30,9 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
     There is no auto-reset: a finished environment is frozen (its action is ignored, its observation repeats, its
     reward is 0, its flags stay) until `reset(options={"reset_mask": [n]})` or a full reset.
 
-    Environments of a process on a device (`device`) take and return tensors there, except for tasks and the arguments
-    of resets. A timestep then neither copies to the host nor waits for the device, so that actions that are not finite
-    are not found: simulations break down under them.
+    Environments of a process on a device (`tensor_device`) take and return tensors there, except for tasks and the
+    arguments of resets. A timestep then neither copies to the host nor waits for the device, so that actions that are
+    not finite are not found: simulations break down under them.
 
     The `info` of every step has `reward/<term>` [n]; `achieved` [n], the present value of what the task commands;
     `success` [n], whether the task is done, for tasks that can be done; and `diverged` [n], whether the simulation has
@@ -80,12 +80,12 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self._rngs = [np.random.default_rng() for _ in range(num_envs)]
-        self.device = process.device
+        self.tensor_device = process.device
         self._tasks = np.zeros((num_envs, size))
         self._commands: Array = self._tasks  # the same where the states are, and in their dtype
         self._states: Array | None = None  # until the first reset
-        self._elapsed = on_device(np.zeros(num_envs, dtype=np.int64), self.device)
-        self._terminated, self._truncated = on_device(np.zeros((2, num_envs), dtype=np.bool_), self.device)
+        self._elapsed = on_device(np.zeros(num_envs, dtype=np.int64), self.tensor_device)
+        self._terminated, self._truncated = on_device(np.zeros((2, num_envs), dtype=np.bool_), self.tensor_device)
 
     @property
     def tasks(self) -> Array:
@@ -146,11 +146,11 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         which = slice(None) if mask.all() else chosen
         if len(chosen):
             states = self.process.initial_state(self._tasks[chosen], [self._rngs[i] for i in chosen])
-            self._states = self._with_rows(self._states, which, on_device(states, self.device))
+            self._states = self._with_rows(self._states, which, on_device(states, self.tensor_device))
         assert self._states is not None  # the first reset starts every environment
-        if self.device is not None:
+        if self.tensor_device is not None:
             # A new tensor at every reset: a process may keep by it what it has made of the tasks.
-            self._commands = on_device(self._tasks.copy(), self.device, self._states.dtype)
+            self._commands = on_device(self._tasks.copy(), self.tensor_device, self._states.dtype)
         self._elapsed[which] = 0
         self._terminated[which] = False
         self._truncated[which] = False
@@ -175,7 +175,7 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
             raise ValueError("no episode has started: call reset first")
         running = ~(self._terminated | self._truncated)
         # A slice copies nothing. On a device all environments move, and those that had ended are put back.
-        everywhere = self.device is not None or known_all(running)
+        everywhere = self.tensor_device is not None or known_all(running)
         rows = slice(None) if everywhere else np.flatnonzero(running)
         actions = self._checked(actions, running)
         before = self._states if everywhere else self._states[rows]
@@ -183,7 +183,7 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         task = self._commands if everywhere else self._commands[rows]
         after = self.process.transition(before, clipped, task)
         terms = self.process.reward_terms(before, clipped, after, task)
-        if self.device is not None:
+        if self.tensor_device is not None:
             where = namespace(running).where
             after = where(running[:, None], after, before)
             terms = {name: where(running, values, 0.0) for name, values in terms.items()}
@@ -221,7 +221,7 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
 
     def _checked(self, actions: Any, running: Mask) -> Array:
         """Actions [n, A] where the states are. Raises ValueError; see `step`."""
-        if self.device is not None:
+        if self.tensor_device is not None:
             return checked_tensors(actions, self.action_space.shape, self._states)
         return checked_actions(actions, self.action_space.shape, running)
 

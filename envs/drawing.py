@@ -4,9 +4,19 @@ import contextlib
 import ctypes.util
 import functools
 import importlib
+import itertools
 import os
 import sys
+import traceback
+from pathlib import PurePath
 
+ADVICE = {
+    "egl": "install it (Debian, Ubuntu: apt-get install libegl1 libgl1-mesa-dri)",
+    "osmesa": "install it (Debian, Ubuntu: apt-get install libosmesa6), or unset MUJOCO_GL",
+    "glfw": "it needs a display: unset MUJOCO_GL and DISPLAY to draw without one",
+}
+OPENGL = {"mujoco", "OpenGL", "glfw"}  # packages that look for OpenGL
+RENDERER = ("gymnasium", "envs", "mujoco", "mujoco_rendering.py")
 HEADLESS = {"egl": "EGL", "osmesa": "OSMesa"}  # value of MUJOCO_GL -> its system library, in order of preference
 CONTEXTS = "mujoco.rendering.classic.gl_context"  # MuJoCo's module that chooses a backend, when it is imported
 
@@ -29,3 +39,22 @@ def prepare() -> None:
     if (contexts := sys.modules.get(CONTEXTS)) is not None:  # imported without a choice: it took what needs a display
         with contextlib.suppress(ImportError, AttributeError, RuntimeError):  # whoever draws says what does not work
             importlib.reload(contexts)
+
+
+def of_opengl(error: BaseException) -> bool:
+    """Whether an error in drawing says that OpenGL does not work here, and is no mistake of the environment's."""
+    frames = traceback.extract_tb(error.__traceback__)
+    parts = PurePath(frames[-1].filename).parts if frames else ()
+    # MuJoCo's own errors are raised in compiled code, so that Gymnasium's renderer is the last file that they show.
+    own = any(place.endswith("-packages") and package in OPENGL for place, package in itertools.pairwise(parts))
+    return own or parts[-4:] == RENDERER
+
+
+def opengl_fails(error: BaseException | None = None) -> str:
+    """What does not work and what to do about it, in words; `error` is what was raised, if anything was."""
+    backend = os.environ.get("MUJOCO_GL")
+    if not (backend or os.environ.get("DISPLAY")) and sys.platform.startswith("linux"):
+        return f"pictures need an OpenGL library that draws without a display: {ADVICE['egl']}"
+    backend = backend or "glfw"
+    words = " ".join(str(error).split())
+    return f"OpenGL backend {backend} (MUJOCO_GL) does not work here: {words}; {ADVICE.get(backend, 'unset it')}"

@@ -12,16 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metarl.arrays import Array
-from metarl.envs.drawing import prepare
+from metarl.envs.drawing import opengl_fails, prepare
 from metarl.envs.physics.binding import MjModel, mujoco
 from metarl.extras import needs
 
 SIZE = 480  # pixels of a picture's height and width
-ADVICE = {
-    "egl": "install it (Debian, Ubuntu: apt-get install libegl1 libgl1-mesa-dri)",
-    "osmesa": "install it (Debian, Ubuntu: apt-get install libosmesa6), or unset MUJOCO_GL",
-    "glfw": "it needs a display: unset MUJOCO_GL and DISPLAY to draw without one",
-}
 
 
 def picture(model: MjModel, qpos: Array) -> NDArray[np.uint8]:
@@ -52,7 +47,7 @@ def _renderer(model: MjModel) -> tuple[Any, Any]:
 
     prepare()
     if not (os.environ.get("MUJOCO_GL") or os.environ.get("DISPLAY")) and sys.platform.startswith("linux"):
-        raise ValueError(f"pictures need an OpenGL library that draws without a display: {ADVICE['egl']}")
+        raise ValueError(opengl_fails())
     model.vis.global_.offwidth = SIZE
     model.vis.global_.offheight = SIZE
     data = mujoco.MjData(model)
@@ -62,10 +57,7 @@ def _renderer(model: MjModel) -> tuple[Any, Any]:
         renderer.render("rgb_array")
     # The bindings raise any of these.
     except (ImportError, AttributeError, RuntimeError, mujoco.FatalError) as error:
-        backend = os.environ.get("MUJOCO_GL", "glfw")
-        raise ValueError(
-            f"OpenGL backend {backend} (MUJOCO_GL) does not work here: {error}; {ADVICE.get(backend)}"
-        ) from error
+        raise ValueError(opengl_fails(error)) from error
     atexit.register(renderer.close)
     return data, renderer
 

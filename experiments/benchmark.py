@@ -17,6 +17,7 @@ from metarl.experiments.benchmarks.estimators import estimators
 from metarl.experiments.benchmarks.growth import growth
 from metarl.experiments.benchmarks.iteration import iteration
 from metarl.experiments.benchmarks.learning import learning
+from metarl.experiments.benchmarks.peers import peers
 from metarl.experiments.benchmarks.ranks import ranks
 from metarl.experiments.benchmarks.sampling import sampler
 from metarl.experiments.benchmarks.supervised import supervised
@@ -38,6 +39,7 @@ Name = Literal[
     "estimators",
     "workers",
     "busy",
+    "peers",
     "learning",
     "device",
 ]
@@ -53,11 +55,13 @@ BENCHMARKS: dict[Name, Callable[..., Any]] = {
     "estimators": estimators,
     "workers": workers,
     "busy": busy,
+    "peers": peers,
     "learning": learning,
     "device": device,
 }
-# The others train, and pass or fail, or need an extra.
-MEASURED: tuple[Name, ...] = tuple(name for name in NAMES if name not in ("learning", "device"))
+RESULTS = Path(__file__).resolve().parent / "results"
+# The others need packages of an extra (peers, device), or train, and pass or fail (learning).
+MEASURED: tuple[Name, ...] = tuple(name for name in NAMES if name not in ("peers", "learning", "device"))
 
 
 @dataclass(frozen=True)
@@ -74,11 +78,15 @@ class Arguments:
     a slow network. estimators: bias and variance of inner and outer losses' derivatives, on enumerated processes.
     workers: environment steps per second of a loop over environments, of worker processes and of Gymnasium's vector
     environments, by the time that a timestep takes. busy: how long a meta-iteration takes while other processes keep
-    the cores busy. learning, only if it is named: whether cheetah-dir learns; it fails
+    the cores busy. peers, only if it is named: supervised meta-iterations and sampling beside those of other packages,
+    which `pip install 'metarl[peers]'` installs. learning, only if it is named: whether cheetah-dir learns; it fails
     if the return after adaptation does not rise. device, only if it is named: simulations with MuJoCo Warp on a GPU,
     beside the CPU. Each takes a few minutes."""
     output: Path = Path("benchmark.json")
     """The file for the figures."""
+    keep: bool = False
+    """Write the figures of each benchmark to a file of its own, experiments/results/benchmark_NAME.json, of which
+    `readme.py` makes the tables of the pages."""
     figure: Path | None = None
     """The file for a picture of the errors that `estimators` measures. Default: none."""
     quick: bool = False
@@ -89,23 +97,25 @@ def main(arguments: Arguments) -> None:
     """Run the named benchmarks and write one JSON document."""
     if arguments.figure and "estimators" not in arguments.names:
         raise ValueError(f"--figure {arguments.figure} shows what estimators measures; measured are {arguments.names}")
+    if arguments.keep and arguments.quick:
+        raise ValueError("--keep and --quick exclude each other: figures of toy sizes mean nothing")
     console = Console()
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    document: dict[str, Any] = {
-        **versions_of("torch", "mujoco", "gymnasium"),
-        "cores": cores(),
-        "quick": arguments.quick,
-    }
+    machine = {**versions_of("torch", "mujoco", "gymnasium"), "cores": cores(), "quick": arguments.quick}
+    figures: dict[Name, Any] = {}
     for name in arguments.names:
-        figures = BENCHMARKS[name](console, quick=arguments.quick)
-        # Written after each benchmark and each part of one, because a later one may fail.
-        for document[name] in figures if isinstance(figures, Iterator) else (figures,):
-            write_atomically(arguments.output, (json.dumps(document, indent=1) + "\n").encode())
+        path = RESULTS / f"benchmark_{name}.json" if arguments.keep else arguments.output
+        measured = BENCHMARKS[name](console, quick=arguments.quick)
+        # Written after each benchmark, and after each part of one that yields them, because a later one may fail.
+        for figures[name] in measured if isinstance(measured, Iterator) else (measured,):
+            written = {name: figures[name]} if arguments.keep else figures
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, (json.dumps(machine | written, indent=1) + "\n").encode())
+        if arguments.keep or name == arguments.names[-1]:
+            console.print(f"figures: {path}", highlight=False, soft_wrap=True)
     if arguments.figure:
         from metarl.experiments.benchmarks.estimator_figure import draw_errors  # here: belongs to an extra
 
-        write_figure(arguments.figure, draw_errors(document["estimators"]["inner"]), dpi=110)
-    console.print(f"figures: {arguments.output}", highlight=False, soft_wrap=True)
+        write_figure(arguments.figure, draw_errors(figures["estimators"]["inner"]), dpi=110)
 
 
 def command(argv: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from metarl.extras import advice, missing
-from metarl.parts import named
+from metarl.outside import named
 from metarl.problem import Problem
 from metarl.randomness import Purpose
 from metarl.training.callbacks.callback import Callback

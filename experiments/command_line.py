@@ -23,7 +23,7 @@ import metarl
 from metarl.extras import MissingExtraError
 from metarl.files import DISK
 from metarl.rl.environments import WorkerError
-from metarl.training.flags import worded
+from metarl.training.flags import HELP_IS_GIVEN, worded
 from metarl.training.interruption import StoppedError, no_exit
 
 Arguments = TypeVar("Arguments")
@@ -128,7 +128,8 @@ def arguments_of(kind: type[Arguments], script: str, description: str, argv: Seq
         SystemExit: help was asked for, or tyro cannot read the arguments.
     """
     words = described(script, description)
-    parsed = tyro.cli(worded(kind), prog=program(script), description=words, args=list(argv))
+    everything = worded(kind)
+    parsed = tyro.cli(everything, prog=program(script), description=words, args=list(argv), config=HELP_IS_GIVEN)
     return with_homes(kind(**vars(parsed)))
 
 
@@ -215,13 +216,17 @@ def _parse(parse: Callable[[Sequence[str]], Arguments], argv: Sequence[str]) -> 
     stderr = io.StringIO()
     try:
         with contextlib.redirect_stderr(stderr):
-            return parse(argv)
+            arguments = parse(argv)
     except SystemExit as stop:
-        if stop.code in (0, None):
-            if {"--help", "-h"} & set(argv):
-                raise
+        helped = stop.code in (0, None)
+        if helped and {"--help", "-h"} & set(argv):
+            raise
+        if helped or from_code_of_ones_own(stop):
             raise RuntimeError("something that the command line names called sys.exit") from stop
         raise ValueError(_unboxed(stderr.getvalue())) from None
+    # What a module of the user's says where it is imported.
+    sys.stderr.write(stderr.getvalue())
+    return arguments
 
 
 def _unboxed(box: str) -> str:

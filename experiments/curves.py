@@ -139,7 +139,7 @@ def _finished_rows(run_dir: Path, training: Training) -> list[Metrics] | None:
     for name in sorted({*wanted, *made}):
         ours, theirs = (" ".join(flags.get(name, ("(none)",))) for flags in (wanted, made))
         if ours != theirs:
-            raise ValueError(f"{run_dir} is another run: --{name} is {theirs} there and {ours} in the study")
+            raise ValueError(f"{run_dir} is another run: --{name} is {theirs} there and {ours} here")
     return rows
 
 

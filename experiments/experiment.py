@@ -55,6 +55,7 @@ class Experiment:
     figures: dict[str, tuple[str, ...]] = field(default_factory=dict)  # file without its ending -> names of runs
     protocols: tuple[Protocol, ...] = ()
     films: dict[str, tuple[str, str]] = field(default_factory=dict)  # file -> run, flags of render.py
+    policies: tuple[str, ...] = ()  # names of the runs whose parameters the results keep, for whoever loads them
     study: Study | None = None
     comparison: Comparison | None = None
 

@@ -14,7 +14,7 @@ from metarl.training.run_directory import BEST, CONFIG, LAST, METRICS, read_conf
 
 # The order matters: best.pt and metrics.csv may be ahead of the last checkpoint, which is copied first.
 TO_GO_ON = (LAST, BEST, METRICS, CONFIG)
-DIGITS = 6  # significant digits of a finished run's learning curve; more would only fill the repository
+DIGITS = 4  # significant digits of a finished run's learning curve; more would only fill the repository
 CHECKPOINTS = {"last": LAST, "best": BEST}
 
 
@@ -54,7 +54,7 @@ class Run:
 
     @property
     def published(self) -> Path:
-        """The folder of a finished run's policy, learning curve and summary."""
+        """The folder of a finished run's learning curve and summary, and of some runs' policy."""
         return self.place.results / self.training.name
 
     @property
@@ -76,10 +76,8 @@ class Run:
         return (self.directory / SUMMARY).is_file() and not _has(self.directory, (LAST, BEST))
 
     def is_published(self, iterations: int) -> bool:
-        """Whether the results hold a policy of at least `iterations` iterations with its summary."""
-        if not _has(self.published, (CONFIG, SUMMARY)) or read_config(self.published).iterations < iterations:
-            return False
-        return _has(self.published, _evaluated_checkpoints(self.published))
+        """Whether the results hold the summary of a run of at least `iterations` iterations."""
+        return _has(self.published, (CONFIG, SUMMARY)) and read_config(self.published).iterations >= iterations
 
     def bring_back(self, iterations: int) -> None:
         """Make the run's directory of the files in the results, if there is no directory.
@@ -93,7 +91,7 @@ class Run:
             shutil.copytree(self.unfinished, self.directory)
         elif _has(self.published, TO_GO_ON):
             shutil.copytree(self.published, self.directory, ignore=shutil.ignore_patterns("evaluation.*"))
-        elif self.is_published(iterations):
+        elif self.is_published(iterations) and _has(self.published, _evaluated_checkpoints(self.published)):
             shutil.copytree(self.published, self.directory, ignore=shutil.ignore_patterns(PER_TASK))
         else:
             lacking = [file for file in TO_GO_ON if not (self.published / file).is_file()]
@@ -110,8 +108,14 @@ class Run:
         _copy(self.directory, self.unfinished, TO_GO_ON)
 
     def publish(self, experiment: Experiment) -> None:
-        """Copy policy, learning curve and summary of a finished and evaluated run, and nothing else, to the results."""
-        checkpoints = {*_evaluated_checkpoints(self.directory), *_checkpoints_of_protocols(experiment, self.training)}
+        """Copy learning curve and summary of a finished and evaluated run, and nothing else, to the results.
+
+        Of the runs that the experiment's `policies` name, also the checkpoints that its evaluations score.
+        """
+        checkpoints = set[str]()
+        if self.training.name in experiment.policies:
+            checkpoints |= _evaluated_checkpoints(self.directory)
+            checkpoints |= _checkpoints_of_protocols(experiment, self.training)
         small = {CONFIG, SUMMARY, *checkpoints}
         _copy(self.directory, self.published, small)
         if rows := read_metrics(self.directory / METRICS):

@@ -57,13 +57,14 @@ VARIED = (
     Factor(
         "outer optimiser",
         {
-            "PPO, 10 epochs of 5 minibatches": {},
-            "PPO, 10 epochs of 1": {"minibatches": "1"},
-            "PPO, 1 epoch of 5": {"epochs": "1"},
+            "PPO, 10 epochs of 5 minibatches, target KL 0.02": {},
+            "target KL 0.01": {"target-kl": "0.01"},
+            "target KL 0.05": {"target-kl": "0.05"},
+            "1 minibatch": {"minibatches": "1"},
+            "1 epoch": {"epochs": "1"},
             "TRPO, max KL 0.05": {"outer": "trpo", "max-kl": "0.05"},
         },
     ),
-    Factor("target KL", {value: {"target-kl": value} for value in ("0.02", "0.01", "0.05")}),
     Factor("initial std", {value: {"initial-std": value} for value in ("0.3", "0.2", "0.5", "1.0")}),
     Factor("inner step size", {value: {"inner-step-size": value} for value in ("0.08", "0.04", "0.15")}),
     Factor("inner steps", {str(steps): {"inner-steps": str(steps), **size(10, 20, steps)} for steps in (1, 2, 3)}),

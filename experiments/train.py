@@ -1,12 +1,13 @@
 """Meta-train: python experiments/train.py PRESET [flags]. PRESET --help shows every flag with its default."""
 
 import dataclasses
+import difflib
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tyro
 from rich.console import Console
@@ -14,10 +15,11 @@ from rich.table import Table
 
 from metarl.experiments.callbacks import callbacks, own_callbacks
 from metarl.experiments.command_line import command_of, described, program, run, shown_path, with_homes
-from metarl.experiments.preset_options import Variant
+from metarl.experiments.preset_options import Variant, require_preset
 from metarl.experiments.presets import PRESETS, preset_config, variants_of
 from metarl.experiments.published import require_published
 from metarl.extras import missing
+from metarl.rl.environments import ENVIRONMENTS
 from metarl.shard import Shard
 from metarl.training import flags
 from metarl.training.config import Config
@@ -35,7 +37,7 @@ class Script:
     """Directory of the run. Default: runs/PRESET-METHOD-seedN."""
     resume: bool = False
     """Go on with the run in that directory, from its last checkpoint and with its configuration. Flags that are given
-    as well are compared with the configuration."""
+    as well are compared with the configuration. Where the directory holds no run, a preset begins one, and says so."""
     initial_parameters: Path | None = None
     """Start from the best parameters of the run in this directory instead of fresh ones."""
     callback: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -65,6 +67,8 @@ def parse(argv: Sequence[str]) -> Arguments:
         raise SystemExit(0)
     method = flags.value_of(rest, "method") or "maml"
     stored = _stored(preset, method, rest)
+    if preset is None and stored is None and (nothing := _nothing_to_resume(rest)):
+        raise ValueError(f"{nothing}: name its directory, or a preset to begin one")
     if preset is None and stored is None:
         raise ValueError(f"name a preset first: {', '.join(PRESETS)}; or go on with a run: --resume --run-dir RUN")
     if preset is not None and stored is not None and preset != stored.preset:
@@ -73,7 +77,8 @@ def parse(argv: Sequence[str]) -> Arguments:
     def make(choices: dict[str, str]) -> Config:
         if stored is not None:
             return with_options(stored, choices)
-        return preset_config(preset or "", method, choices, variants)
+        own = _of_the_environment(preset or "", choices, rest)
+        return preset_config(preset or "", method, {**choices, **own}, variants)
 
     variants = () if stored is not None else variants_of(preset or "", lambda name: flags.value_of(rest, name))
     named = f"{program('train')} {preset or ''}".strip()
@@ -95,6 +100,13 @@ def _words_of(variants: Sequence[Variant], parsed: flags.Parsed) -> Iterator[str
                 )
 
 
+def _of_the_environment(preset: str, choices: Mapping[str, str], argv: Sequence[str]) -> dict[str, Any]:
+    """The options of the environment that a command line gives. What policy fits it may depend on them."""
+    require_preset(preset)
+    name = choices.get("environment", PRESETS[preset].options.get("environment"))
+    return flags.options_given(ENVIRONMENTS.find(str(name)), argv) if name is not None else {}
+
+
 def _require_meaning(parsed: flags.Parsed) -> None:
     """Raise ValueError for a given option that has no effect, or for published tasks that do not exist."""
     config = parsed.config
@@ -105,14 +117,31 @@ def _require_meaning(parsed: flags.Parsed) -> None:
         require_published(config)
 
 
+def _nothing_to_resume(argv: Sequence[str]) -> str:
+    """What is wrong where a command line names a directory to go on in that holds no run; "" where it names none."""
+    place = flags.value_of(argv, "run_dir")
+    return without_run(Path(place).expanduser()) if place and _resumes(argv) else ""
+
+
+def without_run(run_dir: Path) -> str:
+    """Say that a directory holds no run to go on with, and which run's name is close to its, if any is."""
+    folder = run_dir.parent
+    others = [path.parent.name for path in folder.glob(f"*/{CONFIG}")] if folder.is_dir() else []
+    near = difflib.get_close_matches(run_dir.name, others, 1)
+    return f"{run_dir} holds no run to go on with" + (f" ({folder / near[0]} does)" if near else "")
+
+
+def _resumes(argv: Sequence[str]) -> bool:
+    return "resume" in flags.names_given(argv) and "--no-resume" not in argv
+
+
 def _stored(preset: str | None, method: str, argv: Sequence[str]) -> Config | None:
     """The configuration of the run that the command line goes on with; None if it starts a new one."""
     if flags.value_of(argv, "run_dir"):
         run_dir = Path(flags.value_of(argv, "run_dir") or "").expanduser()
     else:
         run_dir = default_run_dir(preset or "", method, flags.value_of(argv, "seed") or "1")
-    resumes = "resume" in flags.names_given(argv) and "--no-resume" not in argv
-    return read_config(run_dir) if resumes and (run_dir / CONFIG).is_file() else None
+    return read_config(run_dir) if _resumes(argv) and (run_dir / CONFIG).is_file() else None
 
 
 def default_run_dir(preset: str, method: str, seed: object) -> Path:
@@ -153,8 +182,11 @@ def _train(arguments: Arguments, shard: Shard) -> None:
         )
     for note in notes:
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
-    if script.resume and (run_dir / CONFIG).is_file():  # first: what differs is told before it is built
+    resumes = script.resume and (run_dir / CONFIG).is_file()
+    if resumes:  # first: what differs is told before it is built
         identity_of(config).require_same(read_config(run_dir).to_dict(), run_dir)
+    elif script.resume:
+        console.print(f"note: {without_run(run_dir)}: a new run begins", highlight=False, soft_wrap=True)
     further = own_callbacks(script.callback)
     with one_at_first(shard):
         problem = config.problem.build(config.setting(shard))
@@ -169,7 +201,7 @@ def _train(arguments: Arguments, shard: Shard) -> None:
         seed=config.seed,
         callbacks=further,
         sinks=callbacks(config, problem, run_dir, console),
-        resume=script.resume,
+        resume=resumes,
         initial_parameters=script.initial_parameters,
         checkpoint_every=config.checkpoint_every,
         keep_every=config.keep_every,

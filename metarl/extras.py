@@ -9,13 +9,14 @@ import importlib.util
 from collections.abc import Iterator
 from typing import Literal
 
-Extra = Literal["gpu", "mujoco", "plots", "render", "tensorboard"]
+Extra = Literal["gpu", "mujoco", "plots", "render", "tensorboard", "peers"]
 PACKAGES: dict[Extra, tuple[str, ...]] = {  # as they are imported
     "gpu": ("mujoco_warp",),
     "mujoco": ("mujoco",),
     "plots": ("matplotlib",),
     "render": ("imageio", "imageio_ffmpeg"),
     "tensorboard": ("tensorboard",),
+    "peers": ("higher", "torchopt", "stable_baselines3"),
 }
 Beside = Literal["metaworld"]
 # What no extra can ask for, because it pins another version of a package than metarl needs: what it imports of what is

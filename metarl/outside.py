@@ -1,10 +1,15 @@
-"""Import of modules that a user names: files, modules in the current folder, or anywhere on Python's path."""
+"""Code of users: import of modules that they name, and whose mistake an error in a call is.
+
+Modules are files, or in the current folder, or anywhere on Python's path.
+"""
 
 import importlib
 import importlib.util
 import sys
+import traceback
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 
 def module_named(place: str, asked: str) -> ModuleType:
@@ -29,13 +34,54 @@ def module_named(place: str, asked: str) -> ModuleType:
         if error.name is None or not f"{place}.".startswith(f"{error.name}."):
             # The named module exists; what is missing is a module that it imports.
             raise
-        raise ValueError(
-            f"{asked}: there is no module {error.name!r}; is it in this folder, installed, or on PYTHONPATH?"
-        ) from error
+        elsewhere = _elsewhere(place)
+        where = elsewhere or "is it in this folder, installed, or on PYTHONPATH?"
+        raise ValueError(f"{asked}: there is no module {error.name!r}; {where}") from error
     except TypeError as error:
         if not place.startswith("."):
             raise
         raise ValueError(f"{asked}: name the module in full, without leading dots") from error
+
+
+def require_both(kind: str, choice: str, place: str, name: str) -> None:
+    """Raise ValueError unless a choice has a module and a name."""
+    if not place or not name:
+        raise ValueError(f"{kind} must be MODULE:NAME, such as mine.py:Mine; got {choice!r}")
+
+
+def named(kind: str, choice: str) -> Any:
+    """The object that MODULE:NAME names; MODULE may be a file, and NAME one within a class, such as Outer.Inner.
+
+    Args:
+        kind: what the object is to be, for messages.
+        choice: MODULE:NAME.
+
+    Raises:
+        ValueError: `choice` has another form, there is no such module, or no such name in it. An error inside the
+            module is passed on as it is.
+    """
+    place, _, name = choice.rpartition(":")
+    require_both(kind, choice, place, name)
+    module = module_named(place, f"{kind} {choice!r}")
+    found: Any = module
+    where = place
+    for part in name.split("."):
+        if not hasattr(found, part):
+            public = [other for other in vars(found) if not other.startswith("_")] if hasattr(found, "__dict__") else []
+            raise ValueError(f"{kind} {choice!r}: {where} has no {part}; it has {', '.join(public) or 'nothing'}")
+        found = getattr(found, part)
+        where = part
+    return found
+
+
+def _elsewhere(place: str) -> str:
+    """Words about another module that hides the one of that name in the current folder; "" where none does."""
+    top = place.split(".")[0]
+    mine = Path.cwd() / top
+    other = getattr(sys.modules.get(top), "__file__", None)
+    if other is None or not (mine.is_dir() or mine.with_suffix(".py").is_file()):
+        return ""
+    return f"{top!r} is {other} here: give the one in this folder another name, or name its file (FILE.py:NAME)"
 
 
 def _of_file(path: Path, asked: str) -> ModuleType:
@@ -48,6 +94,9 @@ def _of_file(path: Path, asked: str) -> ModuleType:
     if not path.is_file() or spec is None or spec.loader is None:
         raise ValueError(f"{asked}: there is no file {path}")
     module = importlib.util.module_from_spec(spec)
+    # As Python does for a file that it runs, so that the file finds its neighbours; last, as above.
+    if (folder := str(path.parent)) not in sys.path:
+        sys.path.append(folder)
     # Dataclasses and pickles look their module up there.
     sys.modules[path.stem] = module
     try:
@@ -56,3 +105,15 @@ def _of_file(path: Path, asked: str) -> ModuleType:
         del sys.modules[path.stem]
         raise
     return module
+
+
+def called_with(error: TypeError, names: tuple[str, ...], caller: str) -> bool:
+    """Whether an error says that what a file calls, be it through Gymnasium's wrappers, has no parameter of a name."""
+    unknown = any(f"unexpected keyword argument '{name}'" in str(error) for name in names)
+    return unknown and raised_at_the_call(error, caller)
+
+
+def raised_at_the_call(error: Exception, caller: str) -> bool:
+    """Whether an error was raised where a file, or Gymnasium, calls a user's code, and not within that code."""
+    last = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    return last == Path(caller) or "gymnasium" in last.parts

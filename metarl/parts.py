@@ -29,7 +29,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
-from metarl.outside import module_named
+from metarl.outside import module_named, named, require_both
 
 
 @dataclass(frozen=True)
@@ -176,6 +176,7 @@ class Registry(Generic[P]):
         adopt: makes a part of an object that is no part but that a user names as MODULE:NAME, such as a class of
             modules; returns None for an object that it cannot use. Functions need none: see `part_of_function`.
         apart: packages and modules in `package` that hold no parts and load what not every run needs.
+        adopted: what else than parts users may name, in words.
     """
 
     def __init__(
@@ -184,11 +185,13 @@ class Registry(Generic[P]):
         package: str,
         adopt: Callable[[Any], type[P] | None] = lambda thing: None,
         apart: tuple[str, ...] = (),
+        adopted: str = "",
     ) -> None:
         self.kind = kind
         self._package = package
         self._adopters = [adopt]
         self._apart = apart
+        self._adopted = f"{adopted}, " if adopted else ""
         self._parts: dict[str, type[P]] = {}
         self._found: dict[str, type[P]] = {}  # parts from outside `package`, by the name that asked for them
         self._finders: list[Callable[[str], type[P] | None]] = []
@@ -270,10 +273,11 @@ class Registry(Generic[P]):
 
     def _from_outside(self, choice: str) -> type[P]:
         place, _, name = choice.rpartition(":")
+        require_both(self.kind, choice, place, name)
         module = module_named(place, f"{self.kind} {choice!r}")
         if name in self._parts:
             return self._parts[name]
-        if not hasattr(module, name) and (found := self._by_finders(name)) is not None:
+        if not hasattr(module, name.split(".")[0]) and (found := self._by_finders(name)) is not None:
             return found
         thing = named(self.kind, choice)
         if isinstance(thing, type) and dataclasses.is_dataclass(thing) and callable(getattr(thing, "build", None)):
@@ -284,30 +288,9 @@ class Registry(Generic[P]):
         if inspect.isfunction(thing):
             return typing.cast(type[P], part_of_function(thing))
         raise ValueError(
-            f"{self.kind} {choice!r} must be a dataclass with a method `build`, or a function that does what `build` "
-            f"does; {name} is {type(thing).__name__}"
+            f"{self.kind} {choice!r} must be {self._adopted}a dataclass with a method `build`, or a function that does "
+            f"what `build` does; {name} is {'a class' if isinstance(thing, type) else type(thing).__name__}"
         )
-
-
-def named(kind: str, choice: str) -> Any:
-    """The object that MODULE:NAME names; MODULE may be a file.
-
-    Args:
-        kind: what the object is to be, for messages.
-        choice: MODULE:NAME.
-
-    Raises:
-        ValueError: `choice` has another form, there is no such module, or no such name in it. An error inside the
-            module is passed on as it is.
-    """
-    place, _, name = choice.rpartition(":")
-    if not place or not name:
-        raise ValueError(f"{kind} must be MODULE:NAME, such as mine.py:Mine; got {choice!r}")
-    module = module_named(place, f"{kind} {choice!r}")
-    if not hasattr(module, name):
-        public = [other for other in vars(module) if not other.startswith("_")]
-        raise ValueError(f"{kind} {choice!r}: {place} has no {name}; it has {', '.join(public) or 'nothing'}")
-    return getattr(module, name)
 
 
 def keyword_fields(function: Callable[..., Any]) -> list[tuple[str, Any, Any]]:

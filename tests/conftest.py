@@ -34,6 +34,12 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     return folder / "metarl"
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluations draw no figure for TensorBoard, which is most of their time, where nobody looks at it."""
+    monkeypatch.setattr("metarl.experiments.evaluate._for_tensorboard", lambda *_: None)
+
+
 class Regression(NamedTuple):
     inputs: Tensor  # [M, N, 2]
     targets: Tensor  # [M, N, 2]

@@ -22,6 +22,8 @@ NEED = (  # modules that import packages of an extra as they are loaded
     "metarl.envs.physics.worlds",
     "metarl.experiments.benchmark",
     "metarl.experiments.benchmarks.estimator_figure",
+    "metarl.experiments.benchmarks.peer_sampling",
+    "metarl.experiments.benchmarks.peer_steps",
     "metarl.experiments.comparison_figures",
     "metarl.experiments.figures",
     "metarl.experiments.study_figures",

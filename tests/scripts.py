@@ -2,8 +2,10 @@
 
 import importlib
 import io
+import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,15 +54,28 @@ def in_a_process(script: str, *arguments: str | Path) -> Result:
     return Result(done.returncode, done.stdout, done.stderr)
 
 
+def as_main(script: str, *arguments: str | Path) -> Result:
+    """The script's file as Python starts it, but in this process: a start costs seconds."""
+    file = ROOT / "experiments" / f"{script}.py"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", [str(file.parent), *(folder for folder in sys.path if folder)])
+        return _caught(lambda: runpy.run_path(str(file), run_name="__main__"), str(file), arguments)
+
+
 def run(script: str, *arguments: str | Path) -> Result:
-    """The script's `command`, in this process: a start costs seconds."""
+    """The script's `command`, in this process."""
+    module = importlib.import_module(f"metarl.experiments.{script}")
+    return _caught(lambda: module.command([str(argument) for argument in arguments]), f"{script}.py", arguments)
+
+
+def _caught(call: Callable[[], object], name: str, arguments: tuple[str | Path, ...]) -> Result:
     with pytest.MonkeyPatch.context() as patch, io.StringIO() as out, io.StringIO() as err:
         patch.setattr(sys, "stdout", out)
         patch.setattr(sys, "stderr", err)
-        patch.setattr(sys, "argv", [f"{script}.py", *map(str, arguments)])  # which config.json records
+        patch.setattr(sys, "argv", [name, *map(str, arguments)])  # which config.json records
         code = 0
         try:
-            importlib.import_module(f"metarl.experiments.{script}").command([str(argument) for argument in arguments])
+            call()
         except SystemExit as stop:
             code = int(stop.code or 0)
         return Result(code, out.getvalue(), err.getvalue())

@@ -44,18 +44,20 @@ MAY_IMPORT = {
     "metarl.agent": {"metarl", "metarl.engine", "metarl.rl", "metarl.training", *FOUNDATION},
     "metarl.envs": {
         "metarl.envs",
-        "metarl.rl.environments",
-        "metarl.rl.contract",
-        "metarl.rl.spaces",
         "metarl.arrays",
         "metarl.parts",
         "metarl.extras",
         "metarl.machine",
+        "metarl.outside",
         "metarl.tasks",
     },
 }
 MAY_IMPORT["metarl.training.migration"] = {*MAY_IMPORT["metarl.training"], "metarl.rl.environments"}
-BASE = ("metarl.rl.environments", "metarl.rl.contract", "metarl.rl.spaces")  # what environments need of metarl.rl
+# What environments need of metarl.rl, and their worker processes, which load no torch.
+BASE = tuple(
+    f"metarl.rl.{name}" for name in ("contract", "drawing_tasks", "environments", "numeric", "spaces", "vector_results")
+)
+MAY_IMPORT["metarl.envs"].update(BASE)
 for name in BASE:
     MAY_IMPORT[name] = MAY_IMPORT["metarl.rl"]
 MAY_IMPORT["metarl.experiments"] = {*MAY_IMPORT, "metarl.experiments"}

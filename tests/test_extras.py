@@ -29,8 +29,9 @@ def test_the_project_has_these_extras() -> None:
     for extra, names in PACKAGES.items():
         assert packages(extras[extra]) == set(names)
         assert not packages(PROJECT["dependencies"]) & set(names)
-    # What is for machines with a GPU alone is asked for by name.
-    assert extras["all"] == [f"metarl[{','.join(name for name in PACKAGES if name != 'gpu')}]"]
+    # What others are compared with is no part of metarl; what is for machines with a GPU alone is asked for by name.
+    own = [extra for extra in PACKAGES if extra not in ("gpu", "peers")]
+    assert extras["all"] == [f"metarl[{','.join(own)}]"]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -71,6 +72,7 @@ def test_a_run_needs_no_extra(tmp_path: Path) -> None:
         ("plots", ["plot", "a run", "--output", "figure.png"]),
         ("render", ["render", "a run", "--output", "film.gif"]),
         ("render", ["demo"]),
+        ("peers", ["benchmark", "peers"]),
     ],
 )
 def test_one_line_names_the_extra(

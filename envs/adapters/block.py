@@ -12,14 +12,17 @@ from numpy.typing import NDArray
 
 from metarl.arrays import Array, Mask
 from metarl.envs.adapters.conversion import flat_observation
+from metarl.envs.drawing import of_opengl, opengl_fails, prepare
+from metarl.outside import called_with
+from metarl.rl.numeric import numeric, shown
+from metarl.rl.vector_results import TERM
 
-TERM = "reward/"  # prefix of the names of reward terms; `rl.progress` has it too, but would load torch in every worker
 TRUTHS = ("diverged", "success")  # truth values of `info` that are passed on
 Notes = dict[str, NDArray[Any]]  # what the environments' `info` says, by name, each [n]
 
 
 class ContractError(ValueError):
-    """An environment returned what no environment may return; the message says what would be right."""
+    """An environment broke a rule, or needs what is not here; the message says what would be right."""
 
 
 class Slots(NamedTuple):
@@ -75,9 +78,16 @@ class Block:
         """Start episodes; see `Crew.reset`. Raises ContractError unless an environment returns (observation, info)."""
         for i, seed in zip(which, seeds, strict=True):
             env = self.envs[i]
-            result = env.reset(seed=seed, options={"task": self._slots.tasks[i].copy()})
+            options = {"task": self._slots.tasks[i].copy()}
+            try:
+                result = env.reset(seed=seed, options=options)
+            except TypeError as error:
+                if called_with(error, ("seed", "options"), __file__):
+                    right = "reset(self, *, seed=None, options=None)"
+                    raise ContractError(f"{env}: its method must be {right}: {error}") from error
+                raise
             if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
-                raise ContractError(f"{env}: reset must return (observation, info); got {_shown(result)}")
+                raise ContractError(f"{env}: reset must return (observation, info); got {shown(result)}")
             self._see(i, result[0])
             self._note(i, result[1])
         return self._notes
@@ -93,16 +103,26 @@ class Block:
             result = self.envs[i].step(slots.actions[i].copy())
             if not (isinstance(result, tuple) and len(result) == 5 and isinstance(result[4], dict)):
                 right = "(observation, reward, terminated, truncated, info)"
-                raise ContractError(f"{self.envs[i]}: step must return {right}; got {_shown(result)}")
-            seen, reward, slots.terminated[i], slots.truncated[i], info = result
+                raise ContractError(f"{self.envs[i]}: step must return {right}; got {shown(result)}")
+            seen, reward, terminated, truncated, info = result
             self._see(i, seen)
             slots.rewards[i] = self._number(i, "its reward", reward)
+            slots.terminated[i] = self._truth(i, "terminated", terminated)
+            slots.truncated[i] = self._truth(i, "truncated", truncated)
             self._note(i, info)
         return self._notes
 
     def render(self) -> list[Any]:
-        """The picture that each environment draws."""
-        return [env.render() for env in self.envs]
+        """The picture that each environment draws. Raises ContractError if a library for that is missing here."""
+        prepare()
+        try:
+            return [env.render() for env in self.envs]
+        except Exception as error:
+            if isinstance(error, gymnasium.error.DependencyNotInstalled):
+                raise ContractError(f"{self.envs[0]} cannot draw itself here: {error}") from error
+            if of_opengl(error):
+                raise ContractError(f"{self.envs[0]}: {opengl_fails(error)}") from error
+            raise
 
     def close(self) -> None:
         """Close all environments."""
@@ -113,9 +133,14 @@ class Block:
         """Write the observation of environment i."""
         space = self.envs[i].observation_space
         row = self._slots.observations[i]
-        seen = flat_observation(space, observation)
+        try:
+            seen = flat_observation(space, observation)
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            # What flattens an observation raises any of these where it is not of its space.
+            words = f"observations must be of {space}; got {shown(observation)} ({error})"
+            raise ContractError(f"{self.envs[i]}: {words}") from error
         if seen.shape != row.shape:
-            raise ContractError(f"{self.envs[i]}: observations must be of {space}; got {_shown(observation)}")
+            raise ContractError(f"{self.envs[i]}: observations must be of {space}; got {shown(observation)}")
         row[:] = seen
 
     def _note(self, i: int, info: dict[str, Any]) -> None:
@@ -125,19 +150,38 @@ class Block:
         notes["achieved"][i] = self._number(i, "info['achieved']", info.get("achieved", np.nan))
         for name in TRUTHS:
             if name in info or name in notes:
-                notes.setdefault(name, np.zeros(n, np.bool_))[i] = info.get(name, False)
+                truth = self._truth(i, f"info[{name!r}]", info.get(name, False))
+                notes.setdefault(name, np.zeros(n, np.bool_))[i] = truth
         for name, value in info.items():
-            if name.startswith(TERM):
+            if isinstance(name, str) and name.startswith(TERM):
                 notes.setdefault(name, np.zeros(n))[i] = self._number(i, f"info[{name!r}]", value)
 
     def _number(self, i: int, what: str, value: Any) -> float:
         """A number, which may be an array of one number. Raises ContractError for anything else."""
-        if isinstance(value, (float, int)):
+        if isinstance(value, float):
             return value
-        array = np.asarray(value)
-        if array.size != 1 or array.dtype.kind not in "fiub":
-            raise ContractError(f"{self.envs[i]}: {what} must be a number; got {_shown(value)}")
+        # A whole number of Python that is too large for one of NumPy is none.
+        array = numeric(value)
+        if array is None or array.size != 1:
+            raise ContractError(f"{self.envs[i]}: {what} must be a number; got {shown(value)}")
         return float(array.reshape(()))
+
+    def _truth(self, i: int, what: str, value: Any) -> bool:
+        """A truth value, which may be 0 or 1, or an array of one. Raises ContractError for anything else."""
+        if value is True or value is False:
+            return value
+        array = numeric(value)
+        if array is None or array.size != 1 or array.reshape(()).item() not in (0, 1):
+            raise ContractError(f"{self.envs[i]}: {what} must be True or False; got {shown(value)}")
+        return bool(array.reshape(()))
+
+
+def one_of(make_env: Callable[[], gymnasium.Env]) -> gymnasium.Env:
+    """Make an environment. Raises ContractError if what was made is none, or is many."""
+    env = make_env()
+    if not isinstance(env, gymnasium.Env):
+        raise ContractError(f"an environment must be one gymnasium.Env, and no vector environment; got {env!r}")
+    return env
 
 
 def made(make_env: Callable[[], gymnasium.Env], count: int, first: Iterable[gymnasium.Env] = ()) -> list[gymnasium.Env]:
@@ -145,7 +189,7 @@ def made(make_env: Callable[[], gymnasium.Env], count: int, first: Iterable[gymn
     envs = list(first)
     try:
         while len(envs) < count:
-            envs.append(make_env())
+            envs.append(one_of(make_env))
     except BaseException:
         for env in envs:
             env.close()
@@ -161,12 +205,3 @@ def joined(parts: Sequence[Notes]) -> Notes:
         name: np.concatenate([notes.get(name, np.zeros(n, kind)) for notes, n in zip(parts, sizes, strict=True)])
         for name, kind in names.items()
     }
-
-
-def _shown(value: Any) -> str:
-    """A value in a few words, for messages."""
-    array = np.asarray(value) if isinstance(value, (np.ndarray, np.generic)) else None
-    if array is not None and array.size > 1:
-        return f"{array.dtype} {array.shape}"
-    words = repr(value)
-    return words if len(words) <= 80 else f"{type(value).__name__} {words[:60]}..."

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 from gymnasium import Space
-from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete, flatten, flatten_space
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple, flatten, flatten_space
 from numpy.typing import NDArray
 
 from metarl.arrays import Array
+from metarl.rl.numeric import numeric
 
 DISCRETE = (Discrete, MultiDiscrete, MultiBinary)
 
@@ -22,11 +23,15 @@ def policy_observations(space: Space) -> Box:
         ValueError: the space has no vectors of fixed length, such as a graph.
     """
     if isinstance(space, Box) and len(space.shape) == 1:
-        return space
-    flat = flatten_space(space) if space.is_np_flattenable else None
-    if isinstance(flat, Box):
+        flat = space
+    else:
+        flat = flatten_space(space) if space.is_np_flattenable else None
+    if isinstance(flat, Box) and flat.shape[0]:
         return flat
-    raise ValueError(f"observations must be a vector (Box), or of a space that Gymnasium flattens to one; got {space}")
+    raise ValueError(
+        f"observations must be a vector (Box) of at least one number, or of a space that Gymnasium flattens to one; "
+        f"got {space}"
+    )
 
 
 def policy_actions(space: Space) -> Space:
@@ -37,7 +42,7 @@ def policy_actions(space: Space) -> Space:
     """
     if isinstance(space, DISCRETE):
         return space
-    if not isinstance(space, Box) or not space.is_bounded():
+    if not isinstance(space, Box) or not space.is_bounded() or 0 in space.shape:
         raise ValueError(
             f"its actions must be a bounded vector (Box), or discrete (Discrete, MultiDiscrete, MultiBinary); got "
             f"{space}"
@@ -46,12 +51,29 @@ def policy_actions(space: Space) -> Space:
 
 
 def flat_observation(space: Space, observation: Any) -> Array:
-    """Flatten an observation to a vector [O]; observations of a Box may also be many at once, [..., O]."""
+    """Flatten an observation to a vector [O]; observations of a Box may also be many at once, [..., O].
+
+    What is not of the space raises one of many kinds of errors.
+    """
     if not isinstance(space, Box):
+        _require_choices(space, observation)
         return np.asarray(flatten(space, observation), np.float64)
-    values = np.asarray(observation, np.float64)
+    values = numeric(observation)
+    if values is None:
+        raise TypeError("it is no array of numbers")
+    values = values.astype(np.float64)
     many = values.shape[: values.ndim - len(space.shape)]
     return values.reshape(*many, -1) if space.shape else values[..., None]
+
+
+def _require_choices(space: Space, observation: Any) -> None:
+    """Raise IndexError for a choice before the first one, which Gymnasium would flatten to one of the last."""
+    if isinstance(space, Discrete | MultiDiscrete) and np.any(np.asarray(observation) < space.start):
+        raise IndexError("a choice lies before the first one")
+    if isinstance(space, Dict | Tuple):
+        parts = space.spaces.items() if isinstance(space, Dict) else enumerate(space.spaces)
+        for name, part in parts:
+            _require_choices(part, observation[name])
 
 
 def own_actions(space: Space, actions: NDArray[Any]) -> NDArray[Any]:

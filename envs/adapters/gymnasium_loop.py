@@ -12,16 +12,16 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
 from metarl.arrays import Array, Mask
-from metarl.envs.adapters.block import Block, Crew, Notes, Slots, made
+from metarl.envs.adapters.block import Block, Crew, Notes, Slots, made, one_of
 from metarl.envs.adapters.conversion import own_actions, policy_actions, policy_observations
 from metarl.envs.adapters.turns import Instances, InTurns
 from metarl.envs.adapters.workers import PATIENCE, Workers
 from metarl.envs.adapters.wrappers import task_size
 from metarl.envs.arguments import check_first, checked_actions, checked_mask, checked_options, checked_seeds
 from metarl.envs.batched import with_task
-from metarl.envs.drawing import prepare
-from metarl.rl.environments import draw_tasks
-from metarl.tasks import Split, numbered_names
+from metarl.rl.contract import require_spaces
+from metarl.rl.drawing_tasks import draw_tasks
+from metarl.tasks import Split, task_names_of
 
 
 class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
@@ -67,9 +67,12 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         if not isinstance(instances, Instances) and instances:
             instances = Instances(instances, workers=workers, patience=worker_timeout)
         shared = instances or None
-        first = shared.first(make_env) if shared else make_env()
+        first = shared.first(make_env) if shared else one_of(make_env)
         try:
+            require_spaces(first, ("observation_space", "action_space"))
             self._task_size = task_size(first)
+            named = first.get_wrapper_attr("task_names") if first.has_wrapper_attr("task_names") else None
+            self.task_names = task_names_of(first, named, self._task_size)
             self.own_spaces = first.observation_space, first.action_space
             space = policy_observations(first.observation_space)
             self._actions = first.action_space
@@ -81,9 +84,6 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         self.num_envs = num_envs
         self.render_mode = first.render_mode
         self.metadata = type(self).metadata | {"render_fps": first.metadata.get("render_fps") or 25}
-        self.task_names = numbered_names(self._task_size)
-        if first.has_wrapper_attr("task_names"):
-            self.task_names = tuple(first.get_wrapper_attr("task_names"))
         self.single_observation_space = with_task(space, self._task_size) if task_in_observation else space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -202,13 +202,7 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
 
     def render(self) -> tuple[Any, ...] | None:
         """What each environment draws; None without a render mode. Raises ValueError if it lacks a library for that."""
-        if self.render_mode is None:
-            return None
-        prepare()
-        try:
-            return tuple(self._crew.render())
-        except gymnasium.error.DependencyNotInstalled as error:
-            raise ValueError(f"{self.one()} cannot draw itself here: {error}") from error
+        return None if self.render_mode is None else tuple(self._crew.render())
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close them all, and end the worker processes."""

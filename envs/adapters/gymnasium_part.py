@@ -3,6 +3,7 @@
 import ast
 import functools
 import inspect
+import re
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -20,11 +21,14 @@ from metarl.envs.adapters.gymnasium_loop import PATIENCE, LoopVectorEnv
 from metarl.envs.adapters.turns import Instances
 from metarl.envs.adapters.wrappers import remarks_on
 from metarl.envs.drawing import prepare
+from metarl.outside import raised_at_the_call
 from metarl.parts import MAY_CHANGE, POSITIVE, at_least, options
 from metarl.rl.contract import check_vector
 from metarl.rl.environments import ENVIRONMENTS, Environment, TaskDistribution
 from metarl.rl.spaces import environment_actions
 from metarl.tasks import Split
+
+MISSING = re.compile(r"missing \d+ required (?:positional|keyword-only) arguments?: '(\w+)'")  # as Python words it
 
 
 class OwnTasks(TaskDistribution):
@@ -179,6 +183,10 @@ def _made(part: OwnEnvironment, render_mode: str | None) -> gymnasium.Env:
         for name in arguments:
             if f"unexpected keyword argument '{name}'" in str(error):
                 raise ValueError(f"environment {part.shown!r} has no option {name!r}: {error}") from error
+        lacking = MISSING.search(str(error))
+        if lacking and raised_at_the_call(error, __file__):
+            advice = f"--environment-options {lacking[1]} VALUE"
+            raise ValueError(f"environment {part.shown!r} needs the option {lacking[1]!r}: {advice}") from error
         raise  # a mistake in the environment itself
 
 

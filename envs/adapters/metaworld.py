@@ -17,6 +17,7 @@ from gymnasium import Space
 from numpy.typing import NDArray
 
 from metarl.arrays import Array, Mask
+from metarl.envs.drawing import prepare
 from metarl.extras import needs
 from metarl.rl.environments import Split
 
@@ -99,6 +100,7 @@ class MetaWorld(gymnasium.Env[Array, NDArray[Any]]):
 
     def render(self) -> Any:
         """The picture of Meta-World's camera `corner`, [height, width, 3]; None without a render mode."""
+        prepare()
         picture = self._running.render()
         # That camera hangs upside down.
         return None if picture is None else np.ascontiguousarray(np.asarray(picture)[::-1, ::-1])

@@ -10,8 +10,9 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from metarl.envs.adapters.block import TERM, Block, Crew, Notes, Slots, made
+from metarl.envs.adapters.block import Block, Crew, Notes, Slots, made, one_of
 from metarl.envs.adapters.workers import PATIENCE, Workers
+from metarl.rl.vector_results import TERM
 
 MakeEnv = Callable[[], gymnasium.Env]
 
@@ -61,7 +62,7 @@ class Instances:
     def whichever(self, make_env: MakeEnv) -> gymnasium.Env:
         """One of them, to draw tasks; made by `make_env` if there is none."""
         if self._first is None:
-            self._first, self._make_env = make_env(), make_env
+            self._first, self._make_env = one_of(make_env), make_env
         return self._first
 
     def first(self, make_env: MakeEnv) -> gymnasium.Env:

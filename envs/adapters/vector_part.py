@@ -14,8 +14,9 @@ from metarl.arrays import Array, Mask
 from metarl.envs.adapters.gymnasium_part import in_python
 from metarl.envs.drawing import prepare
 from metarl.rl.contract import checked_sample, require_vector
-from metarl.rl.environments import ENVIRONMENTS, Environment, TaskDistribution, draw_tasks
-from metarl.tasks import Split, numbered_names
+from metarl.rl.drawing_tasks import draw_tasks
+from metarl.rl.environments import ENVIRONMENTS, Environment, TaskDistribution
+from metarl.tasks import Split, task_names_of
 
 
 class VectorTasks(TaskDistribution):
@@ -72,7 +73,7 @@ class VectorEnvironment(Environment):
             takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known.values())
             if name not in known and not takes_any:
                 raise ValueError(
-                    f"environment {kind.__qualname__} has no parameter {name!r}: it has {', '.join(known)}"
+                    f"environment {kind.__qualname__} has no parameter {name!r}: it has {', '.join(known) or 'none'}"
                 )
         if render_mode is not None:
             prepare()
@@ -88,6 +89,8 @@ class VectorEnvironment(Environment):
             arguments["horizon"] = horizon
         env = kind(num_envs=num_envs, **arguments)
         require_vector(env)
+        if env.num_envs != num_envs:
+            raise ValueError(f"environment {kind.__qualname__} must have num_envs {num_envs}; it has {env.num_envs}")
         return env
 
     @functools.cached_property
@@ -95,8 +98,7 @@ class VectorEnvironment(Environment):
         """The environment's own distribution."""
         with closing(self.build(1, horizon=1)) as env:
             size = checked_sample(getattr(env, "sample_tasks", None), env, 2).shape[1]
-            names = getattr(env, "task_names", numbered_names(size))
-            return VectorTasks(tuple(names), self)
+            return VectorTasks(task_names_of(env, getattr(env, "task_names", None), size), self)
 
     def spaces(self, *, task_in_observation: bool = False) -> tuple[Space, Space]:
         """The spaces of one environment's observations and actions."""

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.box import SIMPLE
@@ -17,12 +17,38 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def in_turn(calls: Mapping[str, Callable[[], object]], count: int, rounds: int) -> list[dict[str, float]]:
+    """Processor time of each call in seconds, by name, in each of several rounds, in which the calls take turns.
+
+    Processor time is right for calls that use one thread; other processes matter less to it than to the clock on the
+    wall.
+
+    Args:
+        calls: what to measure, by name.
+        count: how often to call in a round; the time is divided by it.
+        rounds: number of rounds.
+    """
+    return [{name: _processor_seconds(call, count) / count for name, call in calls.items()} for _ in range(rounds)]
+
+
+def _processor_seconds(call: Callable[[], object], count: int) -> float:
+    start = time.process_time()
+    for _ in range(count):
+        call()
+    return time.process_time() - start
+
+
 def relative_cost(call: Callable[[], object], reference: Callable[[], object], repeats: int = 5) -> float:
     """The seconds of a call divided by those of a reference just before it; median over repeats, after a warm-up."""
     reference()
     call()
     pairs = [(seconds(reference), seconds(call)) for _ in range(repeats)]
     return statistics.median(taken / allowed for allowed, taken in pairs)
+
+
+def spread(ratios: list[float]) -> dict[str, float]:
+    """The median of ratios, the lowest and the highest."""
+    return {"ratio": statistics.median(ratios), "ratio_low": min(ratios), "ratio_high": max(ratios)}
 
 
 def show(console: Console, title: str, rows: list[dict[str, Any]]) -> None:

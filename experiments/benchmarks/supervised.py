@@ -1,6 +1,5 @@
 """Meta-iterations of supervised MAML on one thread in several formulations, against a Python loop over tasks."""
 
-import functools
 import statistics
 from collections.abc import Callable
 from typing import Any
@@ -11,12 +10,12 @@ from rich.console import Console
 from torch import Tensor
 from torch.nn import functional
 
+from metarl.engine.gradients import TaskGradients
 from metarl.engine.model import Model
-from metarl.engine.objective import TaskGradients
 from metarl.engine.outer.adam import Adam
 from metarl.engine.params import Params
 from metarl.engine.rules.sgd import SGD
-from metarl.experiments.benchmarks.report import seconds, show
+from metarl.experiments.benchmarks.report import in_turn, seconds, show
 from metarl.supervised.datasets.sinusoid import Sinusoid
 from metarl.supervised.few_shot import ImageClasses, few_shot
 from metarl.supervised.models import EPSILON, convolutional_classifier, regressor
@@ -25,6 +24,7 @@ from metarl.supervised.tasks import Examples
 from metarl.threads import torch_threads
 
 ALPHA = {"sinusoid": 0.01, "omniglot": 0.4}
+LEARNING_RATE = 1e-3  # of Adam
 SIZE = 28
 WAYS = 5
 NEVER = 10**9  # logged
@@ -46,22 +46,19 @@ FORMULATIONS: dict[str, dict[str, tuple[str, str]]] = {  # problem -> name -> ne
 
 @torch_threads(1)
 def supervised(console: Console, *, quick: bool) -> list[dict[str, Any]]:
-    """Measure the seconds of a meta-iteration (data, meta-gradient, Adam) of every formulation, medians over rounds.
+    """Measure the processor time of a meta-iteration (data, meta-gradient, Adam) of every formulation.
 
-    Formulations take turns in a round. The first one of each problem is the reference, whose meta-gradient the others
-    must have.
+    Figures are medians over rounds, in which formulations take turns. The first formulation of each problem is the
+    reference, whose meta-gradient the others must have.
     """
     rows = []
     for name, formulations in FORMULATIONS.items():
-        problems = {words: _problem(name, *how, quick) for words, how in formulations.items()}
-        steps = {words: _iteration(problem) for words, problem in problems.items()}
+        problems = {words: problem_of(name, *how, quick) for words, how in formulations.items()}
+        steps = {words: iteration_of(problem) for words, problem in problems.items()}
         starting = {words: seconds(step) for words, step in steps.items()}
         _require_equal(problems)
         count = 1 if quick else {"sinusoid": 20, "omniglot": 1}[name]  # of iterations in a round
-        rounds = [
-            {words: seconds(functools.partial(_repeat, step, count)) / count for words, step in steps.items()}
-            for _ in range(2 if quick else 9)
-        ]
+        rounds = in_turn(steps, count, 2 if quick else 9)
         reference = next(iter(formulations))
         for words in formulations:
             taken = statistics.median(times[words] for times in rounds)
@@ -79,7 +76,8 @@ def supervised(console: Console, *, quick: bool) -> list[dict[str, Any]]:
     return rows
 
 
-def _problem(name: str, network: str, how: str, quick: bool) -> MetaSupervised:
+def problem_of(name: str, network: str, how: str, quick: bool) -> MetaSupervised:
+    """Build a problem with a network and a way to take gradients, as FORMULATIONS names them, logging nothing."""
     if name == "sinusoid":
         tasks = Sinusoid().build()
         sizes = (3 if quick else 25, 10, 10)
@@ -148,17 +146,12 @@ def _loop(problem: MetaSupervised, alpha: float) -> TaskGradients:
     return gradients
 
 
-def _iteration(problem: MetaSupervised) -> Callable[[], object]:
+def iteration_of(problem: MetaSupervised) -> Callable[[], object]:
     """Make a function that repeats iteration 1: data, meta-gradient, Adam."""
-    optimiser = Adam(learning_rate=1e-3).build()
+    optimiser = Adam(learning_rate=LEARNING_RATE).build()
     theta = problem.initial_parameters(0)
     state = optimiser.init(theta)
     return lambda: optimiser.step(theta, state, problem.collect(theta, 1)[0])
-
-
-def _repeat(step: Callable[[], object], count: int) -> None:
-    for _ in range(count):
-        step()
 
 
 def _require_equal(problems: dict[str, MetaSupervised]) -> None:

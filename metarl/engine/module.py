@@ -8,11 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.spectral_norm import SpectralNorm
 
 from metarl.engine.model import Model
 from metarl.engine.params import Params
+from metarl.outside import raised_at_the_call
 
 
 def from_module(module: nn.Module) -> Model:
@@ -75,21 +77,60 @@ def _normalises_by_power_iteration(layer: nn.Module) -> bool:
     return isinstance(layer, _SpectralNorm) or any(isinstance(hook, SpectralNorm) for hook in hooks)
 
 
-def keyed(make: Callable[[], nn.Module]) -> Model:
+def keyed(make: Callable[[], nn.Module], takes: str, example: Tensor, outputs: tuple[int, ...]) -> Model:
     """A model whose `init` calls `make` for a fresh module, which draws its initial weights from init's generator.
 
     Modules draw from torch's global generator: its state is replaced for the call, and restored afterwards.
+
+    Args:
+        make: makes the module. Layers that are lazy are made by the example.
+        takes: what the module's constructor is called with, in words.
+        example: inputs.
+        outputs: shape of the outputs that the module must make of the example.
+
+    Raises:
+        ValueError: see `from_module`; the constructor takes something else; the module's outputs have another shape, or
+            none of its parameters has an effect on them that torch can differentiate.
     """
 
     def made(generator: torch.Generator) -> Model:
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(generator.get_state())
-            return from_module(make())
+            try:
+                module = make()
+            except TypeError as error:
+                if raised_at_the_call(error, __file__):
+                    raise ValueError(f"a module of one's own is made with {takes}: {error}") from error
+                raise
+            if any(isinstance(layer, LazyModuleMixin) for layer in module.modules()):
+                with torch.no_grad():
+                    module(example)
+            return from_module(module)
 
     def init(generator: torch.Generator) -> Params:
         return made(generator).init(generator)
 
-    return made(torch.Generator())._replace(init=init)
+    model = made(torch.Generator())
+    with torch.random.fork_rng(devices=[]):
+        _require_outputs(model, example, outputs)
+    return model._replace(init=init)
+
+
+def _require_outputs(model: Model, example: Tensor, outputs: tuple[int, ...]) -> None:
+    """Raise ValueError unless a model makes outputs of this shape of an example, by its parameters."""
+    theta = {name: leaf.requires_grad_() for name, leaf in model.init(torch.Generator()).items()}
+    made = model.apply(theta, example)
+    shape = tuple(made.shape) if isinstance(made, Tensor) else None
+    if shape != outputs:
+        got = type(made).__name__ if shape is None else list(shape)
+        raise ValueError(
+            f"a module of one's own must make a tensor {list(outputs)} of inputs {list(example.shape)}; got {got}"
+        )
+    if not made.requires_grad:
+        raise ValueError(
+            "the outputs of a module of one's own must depend on its parameters: nothing can be learned through "
+            "detach, no_grad or item"
+        )
 
 
 SCALING: dict[type[nn.Module], Callable[[Tensor], int]] = {  # inputs -> how many axes follow those of the weight

@@ -35,7 +35,7 @@ class Supervised(ProblemOptions):
     Otherwise each is predicted by itself, in one batch with the support."""
     compile: Annotated[bool, MAY_CHANGE] = True
     """Compile the meta-gradient with torch.compile where there is a C++ compiler and the device is the CPU: a minute or
-    two at the first start, then iterations are two to four times as fast. Last bits differ."""
+    two at the first start, seconds later on, then iterations are two to four times as fast. Last bits differ."""
 
     dataset: Annotated[Dataset, DATASETS]
     """Where tasks come from."""
@@ -64,7 +64,7 @@ class Supervised(ProblemOptions):
         """Say whether there is a compilation to wait for."""
         if not self.compile:
             return ""
-        compiles = "the first iteration compiles, for a minute or two"
+        compiles = "the first iteration compiles, for a minute, or seconds where torch has it from an earlier run"
         return f"meta-gradient: {compiles if _has_compiler() else 'without torch.compile: there is no C++ compiler'}"
 
     @property

@@ -10,11 +10,14 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
+from gymnasium import Space
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import ArrayLike, NDArray
 
-from metarl.arrays import is_tensor, on_device, on_host
-from metarl.rl.spaces import action_size, flat_observations
+from metarl.arrays import on_device, on_host
+from metarl.rl.drawing_tasks import draw_tasks
+from metarl.rl.spaces import action_size
+from metarl.rl.vector_results import VectorResults
 
 Array = NDArray[np.float64]
 DRAWN = 16  # tasks that are drawn for the checks
@@ -38,8 +41,8 @@ class Played(NamedTuple):
 def check_vector(env: VectorEnv, horizon: int = TIMESTEPS) -> list[str]:
     """Check that a vector environment can be meta-trained in, and list remarks on it.
 
-    Three rounds of episodes of the same random actions are played: with equal seeds and tasks, with the same again, and
-    with another task in the first environment.
+    Rounds of episodes of the same random actions are played: with equal seeds and tasks, with the same again, and
+    with another task in the first environment, and in the last.
 
     Args:
         env: n environments; two of them show more than one.
@@ -84,14 +87,11 @@ def check_vector(env: VectorEnv, horizon: int = TIMESTEPS) -> list[str]:
             "or runs cannot be repeated"
         )
     if repeats:
-        changed = given.copy()
-        changed[0] = others[0]
-        if first.same(_play(env, changed, timesteps)[0], 0, 0):
-            _note_without_effect(env, given[0], changed[0], timesteps, remarks)
+        remarks += _remarks_on_rows(env, first, given, others[0], timesteps)
     return remarks + unread(info)
 
 
-def unread(info: Mapping[str, Any]) -> list[str]:
+def unread(info: Mapping[Any, Any]) -> list[str]:
     """Remarks on entries of an environment's `info` that would be read under another name."""
     return [
         f"its info has {name!r}, which is not read: say {ours!r}"
@@ -108,7 +108,17 @@ def require_vector(env: VectorEnv) -> None:
             "autoreset_mode=gymnasium.vector.AutoresetMode.DISABLED, or, of single environments, "
             "metarl.envs.LoopVectorEnv(make_env, num_envs)"
         )
+    require_spaces(env, ("single_observation_space", "single_action_space"))
     action_size(env.single_action_space)
+
+
+def require_spaces(env: Any, names: tuple[str, ...]) -> None:
+    """Raise ValueError unless attributes of an environment are spaces."""
+    for name in names:
+        space = getattr(env, name, None)
+        is_space = isinstance(space, Space)
+        if not is_space:
+            raise ValueError(f"{env}: {name} must be one of gymnasium.spaces, such as a Box; got {space!r}")
 
 
 def require_task_taken(env: VectorEnv, task: ArrayLike) -> None:
@@ -146,9 +156,7 @@ def checked_sample(sample: Callable[..., Any] | None, env: Any, count: int) -> A
             "around it"
         )
     with _global_draws() as drawn:
-        rows, again = (np.asarray(sample(np.random.default_rng(0), count), np.float64) for _ in range(2))
-    if rows.ndim != 2 or len(rows) != count:
-        raise ValueError(f"{beginning}sample_tasks(rng, {count}) must be [{count}, k]; got {rows.shape}")
+        rows, again = (draw_tasks(sample, np.random.default_rng(0), count, beginning=beginning) for _ in range(2))
     if not np.isfinite(rows).all():
         raise ValueError(f"{beginning}tasks must be finite numbers; it drew {rows[~np.isfinite(rows).all(1)][0]}")
     if not np.array_equal(rows, again):
@@ -157,6 +165,36 @@ def checked_sample(sample: Callable[..., Any] | None, env: Any, count: int) -> A
             f"{beginning}sample_tasks(rng, n) must draw equal tasks from equal generators; {source}: draw from rng"
         )
     return rows
+
+
+def _remarks_on_rows(env: VectorEnv, first: Played, given: Array, other: Array, timesteps: int) -> list[str]:
+    """Remarks on whether row i of the tasks goes to environment i.
+
+    Args:
+        env: n environments.
+        first: episodes of the tasks `given`, [n, k], all the same.
+        given: see `first`.
+        other: another task, [k].
+        timesteps: of the episodes.
+
+    Raises:
+        ValueError: it does not.
+    """
+    remarks: list[str] = []
+    last = env.num_envs - 1
+    for i in sorted({0, last}):
+        changed = given.copy()
+        changed[i] = other
+        played, _ = _play(env, changed, timesteps)
+        if first.same(played, i, i):
+            _note_without_effect(env, given[i], other, timesteps, remarks)
+            break
+        if last and played.same(played, i, last - i):
+            raise ValueError(
+                f"{env} mixes tasks up: environment {last - i} plays the task of environment {i}. Its "
+                'reset(options={"tasks": rows [n, k]}) must give row i to environment i'
+            )
+    return remarks
 
 
 def _note_without_effect(env: VectorEnv, task: Array, other: Array, timesteps: int, remarks: list[str]) -> None:
@@ -198,23 +236,21 @@ def _another(rows: Array) -> Array:
     return rows * 1.5 + 0.5
 
 
-def _play(env: VectorEnv, tasks: Array, timesteps: int) -> tuple[Played, dict[str, Any]]:
+def _play(env: VectorEnv, tasks: Array, timesteps: int) -> tuple[Played, dict[Any, Any]]:
     """Play episodes of random actions, the same in every environment, until all have ended; with the last info."""
     n = env.num_envs
     space = copy.deepcopy(env.single_action_space)
     space.seed(SEED)
-    flat = flat_observations(env.single_observation_space)
-    seen, info = env.reset(seed=[SEED] * n, options={"tasks": tasks})  # pyright: ignore[reportArgumentType]
-    observations = [np.array(on_host(flat(seen)), np.float64)]
-    # An environment that shows tensors is given tensors.
-    device = seen.device if is_tensor(seen) else None
+    results = VectorResults(env)
+    observations = [np.array(on_host(results.reset([SEED] * n, {"tasks": tasks})), np.float64)]
     rewards = []
+    info = {}
     for _ in range(timesteps):
-        actions = on_device(np.stack([space.sample()] * n), device)
-        seen, reward, terminated, truncated, info = env.step(actions)
-        observations.append(np.array(on_host(flat(seen)), np.float64))
+        actions = on_device(np.stack([space.sample()] * n), results.device)
+        seen, reward, ended, _, info = results.step(actions)
+        observations.append(np.array(on_host(seen), np.float64))
         rewards.append(np.array(on_host(reward), np.float64))
-        if on_host(terminated | truncated).all():
+        if on_host(ended).all():
             break
     return Played(np.stack(observations), np.stack(rewards)), info
 

@@ -3,9 +3,7 @@
 Axes: n environments or tasks, k numbers of a task.
 """
 
-import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from contextlib import closing
 from typing import Any, ClassVar, Self
 
@@ -19,14 +17,6 @@ from metarl.parts import Part, Registry
 from metarl.rl.contract import check_vector
 from metarl.rl.spaces import environment_actions
 from metarl.tasks import Split
-
-
-def draw_tasks(
-    sample: Callable[..., Any], rng: np.random.Generator, n: int, split: Split = "train"
-) -> NDArray[np.float64]:
-    """Draw n tasks [n, k] by an environment's `sample_tasks`: `(rng, n)`, or `(rng, n, split)` if it has splits."""
-    arguments = (rng, n, split) if "split" in inspect.signature(sample).parameters else (rng, n)
-    return np.asarray(sample(*arguments), np.float64)
 
 
 class TaskDistribution(ABC):
@@ -123,5 +113,8 @@ class Environment(Part, ABC):
 
 
 ENVIRONMENTS: Registry[Environment] = Registry(
-    "environment", "metarl.envs", apart=("metarl.envs.physics", "metarl.envs.mujoco_rendering")
+    "environment",
+    "metarl.envs",
+    apart=("metarl.envs.physics", "metarl.envs.mujoco_rendering"),
+    adopted="a class of gymnasium.Env or VectorEnv, a function that makes a gymnasium.Env",
 )

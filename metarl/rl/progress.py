@@ -11,8 +11,7 @@ import torch
 
 from metarl.arrays import Array, Mask, known_all, namespace, perhaps_any
 from metarl.rl.episodes import BREAKS
-
-TERM = "reward/"  # prefix of the names of reward terms in an environment's `info`
+from metarl.rl.vector_results import TERM
 
 
 class Progress:
@@ -75,8 +74,8 @@ class Progress:
         Args:
             t: the timestep, from 0.
             rewards: [n], finite where an episode runs.
-            info: of the environment's step, with the same names at every timestep and values [n]. Kept are the last
-                `achieved`, the greatest `success`, and the sum of every `reward/<term>`.
+            info: of the environment's step, with values [n]. Kept are the last `achieved`, the greatest `success`, and
+                the sum of every `reward/<term>`; a term that a timestep does not name is 0 there.
         """
         arrays = namespace(self.running)
         self.mask[t] |= self.running
@@ -86,12 +85,11 @@ class Progress:
         if "success" in info:
             greatest = arrays.fmax(info["success"], self.success)
             self.success = arrays.where(self.running, greatest, self.success)
-        if t == 0:
-            for name in info:
-                if name.startswith(TERM):
-                    self.reward_terms.setdefault(name.removeprefix(TERM), arrays.zeros_like(self.rewards[t]))
-        for name, total in self.reward_terms.items():
-            total += self._of_running(info[TERM + name])
+        for name, values in info.items():
+            if name.startswith(TERM):
+                zero = arrays.zeros_like(self.rewards[t])
+                total = self.reward_terms.setdefault(name.removeprefix(TERM), zero)
+                total += self._of_running(values)
 
     def _of_running(self, values: Array) -> Array:
         return values if known_all(self.running) else namespace(self.running).where(self.running, values, 0.0)

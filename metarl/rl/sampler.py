@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium.spaces import Box
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
@@ -18,7 +17,8 @@ from metarl.randomness import Purpose, seed_sequence
 from metarl.rl.contract import require_vector
 from metarl.rl.episodes import Episodes
 from metarl.rl.progress import Progress
-from metarl.rl.spaces import action_size, environment_actions, flat_observations, observation_size
+from metarl.rl.spaces import action_size, environment_actions, observation_size
+from metarl.rl.vector_results import VectorResults
 from metarl.threads import torch_threads
 
 Key = tuple[int, Purpose, *tuple[int, ...]]  # (seed, purpose, iteration, inner step): see randomness.py
@@ -58,20 +58,20 @@ def rollout(
 
     Raises:
         ValueError: a number of environments that is not a multiple of M, auto-reset, spaces of observations or actions
-            that `spaces` cannot make vectors of, a policy whose actions have another size.
+            that `spaces` cannot make vectors of, a policy whose actions have another size, environments that return
+            anything but the results of `reset` and `step`.
     """
     like = next(iter(params.values()))
     num_tasks = len(like)
     num_envs = env.num_envs
     episodes = _episodes_per_task(env, len(like))
     rows = tasks if len(tasks) == num_envs else np.repeat(tasks, episodes, axis=0)
-    flat = flat_observations(env.single_observation_space)
+    results = VectorResults(env)
     for_environment = environment_actions(env.single_action_space)
     sizes = observation_size(env.single_observation_space), action_size(env.single_action_space)
     noise, seeds = _randomness(num_tasks, (horizon, episodes, sizes[1]), key, first_task, like)
     turns = _turns(env)
-    seen = flat(_reset(env, seeds, rows, turns[0]))
-    device = _device_of(seen, env)
+    device = results.device
     shape = num_tasks, horizon, episodes
     observations, actions = (torch.zeros(*shape, size, dtype=like.dtype, device=device) for size in sizes)
     progress = Progress(num_envs, horizon, device)
@@ -82,8 +82,7 @@ def rollout(
         progress.begin(turn)
         who = slice(turn.start // episodes, -(-turn.stop // episodes))  # the tasks of this turn
         own = {name: leaf[who] for name, leaf in params.items()}
-        if turn is not turns[0]:
-            seen = flat(_reset(env, seeds, rows, turn))
+        seen = _reset(results, seeds, rows, turn, num_envs)
         progress.break_where("observation", _bad(seen, like))
         for t in range(horizon):
             _keep(observations[:, t], _of_running(seen, progress.running), turn)
@@ -93,14 +92,13 @@ def rollout(
             actions[who, t] = distributions[-1].sample(noise[who, t])
             finite_actions, bad = _only_finite(actions[:, t].reshape(num_envs, -1), on_host=device is None)
             progress.break_where("action", bad)
-            seen, reward, terminated, truncated, info = env.step(for_environment(finite_actions))
-            seen = flat(seen)
+            seen, reward, ended, info, _ = results.step(for_environment(finite_actions))
             longest = max(longest, t + 1)
             progress.break_where("simulation", _diverged(info, progress.running))
             progress.break_where("reward", _bad(reward, like))
             progress.record(t, reward, info)
             progress.break_where("observation", _bad(seen, like))
-            progress.end_where(terminated | truncated)
+            progress.end_where(ended)
             if not perhaps_any(progress.running):
                 break
     if len(turns) > 1:
@@ -116,27 +114,13 @@ def _turns(env: VectorEnv) -> list[slice]:
     return [slice(first, min(first + at_once, n)) for first in range(0, n, at_once)]
 
 
-def _reset(env: VectorEnv, seeds: list[int], tasks: NDArray[np.float64], turn: slice) -> Any:
-    """Start the episodes of a turn; the observations of all environments."""
+def _reset(results: VectorResults, seeds: list[int], tasks: NDArray[np.float64], turn: slice, n: int) -> Any:
+    """Start the episodes of a turn; the observations of all n environments, [n, O]."""
     options: dict[str, Any] = {"tasks": tasks}
-    if turn.stop - turn.start < env.num_envs:
-        options["reset_mask"] = np.zeros(env.num_envs, np.bool_)
+    if turn.stop - turn.start < n:
+        options["reset_mask"] = np.zeros(n, np.bool_)
         options["reset_mask"][turn] = True
-    return env.reset(seed=seeds, options=options)[0]  # pyright: ignore[reportArgumentType]  # one seed each
-
-
-def _device_of(seen: Any, env: VectorEnv) -> torch.device | None:
-    """The device of observations that are tensors; None where they are NumPy's arrays.
-
-    Raises:
-        ValueError: they are tensors, and observations or actions are not vectors of real numbers.
-    """
-    if not isinstance(seen, Tensor):
-        return None
-    for space in (env.single_observation_space, env.single_action_space):
-        if not isinstance(space, Box) or len(space.shape) != 1:
-            raise ValueError(f"{env} shows tensors: its observations and actions must be vectors (Box); got {space}")
-    return seen.device
+    return results.reset(seeds, options)
 
 
 def _of_running(seen: Array, running: Mask) -> Array:

@@ -64,6 +64,8 @@ def _flat(space: Space, observations: Any) -> NDArray[Any]:
 
 
 def _one_hot(numbers: NDArray[Any], count: int) -> NDArray[np.float64]:
+    if (numbers < 0).any():
+        raise IndexError("a choice lies before the first one")
     return np.eye(count)[numbers]
 
 

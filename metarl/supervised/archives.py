@@ -5,7 +5,7 @@ import io
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 
@@ -68,9 +68,27 @@ def members(source: Path) -> dict[PurePosixPath, Callable[[], bytes]]:
 
 
 def files_in(folder: Path) -> dict[PurePosixPath, Path]:
-    """All files in a folder and in the folders inside it, by their path in the folder; sorted by path."""
-    found = {PurePosixPath(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    """All files in a folder and in the folders inside it, by their path in the folder; sorted by path.
+
+    Links are followed, but for those to a folder that they are in; links to nowhere are left out.
+    """
+    found = {PurePosixPath(path.relative_to(folder)): path for path in _inside(folder, ()) if path.is_file()}
     return {name: found[name] for name in sorted(found)}
+
+
+def dead_links(folder: Path) -> list[str]:
+    """The links to nowhere in a folder and in the folders inside it, by their path in the folder; sorted."""
+    return sorted(str(path.relative_to(folder)) for path in _inside(folder, ()) if not path.exists())
+
+
+def _inside(folder: Path, around: tuple[Path, ...]) -> Iterator[Path]:
+    """Everything in a folder but folders, and in the folders inside it; `around` are the real folders it is in."""
+    around = (*around, folder.resolve())
+    for path in folder.iterdir():
+        if not path.is_dir():
+            yield path
+        elif path.resolve() not in around:
+            yield from _inside(path, around)
 
 
 def is_hidden(path: PurePosixPath) -> bool:

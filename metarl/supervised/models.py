@@ -22,6 +22,7 @@ from metarl.engine.params import Params
 EPSILON = 1e-3  # of batch norm, as in the authors' release
 DENSE_STD = 0.01  # standard deviation of a fully connected network's initial weights, as in the authors' release
 CONVOLUTIONS = 4
+PAIRS = ((0, 2), (1, 1))  # the three pixels of a kernel's side: both of one pair, and the first of the next
 
 
 def regressor(inputs: int, hidden_sizes: Sequence[int], outputs: int) -> Model:
@@ -99,15 +100,24 @@ def _convolve_every_second(images: Tensor, weight: Tensor, shift: Tensor) -> Ten
     """ReLU(batch norm(convolution with stride 2)), [N, H, W, I] -> [N, ceil(H / 2), ceil(W / 2), O].
 
     The convolution is one matrix product on patches, which torch.compile makes twice as fast as grouped convolutions.
+    A patch is cut from pairs of rows and of columns: nine single pixels would each be a strided slice, whose
+    derivatives take twice the time.
     """
-    height = (images.shape[1] + 1) // 2
-    width = (images.shape[2] + 1) // 2
-    padded = pad(images, (0, 0, 1, 1, 1, 1))
-    patches = torch.cat(
-        [padded[:, i : i + 2 * height - 1 : 2, j : j + 2 * width - 1 : 2] for i in range(3) for j in range(3)], -1
-    )
-    rows = patches.reshape(-1, patches.shape[-1]) @ weight.permute(2, 3, 1, 0).reshape(-1, len(weight))
-    return torch.relu(_batch_norm(rows, shift)).reshape(len(images), height, width, -1)
+    count, rows, columns, channels = images.shape
+    height = (rows + 1) // 2
+    width = (columns + 1) // 2
+    padded = pad(images, (0, 0, 1, 2 * width + 1 - columns, 1, 2 * height + 1 - rows))
+    pairs = padded.reshape(count, height + 1, 2, width + 1, 2, channels)
+    kernel = weight.permute(2, 3, 1, 0)  # [3, 3, I, O]
+    patches = []
+    filters = []
+    for i, tall in PAIRS:
+        for j, wide in PAIRS:
+            part = pairs[:, i : i + height, :tall, j : j + width, :wide]  # [N, height, tall, width, wide, I]
+            patches.append(part.movedim(2, 3).reshape(count, height, width, tall * wide * channels))
+            filters.append(kernel[2 * i : 2 * i + tall, 2 * j : 2 * j + wide].flatten(0, 2))
+    maps = torch.cat(patches, -1).reshape(-1, 9 * channels) @ torch.cat(filters)
+    return torch.relu(_batch_norm(maps, shift)).reshape(count, height, width, -1)
 
 
 def _convolve_and_pool(images: Tensor, weight: Tensor, shift: Tensor) -> Tensor:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import vmap
 
+from metarl.engine.gradients import gradients_of
 from metarl.engine.maml import Learner
 from metarl.engine.model import Model
-from metarl.engine.objective import MetaObjective, TaskFunctions, gradients_of
+from metarl.engine.objective import MetaObjective, TaskFunctions
 from metarl.engine.params import Params
 from metarl.engine.rules import InnerRule
 from metarl.metrics import over_ranks
@@ -25,6 +26,8 @@ from metarl.supervised.metrics import headline, measures
 from metarl.supervised.outer_losses import StepWeights
 from metarl.supervised.tasks import Examples, TaskDistribution
 
+MOST = 2**19
+"""Parameters of the tasks whose meta-gradient is computed at a time, in all: four tasks of Omniglot's network."""
 EXAMPLES = {  # what tasks were drawn for -> the key of their examples
     Purpose.VALIDATION_TASKS: Purpose.VALIDATION_EXAMPLES,
     Purpose.EVALUATION_TASKS: Purpose.EVALUATION_EXAMPLES,
@@ -57,7 +60,7 @@ class MetaSupervised:
         settings: numbers of tasks and examples.
         seed: key of everything random.
         device: where parameters and examples live.
-        compiled: see `objective.gradients_of`.
+        compiled: see `gradients.gradients_of`.
         shard: which tasks of a meta-batch this process trains on. Every rank draws the examples of all, which is cheap.
         step_weights: the weights of the losses after inner steps 1 .. K in the outer loss; None: the last one alone.
 
@@ -105,7 +108,7 @@ class MetaSupervised:
         self.functions = TaskFunctions(
             after_each_step(loss, self.learner.predict) if step_weights else after_last_step(loss)
         )
-        self.gradients = gradients_of(self.learner, self.functions, compiled=compiled)
+        self.gradients = gradients_of(self.learner, self.functions.outer_loss, compiled=compiled, most=MOST)
 
     def initial_parameters(self, seed: int) -> Params:
         """Fresh model parameters, with what the inner rule meta-learns."""

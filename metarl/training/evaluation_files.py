@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,8 @@ def read_scores(directory: Path) -> dict[str, NDArray[np.float64]]:
         ValueError: the file is damaged, or is not of the evaluation that evaluation.json tells of.
     """
     path = directory / PER_TASK
-    rows = read_table(path, IDENTITY, data=_of_the_same_evaluation(path))
+    summary = read_summary(directory)
+    rows = read_table(path, IDENTITY, data=_of_the_same_evaluation(path, summary))
     with reading(path, "the scores of an evaluation"):
         steps, tasks = (numbers(rows, name, path) for name in ("gradient_steps", "task"))
         count = int(tasks.max()) + 1
@@ -110,7 +112,10 @@ def read_scores(directory: Path) -> dict[str, NDArray[np.float64]]:
         if len(rows) % count or not np.array_equal(np.stack((steps, tasks)), np.stack(order)):
             raise ValueError(f"{len(rows)} rows are not those of {count} tasks, one gradient step after the other")
     names = [name for name in rows[0] if name not in IDENTITY]
-    return {name: numbers(rows, name, path).reshape(-1, count) for name in names}
+    scores = {name: numbers(rows, name, path).reshape(-1, count) for name in names}
+    if DIGESTS not in summary:
+        _require_means(scores, summary, path)
+    return scores
 
 
 def read_traces(directory: Path) -> dict[str, NDArray[Any]] | None:
@@ -120,7 +125,17 @@ def read_traces(directory: Path) -> dict[str, NDArray[Any]] | None:
         ValueError: the file is damaged, or is not of the evaluation that evaluation.json tells of.
     """
     path = directory / TRACES
-    return read_arrays(path, _of_the_same_evaluation(path)) if path.is_file() else None
+    if not path.is_file():
+        return None
+    summary = read_summary(directory)
+    arrays = read_arrays(path, _of_the_same_evaluation(path, summary))
+    if DIGESTS not in summary:
+        warnings.warn(
+            f"whether {path} is of the evaluation in {SUMMARY} cannot be checked: a version before 0.9 wrote them, "
+            "without digests; evaluate the run again to have them",
+            stacklevel=2,
+        )
+    return arrays
 
 
 def is_whole(directory: Path) -> bool:
@@ -136,18 +151,37 @@ def is_whole(directory: Path) -> bool:
     return True
 
 
-def _of_the_same_evaluation(path: Path) -> bytes:
+def _of_the_same_evaluation(path: Path, summary: dict[str, Any]) -> bytes:
     """The content of a file, which must be that of the evaluation that the summary beside it tells of.
 
     Summaries of versions before 0.9 do not say. Raises ValueError.
     """
     data = path.read_bytes()
-    digests = read_summary(path.parent).get(DIGESTS, {})
+    digests = summary.get(DIGESTS, {})
     if digests and digests.get(path.name) != _digest(data):
-        raise ValueError(
-            f"{path} is damaged, or not of the evaluation that {path.parent / SUMMARY} tells of: evaluate the run again"
-        )
+        raise _mixed(path)
     return data
+
+
+def _require_means(scores: dict[str, NDArray[np.float64]], summary: dict[str, Any], path: Path) -> None:
+    """Raise ValueError unless scores [K + 1, N] have the means of a summary that has no digests."""
+    steps = summary["steps"]
+    for name in scores.keys() & steps[0].keys():
+        with reading(path.parent / SUMMARY, "the summary of an evaluation"):
+            kept = np.array([step[name]["mean"] for step in steps], np.float64)  # None becomes nan
+        # Single precision: older versions took some means of single-precision scores.
+        means = scores[name].mean(1)
+        if means.shape != kept.shape or not np.allclose(_finite_or_nan(means), kept, rtol=1e-4, equal_nan=True):
+            raise _mixed(path)
+
+
+def _finite_or_nan(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _mixed(path: Path) -> ValueError:
+    words = f"is damaged, or not of the evaluation that {path.parent / SUMMARY} tells of: evaluate the run again"
+    return ValueError(f"{path} {words}")
 
 
 def _table(

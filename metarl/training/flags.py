@@ -12,12 +12,14 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 import tyro
-from tyro.conf import OmitArgPrefixes
+from tyro.conf import HelptextFromCommentsOff, OmitArgPrefixes
 
 from metarl.parts import Option, Registry, options
 from metarl.training.tree import flat, is_hidden, leaves, registries, unknown_option, with_options
 
 FIRST_CHOICES = ("environment",)  # choices that are read before there is a tree: it may not exist without them
+# Without this, tyro would look for comments beside the fields in source files, which takes half the time of a parse.
+HELP_IS_GIVEN = (HelptextFromCommentsOff,)
 FLAG = re.compile(r"--(?:no-)?([A-Za-z][\w-]*)(?:=(.*))?", re.DOTALL)
 Tree = TypeVar("Tree")
 Script = TypeVar("Script")
@@ -61,7 +63,8 @@ def parse(
     fields: list[Any] = [("script", OmitArgPrefixes[own_flags], dataclasses.field(default_factory=own_flags))]
     fields += [(group.__name__, OmitArgPrefixes[group], dataclasses.field(default_factory=group)) for group in groups]
     everything = dataclasses.make_dataclass("Arguments", fields, kw_only=True)
-    parsed = tyro.cli(OmitArgPrefixes[everything], prog=program, description=description, args=list(argv))
+    shown = OmitArgPrefixes[everything]
+    parsed = tyro.cli(shown, prog=program, description=description, args=list(argv), config=HELP_IS_GIVEN)
     values: dict[str, Any] = {}
     for group in groups:
         values |= vars(getattr(parsed, group.__name__))
@@ -99,6 +102,25 @@ def with_choices(make: Callable[[dict[str, str]], Tree], argv: Sequence[str]) ->
             return config
         # A chosen part may have choices of its own, which the next round finds.
         chosen |= more
+
+
+def options_given(kind: type, argv: Sequence[str]) -> dict[str, Any]:
+    """The options of a part, and their values, that a command line gives, whatever else it gives.
+
+    Raises:
+        SystemExit: tyro cannot read a value.
+    """
+    own = [option for option in options(kind) if option.registry is None and not is_hidden(option)]
+    given = names_given(argv) & {option.name for option in own}
+    words: list[str] = []
+    reading = False
+    for word in argv:
+        if match := FLAG.fullmatch(word):
+            reading = match[1].replace("-", "_") in given
+        if reading:
+            words.append(word)
+    group = _group(kind.__name__, "", [(option, option.default) for option in own if option.name in given])
+    return vars(tyro.cli(group, args=words)) if given else {}
 
 
 def value_of(argv: Sequence[str], name: str) -> str | None:
@@ -147,6 +169,9 @@ def _group(title: str, words: str, members: list[tuple[Option, Any]]) -> type:
             hint = str
             metavar = choices(option.registry)
             help_text = f"{help_text} MODULE:NAME takes one of your own.".strip()
+        if isinstance(value, dict):
+            # Of a dictionary with entries tyro makes a flag of each; those that are given replace it whole.
+            value = {}
         argument = tyro.conf.arg(help=help_text, metavar=metavar)
         fields.append(
             (option.name, Annotated[hint, argument], dataclasses.field(default_factory=lambda value=value: value))

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from signal import SIGINT, SIGTERM, Signals
 from types import FrameType
 
+from metarl.files import DISK
+
 EXIT_STATUS = {SIGTERM: 143, SIGINT: 130}  # 128 + the signal's number, as shells have it
 GRACE = 60.0  # seconds that an iteration may go on
 DEAF = 5.0  # seconds for Python to act when the grace is over, before the process is ended without it
@@ -17,8 +19,9 @@ DEAF = 5.0  # seconds for Python to act when the grace is over, before the proce
 class StoppedError(Exception):
     """Training stopped because a signal asked for it; everything is on disk."""
 
-    def __init__(self, number: Signals, iteration: int) -> None:
-        super().__init__(f"stopped by {number.name} after {iteration} iterations")
+    def __init__(self, number: Signals, iteration: int, failure: str = "") -> None:
+        lost = f" (the one in hand failed after the signal: {failure})" if failure else ""
+        super().__init__(f"stopped by {number.name} after {iteration} iterations{lost}")
         self.exit_status = EXIT_STATUS[number]
 
 
@@ -44,7 +47,8 @@ def wishes(announce: Callable[[str], None], grace: float = GRACE) -> Iterator[Wi
 
     A second SIGTERM is ignored, because launchers send one to a process and one to its group. If the block still runs
     `grace` seconds after the first signal, it is left by StoppedError. If even that does not work, because foreign code
-    does not return to Python, the process ends with the signal's exit status.
+    does not return to Python, the process ends with the signal's exit status. An error after a signal also becomes a
+    StoppedError, which names it, because the signal may have ended what the iteration needs; a full disk's does not.
 
     Args:
         announce: shows the user a sentence.
@@ -76,6 +80,14 @@ def wishes(announce: Callable[[str], None], grace: float = GRACE) -> Iterator[Wi
         yield wish
     except OverdueError:
         raise StoppedError(wish.signal or SIGTERM, wish.done) from None
+    except Exception as error:
+        # A disk that does not take what is written is no consequence of a signal.
+        of_disk = isinstance(error, OSError) and error.errno in DISK
+        if wish.signal is None or of_disk or isinstance(error, StoppedError):
+            raise
+        # The signal may have reached what the iteration needs as well: a compiler, or a simulator of its own.
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        raise StoppedError(wish.signal, wish.done, words[:200]) from error
     finally:
         for timer in timers:
             timer.cancel()

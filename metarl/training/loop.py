@@ -132,7 +132,9 @@ def _iterate(
     start = time.perf_counter()
     processor = time.process_time()
     objective, metrics = problem.collect(state.theta, state.iteration)
-    crew.stage("outer step")
+    # What compiles nothing need not say so.
+    compiles = getattr(objective, "must_compile", False)
+    crew.stage("outer step, compiled first" if compiles else "outer step")
     collected = time.perf_counter()
     theta, outer_state, info = outer.step(state.theta, state.outer_state, objective)
     if not info["nonfinite"]:

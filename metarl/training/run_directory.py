@@ -104,6 +104,8 @@ def _claim(run_dir: Path, identity: Identity, *, resume: bool) -> TrainState | N
             identity.require_same(best.config, run_dir / BEST)
             best_score = state.best_score
         return state._replace(config=identity.values, best_score=best_score)
+    if resume:
+        warnings.warn(f"{run_dir} holds no run to go on with: a new one begins", stacklevel=2)
     _write_config(run_dir, identity.values, _provenance())
     return None
 

@@ -59,7 +59,8 @@ def train(
         callbacks: callbacks beside the sinks, such as `Validation` or one of your own; see `Callback`.
         sinks: callbacks that write the metrics. None: metrics.csv, TensorBoard (if it is installed) and
             the console.
-        resume: go on with the run in `run_dir`, bitwise as if it had never stopped.
+        resume: go on with the run in `run_dir`, bitwise as if it had never stopped. Where it holds none a run begins,
+            with a warning.
         initial_parameters: parameters to start from, or another run's directory, whose best parameters are taken.
         checkpoint_every: iterations between checkpoints.
         keep_every: iterations between checkpoints that are kept for good, as checkpoint-NUMBER.pt; 0: none.

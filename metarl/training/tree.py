@@ -9,6 +9,7 @@ Names of options are unique in a tree. A choice among parts is an option too: `r
 import dataclasses
 import difflib
 import json
+import math
 from collections.abc import Container, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -149,9 +150,17 @@ def differences(first: Any, second: Any) -> list[Difference]:
             continue
         if RECORDED in leaf.option.markers and None in (leaf.value, other.value):
             continue
-        if leaf.value != other.value and MAY_CHANGE not in leaf.option.markers:
+        if not _same(leaf.value, other.value) and MAY_CHANGE not in leaf.option.markers:
             found.append(Difference(name, leaf.value, other.value))
     return found
+
+
+def _same(value: Any, other: Any) -> bool:
+    """Whether two values of an option are equal, of which nan is equal to nan."""
+    if isinstance(value, dict) and isinstance(other, dict):
+        return value.keys() == other.keys() and all(_same(value[name], other[name]) for name in value)
+    both = isinstance(value, float) and isinstance(other, float)
+    return value == other or (both and math.isnan(value) and math.isnan(other))
 
 
 def to_dict(part: Any) -> dict[str, Any]:

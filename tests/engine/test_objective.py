@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 
 from metarl.engine.curvature import CURVATURES
+from metarl.engine.gradients import gradients_of
 from metarl.engine.maml import Learner
 from metarl.engine.model import Model, mlp
 from metarl.engine.objective import MetaObjective, TaskFunctions
@@ -240,3 +241,39 @@ def test_the_gradient_at_the_old_parameters_leaves_the_outputs_that_divergences_
     assert count == 2
     assert passes_of_a_divergence(moved) == (2, expected)
     assert passes_of_a_divergence(theta) == passes_of_a_divergence(theta, moved) == (1, expected)
+
+
+@pytest.mark.parametrize(("most", "sizes"), [(None, [6]), (6.0, [6]), (5.9, [3, 3]), (2.5, [2, 2, 2]), (0.1, [1] * 6)])
+def test_gradients_of_some_tasks_at_a_time_are_the_same(
+    most: float | None, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many tasks as have `most` parameters, in parts of equal sizes; `most` is in units of one task's here."""
+    model = mlp((2, 5, 2), "tanh")
+    learner = learner_of(model, sgd(0.1))
+    theta = parameters(model)
+    support, query = regression(0, tasks=6), regression(1, tasks=6)
+    expected = learner.task_gradients(REGRESSION.outer_loss, theta, [support], query, with_outputs=True)
+    seen: list[int] = []
+    whole = Learner.task_gradients
+
+    def watched(self: Learner, loss: Any, meta: Params, batches: Any, batch: Any, **options: bool) -> Any:
+        seen.append(len(batch.targets))
+        return whole(self, loss, meta, batches, batch, **options)
+
+    monkeypatch.setattr(Learner, "task_gradients", watched)
+    limit = None if most is None else int(most * len(ravel(theta)))
+    found = gradients_of(learner, REGRESSION.outer_loss, with_outputs=True, most=limit)(theta, (support,), query)
+    assert seen == sizes
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-15)
+
+
+def test_who_must_compile_says_so_until_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda function, **options: function)
+    model = mlp((2, 5, 2), "tanh")
+    learner, theta = learner_of(model, sgd(0.1)), parameters(model)
+    compiled = gradients_of(learner, REGRESSION.outer_loss, with_outputs=True, compiled=True)
+    objective = MetaObjective(theta, learner, REGRESSION, [regression(0)], regression(1), gradients=compiled)
+    assert objective.must_compile
+    objective.loss_and_gradient(theta)
+    assert not objective.must_compile
+    assert not MetaObjective(theta, learner, REGRESSION, [regression(0)], regression(1)).must_compile

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -13,7 +14,8 @@ from lonely import Lonely
 from scripts import ROOT, TOY, run
 
 from metarl.envs import LoopVectorEnv, drawing, mujoco_rendering
-from metarl.envs.adapters import gymnasium_loop, gymnasium_part
+from metarl.envs.adapters import block, gymnasium_part
+from metarl.envs.adapters.block import ContractError
 from metarl.experiments.presets import preset_config
 
 WATCH = """
@@ -38,8 +40,9 @@ agent = metarl.load_agent("experiments/results/navigation-paper/maml-seed1")
 agent.adapt(gymnasium.make_vec("metarl/Navigation2D-v0", num_envs=2, horizon=5), [0.1, 0.1])
 """
 SCRIPT = """
-from metarl.experiments import render
-render.command([{run!r}, "--output", {output!r}])
+import runpy
+sys.argv = ["experiments/render.py", {run!r}, "--output", {output!r}]
+runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
@@ -60,7 +63,8 @@ def test_env_render_and_then_adapt_in_a_fresh_process() -> None:
 @pytest.mark.render
 def test_render_py_in_a_fresh_process(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    assert run("train", "cheetah-vel", "--method", "random", "--outer", "trpo", *TOY, "--run-dir", run_dir).returncode == 0
+    trained = run("train", "cheetah-vel", "--method", "random", "--outer", "trpo", *TOY, "--run-dir", run_dir)
+    assert trained.returncode == 0
     assert ordered(SCRIPT.format(run=str(run_dir), output=str(tmp_path / "f.png")))[0] == "True"
     assert (tmp_path / "f.png").is_file()
 
@@ -117,7 +121,7 @@ def own_loop() -> None:
     env.close()
 
 
-@pytest.mark.parametrize(("draws", "module"), [(own_part, gymnasium_part), (own_loop, gymnasium_loop)])
+@pytest.mark.parametrize(("draws", "module"), [(own_part, gymnasium_part), (own_loop, block)])
 def test_before_anybodys_environment_draws(
     draws: Callable[[], None], module: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,3 +130,40 @@ def test_before_anybodys_environment_draws(
     monkeypatch.setattr(module, "prepare", lambda: prepared.append(True))
     draws()
     assert prepared
+
+
+class Drawing(Lonely):
+    """Draws by Gymnasium's renderer, or makes a mistake of its own."""
+
+    mistaken = False
+
+    def render(self) -> Any:
+        if self.mistaken:
+            raise AttributeError("the user's idea")
+        from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
+
+        bindings: Any = mujoco
+        model = bindings.MjModel.from_xml_string("<mujoco><worldbody><geom size='1'/></worldbody></mujoco>")
+        return MujocoRenderer(model, bindings.MjData(model)).render("rgb_array")
+
+
+@pytest.mark.parametrize("backend", [None, "vulkan"])
+def test_somebodys_mujoco_environment_where_nothing_can_draw(
+    backend: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line; a mistake in the environment's own code stays its own error."""
+    Lonely.open.clear()
+    for name in ("MUJOCO_GL", "DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    if backend is not None:
+        monkeypatch.setenv("MUJOCO_GL", backend)
+    monkeypatch.setattr(block, "prepare", lambda: None)
+    env = LoopVectorEnv(functools.partial(Drawing, render_mode="rgb_array"), 1)
+    env.reset(seed=0)
+    words = "OpenGL backend vulkan" if backend else "pictures need an OpenGL library that draws without a display"
+    with pytest.raises(ContractError, match=words):
+        env.render()
+    monkeypatch.setattr(Drawing, "mistaken", True)
+    with pytest.raises(AttributeError, match="the user's idea"):
+        env.render()
+    env.close()

@@ -12,7 +12,8 @@ from gymnasium.spaces import Box
 from metarl.envs import LoopVectorEnv
 from metarl.experiments.presets import preset_config
 from metarl.randomness import Purpose
-from metarl.rl.environments import ENVIRONMENTS, draw_tasks
+from metarl.rl.drawing_tasks import draw_tasks
+from metarl.rl.environments import ENVIRONMENTS
 from metarl.training.evaluation import validation_tasks
 
 FIRST = {"train": 0.0, "validation": 10.0, "test": 20.0}

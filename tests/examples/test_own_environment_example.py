@@ -55,6 +55,6 @@ def test_it_trains_from_the_command_line(tmp_path: Path) -> None:
 def test_it_trains_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[list[str]] = []
     monkeypatch.setattr("metarl.experiments.train.command", taken.append)
-    gymnasium.registry.pop("RodPendulum-v0", None)
+    monkeypatch.delitem(gymnasium.registry, "RodPendulum-v0")
     runpy.run_path(str(ROOT / "examples" / "own_environment.py"), run_name="__main__")
     assert run("train", *taken[0], *TOY, "--run-dir", tmp_path / "run").returncode == 0

@@ -99,6 +99,20 @@ def test_a_figure_of_what_is_not_measured_is_refused(tmp_path: Path) -> None:
     refused(run("benchmark", "hvp", "--figure", tmp_path / "a.png"), "shows what estimators measures")
 
 
+def test_figures_to_keep_are_a_file_for_each_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: dict[Any, Any] = {name: lambda console, quick: [{"figure": 1.5}] for name in ("busy", "peers")}
+    monkeypatch.setattr(benchmark, "BENCHMARKS", measured)
+    monkeypatch.setattr(benchmark, "RESULTS", tmp_path / "results")
+    monkeypatch.chdir(tmp_path)
+    benchmark.command(["busy", "peers", "--keep"])
+    for name in measured:
+        kept = json.loads((tmp_path / "results" / f"benchmark_{name}.json").read_text())
+        assert kept[name] == [{"figure": 1.5}]
+        assert set(kept) == {"torch", "mujoco", "gymnasium", "cores", "quick", name}
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+    refused(run("benchmark", "busy", "--keep", "--quick"), "toy sizes mean nothing")
+
+
 def test_rates_are_of_everything(document: dict[str, Any]) -> None:
     rates = document["sampler"]
     assert {(row["robot"], row["dynamics"]) for row in rates["share"]} == {

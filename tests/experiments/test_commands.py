@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from scripts import ROOT, TOY, in_a_process, refused, run
+from scripts import ROOT, TOY, as_main, in_a_process, refused, run
 
 from metarl.experiments.presets import PRESETS, preset_config
 from metarl.parts import HIDDEN
@@ -180,13 +180,16 @@ def test_what_is_shipped_can_be_evaluated_and_drawn(tmp_path: Path) -> None:
     assert run("plot", paper, "--output", tmp_path / "figure.png").returncode == 0
 
 
-def test_scripts_run_as_processes(tmp_path: Path) -> None:
+def test_scripts_are_programs(tmp_path: Path) -> None:
+    """Their files, as `__main__`; torchrun starts them as processes of their own in test_distributed.py."""
     run_dir = tmp_path / "run"
-    result = in_a_process("train", "navigation", "--method", "random", *TOY, "--run-dir", run_dir)
+    result = as_main("train", "navigation", "--method", "random", *TOY, "--run-dir", run_dir)
     assert result.returncode == 0, result.stderr
-    assert in_a_process("evaluate", run_dir).returncode == 0
-    assert in_a_process("plot", run_dir, "--output", tmp_path / "figure.png").returncode == 0
-    refused(in_a_process("train", "navigation", "--tasks", "0"), "tasks must be at least 1; got 0")
+    assert as_main("evaluate", run_dir).returncode == 0
+    assert as_main("plot", run_dir, "--output", tmp_path / "figure.png").returncode == 0
+    assert (tmp_path / "figure.png").is_file()
+    refused(as_main("train", "navigation", "--tasks", "0"), "tasks must be at least 1; got 0")
+    refused(as_main("reproduce", "chess"), "unknown experiment 'chess'")
 
 
 @pytest.mark.parametrize("preset", sorted(name for name in PRESETS if "cheetah" in name or "ant" in name))
@@ -247,3 +250,16 @@ def test_an_evaluation_folder_elsewhere_is_not_emptied(evaluated: Path, tmp_path
     assert result.returncode == 0
     assert "a link out of the run directory" in result.stderr
     assert {path.name: path.read_bytes() for path in elsewhere.iterdir()} == before
+
+
+def test_a_resume_that_finds_nothing_says_so(trained: Path, tmp_path: Path) -> None:
+    """A preset begins a run then, which `make train` counts on; without one there is nothing to begin."""
+    mistyped = trained.with_name("mamml")
+    refused(run("train", "--resume", "--run-dir", mistyped), f"{mistyped} holds no run to go on with ({trained} does)")
+    refused(run("train", "--resume", "--run-dir", tmp_path / "a" / "b"), "b holds no run to go on with: name its")
+    flags = ["--method", "random", *TOY, "--run-dir", mistyped, "--resume"]
+    begun = run("train", "navigation", *flags)
+    assert begun.returncode == 0
+    words = f"note: {mistyped} holds no run to go on with ({trained} does): a new run begins"
+    assert begun.stderr.splitlines().count(words) == 1
+    assert "a new run begins" not in run("train", "navigation", *flags).stderr

@@ -18,6 +18,7 @@ from metarl.experiments.learning import points
 from metarl.experiments.presets import preset_config
 from metarl.training.tree import with_options
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 ROWS = [
     {"iteration": i, "env_steps": 100.0 * (i + 1), "time/iteration": 2.0, "outer/nonfinite": 0.0}
     | {f"rollout/return_step{step}": float(-i + step) for step in (0, 1)}

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from scripts import ROOT, TOY, in_a_process
+from scripts import ROOT, TOY, as_main
 
 from metarl.experiments import command_line
 from metarl.experiments.console import COMMANDS, main
@@ -109,7 +109,7 @@ def test_the_command_that_goes_on(
 
 
 def test_the_scripts_in_the_checkout_go_on_working(tmp_path: Path) -> None:
-    done = in_a_process("train", "navigation", *TOY, "--run-dir", tmp_path / "run")
+    done = as_main("train", "navigation", *TOY, "--run-dir", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     (follow_up,) = [line.removeprefix("evaluate: ") for line in done.stderr.splitlines() if "evaluate: " in line]
     python, script, run_dir = shlex.split(follow_up)

@@ -24,7 +24,15 @@ from metarl.experiments.presets import preset_config
 from metarl.experiments.reproduce import is_evaluated, protocol_rows
 from metarl.experiments.studies import STUDIES
 from metarl.problem import Evaluation
-from metarl.training.evaluation_files import DIGESTS, PER_TASK, SUMMARY, TRACES, read_summary, write_evaluation
+from metarl.training.evaluation_files import (
+    DIGESTS,
+    PER_TASK,
+    SUMMARY,
+    TRACES,
+    read_scores,
+    read_summary,
+    write_evaluation,
+)
 from metarl.training.run_directory import CONFIG
 from metarl.training.statistics import interval_over_seeds
 
@@ -74,7 +82,30 @@ def test_a_whole_one_is_drawn_and_older_ones_too(tmp_path: Path) -> None:
     assert plotted(one).returncode == 0
     assert is_evaluated(one)
     without_digests(one)
-    assert plotted(one).returncode == 0
+    result = plotted(one)
+    assert result.returncode == 0
+    warned = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]
+    assert len(warned) == 1
+    assert f"whether {one / TRACES} is of the evaluation in {SUMMARY} cannot be checked" in warned[0]
+
+
+def test_scores_of_another_evaluation_are_refused_without_digests(tmp_path: Path) -> None:
+    """By their means, which older summaries have, too; a mean may lack, and is of single precision."""
+    one, other = evaluated(tmp_path / "one"), evaluated(tmp_path / "other", seed=2)
+    without_digests(one)
+    document = read_summary(one)
+    document["steps"][0]["average_return"]["mean"] *= 1 + 1e-6
+    del document["steps"][1]["achieved"]["low"]
+    (one / SUMMARY).write_text(json.dumps(document))
+    assert set(read_scores(one)) >= {"average_return", "achieved"}
+    for steps in (document["steps"][:1], [{**step, "achieved": {"mean": None}} for step in document["steps"]]):
+        (one / SUMMARY).write_text(json.dumps({**document, "steps": steps}))
+        with pytest.raises(ValueError, match="is damaged, or not of the evaluation that"):
+            read_scores(one)
+    (one / SUMMARY).write_text(json.dumps(document))
+    (one / PER_TASK).write_bytes((other / PER_TASK).read_bytes())
+    with pytest.raises(ValueError, match="is damaged, or not of the evaluation that"):
+        read_scores(one)
 
 
 @pytest.mark.parametrize("file", [PER_TASK, TRACES])

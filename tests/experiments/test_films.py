@@ -13,7 +13,7 @@ from scripts import TOY, refused, run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from metarl.rl.films import AtMode, worded
-from metarl.training.pictures import at_speed
+from metarl.training.pictures import at_speed, gif
 
 
 def frames_of(video: Path, width: int) -> np.ndarray:
@@ -123,3 +123,16 @@ def test_pictures_go_to_tensorboard(tmp_path: Path) -> None:
     assert [image.step for image in images] == [0, 1]
     assert len(iio.imread(images[0].encoded_image_string)) == 7
     assert (images[0].width, images[0].height) == iio.imread(images[0].encoded_image_string).shape[2:0:-1]
+
+
+def test_a_gif_keeps_its_frames_and_small_things_their_colour() -> None:
+    """A red dot that moves over many greys."""
+    frames = np.broadcast_to(np.linspace(0, 255, 96, dtype=np.uint8)[:, None, None], (5, 96, 64, 3)).copy()
+    for f in range(5):
+        frames[f, 40:44, 10 * f : 10 * f + 4] = (200, 30, 20)
+    film = gif(frames, 25.0)
+    shown = iio.imread(film, extension=".gif")
+    assert shown.shape == frames.shape
+    assert np.abs(shown.astype(int) - frames).max() < 20
+    assert iio.immeta(film, extension=".gif")["duration"] == 40  # milliseconds
+    assert len(film) < len(gif(frames[:1], 25.0)) * 2  # what stays as it is needs few bytes

@@ -6,9 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from scripts import TOY, in_a_process, refused, run
+from matplotlib.figure import Figure
+from scripts import ROOT, TOY, refused, run
 
-from metarl.experiments import reproduce
+from metarl.experiments import figures, reproduce
 from metarl.experiments.design import Factor, one_at_a_time
 from metarl.experiments.experiment import Experiment, Protocol, Training
 from metarl.experiments.kept import Place, Run
@@ -16,8 +17,16 @@ from metarl.experiments.studies import STUDIES
 from metarl.experiments.train import parse
 from metarl.training.callbacks.csv import read_metrics
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 FLAGS = " ".join(TOY)
 PUBLISHED = {"config.json", "metrics.csv", "best.pt", "evaluation.json"}  # of a finished run
+REFUSES = """
+import sys
+
+print("a warning", file=sys.stderr)
+print("error: no", sys.argv[1])
+sys.exit(2)
+"""
 ONE, OTHER = (
     Training("maml-seed1", "navigation", FLAGS),
     Training("random-seed1", "navigation", f"{FLAGS} --method random"),
@@ -36,7 +45,7 @@ def test_every_run_is_a_command_and_every_figure_has_its_runs(name: str) -> None
         quick = parse(one.quick().arguments).config.iterations
         assert quick == -(-parse(one.arguments).config.iterations // 10)
     used = [*sum(experiment.figures.values(), ()), *sum((one.runs for one in experiment.protocols), ())]
-    assert {*used, *(run_name for run_name, _ in experiment.films.values())} <= set(names)
+    assert {*used, *(run_name for run_name, _ in experiment.films.values()), *experiment.policies} <= set(names)
     seen = set(sum(experiment.figures.values(), ()))
     if experiment.study:
         seen = {cell.name for cell in experiment.study.cells}
@@ -49,10 +58,14 @@ def test_every_run_is_a_command_and_every_figure_has_its_runs(name: str) -> None
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """An experiment of two small runs, in a folder of its own; its scripts run in this process and are recorded."""
     toy = Experiment(
-        (ONE, OTHER), {"figure": (ONE.name, OTHER.name)}, (Protocol("one step", (ONE.name,), "--gradient-steps 1"),)
+        (ONE, OTHER),
+        {"figure": (ONE.name, OTHER.name)},
+        (Protocol("one step", (ONE.name,), "--gradient-steps 1"),),
+        policies=(ONE.name,),
     )
     monkeypatch.setitem(reproduce.EXPERIMENTS, "toy", toy)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(figures, "draw", lambda *_: Figure((1, 1)))  # nobody looks at it here
     scripts: list[tuple[str, ...]] = []
 
     def script(self: reproduce.Workers, log: Path, name: str, *arguments: object) -> None:
@@ -73,6 +86,7 @@ def test_an_experiment_from_nothing_and_again(toy: list[tuple[str, ...]], tmp_pa
         ONE.name, OTHER.name, "figure.png", "figure.csv", "protocols.csv"
     }  # fmt: skip
     assert {path.name for path in (results / ONE.name).iterdir()} == PUBLISHED
+    assert {path.name for path in (results / OTHER.name).iterdir()} == {"config.json", "evaluation.json"}
     methods = [row["method"] for row in csv.DictReader((results / "figure.csv").read_text().splitlines())]
     assert methods == ["maml"] * 3 + ["random"] * 3
     protocols = list(csv.DictReader((results / "protocols.csv").read_text().splitlines()))
@@ -96,7 +110,7 @@ def test_what_is_finished_is_not_made_again_where_that_is_wanted(
     assert bool(toy) == (not flags)
 
 
-def test_published_policies_are_evaluated_again_for_a_figure_and_not_trained(
+def test_for_a_figure_policies_that_are_kept_are_evaluated_again_and_others_trained_anew(
     toy: list[tuple[str, ...]], tmp_path: Path
 ) -> None:
     assert run("reproduce", "toy").returncode == 0
@@ -104,11 +118,14 @@ def test_published_policies_are_evaluated_again_for_a_figure_and_not_trained(
     before = {path: path.read_bytes() for path in results.rglob("*.*") if path.suffix != ".png"}
     shutil.rmtree(tmp_path / "runs")
     (results / "figure.png").unlink()
-    for _ in range(2):  # the second time from runs/
+    for anew in (True, False):  # the second time all are in runs/
         toy.clear()
-        assert run("reproduce", "toy", "--go-on").returncode == 0
+        done = run("reproduce", "toy", "--go-on")
+        assert done.returncode == 0
+        assert (f"toy/{OTHER.name}: from nothing" in done.stdout) == anew
+        assert f"toy/{ONE.name}: from nothing" not in done.stdout
         (results / "figure.png").unlink()
-        assert ("train", ONE.preset) not in toy
+        assert toy.count(("train", ONE.preset)) == 1  # the other's
         assert {path: path.read_bytes() for path in results.rglob("*.*")} == before
 
 
@@ -138,7 +155,7 @@ def test_an_unfinished_run_is_kept_gone_on_with_and_dropped(
     published = kept.parents[1] / ONE.name
     assert {path.name for path in published.iterdir()} == PUBLISHED
     short = read_metrics(published / "metrics.csv")
-    assert short[1] == {name: pytest.approx(value, rel=5e-6) for name, value in rows[1].items()}
+    assert short[1] == {name: pytest.approx(value, rel=5e-4) for name, value in rows[1].items()}
     whole = (tmp_path / "runs" / "toy" / ONE.name / "metrics.csv").stat().st_size
     assert (published / "metrics.csv").stat().st_size < 0.7 * whole
 
@@ -150,10 +167,24 @@ def test_the_checkpoints_that_tables_need_are_published(tmp_path: Path) -> None:
     for file in ("config.json", "checkpoint.pt", "checkpoint.previous.pt", "best.pt", "evaluation.csv"):
         (one.directory / file).touch()
     (one.directory / "evaluation.json").write_text('{"checkpoint": "best", "steps": [{}]}')
-    one.publish(Experiment((ONE,), {}, protocols))
-    assert (one.published / "checkpoint.pt").is_file()
-    one.publish(Experiment((ONE,), {}))
-    assert {path.name for path in one.published.iterdir()} == PUBLISHED - {"metrics.csv"}
+    small = PUBLISHED - {"metrics.csv"}
+    for experiment, files in (
+        (Experiment((ONE,), {}, protocols, policies=(ONE.name,)), small | {"checkpoint.pt"}),
+        (Experiment((ONE,), {}, policies=(ONE.name,)), small),
+        (Experiment((ONE,), {}, protocols), small - {"best.pt"}),
+    ):
+        one.publish(experiment)
+        assert {path.name for path in one.published.iterdir()} == files
+
+
+def test_the_results_are_small_and_have_the_policies_that_experiments_name() -> None:
+    results = ROOT / "experiments" / "results"
+    for name, experiment in reproduce.EXPERIMENTS.items():
+        made = [training.name for training in experiment.runs if (results / name / training.name).is_dir()]
+        kept = {path.parent.name for path in (results / name).glob("*/*.pt")}
+        assert kept & set(made) == set(experiment.policies) & set(made), name
+    whole = [path for path in results.rglob("*") if path.is_file() and "unfinished" not in path.parts]
+    assert sum(path.stat().st_size for path in whole) < 5e6
 
 
 def test_a_study_is_made_analysed_and_gone_on_with(
@@ -204,12 +235,12 @@ def test_mistakes(arguments: str, words: tuple[str, ...]) -> None:
     refused(run("reproduce", *arguments.split()), *words)
 
 
-def test_a_script_that_fails_says_what_it_said(tmp_path: Path) -> None:
+def test_a_script_that_fails_says_what_it_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = tmp_path / "run.log"
-    message = r"train.py chess failed \(2; .*run.log\): error: .*chess"
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "train.py").write_text(REFUSES)
+    monkeypatch.setattr(reproduce, "ROOT", tmp_path)
+    message = r"train.py chess failed \(2; .*run.log\): error: no chess$"
     with pytest.raises(ValueError, match=message), reproduce.Workers(2) as workers:
         workers.all([lambda: workers.script(log, "train", "chess")])
-
-
-def test_it_is_a_script() -> None:
-    refused(in_a_process("reproduce", "chess"), "unknown experiment 'chess'")
+    assert log.read_text() == "a warning\nerror: no chess\n"

@@ -16,6 +16,7 @@ from metarl.training.checkpoint import load
 from metarl.training.run_directory import read_parameters
 from metarl.training.tree import flat
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 SIZES = [
     *("--iterations", "4", "--tasks", "2", "--evaluation-tasks", "3", "--evaluation-steps", "2", "--log-every", "2"),
     *("--validation-tasks", "2", "--evaluate-every", "2", "--checkpoint-every", "2", "--no-compile"),

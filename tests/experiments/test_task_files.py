@@ -13,6 +13,7 @@ from metarl.envs.tasks import Sign, Uniform
 from metarl.experiments.evaluated import read_run
 from metarl.experiments.task_files import read_tasks
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 GOALS = Uniform(("x [m]", "y [m]"), (-0.5, -0.5), (0.5, 0.5))
 MASS = Uniform(("mass [kg]",), (1.0,), (2.0,), positive=True)
 

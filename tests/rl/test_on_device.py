@@ -16,7 +16,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 from worlds import Levers, Target
 
 from metarl.engine.curvature import CURVATURES
-from metarl.engine.objective import MetaObjective, gradients_of
+from metarl.engine.gradients import gradients_of
+from metarl.engine.objective import MetaObjective
 from metarl.engine.params import ravel, stack
 from metarl.envs import Navigation2D, TaskFamily, make_family
 from metarl.experiments.benchmarks.configured import configured
@@ -77,7 +78,9 @@ def test_nothing_of_adaptation_and_curvature_mixes_devices(
         batches.append(problem._process(rollout(problem._env, problem.policy, adapted, tasks, horizon=6, key=KEY)))
         fast = learner.step_each(fast, theta, batches[-1], step=step) if step < problem.inner_steps else fast
     objective = MetaObjective(theta, learner, problem.functions, batches[:-1], batches[-1])
-    gradients, losses, _ = gradients_of(learner, problem.functions)(theta, objective.support, objective.query)
+    gradients, losses, _ = gradients_of(learner, problem.functions.outer_loss)(
+        theta, objective.support, objective.query
+    )
     products = [objective.curvature(theta, kind, 0.5, 0.5)(ravel(theta).double()) for kind in CURVATURES]
     assert {leaf.device.type for leaf in (*gradients.values(), losses, *products)} == {"meta"}
 
@@ -143,6 +146,8 @@ def test_nothing_of_a_rollout_waits_for_the_device() -> None:
 class Tensors(VectorEnv[Any, Any, Any]):
     """Show and pay the same as another environment, in tensors."""
 
+    tensor_device = "cpu"
+
     def __init__(self, env: VectorEnv) -> None:
         self.env = env
         self.num_envs, self.metadata = env.num_envs, env.metadata
@@ -195,5 +200,5 @@ def test_environments_of_tensors_keep_the_contract() -> None:
 
 
 def test_tensors_of_other_spaces_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"shows tensors: its observations and actions must be vectors \(Box\); got"):
+    with pytest.raises(ValueError, match=r"is on a device: observations and actions must be vectors \(Box\); got"):
         rollout(Tensors(OneLever(2)), POLICY, stack(THETA, 2), np.ones((2, 1)), horizon=3, key=KEY)

@@ -21,9 +21,14 @@ def save(path: Path, image: Image.Image, **options: Any) -> None:
     image.save(path, **options)
 
 
-def folder(place: Path, names: list[str], images: int = 3) -> Path:
-    """Uniform grey images; each class has a brightness of its own."""
-    for c, name in enumerate(names):
+def told_apart(path: Path, number: int) -> None:
+    """Give a file a byte behind its image, so that no other class has the same file."""
+    path.write_bytes(path.read_bytes() + bytes([number]))
+
+
+def folder(place: Path, names: list[str], images: int = 3, first: int = 0) -> Path:
+    """Uniform grey images; each class has a brightness of its own, counted from that of class `first`."""
+    for c, name in enumerate(names, first):
         for i in range(images):
             save(place / name / f"{i}.png", Image.new("L", (6, 5), 10 * c + 5))
     return place
@@ -113,6 +118,7 @@ def test_every_kind_of_image_is_scaled_rightly(tmp_path: Path, kind: str, channe
     for c in range(6):
         for i in range(2):
             save(tmp_path / f"{c}" / f"{i}.{suffix}", image, **({"lossless": True} if suffix == "webp" else {}))
+            told_apart(tmp_path / f"{c}" / f"{i}.{suffix}", c)
     made = build(tmp_path, channels=channels, split_shares=(1 / 3, 1 / 3, 1 / 3))
     support, _ = made.distribution.examples(made.distribution.sample_tasks(RNG(0), 1, "train"), RNG(0), 1, 1)
     image = support.inputs[0, 0].numpy()
@@ -126,6 +132,7 @@ def test_cameras_that_were_turned_are_turned_back(tmp_path: Path) -> None:
     for c in range(6):
         for i in range(2):
             save(tmp_path / f"{c}" / f"{i}.png", gradient(255, np.uint8), exif=exif)
+            told_apart(tmp_path / f"{c}" / f"{i}.png", c)
     made = build(tmp_path, channels=1, split_shares=(1 / 3, 1 / 3, 1 / 3))
     support, _ = made.distribution.examples(made.distribution.sample_tasks(RNG(0), 1, "train"), RNG(0), 1, 1)
     image = support.inputs[0, 0, :, :, 0]
@@ -172,10 +179,10 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     own = folder(tmp_path / "own", ["train/a", "train/b", "val/c", "val/d"])
     with pytest.raises(ValueError, match=r"has no class for test: expected .*, with different classes in each"):
         build(own)
-    folder(own, ["test/a", "test/b"])
+    folder(own, ["test/a", "test/b"], first=4)
     with pytest.raises(ValueError, match="class a is in two splits, train and test, and no class may be"):
         build(own)
-    folder(own, ["other"])
+    folder(own, ["other"], first=6)
     with pytest.raises(ValueError, match="has train, validation or test, and other beside them"):
         build(own)
     few = folder(tmp_path / "few", NAMES)
@@ -208,3 +215,58 @@ def test_the_cache_is_where_it_is_wanted_and_made_anew_when_it_is_damaged(
     assert cache_folder("~/mine") == tmp_path / "mine"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache_folder(None) == tmp_path / "xdg" / "metarl"
+
+
+def warned(place: Path, **options: Any) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        ImageFolder(data_dir=str(place), **{"ways": 2, "image_size": 8, **options}).build()
+    return [str(warning.message) for warning in caught]
+
+
+def test_links_are_followed(tmp_path: Path) -> None:
+    """As subsets of large sets are made: class folders, or files, that are links; not those that lead around."""
+    real, linked = folder(tmp_path / "real", NAMES), tmp_path / "linked"
+    linked.mkdir()
+    for name in NAMES[1:]:
+        (linked / name).symlink_to(real / name)
+    (linked / NAMES[0]).mkdir()
+    for i in range(3):
+        (linked / NAMES[0] / f"{i}.png").symlink_to(real / NAMES[0] / f"{i}.png")
+    (linked / NAMES[0] / "around").symlink_to(linked)
+    assert [brightness(build(linked), split) for split in SPLITS] == [
+        brightness(build(real), split) for split in SPLITS
+    ]
+    (linked / NAMES[0] / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    assert warned(linked) == [f"{linked}: left out 1 file that are links to nowhere ({NAMES[0]}/gone.png)"]
+
+
+def test_what_is_in_two_classes_is_said_every_time(tmp_path: Path) -> None:
+    """Few-shot learning tested on what was trained on would look better than it is."""
+    place = folder(tmp_path, NAMES)
+    distinct = [Image.new("RGB", (6, 5), (i, 0, 0)) for i in range(2)]
+    for name in NAMES[:2]:
+        save(place / name / "x.png", distinct[0])
+    words = f"{place}: the same image is in two classes: {NAMES[0]}/x.png and {NAMES[1]}/x.png"
+    assert [warned(place), warned(place)] == [[words], [words]]  # decoded, and from the cache
+    save(place / NAMES[0] / "y.png", distinct[1])
+    save(place / NAMES[2] / "z.png", distinct[1])
+    (place / NAMES[3] / "notes.txt").write_text("no image")
+    (remark,) = warned(place)
+    assert remark.startswith(f"{place}: left out 1 file that no image can be read from ({NAMES[3]}/notes.txt); ")
+    assert remark.endswith(f"2 images are in two classes: {NAMES[0]}/x.png and {NAMES[1]}/x.png ...")
+    save(place / NAMES[0] / "z.png", distinct[0])  # in one class an image may be twice
+    assert warned(place) == [remark]
+
+
+def test_what_may_not_be_read_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = folder(tmp_path, NAMES)
+    read = Path.read_bytes
+
+    def refuse(path: Path) -> bytes:
+        if path.parts[-2:] == (NAMES[4], "1.png"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert warned(place) == [f"{place}: left out 1 file that no image can be read from ({NAMES[4]}/1.png)"]

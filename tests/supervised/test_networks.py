@@ -68,7 +68,9 @@ def test_own_networks_are_found_by_name(own: str, name: str) -> None:
 def test_what_is_no_network_is_named(own: str) -> None:
     with pytest.raises(ValueError, match=r"nothing must give a torch.nn.Module or a Model; got NoneType"):
         NETWORKS.find(f"{own}:nothing")().build((3,), 2, "regression")
-    with pytest.raises(ValueError, match=r"must be a dataclass with a method `build`.*; torch is module"):
+    with pytest.raises(
+        ValueError, match=r"must be a class of torch.nn.Module, a dataclass with a method `build`.*; torch is module"
+    ):
         NETWORKS.find(f"{own}:torch")
 
 

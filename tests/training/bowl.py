@@ -1,4 +1,4 @@
-"""A problem that takes no time: a point that rolls down a bowl. The loop never looks into its objective."""
+"""A problem that takes no time: a point that rolls down a bowl. The loop needs nothing of its objective."""
 
 from typing import Any
 

@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import EventA
 
 from metarl.engine.params import Params
 from metarl.engine.rules.sgd import SGD
-from metarl.problem import Evaluation, Film
+from metarl.problem import Evaluation, Film, Metrics
 from metarl.training import events, loop
 from metarl.training.callbacks.callback import Callback
 from metarl.training.callbacks.console import ConsoleProgress
@@ -50,6 +51,19 @@ def test_a_line_tells_time_scores_and_validation() -> None:
     stages = lines(0.0, lambda: 60.0, validation(1))
     assert "iteration 1 of 3, 0:00, 0:00 left: height 16 -> 8; validation height 16 -> 8 -> 4; collecting" in stages
     assert any(line.endswith("validating") for line in stages[:4])  # already of the first parameters
+
+
+def test_a_compilation_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first outer step alone is compiled here."""
+    collect = Bowl.collect
+
+    def compiling(self: Bowl, theta: Params, iteration: int) -> tuple[Any, Metrics]:
+        return SimpleNamespace(must_compile=iteration == 0), collect(self, theta, iteration)[1]
+
+    monkeypatch.setattr(Bowl, "collect", compiling)
+    stages = [line.split("; ")[-1].split(": ")[-1] for line in lines(0.0, lambda: 60.0)]
+    assert stages.index("outer step, compiled first") < stages.index("outer step")
+    assert stages.count("outer step, compiled first") == 1
 
 
 def validation(every: int, seen: list[Params] | None = None) -> Validation:

@@ -1,6 +1,8 @@
 """Signals: what hangs is ended within the grace time, with the last checkpoint."""
 
+import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -115,3 +117,32 @@ def test_a_process_whose_launcher_was_killed_is_asked_to_stop() -> None:
         assert child.stdout.readline() == "ready\n"
         os.kill(child.pid, signal.SIGKILL)
         assert child.stdout.read().endswith("stopped\n")  # until the rank, too, has closed it
+
+
+@pytest.mark.parametrize(
+    "failure", [ValueError("torch.compile failed (cc was killed)"), BrokenPipeError("a simulator is gone")]
+)
+def test_an_error_after_a_signal_is_a_consequence_of_it(failure: Exception, tmp_path: Path) -> None:
+    """A signal to the whole group also ends a compiler, or a simulator, that the iteration waits for."""
+
+    class Failing(Bowl):
+        def collect(self, theta: Params, iteration: int) -> tuple[MetaObjective, Metrics]:
+            if iteration == 2:
+                signal.raise_signal(signal.SIGTERM)
+                raise failure
+            return super().collect(theta, iteration)
+
+    lost = f"the one in hand failed after the signal: {type(failure).__name__}: {failure}"
+    with pytest.raises(StoppedError, match=re.escape(f"stopped by SIGTERM after 2 iterations ({lost})")) as stopped:
+        metarl.train(Failing(), roll(), run_dir=tmp_path, iterations=9, sinks=[], checkpoint_every=100)
+    assert stopped.value.exit_status == 143
+    assert load(tmp_path / "checkpoint.pt").iteration == 2
+
+
+def test_what_is_no_consequence_of_a_signal_stays_what_it_is() -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OSError, match="No space left"), wishes(lambda words: None, 30):
+        signal.raise_signal(signal.SIGTERM)
+        raise full
+    with pytest.raises(ValueError, match="mine"), wishes(lambda words: None, 30):
+        raise ValueError("mine")

@@ -71,17 +71,24 @@ def timeless(run_dir: Path) -> list[dict[str, float]]:
     return [{name: value for name, value in row.items() if not name.startswith("time/")} for row in rows]
 
 
-@pytest.mark.parametrize("outer", ["trpo", "adam"])
+@pytest.fixture(scope="module", params=["trpo", "adam"])
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Path]:
+    """A run that nothing interrupts."""
+    config = changed(TOY, outer=request.param, checkpoint_every=2, evaluate_every=3)
+    run_dir = tmp_path_factory.mktemp("whole") / "run"
+    run(config, run_dir)
+    return config, run_dir
+
+
 @pytest.mark.parametrize("kill_at", [0, 1, 2, 3])
-def test_a_killed_run_resumes_bitwise(tmp_path: Path, outer: Any, kill_at: int) -> None:
-    config = changed(TOY, outer=outer, checkpoint_every=2, evaluate_every=3)
-    run(config, tmp_path / "whole")
+def test_a_killed_run_resumes_bitwise(whole: tuple[Config, Path], tmp_path: Path, kill_at: int) -> None:
+    config, unbroken = whole
     with pytest.raises(KilledError):
         run(config, tmp_path / "killed", kill_at=kill_at)
     run(config, tmp_path / "killed", resume=True)
     for name in ("checkpoint.pt", "best.pt"):
-        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    assert timeless(tmp_path / "killed") == timeless(tmp_path / "whole")
+        assert (tmp_path / "killed" / name).read_bytes() == (unbroken / name).read_bytes()
+    assert timeless(tmp_path / "killed") == timeless(unbroken)
     assert [row["iteration"] for row in timeless(tmp_path / "killed")] == [0, 1, 2, 3, 4]  # 4: scores at the end
 
 

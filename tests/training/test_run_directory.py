@@ -41,7 +41,8 @@ def test_another_run_is_never_overwritten(tmp_path: Path) -> None:
 def test_a_run_killed_while_it_wrote_its_configuration_starts_again(tmp_path: Path) -> None:
     (tmp_path / ".lock").touch()
     (tmp_path / ".config.json.0123abcd.tmp").write_text("{")
-    assert claim(tmp_path, TOY, resume=True) is None
+    with pytest.warns(UserWarning, match="holds no run to go on with: a new one begins"):
+        assert claim(tmp_path, TOY, resume=True) is None
     assert read_config(tmp_path) == TOY
 
 

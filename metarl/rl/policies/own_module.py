@@ -6,6 +6,7 @@ import typing
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
+import torch
 from gymnasium import Space
 from gymnasium.spaces import Box
 from torch import nn
@@ -39,7 +40,11 @@ class ModulePolicy(Policy):
         counts = categories(action_space)
         size = sum(counts) if counts is not None else action_size(action_space)
         own = {name: getattr(self, name) for name, *_ in keyword_fields(self.network.__init__)}
-        network = keyed(functools.partial(self.network, observation_size(observation_space), size, **own))
+        seen = observation_size(observation_space)
+        make = functools.partial(self.network, seen, size, **own)
+        # Policies are applied to observations of any leading axes.
+        takes = "the size of an observation and the number of outputs"
+        network = keyed(make, takes, torch.zeros(2, 3, seen), (2, 3, size))
         if counts is None:
             return gaussian(network, size, initial_std=self.initial_std, min_std=self.min_std)
         for name in ("initial_std", "min_std"):

@@ -1,5 +1,6 @@
 """Your own images: each folder that holds images is a class."""
 
+import hashlib
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from metarl.parts import MAY_CHANGE, Bound, at_least
-from metarl.supervised.archives import contents, decode, files_in, is_hidden
+from metarl.supervised.archives import contents, dead_links, decode, files_in, is_hidden
 from metarl.supervised.datasets import DATASETS, ImagesOnDisk
 from metarl.supervised.few_shot import ImageClasses, few_shot, require_disjoint, shuffled_splits
 from metarl.supervised.image_cache import CachedImages, WriteClass, cached
@@ -65,26 +66,35 @@ class ImageFolder(ImagesOnDisk):
         how = {"size": self.image_size, "channels": self.channels, "least": self.least_images}
         listed = [(str(path), place / path) for path in files]
         found = cached("image_folder", listed, how, self.cache_dir, lambda write: self._decode(place, files, write))
-        if words := ", ".join(filter(None, [*left_out, found.note])):
-            warnings.warn(f"{place}: left out {words}", stacklevel=2)
+        left_out_inside, _, remark = found.note.partition("\n")
+        words = ", ".join(filter(None, [*left_out, left_out_inside]))
+        if notes := "; ".join(filter(None, [words and f"left out {words}", remark])):
+            warnings.warn(f"{place}: {notes}", stacklevel=2)
         return few_shot(
             _with_splits(place, found, self.split_shares, self.split_seed), ways=self.ways, rotate=self.rotate
         )
 
     def _decode(self, place: Path, files: list[PurePosixPath], write: WriteClass) -> str:
-        """Give every class to the cache, and return what was left out, in words."""
+        """Give every class to the cache, and return what was left out, in words; on a second line what is odd."""
         by_class: dict[PurePosixPath, list[PurePosixPath]] = {}
         for path in files:
             by_class.setdefault(path.parent, []).append(path)
         unreadable: list[str] = []
         small: list[str] = []
+        first: dict[bytes, PurePosixPath] = {}  # where a file's content was met first, by its digest
+        twice: list[str] = []
         for folder, paths in by_class.items():
             images = []
             for path in paths:
                 try:
-                    images.append(self._read(place / path))
-                except ValueError:
+                    data = (place / path).read_bytes()
+                    images.append(self._read(path, data))
+                except (ValueError, PermissionError):
                     unreadable.append(str(path))
+                    continue
+                before = first.setdefault(hashlib.sha256(data).digest(), path)
+                if before.parent != folder:
+                    twice.append(f"{before} and {path}")
             if len(images) < self.least_images:
                 small.append(str(folder))
             else:
@@ -98,13 +108,16 @@ class ImageFolder(ImagesOnDisk):
                 f"{place} has no class of {self.least_images} images or more: it {contents(place)}; expected "
                 f"{LAYOUTS}; left out: {', '.join(left_out) or 'nothing'}"
             )
-        return ", ".join(left_out)
+        remark = (
+            "the same image is in two classes: " if len(twice) == 1 else f"{len(twice)} images are in two classes: "
+        )
+        return ", ".join(left_out) + (f"\n{remark}{twice[0]}{' ...' if len(twice) > 1 else ''}" if twice else "")
 
-    def _read(self, path: Path) -> NDArray[np.uint8]:
+    def _read(self, path: PurePosixPath, data: bytes) -> NDArray[np.uint8]:
         def convert(image: Image.Image) -> NDArray[np.uint8]:
             return pixels(ImageOps.exif_transpose(image), self.image_size, self.channels)
 
-        return decode(str(path), path.read_bytes(), convert)
+        return decode(str(path), data, convert)
 
 
 def _without_wrapping(place: Path) -> Path:
@@ -128,7 +141,8 @@ def _images(place: Path) -> tuple[list[PurePosixPath], list[str]]:
             outside.append(str(path))
         else:
             files.append(path)
-    return files, [*_in_words(hidden, "that are hidden"), *_in_words(outside, "outside class folders")]
+    dead = _in_words(dead_links(place), "that are links to nowhere")
+    return files, [*_in_words(hidden, "that are hidden"), *_in_words(outside, "outside class folders"), *dead]
 
 
 def _split_of(folder: str) -> Split | None:

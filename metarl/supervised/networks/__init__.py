@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, cast
 
+import torch
 from torch import nn
 
 from metarl.engine.model import Model
@@ -60,17 +61,21 @@ def _adopted(thing: Any) -> type[Network] | None:
     def build(part: Any, input_shape: Sequence[int], outputs: int, kind: KindName) -> Model:
         chosen = {name: getattr(part, name) for name in names}
         make = functools.partial(thing, tuple(input_shape), outputs, kind, **chosen)
+        takes = "the shape of an input, the number of outputs and the kind of problem"
+        expected = takes, torch.zeros(2, *input_shape), (2, outputs)
         if isinstance(thing, type):
-            return keyed(make)
+            return keyed(make, *expected)
         found = make()
         if isinstance(found, Model):
             return found
         if isinstance(found, nn.Module):
-            return keyed(make)
+            return keyed(make, *expected)
         raise ValueError(f"{thing.__name__} must give a torch.nn.Module or a Model; got {type(found).__name__}")
 
     namespace = {"build": build, "__doc__": thing.__doc__, "__module__": thing.__module__}
     return cast(type[Network], type(thing.__name__, (options,), namespace))
 
 
-NETWORKS: Registry[Network] = Registry("network", "metarl.supervised.networks", adopt=_adopted)
+NETWORKS: Registry[Network] = Registry(
+    "network", "metarl.supervised.networks", adopt=_adopted, adopted="a class of torch.nn.Module"
+)

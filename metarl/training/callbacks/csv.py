@@ -99,9 +99,9 @@ def read_metrics(path: Path) -> list[Metrics]:
 def _cells(row: Metrics, digits: int | None = None) -> dict[str, str]:
     """Write numbers as text: whole numbers without a fraction, others with `digits` significant digits (None: all)."""
 
-    def fraction(value: float) -> str:
-        return repr(value) if digits is None else f"{value:.{digits}g}"
+    def text(value: float) -> str:
+        if digits is not None and not value.is_integer():
+            value = float(f"{value:.{digits}g}")
+        return str(int(value)) if value.is_integer() else repr(value)
 
-    return {
-        name: str(int(value)) if float(value).is_integer() else fraction(float(value)) for name, value in row.items()
-    }
+    return {name: text(float(value)) for name, value in row.items()}

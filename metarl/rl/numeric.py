@@ -1,0 +1,30 @@
+"""Arrays of numbers, of whatever users' code returns where it should return numbers."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def numeric(value: Any) -> NDArray[Any] | None:
+    """The array of numbers or truth values that a value is, also of lists and torch's tensors; None where it is none.
+
+    Texts are no numbers, and nor is None, of which NumPy makes nan.
+    """
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind == "O" and array.ndim and not any(item is None for item in array.flat):
+            array = array.astype(np.float64)
+    except (RuntimeError, TypeError, ValueError, OverflowError):
+        # Rows of different lengths, tensors with a gradient, and whatever else NumPy cannot read.
+        return None
+    return array if array.dtype.kind in "fiub" else None
+
+
+def shown(value: Any) -> str:
+    """A value in a few words, for messages."""
+    array = np.asarray(value) if isinstance(value, (np.ndarray, np.generic)) else None
+    if array is not None and array.size > 1:
+        return f"{array.dtype} {array.shape}"
+    words = repr(value)
+    return words if len(words) <= 80 else f"{type(value).__name__} {words[:60]}..."
