@@ -160,7 +160,7 @@ def test_curvature_of_every_rule_is_the_hessian(rule_name: str, kind: str, inner
             total = total + squared(new, new.detach())
         return total / TASKS
 
-    dense = torch.as_tensor(torch.autograd.functional.hessian(divergence, ravel(theta)))
+    dense = torch.as_tensor(torch.autograd.functional.hessian(divergence, ravel(theta), vectorize=True))
     difference = {"symmetric": ({"epsilon": 1e-4}, 1e-6), "forward": ({"epsilon": 1e-7}, 1e-4)}
     options, bound = difference.get(kind, ({}, 1e-9))
     matvec = objective.curvature(theta, kind, **options)

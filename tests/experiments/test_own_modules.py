@@ -72,8 +72,8 @@ def test_the_policy_fits_the_environment_with_its_options(here: Path) -> None:
     for given, policy in (((), "gaussian_mlp"), (("discrete", "True"), "categorical_mlp")):
         words = ("--environment", "needy.py:Needy", "--environment-options", "size", "3", *given)
         config = parse(["custom", *words, "--hidden-sizes", "4"]).config
-        assert config.to_dict()["problem"]["policy"]["name"] == policy
-        assert config.problem.policy.hidden_sizes == (4,)
+        stored = config.to_dict()["problem"]["policy"]
+        assert (stored["name"], list(stored["hidden_sizes"])) == (policy, [4])
 
 
 def test_options_that_are_given_again_at_a_resume(here: Path) -> None:
