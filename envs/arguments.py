@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from metarl.envs.arrays import Array, Mask
+from metarl.arrays import Array, Mask, on_device
 
 
 def checked_options(options: dict[str, Any] | None) -> dict[str, Any]:
@@ -42,6 +42,17 @@ def check_first(first: bool, mask: Mask) -> None:
     """Raise ValueError for a first reset that leaves environments out."""
     if first and not mask.all():
         raise ValueError("the first reset must start every environment; reset_mask leaves some out")
+
+
+def checked_tensors(actions: Any, expected: tuple[int, ...] | None, like: Any) -> Any:
+    """Actions as a tensor like the states' on their device. Raises ValueError for another shape.
+
+    Whether they are finite is not looked at, which would wait for the device.
+    """
+    tensor = on_device(actions, like.device, like.dtype)
+    if tuple(tensor.shape) != expected:
+        raise ValueError(f"actions must have shape {expected}; got {tuple(tensor.shape)}")
+    return tensor
 
 
 def checked_actions(actions: ArrayLike, expected: tuple[int, ...] | None, running: Mask) -> Array:

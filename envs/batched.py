@@ -9,8 +9,15 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
-from metarl.envs.arguments import check_first, checked_actions, checked_mask, checked_options, checked_seeds
-from metarl.envs.arrays import Array, Mask
+from metarl.arrays import Array, Mask, copied, known_all, namespace, on_device, on_host
+from metarl.envs.arguments import (
+    check_first,
+    checked_actions,
+    checked_mask,
+    checked_options,
+    checked_seeds,
+    checked_tensors,
+)
 from metarl.envs.process import TaskProcess
 from metarl.tasks import Split
 
@@ -22,6 +29,10 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
     tasks, and other resets keep them. Seeding follows Gymnasium: environment i gets seed + i, or the i-th of a list.
     There is no auto-reset: a finished environment is frozen (its action is ignored, its observation repeats, its
     reward is 0, its flags stay) until `reset(options={"reset_mask": [n]})` or a full reset.
+
+    Environments of a process on a device (`tensor_device`) take and return tensors there, except for tasks and the
+    arguments of resets. A timestep then neither copies to the host nor waits for the device, so that actions that are
+    not finite are not found: simulations break down under them.
 
     The `info` of every step has `reward/<term>` [n]; `achieved` [n], the present value of what the task commands;
     `success` [n], whether the task is done, for tasks that can be done; and `diverged` [n], whether the simulation has
@@ -69,10 +80,12 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self._rngs = [np.random.default_rng() for _ in range(num_envs)]
+        self.tensor_device = process.device
         self._tasks = np.zeros((num_envs, size))
+        self._commands: Array = self._tasks  # the same where the states are, and in their dtype
         self._states: Array | None = None  # until the first reset
-        self._elapsed = np.zeros(num_envs, dtype=np.int64)
-        self._terminated, self._truncated = np.zeros((2, num_envs), dtype=np.bool_)
+        self._elapsed = on_device(np.zeros(num_envs, dtype=np.int64), self.tensor_device)
+        self._terminated, self._truncated = on_device(np.zeros((2, num_envs), dtype=np.bool_), self.tensor_device)
 
     @property
     def tasks(self) -> Array:
@@ -84,7 +97,7 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         """The current states [n, S] of the process. Raises ValueError before the first reset."""
         if self._states is None:
             raise ValueError("no episode has started: call reset first")
-        return self._states.copy()
+        return copied(self._states)
 
     @property
     def task_names(self) -> tuple[str, ...]:
@@ -130,15 +143,20 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
                 self._tasks[i] = rows[i]
             elif first or seeds[i] is not None:
                 self._tasks[i] = self.sample_tasks(self._rngs[i], 1)[0]
+        which = slice(None) if mask.all() else chosen
         if len(chosen):
             states = self.process.initial_state(self._tasks[chosen], [self._rngs[i] for i in chosen])
-            self._states = self._with_rows(self._states, slice(None) if mask.all() else chosen, states)
+            self._states = self._with_rows(self._states, which, on_device(states, self.tensor_device))
         assert self._states is not None  # the first reset starts every environment
-        self._elapsed[chosen] = 0
-        self._terminated[chosen] = self._truncated[chosen] = False
+        if self.tensor_device is not None:
+            # A new tensor at every reset: a process may keep by it what it has made of the tasks.
+            self._commands = on_device(self._tasks.copy(), self.tensor_device, self._states.dtype)
+        self._elapsed[which] = 0
+        self._terminated[which] = False
+        self._truncated[which] = False
         if self.render_mode is not None:
             for i in chosen:
-                self._paths[i] = [self._states[i].copy()]
+                self._paths[i] = [on_host(copied(self._states[i]))]
         return self._observe(), self._reached()
 
     def step(self, actions: ArrayLike) -> tuple[Array, Array, Mask, Mask, dict[str, Any]]:
@@ -156,34 +174,40 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         if self._states is None:
             raise ValueError("no episode has started: call reset first")
         running = ~(self._terminated | self._truncated)
-        rows = slice(None) if running.all() else np.flatnonzero(running)  # a slice copies nothing
-        actions = checked_actions(actions, self.action_space.shape, running)
-        before = self._states[rows]
+        # A slice copies nothing. On a device all environments move, and those that had ended are put back.
+        everywhere = self.tensor_device is not None or known_all(running)
+        rows = slice(None) if everywhere else np.flatnonzero(running)
+        actions = self._checked(actions, running)
+        before = self._states if everywhere else self._states[rows]
         clipped = actions[rows].clip(-1, 1)
-        task = self._tasks[rows]
+        task = self._commands if everywhere else self._commands[rows]
         after = self.process.transition(before, clipped, task)
         terms = self.process.reward_terms(before, clipped, after, task)
+        if self.tensor_device is not None:
+            where = namespace(running).where
+            after = where(running[:, None], after, before)
+            terms = {name: where(running, values, 0.0) for name, values in terms.items()}
 
         self._states = self._with_rows(self._states, rows, after)
         if self.render_mode is not None:
-            for i in np.flatnonzero(running):
-                self._paths[i].append(self._states[i].copy())
+            for i in np.flatnonzero(on_host(running)):
+                self._paths[i].append(on_host(copied(self._states[i])))
         self._elapsed[rows] += 1
         diverged = self.process.diverged(self._states)
         self._terminated[rows] = self.process.terminated(after, task) | diverged[rows]
         self._truncated = (self._elapsed >= self.horizon) & ~self._terminated
-        nothing = np.zeros(self.num_envs)
-        rewards = self._with_rows(nothing, rows, np.zeros(len(after)) + sum(terms.values()))
+        nothing = namespace(after).zeros_like(self._states[:, 0])
+        rewards = self._with_rows(nothing, rows, namespace(after).zeros_like(after[:, 0]) + sum(terms.values()))
         info = self._reached() | {"diverged": diverged}
         info |= {f"reward/{name}": self._with_rows(nothing, rows, values) for name, values in terms.items()}
-        return self._observe(), rewards, self._terminated.copy(), self._truncated.copy(), info
+        return self._observe(), rewards, copied(self._terminated), copied(self._truncated), info
 
     @staticmethod
     def _with_rows(array: Array | None, rows: slice | NDArray[np.intp], values: Array) -> Array:
         """A copy of the array with new rows; if these are all rows, the values themselves."""
         if isinstance(rows, slice) or array is None:
             return values
-        copy = array.copy()
+        copy = copied(array)
         copy[rows] = values
         return copy
 
@@ -195,16 +219,24 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
             self.process.render(np.array(path), task) for path, task in zip(self._paths, self._tasks, strict=True)
         )
 
+    def _checked(self, actions: Any, running: Mask) -> Array:
+        """Actions [n, A] where the states are. Raises ValueError; see `step`."""
+        if self.tensor_device is not None:
+            return checked_tensors(actions, self.action_space.shape, self._states)
+        return checked_actions(actions, self.action_space.shape, running)
+
     def _observe(self) -> Array:
         assert self._states is not None  # reset has been called
-        observations = self.process.observe(self._states, self._tasks)
-        return np.concatenate([observations, self._tasks], 1) if self.task_in_observation else observations
+        observations = self.process.observe(self._states, self._commands)
+        if not self.task_in_observation:
+            return observations
+        return namespace(observations).concat([observations, self._commands], axis=1)
 
     def _reached(self) -> dict[str, Any]:
         """The entries of `info` that depend on the states alone."""
         assert self._states is not None  # reset has been called
-        success = self.process.succeeded(self._states, self._tasks)
-        reached = {"achieved": self.process.achieved(self._states, self._tasks)}
+        success = self.process.succeeded(self._states, self._commands)
+        reached = {"achieved": self.process.achieved(self._states, self._commands)}
         return reached if success is None else reached | {"success": success}
 
     def _checked_tasks(self, tasks: ArrayLike) -> Array:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from gymnasium.spaces import Box
 
-from metarl.envs.arrays import Array
+from metarl.arrays import Array
 from metarl.envs.batched import TaskVectorEnv
 from metarl.envs.family import TaskFamily
 from metarl.envs.single import TaskEnv

@@ -3,7 +3,7 @@
 import dataclasses
 from abc import ABC
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 import gymnasium
 from gymnasium.spaces import Box
@@ -19,15 +19,32 @@ from metarl.rl.environments import ENVIRONMENTS, Environment
 class TaskFamily(TaskProcess, Environment, ABC):
     """Base of families: subclasses are frozen dataclasses whose fields are the options."""
 
+    # Whether `transition` takes tensors as it takes NumPy's arrays, as all other formulas do.
+    takes_tensors: ClassVar[bool] = False
+
     def build(
         self, num_envs: int, *, horizon: int, render_mode: str | None = None, task_in_observation: bool = False
     ) -> TaskVectorEnv:
         """Make n environments, stepped as one batch."""
-        # A copy does not have the cached simulator, so that every batch has its own.
-        own = dataclasses.replace(cast(Any, self))
         return TaskVectorEnv(
-            own, num_envs, horizon=horizon, render_mode=render_mode, task_in_observation=task_in_observation
+            self.placed(self.device),
+            num_envs,
+            horizon=horizon,
+            render_mode=render_mode,
+            task_in_observation=task_in_observation,
         )
+
+    def on(self, device: str) -> Self:
+        """The same family; one that takes tensors has its states on the run's device, where that is not the CPU."""
+        return self.placed(device) if self.takes_tensors and device != "cpu" else self
+
+    def placed(self, device: str | None) -> Self:
+        """A copy whose states are tensors on a torch device, which may be the CPU; None: NumPy's arrays."""
+        # The copy does not have the cached simulator, so that every batch has its own.
+        copy = dataclasses.replace(cast(Any, self))
+        # The device is no option: a run has one for all its parts.
+        object.__setattr__(copy, "device", device)
+        return copy
 
     def remarks(self, horizon: int) -> list[str]:
         """No remarks: TaskVectorEnv keeps the contract of vector environments; `check_family` checks the family."""
@@ -84,14 +101,25 @@ def make_vector(
     horizon: int | None = None,
     render_mode: str | None = None,
     task_in_observation: bool = False,
+    device: str = "cpu",
     autoreset_mode: AutoresetMode | str = AutoresetMode.DISABLED,
     **values: object,
 ) -> VectorEnv:
-    """Make a TaskVectorEnv for `gymnasium.make_vec`; `values` are options of the family.
+    """Make a TaskVectorEnv for `gymnasium.make_vec`.
 
-    `autoreset_mode` is one of Gymnasium's; by default ended environments stay as they are until they are reset.
+    Args:
+        family: the id.
+        num_envs: see TaskVectorEnv.
+        horizon: see TaskVectorEnv.
+        render_mode: see TaskVectorEnv; environments that draw themselves stay on the host.
+        task_in_observation: see TaskVectorEnv.
+        device: the torch device that the environments are for; see `TaskFamily.on`.
+        autoreset_mode: one of Gymnasium's; by default ended environments stay as they are until they are reset.
+        values: options of the family.
     """
     made = make_family(family, **values)
+    if render_mode is None:
+        made = made.on(device)
     env = TaskVectorEnv(
         made, num_envs, horizon=horizon, render_mode=render_mode, task_in_observation=task_in_observation
     )

@@ -1,13 +1,13 @@
 """Goals of locomotion: what a task commands, the reward and `achieved` of a motion, and the distribution of tasks.
 
-Axes: n environments, k task. The formulas take NumPy's arrays or torch's (arrays.py).
+Axes: n environments, k task. The formulas take NumPy's arrays or torch's (metarl/arrays.py).
 """
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from metarl.envs.arrays import Array
+from metarl.arrays import Array
 from metarl.envs.tasks import NOTHING, Sign, Uniform
 from metarl.rl.environments import TaskDistribution
 

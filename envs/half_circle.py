@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
-from metarl.envs.arrays import Array, Mask, namespace, nowhere
+from metarl.arrays import Array, Mask, namespace, nowhere
 from metarl.envs.family import register
 from metarl.envs.point import Point
 from metarl.envs.tasks import Uniform

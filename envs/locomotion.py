@@ -6,13 +6,13 @@ Axes: n environments, S state, A action, k task. Robots are in robots/, goals in
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from metarl.envs.arrays import Array, Mask, namespace
+from metarl.arrays import Array, Mask, is_tensor, namespace, on_device, on_host
 from metarl.envs.family import TaskFamily
 from metarl.envs.goals import Goal, Motion
 from metarl.envs.physics.protocol import LIMIT, Contacts, Physics
@@ -65,6 +65,9 @@ class Locomotion(TaskFamily):
     """raw: the observations of the chosen dynamics. compact: positions and scaled velocities alone."""
     threads: Annotated[int, at_least(0), MAY_CHANGE] = 0
     """Threads that step the environments; 0: one for each core that the process may use."""
+    simulator: Annotated[Literal["auto", "threads", "warp"], MAY_CHANGE] = "auto"
+    """threads: MuJoCo on the CPU. warp: MuJoCo Warp, in float32, on the run's device. auto: warp where that is a
+    GPU."""
 
     robots: ClassVar[Mapping[str, Robot]]  # by kind of dynamics
     goal: ClassVar[Goal]
@@ -89,18 +92,26 @@ class Locomotion(TaskFamily):
     @functools.cached_property
     def physics(self) -> Physics:
         """The physics engine, made at the first use."""
-        # Imported here, because it loads MuJoCo, which may be missing where other families are used.
+        robot = self.robot
+        arguments: dict[str, Any] = {
+            "frame_skip": robot.frame_skip,
+            "timestep": robot.timestep,
+            "measured": robot.measured,
+            "contacts": robot.contacts,
+        }
+        # Imported here, because each loads packages that may be missing where it is not used.
+        if self.device is not None:
+            from metarl.envs.physics.mujoco_device import MujocoDevice
+
+            return MujocoDevice(robot.xml, device=self.device, **arguments)
         from metarl.envs.physics.mujoco_threads import MujocoThreads
 
-        robot = self.robot
-        return MujocoThreads(
-            robot.xml,
-            frame_skip=robot.frame_skip,
-            timestep=robot.timestep,
-            measured=robot.measured,
-            contacts=robot.contacts,
-            threads=self.threads,
-        )
+        return MujocoThreads(robot.xml, threads=self.threads, **arguments)
+
+    def on(self, device: str) -> Self:
+        """The same family, simulated as `simulator` says in a run on this device."""
+        on_threads = self.simulator == "threads" or (self.simulator == "auto" and device == "cpu")
+        return self if on_threads else self.placed(device)
 
     @property
     def timesteps_per_second(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -135,7 +146,7 @@ class Locomotion(TaskFamily):
         qpos = robot.pose(model) + np.stack([robot.position_noise(rng, model.nq) for rng in rngs])
         qvel = np.stack([robot.velocity_noise(rng, model.nv) for rng in rngs])
         states = self.physics.start(qpos, qvel, self._parameters(tasks))
-        return np.concatenate([states, qpos[:, :1]], axis=1)
+        return namespace(states).concat([states, self.physics.of(states, "qpos")[:, :1]], axis=1)
 
     def transition(self, states: Array, actions: Array, tasks: Array) -> Array:
         """States after one timestep, which is `frame_skip` steps of MuJoCo, [n, S]."""
@@ -180,16 +191,27 @@ class Locomotion(TaskFamily):
         return tasks[:, : len(self.goal.tasks.names)]
 
     def _parameters(self, tasks: Array) -> dict[str, Array]:
-        return self.variation.parameters(self.physics.model, tasks[:, len(self.goal.tasks.names) :])
+        """What the variation makes of tasks; on a device, the same mapping for as long as the tensor is the same."""
+        kept = self._kept_parameters
+        if not is_tensor(tasks) or kept.get("tasks") is not tasks:
+            rows = on_host(tasks)[:, len(self.goal.tasks.names) :]
+            kept["parameters"] = self.variation.parameters(self.physics.model, rows)
+            kept["tasks"] = tasks
+        return kept["parameters"]
 
     @functools.cached_property
-    def _controls(self) -> tuple[Array, Array]:
+    def _kept_parameters(self) -> dict[str, Any]:
+        """The last tasks, and their parameters."""
+        return {}
+
+    @functools.cached_property
+    def _controls(self) -> tuple[Any, Any]:
         """The middle of the bounds of the motors' controls, and the distance from it to the bounds, each [A]."""
         model = self.physics.model
         if not model.actuator_ctrllimited.all():
             raise ValueError(f"every motor of {self.robot.xml} needs a ctrlrange, for actions are shares of it")
         low, high = model.actuator_ctrlrange.T
-        return (low + high) / 2, (high - low) / 2
+        return on_device((low + high) / 2, self.device), on_device((high - low) / 2, self.device)
 
     def _motion(self, velocity: Array, states: Array) -> Motion:
         x = self.physics.of(states, "qpos")[:, 0]

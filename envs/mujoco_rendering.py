@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl.envs.arrays import Array
+from metarl.arrays import Array
 from metarl.envs.drawing import opengl_fails, prepare
 from metarl.envs.physics.binding import MjModel, mujoco
 from metarl.extras import needs

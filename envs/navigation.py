@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from metarl.envs.arrays import Array, Mask
+from metarl.arrays import Array, Mask
 from metarl.envs.family import register
 from metarl.envs.point import Point
 from metarl.envs.tasks import Uniform

@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from metarl.envs.arrays import Array
+from metarl.arrays import Array
 from metarl.envs.family import TaskFamily
 from metarl.extras import needs
 
@@ -28,6 +28,7 @@ class Point(TaskFamily):
     step: ClassVar[float]  # metres per timestep and axis at action 1
     view: ClassVar[float]  # metres: pictures show [-view, view]^2
 
+    takes_tensors: ClassVar[bool] = True
     traced_episodes: ClassVar[int] = 1
     achieved_name = "distance to the goal [m]"
 

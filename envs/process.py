@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from metarl.envs.arrays import Array, Mask, nowhere
+from metarl.arrays import Array, Mask, nowhere
 from metarl.rl.environments import TaskDistribution
 
 
@@ -19,9 +19,11 @@ class TaskProcess(ABC):
     """A Markov decision process for every task.
 
     `observe`, `reward_terms`, `terminated`, `achieved`, `succeeded` and `commanded` are formulas of NumPy's arrays or
-    torch's (arrays.py). `initial_state` gives NumPy's arrays.
+    torch's (metarl/arrays.py). `transition` need be one only where `device` is set, and `initial_state`, which is given
+    NumPy's arrays, may give NumPy's there too.
     """
 
+    device: str | None = None  # the torch device that states, actions and tasks are on; None: they are NumPy's arrays
     tasks: TaskDistribution
     usual_horizon: ClassVar[int] = 200  # timesteps of an episode by default
     timesteps_per_second: float = 10.0  # of real time, for films; without physics any pace that is pleasant to watch

@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from metarl.envs.arrays import Array
+from metarl.arrays import Array
 from metarl.envs.batched import TaskVectorEnv
 from metarl.envs.family import make_family
 from metarl.envs.process import TaskProcess

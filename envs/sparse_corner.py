@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from metarl.envs.arrays import Array, Mask, namespace, nowhere
+from metarl.arrays import Array, Mask, namespace, nowhere
 from metarl.envs.family import register
 from metarl.envs.point import Point
 from metarl.envs.tasks import OneOf

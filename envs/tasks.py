@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from metarl.envs.arrays import Array, Mask
+from metarl.arrays import Array, Mask
 from metarl.rl.environments import TaskDistribution
 from metarl.tasks import Split
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from metarl.envs.arrays import Array
+from metarl.arrays import Array
 from metarl.envs.tasks import NOTHING, LogUniform, Uniform
 from metarl.rl.environments import TaskDistribution
 

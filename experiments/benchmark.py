@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -12,6 +12,7 @@ from rich.console import Console
 
 from metarl.experiments.benchmarks.busy import busy
 from metarl.experiments.benchmarks.curvature import hvp, step
+from metarl.experiments.benchmarks.device import device
 from metarl.experiments.benchmarks.estimators import estimators
 from metarl.experiments.benchmarks.growth import growth
 from metarl.experiments.benchmarks.iteration import iteration
@@ -40,6 +41,7 @@ Name = Literal[
     "busy",
     "peers",
     "learning",
+    "device",
 ]
 NAMES: tuple[Name, ...] = get_args(Name)
 BENCHMARKS: dict[Name, Callable[..., Any]] = {
@@ -55,10 +57,11 @@ BENCHMARKS: dict[Name, Callable[..., Any]] = {
     "busy": busy,
     "peers": peers,
     "learning": learning,
+    "device": device,
 }
 RESULTS = Path(__file__).resolve().parent / "results"
-# The others need packages of an extra (peers), or train, and pass or fail (learning).
-MEASURED: tuple[Name, ...] = tuple(name for name in NAMES if name not in ("peers", "learning"))
+# The others need packages of an extra (peers, device), or train, and pass or fail (learning).
+MEASURED: tuple[Name, ...] = tuple(name for name in NAMES if name not in ("peers", "learning", "device"))
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,8 @@ class Arguments:
     environments, by the time that a timestep takes. busy: how long a meta-iteration takes while other processes keep
     the cores busy. peers, only if it is named: supervised meta-iterations and sampling beside those of other packages,
     which `pip install 'metarl[peers]'` installs. learning, only if it is named: whether cheetah-dir learns; it fails
-    if the return after adaptation does not rise. Each takes a few minutes."""
+    if the return after adaptation does not rise. device, only if it is named: simulations with MuJoCo Warp on a GPU,
+    beside the CPU. Each takes a few minutes."""
     output: Path = Path("benchmark.json")
     """The file for the figures."""
     keep: bool = False
@@ -99,12 +103,13 @@ def main(arguments: Arguments) -> None:
     machine = {**versions_of("torch", "mujoco", "gymnasium"), "cores": cores(), "quick": arguments.quick}
     figures: dict[Name, Any] = {}
     for name in arguments.names:
-        figures[name] = BENCHMARKS[name](console, quick=arguments.quick)
-        # Written after each benchmark, because a later one may fail.
         path = RESULTS / f"benchmark_{name}.json" if arguments.keep else arguments.output
-        written = {name: figures[name]} if arguments.keep else figures
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, (json.dumps(machine | written, indent=1) + "\n").encode())
+        measured = BENCHMARKS[name](console, quick=arguments.quick)
+        # Written after each benchmark, and after each part of one that yields them, because a later one may fail.
+        for figures[name] in measured if isinstance(measured, Iterator) else (measured,):
+            written = {name: figures[name]} if arguments.keep else figures
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, (json.dumps(machine | written, indent=1) + "\n").encode())
         if arguments.keep or name == arguments.names[-1]:
             console.print(f"figures: {path}", highlight=False, soft_wrap=True)
     if arguments.figure:

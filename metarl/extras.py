@@ -9,8 +9,9 @@ import importlib.util
 from collections.abc import Iterator
 from typing import Literal
 
-Extra = Literal["mujoco", "plots", "render", "tensorboard", "peers"]
+Extra = Literal["gpu", "mujoco", "plots", "render", "tensorboard", "peers"]
 PACKAGES: dict[Extra, tuple[str, ...]] = {  # as they are imported
+    "gpu": ("mujoco_warp",),
     "mujoco": ("mujoco",),
     "plots": ("matplotlib",),
     "render": ("imageio", "imageio_ffmpeg"),

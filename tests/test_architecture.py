@@ -16,9 +16,18 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 EVERYTHING = [*SOURCES, *EXAMPLES, *sorted((ROOT / "tests").rglob("*.py"))]
 
 # The foundation imports nothing of metarl.
-FOUNDATION = {"metarl.parts", "metarl.metrics", "metarl.outside", "metarl.extras", "metarl.machine", "metarl.tasks"}
+FOUNDATION = {
+    "metarl.arrays",
+    "metarl.parts",
+    "metarl.metrics",
+    "metarl.outside",
+    "metarl.extras",
+    "metarl.machine",
+    "metarl.tasks",
+}
 # A layer may import itself, what stands below it, and metarl's root modules (randomness, problem).
 MAY_IMPORT = {
+    "metarl.arrays": set(),
     "metarl.outside": set(),
     "metarl.machine": set(),
     "metarl.parts": {"metarl.outside"},
@@ -33,7 +42,15 @@ MAY_IMPORT = {
     "metarl.problems": {"metarl.problems", "metarl.rl", "metarl.supervised", "metarl.engine", "metarl", *FOUNDATION},
     "metarl.training": {"metarl.training", "metarl.problems", "metarl.engine", "metarl", *FOUNDATION},
     "metarl.agent": {"metarl", "metarl.engine", "metarl.rl", "metarl.training", *FOUNDATION},
-    "metarl.envs": {"metarl.envs", "metarl.parts", "metarl.extras", "metarl.machine", "metarl.outside", "metarl.tasks"},
+    "metarl.envs": {
+        "metarl.envs",
+        "metarl.arrays",
+        "metarl.parts",
+        "metarl.extras",
+        "metarl.machine",
+        "metarl.outside",
+        "metarl.tasks",
+    },
 }
 MAY_IMPORT["metarl.training.migration"] = {*MAY_IMPORT["metarl.training"], "metarl.rl.environments"}
 # What environments need of metarl.rl, and their worker processes, which load no torch.
@@ -50,6 +67,7 @@ for allowed in MAY_IMPORT.values():
     if "metarl.training" in allowed:
         allowed.add("metarl.training.migration")
 THIRD_PARTY = {
+    "metarl.arrays": {"numpy", "torch"},
     "metarl.parts": set(),
     "metarl.machine": set(),
     "metarl.metrics": {"torch"},
@@ -62,7 +80,7 @@ THIRD_PARTY = {
     "metarl.supervised": {"torch", "numpy", "PIL", "rich", "matplotlib"},
     "metarl.problems": {"torch", "numpy", "gymnasium"},
     "metarl.training": {"torch", "numpy", "scipy", "rich", "tyro", "tensorboard", "imageio", "PIL", "matplotlib"},
-    "metarl.envs": {"numpy", "gymnasium", "mujoco", "matplotlib"},
+    "metarl.envs": {"numpy", "gymnasium", "mujoco", "mujoco_warp", "warp", "torch", "matplotlib"},
 }
 SEEDS_THEMSELVES = ("metarl.envs.batched", "metarl.envs.adapters.gymnasium_loop")
 DRAWS = re.compile(r"torch\.(rand|randn|randint|randperm|normal|bernoulli)(_like)?")

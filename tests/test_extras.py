@@ -9,6 +9,7 @@ import pytest
 from hidden import hidden
 from scripts import ROOT, TOY, refused, run
 
+from metarl.envs import make_family
 from metarl.experiments.console import main
 from metarl.extras import BESIDE, PACKAGES, MissingExtraError, missing, needs, require
 
@@ -28,8 +29,8 @@ def test_the_project_has_these_extras() -> None:
     for extra, names in PACKAGES.items():
         assert packages(extras[extra]) == set(names)
         assert not packages(PROJECT["dependencies"]) & set(names)
-    # What others are compared with is no part of metarl.
-    own = [extra for extra in PACKAGES if extra != "peers"]
+    # What others are compared with is no part of metarl; what is for machines with a GPU alone is asked for by name.
+    own = [extra for extra in PACKAGES if extra not in ("gpu", "peers")]
     assert extras["all"] == [f"metarl[{','.join(own)}]"]
 
 
@@ -67,6 +68,7 @@ def test_a_run_needs_no_extra(tmp_path: Path) -> None:
     [
         ("mujoco", ["train", "cheetah-dir", "--iterations", "1"]),
         ("mujoco", ["benchmark", "sampler"]),
+        ("gpu", ["benchmark", "device"]),
         ("plots", ["plot", "a run", "--output", "figure.png"]),
         ("render", ["render", "a run", "--output", "film.gif"]),
         ("render", ["demo"]),
@@ -83,6 +85,18 @@ def test_one_line_names_the_extra(
     assert stopped.value.code == 2
     error = capsys.readouterr().err
     assert re.fullmatch(rf"error: .* need \w+, which is not installed: pip install 'metarl\[{extra}\]'\n", error), error
+    assert not list(tmp_path.iterdir())
+
+
+def test_simulations_on_a_device_name_their_extra(tmp_path: Path) -> None:
+    family = make_family("metarl/HalfCheetahDir-v0", simulator="warp").on("cpu")
+    words = re.escape("simulations on a device need mujoco_warp, which is not installed: pip install 'metarl[gpu]'")
+    with hidden("gpu"):
+        with pytest.raises(MissingExtraError, match=words):
+            family.build(1, horizon=1)
+        started = run("train", "cheetah-dir", "--simulator", "warp", "--run-dir", tmp_path / "run")
+    assert started.returncode == 2
+    assert re.search(f"^error: {words}$", started.stderr, re.MULTILINE)
     assert not list(tmp_path.iterdir())
 
 

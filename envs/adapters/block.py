@@ -11,8 +11,8 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from metarl.arrays import Array, Mask
 from metarl.envs.adapters.conversion import flat_observation
-from metarl.envs.arrays import Array, Mask
 from metarl.envs.drawing import of_opengl, opengl_fails, prepare
 from metarl.outside import called_with
 from metarl.rl.numeric import numeric, shown

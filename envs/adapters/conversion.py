@@ -10,7 +10,7 @@ from gymnasium import Space
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple, flatten, flatten_space
 from numpy.typing import NDArray
 
-from metarl.envs.arrays import Array
+from metarl.arrays import Array
 from metarl.rl.numeric import numeric
 
 DISCRETE = (Discrete, MultiDiscrete, MultiBinary)

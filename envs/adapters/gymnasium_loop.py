@@ -11,13 +11,13 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
+from metarl.arrays import Array, Mask
 from metarl.envs.adapters.block import Block, Crew, Notes, Slots, made, one_of
 from metarl.envs.adapters.conversion import own_actions, policy_actions, policy_observations
 from metarl.envs.adapters.turns import Instances, InTurns
 from metarl.envs.adapters.workers import PATIENCE, Workers
 from metarl.envs.adapters.wrappers import task_size
 from metarl.envs.arguments import check_first, checked_actions, checked_mask, checked_options, checked_seeds
-from metarl.envs.arrays import Array, Mask
 from metarl.envs.batched import with_task
 from metarl.rl.contract import require_spaces
 from metarl.rl.drawing_tasks import draw_tasks

@@ -15,11 +15,11 @@ from gymnasium import Space
 from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
+from metarl.arrays import Array, Mask
 from metarl.envs.adapters.conversion import DISCRETE, flat_observation, own_actions
 from metarl.envs.adapters.gymnasium_loop import PATIENCE, LoopVectorEnv
 from metarl.envs.adapters.turns import Instances
 from metarl.envs.adapters.wrappers import remarks_on
-from metarl.envs.arrays import Array, Mask
 from metarl.envs.drawing import prepare
 from metarl.outside import raised_at_the_call
 from metarl.parts import MAY_CHANGE, POSITIVE, at_least, options

@@ -16,7 +16,7 @@ import numpy as np
 from gymnasium import Space
 from numpy.typing import NDArray
 
-from metarl.envs.arrays import Array, Mask
+from metarl.arrays import Array, Mask
 from metarl.envs.drawing import prepare
 from metarl.extras import needs
 from metarl.rl.environments import Split

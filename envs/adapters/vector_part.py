@@ -10,8 +10,8 @@ import numpy as np
 from gymnasium import Space
 from gymnasium.vector import VectorEnv
 
+from metarl.arrays import Array, Mask
 from metarl.envs.adapters.gymnasium_part import in_python
-from metarl.envs.arrays import Array, Mask
 from metarl.envs.drawing import prepare
 from metarl.rl.contract import checked_sample, require_vector
 from metarl.rl.drawing_tasks import draw_tasks

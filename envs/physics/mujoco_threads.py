@@ -14,23 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl.envs.arrays import Array, Mask
+from metarl.arrays import Array, Mask
 from metarl.envs.physics.binding import Batch, SimulationError, mujoco
-from metarl.envs.physics.models import compile_model
+from metarl.envs.physics.models import STAGES, body_rows, checked_measured, columns_of, compile_model
 from metarl.envs.physics.planar import GEOMETRY, Planar, planar
 from metarl.envs.physics.protocol import Contacts, Physics
 from metarl.machine import cores
 
 STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
-STAGES = {  # measured quantity -> how far MuJoCo must compute at the new state, for the quantity to be of that state
-    "subtree_com": mujoco.mjtStage.mjSTAGE_POS,
-    "cinert": mujoco.mjtStage.mjSTAGE_POS,
-    "xmat": mujoco.mjtStage.mjSTAGE_POS,
-    "subtree_linvel": mujoco.mjtStage.mjSTAGE_VEL,
-    "cvel": mujoco.mjtStage.mjSTAGE_VEL,
-    "qfrc_actuator": mujoco.mjtStage.mjSTAGE_ACC,
-    "cfrc_ext": mujoco.mjtStage.mjSTAGE_ACC,  # as mj_rnePostConstraint, under the controls of the step that led here
-}
+CARRIED = ("qpos", "qvel", "qacc_warmstart")  # beside the time, in the order of the batch's own state
 
 # MuJoCo would write MUJOCO_LOG.TXT to the user's directory, and a line for every breakdown to the console, which
 # `MujocoThreads.diverged` reports.
@@ -68,11 +60,7 @@ class MujocoThreads(Physics):
         contacts: Contacts | None = None,
         threads: int = 0,
     ) -> None:
-        measured = dict(measured or {})
-        if unknown := sorted(set(measured) - set(STAGES)):
-            raise ValueError(f"cannot measure {unknown[0]!r}: choose from {', '.join(STAGES)}")
-        if frame_skip < 1:
-            raise ValueError(f"frame_skip must be at least 1; got {frame_skip}")
+        measured = checked_measured(measured, frame_skip)
         if threads < 0:
             raise ValueError(f"threads must be at least 0; got {threads}")
         self._arguments = {
@@ -96,13 +84,9 @@ class MujocoThreads(Physics):
         self._stage = max((int(STAGES[name]) for name in evaluated), default=int(mujoco.mjtStage.mjSTAGE_NONE))
         self._batch: Batch | None = None
         self._varied: set[str] = set()  # fields of the model that earlier calls have set
-        self._measured = {name: self._body(body) for name, body in measured.items()}
-        data = mujoco.MjData(self.model)
-        sizes = {"time": 1, "qpos": self.model.nq, "qvel": self.model.nv, "qacc_warmstart": self.model.nv}
-        self._carried = sum(sizes.values())  # the first columns, in the order of the batch's own state
-        sizes |= {name: getattr(data, name)[rows].size for name, rows in self._measured.items()} | {"diverged": 1}
-        ends = np.cumsum(list(sizes.values()))
-        self._columns = {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
+        self._measured = body_rows(self.model, xml, measured)
+        self._columns = columns_of(self.model, CARRIED, self._measured)
+        self._carried = self._columns[CARRIED[-1]].stop  # the first columns are those of the batch's own state
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Rebuild pickles and copies from the arguments, with a pool of their own."""
@@ -170,15 +154,6 @@ class MujocoThreads(Physics):
     def diverged(self, states: Array) -> Mask:
         """Where the simulation has broken down, [n]."""
         return self.of(states, "diverged")[:, 0] > 0
-
-    def _body(self, name: str | None) -> int | slice:
-        """The row of a body in fields of MjData, or for None all rows."""
-        if name is None:
-            return slice(None)
-        index = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_BODY, name)
-        if index < 0:
-            raise ValueError(f"there is no body {name!r} in {self.xml}")
-        return index
 
     def _load(
         self, states: Array, controls: Array, parameters: Mapping[str, Array] | None

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metarl.envs.arrays import Array
+from metarl.arrays import Array
 from metarl.envs.physics.binding import MjModel, mujoco
 
 GEOMETRY = frozenset({"body_pos", "body_quat", "body_ipos", "jnt_pos", "jnt_axis", "qpos0"})

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from metarl.envs.arrays import Array, Mask
+from metarl.arrays import Array, Mask
 
 if TYPE_CHECKING:
     from metarl.envs.physics.binding import MjModel

@@ -50,7 +50,7 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from metarl.envs.arrays import Array, Mask, namespace
+from metarl.arrays import Array, Mask, namespace
 from metarl.envs.family import register
 from metarl.envs.goals import Direction, Position, Velocity
 from metarl.envs.locomotion import (

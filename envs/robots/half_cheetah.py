@@ -30,7 +30,7 @@ import dataclasses
 import functools
 from dataclasses import dataclass
 
-from metarl.envs.arrays import Array, Mask, namespace, nowhere
+from metarl.arrays import Array, Mask, namespace, nowhere
 from metarl.envs.family import register
 from metarl.envs.goals import Direction, Forward, Velocity
 from metarl.envs.locomotion import (

@@ -37,7 +37,7 @@ import dataclasses
 import functools
 from dataclasses import dataclass
 
-from metarl.envs.arrays import Array, Mask, namespace
+from metarl.arrays import Array, Mask, namespace
 from metarl.envs.family import register
 from metarl.envs.goals import Direction
 from metarl.envs.locomotion import (

@@ -32,7 +32,7 @@ import dataclasses
 import functools
 from dataclasses import dataclass
 
-from metarl.envs.arrays import Array, Mask
+from metarl.arrays import Array, Mask
 from metarl.envs.family import register
 from metarl.envs.goals import Direction, Forward, Velocity
 from metarl.envs.locomotion import (

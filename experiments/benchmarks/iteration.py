@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from rich.console import Console
 
 from metarl.engine.objective import MetaObjective
@@ -42,22 +43,14 @@ def iteration(console: Console, *, quick: bool) -> list[dict[str, Any]]:
     ):
         sizes = {"tasks": tasks, "episodes": EPISODES, **SETTINGS, **changes}
         ready = configured(preset, sizes | ({"tasks": 2, "horizon": 5} if quick else {}))
-        problem = ready.problem
-        outer = ready.outer
         reference = make_reference(ready)
-        theta = problem.initial_parameters(ready.options.seed)
+        theta = ready.problem.initial_parameters(ready.options.seed)
         laps = []
         others = []
         for index in range(2 if quick else 6):
             others.append(reference(theta, index))
-            start = time.perf_counter()
-            objective, metrics = problem.collect(theta, index)
-            timed = _Timed(objective)
-            theta, _, _ = outer.step(theta, {}, timed)
-            total = time.perf_counter() - start
-            laps.append(
-                {"sample": metrics["time/sample"], "adapt": metrics["time/adapt"], **timed.laps, "total": total}
-            )
+            theta, lap = stages(ready, theta, index)
+            laps.append(lap)
         # The first iteration also allocates.
         laps = laps[1:]
         others = others[1:]
@@ -75,8 +68,18 @@ def iteration(console: Console, *, quick: bool) -> list[dict[str, Any]]:
     return rows
 
 
+def stages(ready: Configured, theta: Params, index: int) -> tuple[Params, dict[str, float]]:
+    """Make a meta-iteration with an outer optimiser that keeps no state: theta after it, and the seconds by stage."""
+    start = time.perf_counter()
+    objective, metrics = ready.problem.collect(theta, index)
+    timed = _Timed(objective)
+    theta, _, _ = ready.outer.step(theta, {}, timed)
+    total = time.perf_counter() - start
+    return theta, {"sample": metrics["time/sample"], "adapt": metrics["time/adapt"], **timed.laps, "total": total}
+
+
 class _Timed(MetaObjective):
-    """An objective that measures the seconds of its answers."""
+    """An objective that measures the seconds of its answers, until its device has computed them."""
 
     def __init__(self, objective: MetaObjective) -> None:
         self.__dict__ = dict(objective.__dict__)
@@ -98,6 +101,8 @@ class _Timed(MetaObjective):
     def _lap(self, name: str, call: Callable[[], Any]) -> Any:
         start = time.perf_counter()
         result = call()
+        if next(iter(self.theta_old.values())).is_cuda:
+            torch.cuda.synchronize()
         self.laps[name] += time.perf_counter() - start
         return result
 

@@ -67,7 +67,7 @@ def ranks(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]:
 def _traffic() -> list[dict[str, Any]]:
     rows = []
     # What ranks exchange does not depend on these sizes.
-    sizes = {"tasks": 2, "episodes": 2, "horizon": 10}
+    sizes = {"outer": "trpo", "tasks": 2, "episodes": 2, "horizon": 10}
     configs: dict[str, Config] = {
         name: with_options(preset_config(name), sizes) for name in ("navigation", "cheetah-dir", "cheetah-dir-paper")
     }

@@ -104,14 +104,14 @@ class Loops:
         self.env = family.build(tasks * EPISODES, horizon=horizon)
         self.watched = _Starts(self.env)
         self.horizon = horizon
-        self.policy, self.params, self.rows = _policy(self.env, tasks)
+        self.policy, self.params, self.rows = policy_for(self.env, tasks)
         self.physics = cast(MujocoThreads, family.physics)
         robot = family.robot
         self.plain = compile_model(robot.xml, timestep=robot.timestep, contacts=robot.contacts)
 
     def closed(self, repeat: int) -> float:
         """Play episodes by the sampler with a policy."""
-        self.taken, rate = _timed_rollout(self.watched, self.policy, self.params, self.rows, self.horizon, repeat)
+        self.taken, rate = timed_rollout(self.watched, self.policy, self.params, self.rows, self.horizon, repeat)
         return rate
 
     def replayed(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -144,13 +144,13 @@ def _rate(environment: str, num_envs: int, threads: int) -> float:
     tasks = max(1, num_envs // EPISODES)
     horizon = 10
     env = make_family(environment, threads=threads).build(num_envs, horizon=horizon)
-    policy, params, rows = _policy(env, tasks)
-    rates = [_timed_rollout(env, policy, params, rows, horizon, repeat)[1] for repeat in range(2)]
+    policy, params, rows = policy_for(env, tasks)
+    rates = [timed_rollout(env, policy, params, rows, horizon, repeat)[1] for repeat in range(2)]
     # The first one also allocates.
     return max(rates)
 
 
-def _timed_rollout(
+def timed_rollout(
     env: VectorEnv, policy: Model, params: Params, rows: NDArray[np.float64], horizon: int, repeat: int
 ) -> tuple[Episodes, float]:
     """Play episodes by the sampler, and return them with the environment steps per second, resets included."""
@@ -160,7 +160,7 @@ def _timed_rollout(
     return taken, taken.num_steps.sum().item() / (time.perf_counter() - start)
 
 
-def _policy(env: TaskVectorEnv, tasks: int) -> tuple[Model, Params, NDArray[np.float64]]:
+def policy_for(env: TaskVectorEnv, tasks: int) -> tuple[Model, Params, NDArray[np.float64]]:
     """The paper's policy for an environment, its parameters for every task, and the tasks."""
     policy = GaussianMLP().build(env.single_observation_space, env.single_action_space)
     rows = env.sample_tasks(np.random.default_rng(0), tasks)

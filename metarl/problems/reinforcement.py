@@ -148,11 +148,15 @@ class Reinforcement(ProblemOptions):
             require_unchanged(trained, Interface.of(*self.environment.own_spaces), "the environment of this run")
 
     def _environments(
-        self, count: int, *, task_in_observation: bool = False, render_mode: str | None = None
+        self, count: int, *, device: str, task_in_observation: bool = False, render_mode: str | None = None
     ) -> VectorEnv:
-        """Make environments, after they have been checked once. Raises ValueError if they cannot be meta-trained in."""
+        """Make environments, after they have been checked once. Raises ValueError if they cannot be meta-trained in.
+
+        Those that draw themselves stay on the host.
+        """
         _ = self._remarks
-        return self.environment.build(
+        environment = self.environment.on(device) if render_mode is None else self.environment
+        return environment.build(
             count, horizon=self.horizon, render_mode=render_mode, task_in_observation=task_in_observation
         )
 
@@ -162,11 +166,13 @@ class Reinforcement(ProblemOptions):
         require_enough_steps(setting)
         self._require_unchanged()
         knows_the_task = setting.method == "oracle"
-        observations, actions = self.environment.spaces(task_in_observation=knows_the_task)
+        # On the run's device, so that what is missing there is said before anything is written.
+        environment = self.environment.on(setting.device)
+        observations, actions = environment.spaces(task_in_observation=knows_the_task)
         normalizer = self.normalization.build()
         policy = self.policy.build(observations, actions)
         return MetaRL(
-            functools.partial(self._environments, task_in_observation=knows_the_task),
+            functools.partial(self._environments, device=setting.device, task_in_observation=knows_the_task),
             normalizer.wrap(policy, observation_size(observations)),
             setting.rule,
             inner_steps=setting.inner_steps,

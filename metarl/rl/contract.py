@@ -14,6 +14,7 @@ from gymnasium import Space
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import ArrayLike, NDArray
 
+from metarl.arrays import on_device, on_host
 from metarl.rl.drawing_tasks import draw_tasks
 from metarl.rl.spaces import action_size
 from metarl.rl.vector_results import VectorResults
@@ -241,14 +242,15 @@ def _play(env: VectorEnv, tasks: Array, timesteps: int) -> tuple[Played, dict[An
     space = copy.deepcopy(env.single_action_space)
     space.seed(SEED)
     results = VectorResults(env)
-    observations = [np.array(results.reset([SEED] * n, {"tasks": tasks}), np.float64)]
+    observations = [np.array(on_host(results.reset([SEED] * n, {"tasks": tasks})), np.float64)]
     rewards = []
     info = {}
     for _ in range(timesteps):
-        seen, reward, ended, _, info = results.step(np.stack([space.sample()] * n))
-        observations.append(np.array(seen, np.float64))
-        rewards.append(np.array(reward, np.float64))
-        if ended.all():
+        actions = on_device(np.stack([space.sample()] * n), results.device)
+        seen, reward, ended, _, info = results.step(actions)
+        observations.append(np.array(on_host(seen), np.float64))
+        rewards.append(np.array(on_host(reward), np.float64))
+        if on_host(ended).all():
             break
     return Played(np.stack(observations), np.stack(rewards)), info
 

@@ -5,7 +5,7 @@ Axes: n environments or tasks, k numbers of a task.
 
 from abc import ABC, abstractmethod
 from contextlib import closing
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from gymnasium import Space
@@ -73,6 +73,10 @@ class Environment(Part, ABC):
         Raises:
             ValueError: `num_envs` is below 1, or the environment refuses an option.
         """
+
+    def on(self, device: str) -> Self:
+        """The same environment for a run on a torch device; here as it is, with NumPy's arrays on the host."""
+        return self
 
     @abstractmethod
     def spaces(self, *, task_in_observation: bool = False) -> tuple[Space, Space]:

@@ -15,6 +15,7 @@ from metarl.metrics import Metric, MetricTable
 from metarl.problem import Metrics
 from metarl.rl.episodes import BREAKS, Episodes
 
+CPU = torch.device("cpu")
 BROKEN = "rollout/broken"  # the share of broken episodes; with _REASON the share that broke for this reason, if above 0
 SCORES = {"rollout/return": "average_return", "rollout/achieved": "achieved", "rollout/success": "success"}
 """The name of a metric of episodes -> the name of the same score in an evaluation."""
@@ -168,14 +169,17 @@ def scores_of(episodes: Episodes, wanted: NDArray[np.float64] | None) -> dict[st
 
 
 class Clock:
-    """Seconds per stage of a meta-iteration."""
+    """Seconds per stage of a meta-iteration; a stage lasts until its device has computed all that was asked of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device = CPU) -> None:
+        self._device = device
         self._seconds: dict[str, float] = {}
         self._last = time.perf_counter()
 
     def lap(self, stage: str) -> None:
         """Add the time since the last lap to a stage."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
         now = time.perf_counter()
         self._seconds[stage] = self._seconds.get(stage, 0.0) + now - self._last
         self._last = now

@@ -74,7 +74,7 @@ class MetaRL:
         seed: key of everything random.
         task_per_episode: draw a fresh task for each of the M * E episodes of a meta-batch, instead of E episodes of
             each of M tasks, as the paper does for its pretrained and oracle policies; `inner_steps` must be 0.
-        device: where parameters and batches live; environments stay on the CPU.
+        device: where parameters and batches live; `make_env` says where environments do.
         commanded: tasks [N, k] -> the value of `achieved` that each task asks for, [N]; None if they ask for none.
         normalizer: updates the statistics that scale the policy's observations.
         shard: which tasks of a meta-batch this process rolls out.
@@ -153,7 +153,7 @@ class MetaRL:
             ValueError: the environment broke more than `max_broken` of the episodes.
         """
         settings = self.settings
-        clock = Clock()
+        clock = Clock(self.device)
         first = self._local.start
         rows = slice(first * self._tasks_per_group, self._local.stop * self._tasks_per_group)
         count = settings.tasks * self._tasks_per_group

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 
+from metarl.arrays import Array, Mask, known_all, namespace, perhaps_any
 from metarl.rl.episodes import BREAKS
 from metarl.rl.vector_results import TERM
-
-Mask = NDArray[np.bool_]
 
 
 class Progress:
@@ -32,25 +31,35 @@ class Progress:
     Args:
         num_envs: n.
         horizon: T.
+        device: where the environments' tensors are, and this state; None for environments of NumPy's arrays.
     """
 
-    def __init__(self, num_envs: int, horizon: int) -> None:
-        self.running: Mask = np.ones(num_envs, np.bool_)
-        self.breaks: dict[str, Mask] = {reason: np.zeros(num_envs, np.bool_) for reason in BREAKS}
-        self.mask: Mask = np.zeros((horizon, num_envs), np.bool_)
-        self.rewards = np.zeros((horizon, num_envs))
-        self.achieved = np.full(num_envs, np.nan)
-        self.success = np.full(num_envs, np.nan)
-        self.reward_terms: dict[str, NDArray[np.float64]] = {}
+    def __init__(self, num_envs: int, horizon: int, device: torch.device | None = None) -> None:
+        arrays: Any = np if device is None else torch
+        place: dict[str, Any] = {} if device is None else {"device": device}
+
+        def empty(*shape: int) -> Mask:
+            return arrays.zeros(shape, dtype=arrays.bool, **place)
+
+        def missing() -> Array:
+            return arrays.full((num_envs,), np.nan, dtype=arrays.float64, **place)
+
+        self.running: Mask = ~empty(num_envs)
+        self.breaks: dict[str, Mask] = {reason: empty(num_envs) for reason in BREAKS}
+        self.mask: Mask = empty(horizon, num_envs)
+        self.rewards: Array = arrays.zeros((horizon, num_envs), dtype=arrays.float64, **place)
+        self.achieved = missing()
+        self.success = missing()
+        self.reward_terms: dict[str, Array] = {}
 
     def begin(self, which: slice) -> None:
         """Some episodes run from now on, and no others."""
-        self.running = np.zeros_like(self.running)
+        self.running = namespace(self.running).zeros_like(self.running)
         self.running[which] = True
 
     def break_where(self, reason: str, condition: Mask) -> None:
         """Break the running episodes that meet a condition [n], for one of `episodes.BREAKS`."""
-        if condition.any():
+        if perhaps_any(condition):
             broken = self.running & condition
             self.breaks[reason] |= broken
             self.running = self.running & ~broken
@@ -59,7 +68,7 @@ class Progress:
         """End the running episodes that their environments say have ended, [n]."""
         self.running = self.running & ~ended
 
-    def record(self, t: int, rewards: NDArray[np.floating], info: Mapping[str, Any]) -> None:
+    def record(self, t: int, rewards: Array, info: Mapping[str, Any]) -> None:
         """Count timestep t of the running episodes.
 
         Args:
@@ -68,16 +77,19 @@ class Progress:
             info: of the environment's step, with values [n]. Kept are the last `achieved`, the greatest `success`, and
                 the sum of every `reward/<term>`; a term that a timestep does not name is 0 there.
         """
+        arrays = namespace(self.running)
         self.mask[t] |= self.running
-        self.rewards[t] = np.where(self.running, rewards, self.rewards[t])
+        self.rewards[t] = arrays.where(self.running, rewards, self.rewards[t])
         if "achieved" in info:
-            self.achieved = np.where(self.running, info["achieved"], self.achieved)
+            self.achieved = arrays.where(self.running, info["achieved"], self.achieved)
         if "success" in info:
-            self.success = np.where(self.running, np.fmax(info["success"], self.success), self.success)
+            greatest = arrays.fmax(info["success"], self.success)
+            self.success = arrays.where(self.running, greatest, self.success)
         for name, values in info.items():
             if name.startswith(TERM):
-                total = self.reward_terms.setdefault(name.removeprefix(TERM), np.zeros(len(self.running)))
+                zero = arrays.zeros_like(self.rewards[t])
+                total = self.reward_terms.setdefault(name.removeprefix(TERM), zero)
                 total += self._of_running(values)
 
-    def _of_running(self, values: NDArray[np.floating]) -> NDArray[np.floating]:
-        return values if self.running.all() else np.where(self.running, values, 0.0)
+    def _of_running(self, values: Array) -> Array:
+        return values if known_all(self.running) else namespace(self.running).where(self.running, values, 0.0)

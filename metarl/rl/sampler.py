@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+from metarl.arrays import Array, Mask, is_tensor, known_all, namespace, perhaps_any
 from metarl.engine.model import Model
 from metarl.engine.params import Params
 from metarl.randomness import Purpose, seed_sequence
@@ -69,9 +70,11 @@ def rollout(
     for_environment = environment_actions(env.single_action_space)
     sizes = observation_size(env.single_observation_space), action_size(env.single_action_space)
     noise, seeds = _randomness(num_tasks, (horizon, episodes, sizes[1]), key, first_task, like)
-    observations, actions = (torch.zeros(num_tasks, horizon, episodes, size, dtype=like.dtype) for size in sizes)
-    progress = Progress(num_envs, horizon)
     turns = _turns(env)
+    device = results.device
+    shape = num_tasks, horizon, episodes
+    observations, actions = (torch.zeros(*shape, size, dtype=like.dtype, device=device) for size in sizes)
+    progress = Progress(num_envs, horizon, device)
     longest = 0  # timesteps of the longest episode
     distributions: list[Any] = []
     for turn in turns:
@@ -79,28 +82,24 @@ def rollout(
         progress.begin(turn)
         who = slice(turn.start // episodes, -(-turn.stop // episodes))  # the tasks of this turn
         own = {name: leaf[who] for name, leaf in params.items()}
-        seen = _reset(results, seeds, rows, progress.running)
+        seen = _reset(results, seeds, rows, turn, num_envs)
         progress.break_where("observation", _bad(seen, like))
         for t in range(horizon):
-            if not progress.running.all():
-                # Environments whose episode is over may show anything, even nan.
-                seen = np.where(progress.running[:, None], seen, 0.0)
-            _keep(observations[:, t], seen, turn)
+            _keep(observations[:, t], _of_running(seen, progress.running), turn)
             distributions.append(policy.apply_stacked(own, observations[who, t].to(like)))
             if t == 0:
                 _require_actions(distributions[-1].mode.shape[-1], env)
             actions[who, t] = distributions[-1].sample(noise[who, t])
-            finite_actions, bad = _only_finite(actions[:, t].reshape(num_envs, -1))
+            finite_actions, bad = _only_finite(actions[:, t].reshape(num_envs, -1), on_host=device is None)
             progress.break_where("action", bad)
-
             seen, reward, ended, info, _ = results.step(for_environment(finite_actions))
             longest = max(longest, t + 1)
-            progress.break_where("simulation", np.asarray(info.get("diverged", False), np.bool_))
+            progress.break_where("simulation", _diverged(info, progress.running))
             progress.break_where("reward", _bad(reward, like))
             progress.record(t, reward, info)
             progress.break_where("observation", _bad(seen, like))
             progress.end_where(ended)
-            if not progress.running.any():
+            if not perhaps_any(progress.running):
                 break
     if len(turns) > 1:
         # as if all had been played together: their numbers do not depend on the turns
@@ -115,19 +114,30 @@ def _turns(env: VectorEnv) -> list[slice]:
     return [slice(first, min(first + at_once, n)) for first in range(0, n, at_once)]
 
 
-def _reset(
-    results: VectorResults, seeds: list[int], tasks: NDArray[np.float64], running: NDArray[np.bool_]
-) -> NDArray[Any]:
-    """Start the episodes that are to run; the observations of all, [n, O]."""
+def _reset(results: VectorResults, seeds: list[int], tasks: NDArray[np.float64], turn: slice, n: int) -> Any:
+    """Start the episodes of a turn; the observations of all n environments, [n, O]."""
     options: dict[str, Any] = {"tasks": tasks}
-    if not running.all():
-        options["reset_mask"] = running
+    if turn.stop - turn.start < n:
+        options["reset_mask"] = np.zeros(n, np.bool_)
+        options["reset_mask"][turn] = True
     return results.reset(seeds, options)
 
 
-def _keep(into: Tensor, values: NDArray[Any], turn: slice) -> None:
+def _of_running(seen: Array, running: Mask) -> Array:
+    """Observations [n, O], 0 of environments whose episode is over: these may show anything, even nan."""
+    return seen if known_all(running) else namespace(seen).where(running[:, None], seen, 0.0)
+
+
+def _diverged(info: dict[str, Any], like: Mask) -> Mask:
+    """Which environments say that their simulation has broken down, [n], on the device of `like`."""
+    if "diverged" not in info:
+        return namespace(like).zeros_like(like)
+    return info["diverged"] if is_tensor(info["diverged"]) else np.asarray(info["diverged"], np.bool_)
+
+
+def _keep(into: Tensor, values: Array, turn: slice) -> None:
     """Write a turn's rows of values [n, K] into [M, E, K]."""
-    rows = torch.from_numpy(values).reshape(into.shape)
+    rows = torch.as_tensor(values).reshape(into.shape)
     if turn.stop - turn.start == len(values):
         into.copy_(rows)
     else:
@@ -180,12 +190,12 @@ def _episodes(progress: Progress, observations: Tensor, actions: Tensor, distrib
     """Make Episodes of observations [M, T, E, O], actions [M, T, E, A], and the progress of n = M * E environments."""
     num_tasks, horizon, episodes = observations.shape[:3]
 
-    def of_timesteps(values: NDArray[Any]) -> Tensor:
-        by_time = torch.from_numpy(values).reshape(horizon, num_tasks, episodes)
+    def of_timesteps(values: Array | Mask) -> Tensor:
+        by_time = torch.as_tensor(values).reshape(horizon, num_tasks, episodes)
         return by_time.movedim(0, 1).contiguous().to(observations)
 
-    def of_episodes(values: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(values).reshape(num_tasks, episodes).to(observations)
+    def of_episodes(values: Array | Mask) -> Tensor:
+        return torch.as_tensor(values).reshape(num_tasks, episodes).to(observations)
 
     return Episodes(
         observations=observations,
@@ -223,22 +233,27 @@ def _episodes_per_task(env: VectorEnv, num_tasks: int) -> int:
     return env.num_envs // num_tasks
 
 
-def _bad(values: NDArray[Any], like: Tensor) -> NDArray[np.bool_]:
+def _bad(values: Array, like: Tensor) -> Mask:
     """Which environments have a value that is not finite in the tensor's dtype: [n] or [n, k] -> [n]."""
-    sizes = np.abs(values)
+    sizes: Any = abs(values) if is_tensor(values) else np.abs(values)
     limit = torch.finfo(like.dtype).max
     # The largest of all is nan if any is; this one comparison is faster than one for each environment.
-    if sizes.max(initial=0.0) <= limit:
+    if not is_tensor(sizes) and sizes.max(initial=0.0) <= limit:
         return np.zeros(len(values), np.bool_)
-    return np.logical_not(np.logical_and.reduce(sizes.reshape(len(values), -1) <= limit, axis=1))
+    return ~(sizes.reshape(len(values), -1) <= limit).all(axis=1)
 
 
-def _only_finite(actions: Tensor) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
-    """Actions [n, A] with 0 where they are not finite, and which environments have such an action, [n]."""
+def _only_finite(actions: Tensor, *, on_host: bool) -> tuple[Any, Any]:
+    """Actions [n, A] with 0 where they are not finite, and which environments have such an action, [n].
+
+    Both are NumPy's arrays with `on_host`, and else tensors on the device of the actions.
+    """
     # The sum is not finite if any action is not; one check is faster than one for each action.
-    if torch.isfinite(actions.sum()):
+    if on_host and torch.isfinite(actions.sum()):
         return actions.numpy(), np.zeros(len(actions), np.bool_)
-    return actions.nan_to_num(0.0, 0.0, 0.0).numpy(), (~torch.isfinite(actions)).any(1).numpy()
+    finite = actions.nan_to_num(0.0, 0.0, 0.0)
+    broken = (~torch.isfinite(actions)).any(1)
+    return (finite.numpy(), broken.numpy()) if on_host else (finite, broken)
 
 
 def _stop_time(lengths: Tensor, finished_at: Tensor, budget: int) -> Tensor:

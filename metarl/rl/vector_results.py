@@ -6,9 +6,11 @@ Axes: n environments, O observation.
 from typing import Any, NamedTuple
 
 import numpy as np
+from gymnasium.spaces import Box
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from metarl.arrays import is_tensor
 from metarl.outside import called_with
 from metarl.rl.numeric import numeric, shown
 from metarl.rl.spaces import flat_observations, observation_size
@@ -31,17 +33,25 @@ class Step(NamedTuple):
 class VectorResults:
     """Plays a vector environment, and checks what it returns.
 
+    An environment with an attribute `tensor_device`, a torch device, takes and returns tensors there. Their values are
+    not looked at, which would wait for the device.
+
     Args:
         env: n environments.
 
     Raises:
-        ValueError: observations of a space that has no flat vectors of fixed length.
+        ValueError: observations of a space that has no flat vectors of fixed length; an environment with a device whose
+            observations and actions are not vectors.
     """
 
     def __init__(self, env: VectorEnv) -> None:
         self._env = env
         self._flat = flat_observations(env.single_observation_space)
         self._shape = (env.num_envs, observation_size(env.single_observation_space))
+        self.device: Any = getattr(env.unwrapped, "tensor_device", None)
+        for space in (env.single_observation_space, env.single_action_space):
+            if self.device is not None and not (isinstance(space, Box) and len(space.shape) == 1):
+                raise ValueError(f"{env} is on a device: observations and actions must be vectors (Box); got {space}")
 
     def reset(self, seeds: list[int], options: dict[str, Any]) -> NDArray[Any]:
         """Start episodes; the observations [n, O].
@@ -84,7 +94,13 @@ class VectorResults:
             info,
         )
 
+    def _of_device(self, value: Any, shape: tuple[int, ...]) -> bool:
+        """Whether a value is a tensor of this shape, of an environment that returns tensors."""
+        return self.device is not None and is_tensor(value) and tuple(value.shape) == shape
+
     def _observations(self, seen: Any) -> NDArray[Any]:
+        if self._of_device(seen, self._shape):
+            return seen
         why = "no numbers"
         try:
             flat = numeric(self._flat(seen))
@@ -102,6 +118,8 @@ class VectorResults:
     def _numbers(self, what: str, values: Any, *, broadcast: bool = False) -> NDArray[Any]:
         """Values as an array [n]; `broadcast`: a single number stands for n of them."""
         n = self._shape[0]
+        if self._of_device(values, (n,)):
+            return values
         array = numeric(values)
         if array is None or not (array.shape == (n,) or (broadcast and array.shape == ())):
             raise ValueError(f"{self._env}: {what} must be {n} numbers, one for each environment; got {shown(values)}")
@@ -109,6 +127,8 @@ class VectorResults:
 
     def _truths(self, what: str, values: Any) -> Mask:
         n = self._shape[0]
+        if self._of_device(values, (n,)):
+            return values != 0
         array = numeric(values)
         if array is None or array.shape != (n,) or not (array.dtype == np.bool_ or np.isin(array, (0, 1)).all()):
             raise ValueError(f"{self._env}: {what} must be {n} truth values; got {shown(values)}")

@@ -76,6 +76,9 @@ def test_formulas_take_tensors_as_they_take_arrays(environment_id: str, options:
             assert isinstance(value, torch.Tensor), name
             assert torch.from_numpy(np.array(expected[name])).dtype == value.dtype
             np.testing.assert_allclose(value.numpy(), expected[name], rtol=1e-12, err_msg=name)
+    # Nor do they look at values, or bring anything of the host's: nothing of a timestep waits for a GPU.
+    without_values = formulas(*(tensor.to("meta") for tensor in tensors))
+    assert all(value is None or value.is_meta for value in without_values.values())
     assert expected["terminated"].any() == (not any(name in environment_id for name in ENDLESS))
 
 

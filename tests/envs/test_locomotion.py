@@ -15,8 +15,8 @@ import pytest
 from gymnasium.envs.mujoco.mujoco_env import MujocoEnv
 
 from metarl import envs
+from metarl.arrays import Array
 from metarl.envs import ENVIRONMENTS, Locomotion, make_family
-from metarl.envs.arrays import Array
 from metarl.envs.physics.models import ASSETS, compile_model
 from metarl.envs.physics.mujoco_threads import MujocoThreads
 from metarl.envs.robots.ant import PAPER, AntDir

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from gymnasium.envs.mujoco.mujoco_env import MujocoEnv
 
+from metarl.arrays import Array
 from metarl.envs import Locomotion, make_family
-from metarl.envs.arrays import Array
 from metarl.envs.physics.models import compile_model
 
 N = 300

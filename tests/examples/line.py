@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from metarl.envs.arrays import Array, Mask
+from metarl.arrays import Array, Mask
 from metarl.envs.family import TaskFamily, register
 from metarl.envs.tasks import Uniform
 

@@ -220,6 +220,7 @@ def test_options_of_an_environment_are_flags(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     config = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
     chosen = {"name": "metarl/AntDir-v1", "threads": 2, "dynamics": "paper", "observation": "raw"}
+    chosen |= {"simulator": "auto"}
     assert config["problem"]["environment"] == chosen
 
 

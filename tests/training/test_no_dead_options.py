@@ -28,6 +28,7 @@ Witness = dict[str, Any]
 # Options that a run's numbers cannot show, with what shows them.
 BUILT: dict[str, Callable[[Config], Any]] = {
     "compile": lambda config: config.problem.before_training,
+    "simulator": lambda config: [config.problem.environment.on(device).device for device in ("cpu", "cuda")],  # pyright: ignore
     "threads": lambda config: config.problem.environment.build(1, horizon=1).process.physics._threads,  # pyright: ignore
 }
 # May change at a resume, although the training's numbers are others; or must not, although they are not.

@@ -16,7 +16,8 @@ from metarl.training.tree import differences
 
 CASES = list(every_case())
 MAY = {  # written out: a marker that is added or lost is a change of what a resume promises
-    "iterations", "device", "grace", "max_nonfinite", "max_broken", "threads", "compile", "data_dir", "cache_dir",
+    "iterations", "device", "grace", "max_nonfinite", "max_broken", "threads", "simulator", "compile", "data_dir",
+    "cache_dir",
     "evaluation_steps", "evaluation_step_sizes", "evaluation_tasks", "evaluation_checkpoint", "evaluation_episodes",
     "evaluation_counting", "published_tasks", "evaluation_queries", "evaluation_transductive",
     "validation_tasks", "evaluate_every", "render_every", "checkpoint_every", "keep_every", "log_every",
