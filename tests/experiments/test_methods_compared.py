@@ -78,7 +78,7 @@ def test_a_course_is_read_where_the_run_is_finished(tmp_path: Path) -> None:
     assert found.amount.tolist() == [100, 200, 300, 400, 500]
     assert found.seconds.tolist() == [0.5, 1.0, 1.5, 2.0, 2.5]  # the first iteration's start does not count
     assert (found.start, found.end) == (-4.0, 8.0)
-    with pytest.raises(ValueError, match="another run: --iterations is 5 there and 4 in the study"):
+    with pytest.raises(ValueError, match="another run: --iterations is 5 there and 4 here"):
         finished_course(tmp_path, one._replace(flags="--iterations 4 --seed 1"))
 
 

@@ -144,7 +144,7 @@ def test_a_curve_is_read_where_the_run_is_finished_and_the_same(tmp_path: Path) 
     assert (curve.end, curve.whole) == (8.0, 4.0)
     assert curve.before.tolist() == [0, -1, -2, -3, -4]
     other = one._replace(flags="--hidden-sizes 9 9 --iterations 5 --seed 1")
-    with pytest.raises(ValueError, match="another run: --hidden-sizes is 8 8 there and 9 9 in the study"):
+    with pytest.raises(ValueError, match="another run: --hidden-sizes is 8 8 there and 9 9 here"):
         finished_curve(tmp_path, other)
 
 
