@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorWrapper
 from numpy.typing import ArrayLike
 
-from metarl.envs.arrays import Array, Mask
+from metarl.arrays import Array, Mask
 from metarl.envs.batched import TaskVectorEnv
 
 
