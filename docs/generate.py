@@ -55,6 +55,8 @@ SIGNATURE = re.compile(r"^(\w+\(.*?\) -> \S+(?: \S+)*?) {2,}(\S.*)$")
 RESULTS = ROOT / "experiments" / "results"
 KEPT = {  # preset -> the run of MAML that is nearest to it
     "navigation-paper": "navigation-paper/maml-seed1",
+    "cheetah-vel": "cheetah-vel/maml-seed1",
+    "cheetah-dir": "cheetah-dir/maml-seed1",
     "cheetah-vel-paper": "cheetah-vel-paper/gauss-newton-seed1",
     "cheetah-dir-paper": "cheetah-dir-paper/gauss-newton-seed1",
     "sinusoid": "sinusoid/maml-10shot",
@@ -205,7 +207,9 @@ def costs() -> str:
     rows = []
     for name, preset in PRESETS.items():
         iterations = preset.options.get("iterations", Training.iterations)
-        timed = next((row["total"] for row in _timed() if row["preset"] == name), None)
+        # The benchmark's iterations are TRPO's.
+        own = [row["total"] for row in _timed() if row["preset"] == name and preset.options["outer"] == "trpo"]
+        timed = own[0] if own else None
         if timed is not None:
             rows.append([f"`{name}`", f"{timed:.2g} s", _hours(timed * iterations), f"{iterations:,}", "", "", ""])
         if name in KEPT:
@@ -222,6 +226,25 @@ def costs() -> str:
 def _timed() -> list[dict[str, Any]]:
     """Iterations that `benchmark.py iteration` timed; of each preset with its own outer step first."""
     return json.loads((RESULTS / "benchmark_iteration.json").read_text())["iteration"]
+
+
+def optimisers() -> str:
+    """Returns of `cheetah-dir` after one step on the tasks of training, by timesteps, with PPO and with TRPO."""
+    millions = (1, 2, 4, 6, 8)
+    rows = [
+        [words, path.parent.name.rpartition("seed")[2], *(f"{_near(path, million):.0f}" for million in millions)]
+        for words, runs in (("PPO, the preset", "cheetah-dir/maml-seed*"), ("TRPO", "cheetah-dir-long/trpo-seed*"))
+        for path in sorted(RESULTS.glob(f"{runs}/metrics.csv"))
+    ]
+    return _table(["outer optimiser", "seed", *(f"{m} M" for m in millions)], rows)
+
+
+def _near(metrics: Path, million: int) -> float:
+    """The mean return after one step of the iterations within 0.4 million timesteps of some millions."""
+    with metrics.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    near = [row for row in rows if abs(float(row["env_steps"]) - million * 1e6) <= 4e5]
+    return statistics.mean(float(row["rollout/return_step1"]) for row in near)
 
 
 def _trained(run_dir: Path) -> tuple[int, float]:
@@ -365,5 +388,7 @@ def _value(value: Any) -> str:
 
 GENERATORS: dict[str, Callable[..., str]] = {
     function.__name__: function
-    for function in (scripts, training, problems, parts, presets, costs, metrics, environments, runs, compared)
+    for function in (
+        *(scripts, training, problems, parts, presets, costs, optimisers, metrics, environments, runs, compared),
+    )
 }
