@@ -5,22 +5,25 @@ from metarl.experiments.experiment import SEEDS, Experiment, Training
 
 # What Rothfuss et al. (2019) train with; ratios keep the inner gradient right while theta moves through the epochs.
 EPOCHS = "--inner-loss likelihood_ratio --learning-rate 0.001 --epochs 5 --clip 0.3"
+# What they leave out of what the half-cheetah's presets have.
+WHOLE_EPOCHS = f"{EPOCHS} --minibatches 1 --target-kl None --schedule constant"
 POINT = "--tasks 10 --episodes 10 --iterations 30 --checkpoint-every 30"
 HALF_CHEETAH = "--tasks 20 --episodes 20 --iterations 60 --checkpoint-every 10"
 
 
-def reinforced(context: str, plain: str = "") -> tuple[Method, ...]:
+def reinforced(context: str, plain: str = "", epochs: str = EPOCHS) -> tuple[Method, ...]:
     """The methods of reinforcement learning.
 
     Args:
         context: the flags of CAVIA, which depend on the environment.
         plain: the flags of all methods that are not an outer optimiser of their own, where the preset's is not TRPO.
+        epochs: the flags of ProMP and MAML-PPO, which depend on the preset.
     """
     return (
         Method("maml-trpo", "MAML-TRPO", plain, "Finn et al. 2017"),
         Method("first-order", "first order", f"{plain} --first-order", "Finn et al. 2017, section 5.2"),
-        Method("promp", "ProMP", f"--outer promp {EPOCHS} --kl-penalty 0.0005", "Rothfuss et al. 2019, appendix"),
-        Method("maml-ppo", "MAML-PPO", f"--outer ppo {EPOCHS}", "as ProMP, without its penalty"),
+        Method("promp", "ProMP", f"--outer promp {epochs} --kl-penalty 0.0005", "Rothfuss et al. 2019, appendix"),
+        Method("maml-ppo", "MAML-PPO", f"--outer ppo {epochs}", "as ProMP, without its penalty"),
         Method("e-maml", "E-MAML", f"{plain} --outer-loss e_maml", "Stadie et al. 2018"),
         Method("dice", "DiCE", f"{plain} --inner-loss dice", "Foerster et al. 2018"),
         Method("anil", "ANIL", f"{plain} --rule anil", "Raghu et al. 2020"),
@@ -31,7 +34,10 @@ def reinforced(context: str, plain: str = "") -> tuple[Method, ...]:
 
 PRESET = Method("preset", "MAML-PPO, many small steps", "", "the preset: 10 epochs of 5 minibatches")
 SMALL_CONTEXT = reinforced("--context-size 5 --inner-step-size 0.5")
-LARGE_CONTEXT = (*reinforced("--context-size 50 --inner-step-size 10", "--outer trpo --max-kl 0.05"), PRESET)
+LARGE_CONTEXT = (
+    *reinforced("--context-size 50 --inner-step-size 10", "--outer trpo --max-kl 0.05", WHOLE_EPOCHS),
+    PRESET,
+)
 SUPERVISED = (
     Method("maml", "MAML", "", "Finn et al. 2017"),
     Method("anil", "ANIL", "--rule anil", "Raghu et al. 2020"),

@@ -45,6 +45,7 @@ def test_all_methods_sample_as_much(name: str) -> None:
 
 
 def test_methods_have_the_settings_of_their_papers() -> None:
+    """Also where the preset has an outer optimiser of many small steps, whose options none of them inherits."""
     plain, first_order, promp, ppo, e_maml, dice, anil, cavia, meta_sgd = (
         options("methods-navigation", one.name) for one in METHODS["methods-navigation"].runs[:9]
     )
@@ -58,6 +59,10 @@ def test_methods_have_the_settings_of_their_papers() -> None:
     assert (cavia["context_size"], cavia["inner_step_size"]) == (5, 0.5)
     cheetah = options("methods-cheetah-dir", "cavia-seed1")
     assert (cheetah["context_size"], cheetah["inner_step_size"]) == (50, 10.0)
+    for name, point in (("promp", promp), ("maml-ppo", ppo)):
+        cheetah = options("methods-cheetah-dir", f"{name}-seed1")
+        own = ("minibatches", "target_kl", "schedule", *wanted)
+        assert [cheetah.get(option) for option in own] == [point.get(option) for option in own]
 
 
 def course(level: float, seconds: float = 0.5) -> Course:

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 from scripts import refused, run
 
+import metarl.experiments.studies
 from metarl.experiments.curves import Curve, finished_curve, kept_curves, settings, write_curves, write_table
 from metarl.experiments.effects import (
     differences_from_base,
@@ -21,10 +22,12 @@ from metarl.experiments.studies import STUDIES, TIMESTEPS
 from metarl.experiments.study import complete_seeds, effects_of, run_rows
 from metarl.experiments.study_figures import mean_curve
 from metarl.experiments.train import parse
+from metarl.reading import read_table
 from metarl.training.tree import flat, with_options
 
 SCREENING = STUDIES["what-matters"].study
 assert SCREENING is not None
+RESULTS = Path(metarl.experiments.studies.__file__).parent / "results"
 LEVELS = np.array([cell.levels for cell in SCREENING.cells if cell.seed == 1])
 
 
@@ -79,6 +82,13 @@ def test_one_at_a_time_starts_from_the_preset() -> None:
         changed = {name for name in base | other if base.get(name) != other.get(name)} - {"seed"}
         # two: tasks and episodes, discount and lambda, hidden sizes and activation, TRPO and its divergence
         assert len(changed - {"iterations"}) <= 2, one.name
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(STUDIES) if (RESULTS / name).is_dir()])
+def test_the_runs_in_the_results_are_runs_of_the_study_as_it_is(name: str) -> None:
+    """Else the study would train them anew, and leave theirs out of its tables."""
+    made = {row["run"] for row in read_table(RESULTS / name / "runs.csv", ("run",))}
+    assert made == set(kept_curves(RESULTS / name, STUDIES[name]))
 
 
 def test_effects_of_a_known_response_are_found_exactly() -> None:
