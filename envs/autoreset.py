@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorWrapper
 from numpy.typing import ArrayLike
 
-from metarl.arrays import Array, Mask
+from metarl.arrays import Array, Mask, on_device, on_host
 from metarl.envs.batched import TaskVectorEnv
 
 
@@ -29,12 +29,14 @@ class AutoReset(VectorWrapper[Any, Any, Any]):
         super().__init__(env)
         self.metadata = env.metadata | {"autoreset_mode": mode}
         self._same_step = mode is AutoresetMode.SAME_STEP
-        self._over = np.zeros(env.num_envs, np.bool_)
+        self._device = env.tensor_device
+        self._over: Any = on_device(np.zeros(env.num_envs, np.bool_), self._device)
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """Start episodes; see TaskVectorEnv.reset."""
         result = self.env.reset(seed=seed, options=options)
-        self._over = self._over & ~np.asarray((options or {}).get("reset_mask", np.ones_like(self._over)))
+        started = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, np.bool_)))
+        self._over = self._over & ~on_device(started, self._device)
         return result
 
     def step(self, actions: ArrayLike) -> tuple[Array, Array, Mask, Mask, dict[str, Any]]:
@@ -42,10 +44,10 @@ class AutoReset(VectorWrapper[Any, Any, Any]):
         seen, rewards, terminated, truncated, info = self.env.step(actions)
         due = (terminated | truncated) if self._same_step else self._over
         if due.any():
-            started, begun = self.env.reset(options={"reset_mask": due})
+            started, begun = self.env.reset(options={"reset_mask": on_host(due)})
             if self._same_step:
                 last = np.full(len(due), None, object)
-                for i in np.flatnonzero(due):
+                for i in np.flatnonzero(on_host(due)):
                     last[i] = seen[i]
                 final = {"final_obs": last, "_final_obs": due, "final_info": dict(info), "_final_info": due}
                 begun = begun | final

@@ -16,7 +16,9 @@ from metarl.reading import DAMAGED
 from metarl.rl.environments import TaskDistribution
 from metarl.tasks import numbered_names
 
-NUMBER = re.compile(r"\s*[-+]?(\.?\d|inf|nan)", re.IGNORECASE)  # the beginning of a word that no head line has
+NUMBER = re.compile(
+    r"\s*[-+]?(\.?\d|(inf|infinity|nan)\b)", re.IGNORECASE
+)  # the beginning of a word that no head line has
 
 
 def read_tasks(path: Path, distribution: TaskDistribution) -> NDArray[np.float64]:

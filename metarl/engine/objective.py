@@ -161,7 +161,7 @@ class MetaObjective:
         else:
             # All the tasks belong to other ranks: this one adds zeros to their sums.
             gradients = {name: leaf.new_zeros(0, *leaf.shape) for name, leaf in theta.items()}
-            losses = torch.zeros(0)
+            losses = next(iter(gradients.values())).new_zeros(0)
         loss, *leaves = self._means(losses, *gradients.values())
         gradient = {name: leaf.to(theta[name].dtype) for name, leaf in zip(gradients, leaves, strict=True)}
         return loss.item(), gradient

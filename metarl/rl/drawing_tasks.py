@@ -34,7 +34,7 @@ def draw_tasks(
     is_method = callable(sample)
     if not is_method:
         raise ValueError(f"{beginning}{RIGHT}; sample_tasks is {type(sample).__name__}, no method")
-    arguments: tuple[Any, ...] = (rng, n)
+    by_name: dict[str, Any] = {}
     try:
         signature = inspect.signature(sample)
     except ValueError:
@@ -42,12 +42,12 @@ def draw_tasks(
         signature = None
     if signature is not None:
         if "split" in signature.parameters:
-            arguments = (rng, n, split)
+            by_name["split"] = split
         try:
-            signature.bind(*arguments)
+            signature.bind(rng, n, **by_name)
         except TypeError:
             raise ValueError(f"{beginning}{RIGHT}; its parameters are {signature}") from None
-    return _rows(sample(*arguments), n, beginning)
+    return _rows(sample(rng, n, **by_name), n, beginning)
 
 
 def _rows(drawn: Any, n: int, beginning: str) -> NDArray[np.float64]:

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+NONE = (type(None), str, bytes)  # kinds of objects that NumPy makes numbers of, and that are none
+
 
 def numeric(value: Any) -> NDArray[Any] | None:
     """The array of numbers or truth values that a value is, also of lists and torch's tensors; None where it is none.
@@ -13,7 +15,7 @@ def numeric(value: Any) -> NDArray[Any] | None:
     """
     try:
         array = np.asarray(value)
-        if array.dtype.kind == "O" and array.ndim and not any(item is None for item in array.flat):
+        if array.dtype.kind == "O" and array.ndim and not any(isinstance(item, NONE) for item in array.flat):
             array = array.astype(np.float64)
     except (RuntimeError, TypeError, ValueError, OverflowError):
         # Rows of different lengths, tensors with a gradient, and whatever else NumPy cannot read.

@@ -132,7 +132,7 @@ def _diverged(info: dict[str, Any], like: Mask) -> Mask:
     """Which environments say that their simulation has broken down, [n], on the device of `like`."""
     if "diverged" not in info:
         return namespace(like).zeros_like(like)
-    return info["diverged"] if is_tensor(info["diverged"]) else np.asarray(info["diverged"], np.bool_)
+    return info["diverged"] != 0
 
 
 def _keep(into: Tensor, values: Array, turn: slice) -> None:

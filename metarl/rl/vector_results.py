@@ -10,7 +10,7 @@ from gymnasium.spaces import Box
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from metarl.arrays import is_tensor
+from metarl.arrays import is_tensor, on_device
 from metarl.outside import called_with
 from metarl.rl.numeric import numeric, shown
 from metarl.rl.spaces import flat_observations, observation_size
@@ -34,7 +34,7 @@ class VectorResults:
     """Plays a vector environment, and checks what it returns.
 
     An environment with an attribute `tensor_device`, a torch device, takes and returns tensors there. Their values are
-    not looked at, which would wait for the device.
+    not looked at, which would wait for the device. What it returns on the host is checked, and moved there.
 
     Args:
         env: n environments.
@@ -109,7 +109,7 @@ class VectorResults:
             flat = None
             why = str(error)
         if flat is not None and flat.shape == self._shape:
-            return flat
+            return on_device(flat, self.device)
         if flat is not None:
             why = f"{flat.shape} in place of {self._shape}"
         right = f"{self._shape[0]} of {self._env.single_observation_space}"
@@ -123,7 +123,7 @@ class VectorResults:
         array = numeric(values)
         if array is None or not (array.shape == (n,) or (broadcast and array.shape == ())):
             raise ValueError(f"{self._env}: {what} must be {n} numbers, one for each environment; got {shown(values)}")
-        return array if array.shape else np.full(n, array)
+        return on_device(array if array.shape else np.full(n, array), self.device)
 
     def _truths(self, what: str, values: Any) -> Mask:
         n = self._shape[0]
@@ -132,4 +132,4 @@ class VectorResults:
         array = numeric(values)
         if array is None or array.shape != (n,) or not (array.dtype == np.bool_ or np.isin(array, (0, 1)).all()):
             raise ValueError(f"{self._env}: {what} must be {n} truth values; got {shown(values)}")
-        return array.astype(np.bool_)
+        return on_device(array.astype(np.bool_), self.device)

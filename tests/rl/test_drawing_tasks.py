@@ -41,6 +41,7 @@ def test_rows_of_any_kind(rows: Any) -> None:
         (["left", "right"], r"it drew \['left', 'right'\]$"),
         ([["0.5"], ["2"]], r"it drew \[\['0.5'\], \['2'\]\]$"),
         ([[0.5], [2.0, 1.0]], r"it drew \[\[0.5\], \[2.0, 1.0\]\]$"),
+        (np.array([["0.5"], [2]], object), r"it drew object \(2, 1\)$"),
         ([[None], [2.0]], r"it drew \[\[None\], \[2.0\]\]$"),
         ((row for row in [[0.5], [2.0]]), "it drew <generator"),
         (np.zeros((2, 1), complex), r"it drew complex128 \(2, 1\)$"),
@@ -66,6 +67,19 @@ def by_name(*, rng: np.random.Generator, n: int) -> Any:
 def test_parameters_are_named(sample: Callable[..., Any], parameters: str) -> None:
     with pytest.raises(ValueError, match=f"; its parameters are {parameters}"):
         draw_tasks(sample, np.random.default_rng(0), 2)
+
+
+def in_order(rng: np.random.Generator, n: int, split: str) -> Any:
+    return np.full((n, 1), len(split))
+
+
+def named(rng: np.random.Generator, n: int, *, split: str = "train") -> Any:
+    return np.full((n, 1), len(split))
+
+
+@pytest.mark.parametrize("sample", [in_order, named])
+def test_who_has_splits_is_asked_for_one(sample: Callable[..., Any]) -> None:
+    assert draw_tasks(sample, np.random.default_rng(0), 2, "validation").tolist() == [[10.0], [10.0]]
 
 
 def test_what_is_no_method_and_what_has_no_signature() -> None:

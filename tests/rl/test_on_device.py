@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import gaussian_mlp, generator
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import VectorEnv, VectorWrapper
 from torch.utils._pytree import tree_leaves, tree_map
 from worlds import Levers, Target
 
@@ -49,6 +49,24 @@ def test_episodes_of_tensors_are_those_of_arrays(environment_id: str, gather: An
     )
     tree_map(lambda ours, theirs: torch.testing.assert_close(ours, theirs, equal_nan=True), tensors, arrays)
     assert (arrays.num_steps < 30).any() == ("Navigation" in environment_id)
+
+
+class Mixed(VectorWrapper[Any, Any, Any]):
+    """Environments on a device that return some of their results on the host, and in other types."""
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        seen, rewards, terminated, truncated, info = self.env.step(actions)
+        info = info | {"achieved": info["achieved"].numpy(), "diverged": info["diverged"].double()}
+        return seen, rewards.numpy(), terminated.tolist(), truncated, info
+
+
+def test_results_on_the_host_are_moved_to_the_device() -> None:
+    family = make_family("metarl/Navigation2D-v0")
+    arrays, mixed = (
+        rollout(env, POLICY, stack(THETA, 3), near_ends(family, 3), horizon=30, key=KEY)
+        for env in (family.build(12, horizon=30), Mixed(family.placed("cpu").build(12, horizon=30)))
+    )
+    tree_map(lambda ours, theirs: torch.testing.assert_close(ours, theirs, equal_nan=True), mixed, arrays)
 
 
 @pytest.mark.parametrize(
