@@ -22,7 +22,7 @@ LOOP = "import os, sys\nwhile os.getppid() == int(sys.argv[1]): pass"
 
 
 def busy(console: Console, *, quick: bool) -> list[dict[str, Any]]:
-    """Measure the seconds of a meta-iteration of `cheetah-dir` (40 x 20) on quiet cores and beside other processes.
+    """Measure the seconds of an iteration of `cheetah-dir` (40 x 20, TRPO) on quiet cores and beside other processes.
 
     These are as many as cores, each in a loop without end. One thread, and then one for each core, computes; quiet and
     busy in turn, medians over 3. `ratio` is the busy time divided by the quiet one; `collect_ratio` and `outer_ratio`

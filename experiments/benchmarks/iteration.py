@@ -27,7 +27,7 @@ Reference = Callable[[Params, int], dict[str, float]]  # theta, iteration -> sec
 
 
 def iteration(console: Console, *, quick: bool) -> list[dict[str, Any]]:
-    """Measure the seconds of a meta-iteration of `cheetah-dir` (40 x 20) and `navigation` (20 x 20), medians over 5.
+    """Time an iteration with TRPO of `cheetah-dir` (40 x 20) and `navigation` (20 x 20): seconds, medians over 5.
 
     Stages are `sample`, `adapt`, `gradient`, `curvature` (all products), `search` (the line search), and `total`. The
     reference runs before each iteration. For the half-cheetah it is as many environment steps of open-loop physics,

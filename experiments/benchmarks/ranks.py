@@ -34,7 +34,10 @@ from metarl.training.tree import with_options
 
 TRAIN = str(Path(__file__).parents[1] / "train.py")
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
-ITERATIONS = {"navigation": 8, "cheetah-dir": 5}  # of a run for `efficiency`: half a minute, one minute
+FLAGS = {  # of the runs for `efficiency`: half a minute, one minute
+    "navigation": "--iterations 8",
+    "cheetah-dir": "--iterations 5 --outer trpo --tasks 40",
+}
 SMALL = "navigation --tasks 16 --episodes 5 --horizon 20 --hidden-sizes 64 64 --iterations 8"  # fractions of a second
 HOST = "metarl{}"  # name of a network namespace, and of its device
 ADDRESS = "10.77.0.{}"
@@ -56,7 +59,7 @@ def ranks(console: Console, *, quick: bool) -> dict[str, list[dict[str, Any]]]:
     """
     result = {"traffic": _traffic()}
     if not quick:
-        result["efficiency"] = [_efficiency(preset, seed) for preset in ITERATIONS for seed in (1, 2, 3)]
+        result["efficiency"] = [_efficiency(preset, seed) for preset in FLAGS for seed in (1, 2, 3)]
         result["delays"] = _delays()
     result["model"] = _model(result["traffic"][0])
     for name, rows in result.items():
@@ -95,7 +98,7 @@ def _traffic() -> list[dict[str, Any]]:
 
 
 def _efficiency(preset: str, seed: int) -> dict[str, Any]:
-    flags = [preset, "--iterations", str(ITERATIONS[preset]), "--seed", str(seed)]
+    flags = [preset, *FLAGS[preset].split(), "--seed", str(seed)]
     with tempfile.TemporaryDirectory() as place:
         alone = [Path(place) / name for name in ("a", "b")]
         _together([[sys.executable, TRAIN, *flags, "--run-dir", str(run_dir)] for run_dir in alone])

@@ -8,6 +8,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../../.."
 P=.venv/bin/python HERE=experiments/results/outer-step RUNS=runs/outer-step SEEDS="1 2 3"
 DEFAULT="--curvature gauss_newton --curvature-fraction 0.1 --curvature-tasks 0.5 --cg-iterations 5"
+CHEETAH="--outer trpo --max-kl 0.01 --tasks 40 --inner-step-size 0.1 --discount 0.99 --gae-lambda 1" # the preset in 0.5.0
+CHEETAH="$CHEETAH --observation raw --hidden-sizes 100 100 --activation relu --initial-std 0.5"
 AUTHORS="--curvature symmetric --curvature-fraction 1 --curvature-tasks 1 --cg-iterations 10"
 
 for seed in $SEEDS; do
@@ -20,7 +22,7 @@ for seed in $SEEDS; do
             mkdir -p $HERE/"$name"
             cp "$RUNS/$name"/{config.json,metrics.csv,evaluation.json,checkpoint.pt} $HERE/"$name"
         }
-        run cheetah-dir --iterations 60
+        run cheetah-dir $CHEETAH --iterations 60
         if [ $outer = default ]; then run navigation-paper; fi # the authors': experiments/results/navigation-paper
     done
 done
