@@ -23,8 +23,8 @@
 
 `observation="compact"`, under both kinds of dynamics: 0 .. 26 of the first table, with the velocities times 0.2.
 
-Reward: the goal's term (goals.py; a bonus of 1 per timestep for velocities, 4 for positions) + 0.05
-- 0.005 sum(a^2) - 0.0005 sum(clip(contact torques and forces, -1, 1)^2), a clipped to [-1, 1].
+Reward: the goal's term (goals.py; a bonus of 1 per timestep for velocities, 4 for positions)
+`+ 0.05 - 0.005 sum(a^2) - 0.0005 sum(clip(contact torques and forces, -1, 1)^2)`, a clipped to [-1, 1].
 An episode terminates where the torso's height leaves [0.2, 1.0] m.
 
 | | `dynamics="gymnasium"`: Ant-v5's | `dynamics="paper"`: the authors' release |
