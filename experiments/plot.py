@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import tyro
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -18,6 +19,7 @@ from metarl.experiments.evaluated import Run, pooled, published, read_run
 from metarl.experiments.learning import XAxis
 from metarl.experiments.outputs import write_figure, write_table
 from metarl.extras import require
+from metarl.metrics import number
 from metarl.training.config import Config
 from metarl.training.run_directory import CONFIG
 from metarl.training.statistics import interval_is_over
@@ -99,12 +101,21 @@ def comparison(methods: dict[str, list[Run]]) -> list[dict[str, Any]]:
 
 
 def comparison_table(config: Config, rows: list[dict[str, Any]], tasks: str = "held-out tasks") -> Table:
-    """The rows of `comparison`, to be read; `tasks` in words."""
-    table = Table(title=f"{config.preset}: {config.problem.score.replace('_', ' ')} on {tasks}")
+    """The rows of `comparison`, to be read; `tasks` in words.
+
+    Means of several seeds, their intervals and published means fit 80 columns, which a frame would not leave room for.
+    """
+    table = Table(
+        box=SIMPLE,
+        padding=0,
+        pad_edge=False,
+        show_edge=False,
+        title=f"{config.preset}: {config.problem.score.replace('_', ' ')} on {tasks}",
+    )
     several = any(row["seeds"] > 1 for row in rows)
     any_published = any(row["published"] is not None for row in rows)
-    middle = "interquartile mean [95 %]" if several else "median"
-    for name in ("method", "95 % over", "steps", "mean [95 %]", middle, *(["published"] if any_published else [])):
+    middle = "interquartile\nmean [95 %]" if several else "median"
+    for name in ("method", "95 %\nover", "steps", "mean [95 %]", middle, *(["published"] if any_published else [])):
         table.add_column(escape(name), justify="left" if name == "method" else "right")
     for row in rows:
         if row["gradient_steps"] == 0:
@@ -112,14 +123,14 @@ def comparison_table(config: Config, rows: list[dict[str, Any]], tasks: str = "h
         theirs = "-" if row["published"] is None else f"{row['published']:.4g}"
         mean = _with_interval(row, "mean", "low", "high")
         iqm = _with_interval(row, "interquartile_mean", "iqm_low", "iqm_high")
-        over = f"{row['seeds']} seeds" if row["interval_over"] == "seeds" else "tasks of 1 seed"
+        over = f"{row['seeds']} seeds" if row["interval_over"] == "seeds" else "tasks"
         identity = (row["method"], over, str(row["gradient_steps"]))
         table.add_row(*identity, mean, iqm if several else f"{row['median']:.4g}", *([theirs] if any_published else []))
     return table
 
 
 def _with_interval(row: dict[str, Any], *names: str) -> str:
-    value, low, high = (f"{row[name]:.3g}" for name in names)
+    value, low, high = (number(row[name], digits=3) for name in names)
     return escape(f"{value} [{low}, {high}]")
 
 

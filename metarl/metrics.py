@@ -135,6 +135,6 @@ def over_ranks(
     return metrics
 
 
-def number(value: float) -> str:
-    """Four significant digits, or all that stand before the point: no powers of ten for what is large."""
-    return f"{value:.0f}" if 9999.5 <= abs(value) < 1e12 else f"{value:.4g}"
+def number(value: float, digits: int = 4) -> str:
+    """`digits` significant digits, or all that stand before the point: no powers of ten for what is large."""
+    return f"{value:.0f}" if 10**digits - 0.5 <= abs(value) < 1e12 else f"{value:.{digits}g}"

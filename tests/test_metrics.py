@@ -75,3 +75,12 @@ def test_every_problem_has_headlines_and_no_two_meanings_of_a_name() -> None:
 )
 def test_numbers_have_no_powers_of_ten(value: float, shown: str) -> None:
     assert number(value) == shown
+
+
+def test_three_digits_are_shown_where_asked_for() -> None:
+    assert [number(value, digits=3) for value in (1234.5, 999.6, 99.96, -0.012345)] == [
+        "1234",
+        "1000",
+        "100",
+        "-0.0123",
+    ]

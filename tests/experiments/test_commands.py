@@ -1,6 +1,7 @@
 """Every script as its user meets it: toy sizes, through its own `command`, and the mistakes people make."""
 
 import csv
+import io
 import json
 import math
 import re
@@ -8,8 +9,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from scripts import ROOT, TOY, as_main, in_a_process, refused, run
 
+from metarl.experiments.plot import comparison_table
 from metarl.experiments.presets import PRESETS, preset_config
 from metarl.parts import HIDDEN
 from metarl.training.tree import leaves
@@ -50,6 +53,21 @@ def test_random_is_a_run_of_zero_iterations_and_plot_draws_both(evaluated: Path,
     assert (tmp_path / "new" / "figure.png").read_bytes().startswith(b"\x89PNG")
     assert run("plot", evaluated, "--output", tmp_path / "figure.svg").returncode == 0
     refused(run("plot", evaluated, "--output", tmp_path / "figure.bmp"), "must end in .png, .svg or .pdf", "figure.bmp")
+
+
+@pytest.mark.parametrize(("seeds", "head"), [(3, "interquartile"), (1, "median")])
+def test_the_table_of_several_seeds_fits_80_columns(seeds: int, head: str) -> None:
+    names = ("mean", "low", "high", "interquartile_mean", "iqm_low", "iqm_high", "median", "published")
+    over = {"seeds": seeds, "interval_over": "seeds" if seeds > 1 else "tasks"}
+    rows = [{"method": "pretrained", "gradient_steps": k, **over, **dict.fromkeys(names, -34.912)} for k in range(2)]
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(comparison_table(preset_config("navigation-paper"), rows))
+    lines = [line.split() for line in console.export_text().splitlines()]
+    assert any(head in line for line in lines)
+    interval = ["-34.9", "[-34.9,", "-34.9]"]
+    second = interval if seeds > 1 else ["-34.91"]
+    shown = ["pretrained", *(["3", "seeds"] if seeds > 1 else ["tasks"]), "1", *interval, *second, "-34.91"]
+    assert shown in lines
 
 
 def test_resume_goes_on_and_is_quick_when_done(trained: Path) -> None:
