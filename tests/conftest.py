@@ -1,4 +1,5 @@
 import os
+import signal
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -24,6 +25,10 @@ from metarl.rl.policies.gaussian_mlp import GaussianMLP
 from metarl.rl.problem import SURROGATE, functions_of
 
 TASKS = 3
+
+# A shell's background job ignores Ctrl-C, and so would the processes of the tests, some of which are about it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
