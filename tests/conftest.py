@@ -45,6 +45,20 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("metarl.experiments.evaluate._for_tensorboard", lambda *_: None)
 
 
+@pytest.fixture
+def tasks_at_a_time(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many tasks each pass for meta-gradients had, filled while a test runs."""
+    seen: list[int] = []
+    whole = Learner.task_gradients
+
+    def watched(self: Learner, loss: Any, theta: Params, support: Any, query: Any, **options: bool) -> Any:
+        seen.append(len(query.targets))
+        return whole(self, loss, theta, support, query, **options)
+
+    monkeypatch.setattr(Learner, "task_gradients", watched)
+    return seen
+
+
 class Regression(NamedTuple):
     inputs: Tensor  # [M, N, 2]
     targets: Tensor  # [M, N, 2]

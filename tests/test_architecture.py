@@ -55,7 +55,8 @@ MAY_IMPORT = {
 MAY_IMPORT["metarl.training.migration"] = {*MAY_IMPORT["metarl.training"], "metarl.rl.environments"}
 # What environments need of metarl.rl, and their worker processes, which load no torch.
 BASE = tuple(
-    f"metarl.rl.{name}" for name in ("contract", "drawing_tasks", "environments", "numeric", "spaces", "vector_results")
+    f"metarl.rl.{name}"
+    for name in ("contract", "drawing_tasks", "environments", "numeric", "results", "spaces", "vector_results")
 )
 MAY_IMPORT["metarl.envs"].update(BASE)
 for name in BASE:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from metarl.arrays import Array, Mask
 from metarl.envs.adapters.conversion import flat_observation
 from metarl.envs.drawing import of_opengl, opengl_fails, prepare
-from metarl.outside import called_with
 from metarl.rl.numeric import numeric, shown
+from metarl.rl.results import begun, stepped
 from metarl.rl.vector_results import TERM
 
 TRUTHS = ("diverged", "success")  # truth values of `info` that are passed on
@@ -80,17 +80,9 @@ class Block:
         for i, seed in zip(which, seeds, strict=True):
             env = self.envs[i]
             options = {"task": self._slots.tasks[i].copy()}
-            try:
-                result = env.reset(seed=seed, options=options)
-            except TypeError as error:
-                if called_with(error, ("seed", "options"), __file__):
-                    right = "reset(self, *, seed=None, options=None)"
-                    raise ContractError(f"{env}: its method must be {right}: {error}") from error
-                raise
-            if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
-                raise ContractError(f"{env}: reset must return (observation, info); got {shown(result)}")
-            self._see(i, result[0])
-            self._note(i, result[1])
+            seen, info = begun(env, seed=seed, options=options, seen="observation", refusal=ContractError)
+            self._see(i, seen)
+            self._note(i, info)
         return self._notes
 
     def step(self, which: Sequence[int]) -> Notes:
@@ -101,11 +93,10 @@ class Block:
                 values[:] = 0.0
         slots = self._slots
         for i in which:
-            result = self.envs[i].step(slots.actions[i].copy())
-            if not (isinstance(result, tuple) and len(result) == 5 and isinstance(result[4], dict)):
-                right = "(observation, reward, terminated, truncated, info)"
-                raise ContractError(f"{self.envs[i]}: step must return {right}; got {shown(result)}")
-            seen, reward, terminated, truncated, info = result
+            action = slots.actions[i].copy()
+            seen, reward, terminated, truncated, info = stepped(
+                self.envs[i], action, names="observation, reward", refusal=ContractError
+            )
             self._see(i, seen)
             slots.rewards[i] = self._number(i, "its reward", reward)
             slots.terminated[i] = self._truth(i, "terminated", terminated)
@@ -118,9 +109,9 @@ class Block:
         prepare()
         try:
             return [env.render() for env in self.envs]
-        except Exception as error:
-            if isinstance(error, gymnasium.error.DependencyNotInstalled):
-                raise ContractError(f"{self.envs[0]} cannot draw itself here: {error}") from error
+        except gymnasium.error.DependencyNotInstalled as error:
+            raise ContractError(f"{self.envs[0]} cannot draw itself here: {error}") from error
+        except Exception as error:  # OpenGL's libraries raise errors of any class; all others are raised again below
             if of_opengl(error):
                 raise ContractError(f"{self.envs[0]}: {opengl_fails(error)}") from error
             raise

@@ -14,14 +14,15 @@ from typing import Any
 
 import torch
 
-from metarl.arrays import Array, Mask
+from metarl.arrays import Array
 from metarl.envs.physics.binding import mujoco
+from metarl.envs.physics.columns import CARRIED, ColumnPhysics
 from metarl.envs.physics.models import body_rows, checked_measured, columns_of, compile_model
-from metarl.envs.physics.protocol import LIMIT, Contacts, Physics
-from metarl.envs.physics.worlds import CARRIED, Worlds
+from metarl.envs.physics.protocol import LIMIT, Contacts
+from metarl.envs.physics.worlds import Worlds
 
 
-class MujocoDevice(Physics):
+class MujocoDevice(ColumnPhysics):
     """A model, and worlds on a device that are scratch space: `start` and `step` depend on their arguments alone.
 
     Args:
@@ -69,19 +70,6 @@ class MujocoDevice(Physics):
         self._worlds: Worlds | None = None
         self._parameters: Mapping[str, Array] = {}  # those that the worlds have
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Rebuild pickles and copies from the arguments, with worlds of their own."""
-        return _rebuild, (self.xml, self._arguments)
-
-    @property
-    def state_size(self) -> int:
-        """S, numbers in a state."""
-        return self._columns["diverged"].stop
-
-    def of(self, states: Any, name: str) -> Any:
-        """The columns of the states [n, S] that hold a quantity, as a view [n, size]; see `Physics.of`."""
-        return states[:, self._columns[name]]
-
     def start(self, qpos: Any, qvel: Any, parameters: Mapping[str, Array] | None = None) -> Any:
         """States [n, S] at time 0 with given positions [n, nq] and velocities [n, nv], without controls.
 
@@ -127,10 +115,6 @@ class MujocoDevice(Physics):
         flags.copy_((flags > 0) | broken)
         return after
 
-    def diverged(self, states: Any) -> Mask:
-        """Where the simulation has broken down, [n]."""
-        return self.of(states, "diverged")[:, 0] > 0
-
     def _worlds_for(self, n: int, parameters: Mapping[str, Array]) -> Worlds:
         """Worlds for n simulations or more, with these parameters."""
         worlds = self._worlds
@@ -142,7 +126,3 @@ class MujocoDevice(Physics):
             worlds.set_parameters(parameters)
             self._parameters = parameters
         return worlds
-
-
-def _rebuild(xml: str, arguments: dict[str, Any]) -> MujocoDevice:
-    return MujocoDevice(xml, **arguments)

@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl.arrays import Array, Mask
+from metarl.arrays import Array
 from metarl.envs.physics.binding import Batch, SimulationError, mujoco
+from metarl.envs.physics.columns import CARRIED, ColumnPhysics
 from metarl.envs.physics.models import STAGES, body_rows, checked_measured, columns_of, compile_model
 from metarl.envs.physics.planar import GEOMETRY, Planar, planar
-from metarl.envs.physics.protocol import Contacts, Physics
+from metarl.envs.physics.protocol import Contacts
 from metarl.machine import cores
 
 STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
-CARRIED = ("qpos", "qvel", "qacc_warmstart")  # beside the time, in the order of the batch's own state
 
 # MuJoCo would write MUJOCO_LOG.TXT to the user's directory, and a line for every breakdown to the console, which
 # `MujocoThreads.diverged` reports.
@@ -32,7 +32,7 @@ _log.logto_console = False
 mujoco.MjLogConfig.set(_log)
 
 
-class MujocoThreads(Physics):
+class MujocoThreads(ColumnPhysics):
     """A model, and a batch of simulations that are scratch space: `start` and `step` depend on their arguments alone.
 
     Args:
@@ -88,22 +88,6 @@ class MujocoThreads(Physics):
         self._columns = columns_of(self.model, CARRIED, self._measured)
         self._carried = self._columns[CARRIED[-1]].stop  # the first columns are those of the batch's own state
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Rebuild pickles and copies from the arguments, with a pool of their own."""
-        return _rebuild, (self.xml, self._arguments)
-
-    @property
-    def state_size(self) -> int:
-        """S, numbers in a state."""
-        return self._columns["diverged"].stop
-
-    def of(self, states: Array, name: str) -> Array:
-        """The columns of the states [n, S] that hold a quantity, as a view [n, size].
-
-        Names are time [s], qpos, qvel, qacc_warmstart, diverged (0 or 1), and those of measured quantities.
-        """
-        return states[:, self._columns[name]]
-
     def start(self, qpos: Array, qvel: Array, parameters: Mapping[str, Array] | None = None) -> Array:
         """States [n, S] at time 0 with given positions [n, nq] and velocities [n, nv], without controls."""
         states = np.zeros((len(qpos), self.state_size))
@@ -150,10 +134,6 @@ class MujocoThreads(Physics):
         after[broken] = states[broken]
         self.of(after, "diverged")[broken] = 1.0
         return after
-
-    def diverged(self, states: Array) -> Mask:
-        """Where the simulation has broken down, [n]."""
-        return self.of(states, "diverged")[:, 0] > 0
 
     def _load(
         self, states: Array, controls: Array, parameters: Mapping[str, Array] | None
@@ -208,7 +188,3 @@ def _formula(xml: str, measured: Mapping[str, str | None]) -> Planar | None:
     model = compile_model(xml)
     bodies = {mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_BODY, name or "") for name in measured.values()}
     return planar(model, bodies.pop()) if len(bodies) == 1 else None
-
-
-def _rebuild(xml: str, arguments: dict[str, Any]) -> MujocoThreads:
-    return MujocoThreads(xml, **arguments)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from metarl.arrays import Array
 from metarl.envs.physics.binding import MjModel, mujoco
+from metarl.envs.physics.columns import CARRIED
 from metarl.extras import needs
 
 with needs("gpu", "simulations on a device"):
@@ -26,7 +27,6 @@ with needs("gpu", "simulations on a device"):
 warp.config.log_level = warp.LOG_WARNING
 warp.init()
 
-CARRIED = ("qpos", "qvel", "qacc_warmstart")  # what MuJoCo needs to go on
 KINEMATIC = frozenset({"subtree_com", "cinert", "xmat", "subtree_linvel", "cvel"})  # known without forces
 DERIVED = ("body_subtreemass", "body_invweight0", "dof_invweight0", "actuator_acc0")  # fields that follow from masses
 MOST_CONTACTS = 64  # per simulation, of robots whose parts could touch in more places at once

@@ -11,8 +11,8 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from metarl.arrays import is_tensor, on_device
-from metarl.outside import called_with
 from metarl.rl.numeric import numeric, shown
+from metarl.rl.results import begun, stepped
 from metarl.rl.spaces import flat_observations, observation_size
 
 Mask = NDArray[np.bool_]
@@ -59,17 +59,8 @@ class VectorResults:
         Raises:
             ValueError: `reset` does not take seeds and options, or does not return (observations, info).
         """
-        env = self._env
-        try:
-            result = env.reset(seed=seeds, options=options)  # pyright: ignore[reportArgumentType]  # one seed each
-        except TypeError as error:
-            if called_with(error, ("seed", "options"), __file__):
-                right = "reset(self, *, seed=None, options=None)"
-                raise ValueError(f"{env}: its method must be {right}: {error}") from error
-            raise
-        if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
-            raise ValueError(f"{env}: reset must return (observations, info); got {shown(result)}")
-        return self._observations(result[0])
+        seen, _ = begun(self._env, seed=seeds, options=options, seen="observations")
+        return self._observations(seen)
 
     def step(self, actions: NDArray[Any]) -> Step:
         """Make one timestep.
@@ -77,11 +68,7 @@ class VectorResults:
         Raises:
             ValueError: `step` does not return the five results of a step, each for n environments.
         """
-        result = self._env.step(actions)
-        if not (isinstance(result, tuple) and len(result) == 5 and isinstance(result[4], dict)):
-            right = "(observations, rewards, terminated, truncated, info)"
-            raise ValueError(f"{self._env}: step must return {right}; got {shown(result)}")
-        seen, rewards, terminated, truncated, info = result
+        seen, rewards, terminated, truncated, info = stepped(self._env, actions, names="observations, rewards")
         return Step(
             self._observations(seen),
             self._numbers("rewards", rewards),

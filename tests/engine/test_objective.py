@@ -245,7 +245,7 @@ def test_the_gradient_at_the_old_parameters_leaves_the_outputs_that_divergences_
 
 @pytest.mark.parametrize(("most", "sizes"), [(None, [6]), (6.0, [6]), (5.9, [3, 3]), (2.5, [2, 2, 2]), (0.1, [1] * 6)])
 def test_gradients_of_some_tasks_at_a_time_are_the_same(
-    most: float | None, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+    most: float | None, sizes: list[int], tasks_at_a_time: list[int]
 ) -> None:
     """As many tasks as have `most` parameters, in parts of equal sizes; `most` is in units of one task's here."""
     model = mlp((2, 5, 2), "tanh")
@@ -253,17 +253,10 @@ def test_gradients_of_some_tasks_at_a_time_are_the_same(
     theta = parameters(model)
     support, query = regression(0, tasks=6), regression(1, tasks=6)
     expected = learner.task_gradients(REGRESSION.outer_loss, theta, [support], query, with_outputs=True)
-    seen: list[int] = []
-    whole = Learner.task_gradients
-
-    def watched(self: Learner, loss: Any, meta: Params, batches: Any, batch: Any, **options: bool) -> Any:
-        seen.append(len(batch.targets))
-        return whole(self, loss, meta, batches, batch, **options)
-
-    monkeypatch.setattr(Learner, "task_gradients", watched)
+    tasks_at_a_time.clear()
     limit = None if most is None else int(most * len(ravel(theta)))
     found = gradients_of(learner, REGRESSION.outer_loss, with_outputs=True, most=limit)(theta, (support,), query)
-    assert seen == sizes
+    assert tasks_at_a_time == sizes
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-15)
 
 

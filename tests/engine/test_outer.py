@@ -35,29 +35,13 @@ def trpo(**options: Any) -> OuterOptimizer:
     return TRPO(**{"curvature_fraction": 1.0, "curvature_tasks": 1.0, "cg_iterations": 10, **options}).build()
 
 
-def test_adam_equals_torchs() -> None:
+@pytest.mark.parametrize("scheduled", [False, True])
+def test_adam_and_the_cosine_schedule_equal_torchs(scheduled: bool) -> None:
+    """Eight outer steps in float64, of which the schedule is over after 5; from there the learning rate stays."""
     model = mlp((2, 4, 2), "tanh")
     theta = parameters(model)
-    optimiser = Adam(learning_rate=0.01).build()
-    state = optimiser.init(theta)
-    reference = {name: leaf.clone().requires_grad_() for name, leaf in theta.items()}
-    torch_adam = torch.optim.Adam(reference.values(), lr=0.01)
-    for _ in range(5):
-        _, gradient = regression_objective(model, theta).loss_and_gradient(theta)
-        for name, leaf in reference.items():
-            leaf.grad = gradient[name].clone()
-        torch_adam.step()
-        theta, state, info = optimiser.step(theta, state, regression_objective(model, theta))
-        assert info["nonfinite"] == 0
-    for name, leaf in reference.items():
-        torch.testing.assert_close(theta[name], leaf.detach(), rtol=1e-9, atol=1e-12)
-
-
-def test_the_cosine_schedule_equals_torchs_and_then_stays() -> None:
-    """Adam's learning rates over 8 outer steps, of which the schedule is over after 5, in float64."""
-    model = mlp((2, 4, 2), "tanh")
-    theta = parameters(model)
-    optimiser = Adam(learning_rate=0.1, schedule=Cosine(schedule_steps=5, final_share=0.2)).build()
+    schedule: dict[str, Any] = {"schedule": Cosine(schedule_steps=5, final_share=0.2)} if scheduled else {}
+    optimiser = Adam(learning_rate=0.1, **schedule).build()
     state = optimiser.init(theta)
     reference = {name: leaf.clone().requires_grad_() for name, leaf in theta.items()}
     torch_adam = torch.optim.Adam(reference.values(), lr=0.1)
@@ -68,7 +52,7 @@ def test_the_cosine_schedule_equals_torchs_and_then_stays() -> None:
             leaf.grad = gradient[name].clone()
         torch_adam.step()
         # Torch's would rise again.
-        if taken < 5:
+        if scheduled and taken < 5:
             torchs.step()
         theta, state, info = optimiser.step(theta, state, regression_objective(model, theta))
         assert info["nonfinite"] == 0
