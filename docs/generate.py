@@ -233,7 +233,7 @@ def optimisers() -> str:
     millions = (1, 2, 4, 6, 8)
     rows = [
         [words, path.parent.name.rpartition("seed")[2], *(f"{_near(path, million):.0f}" for million in millions)]
-        for words, runs in (("PPO, the preset", "cheetah-dir/maml-seed*"), ("TRPO", "cheetah-dir-long/trpo-seed*"))
+        for words, runs in (("PPO, the preset", "cheetah-dir/maml-seed*"), ("TRPO", "cheetah-dir-trpo/trpo-seed*"))
         for path in sorted(RESULTS.glob(f"{runs}/metrics.csv"))
     ]
     return _table(["outer optimiser", "seed", *(f"{m} M" for m in millions)], rows)
