@@ -83,18 +83,26 @@ CHEETAH_VEL: Options = {
 
 CHEETAH_DIR: Options = CHEETAH_VEL | {"environment": "metarl/HalfCheetahDir-v0"}
 
-ANT_VEL: Options = {
-    "problem": "reinforcement",
+# Settings with which an ant learns; docs/results/ants.md has what was tried.
+ANT_VEL: Options = CHEETAH_VEL | {
     "environment": "metarl/AntVel-v1",
-    "observation": "compact",
-    "outer": "trpo",
-    "hidden_sizes": (64, 64),
-    "activation": "tanh",
-    "initial_std": 0.3,
-    "max_kl": 0.02,
+    "tasks": 8,
+    "iterations": 750,
+    "discount": 0.99,
+    "gae_lambda": 0.95,
+    "head_scale": 0.01,
+    "minibatches": 4,
+    "clip": 0.3,
+    "target_kl": 0.03,
+    "schedule_steps": 20_000,
 }
 
-ANT_DIR: Options = ANT_VEL | {"environment": "metarl/AntDir-v1"}
+ANT_DIR: Options = ANT_VEL | {
+    "environment": "metarl/AntDir-v1",
+    "tasks": 4,
+    "iterations": 1500,
+    "minibatches": 2,
+}
 
 ANT_GOAL: Options = ANT_VEL | {"environment": "metarl/AntGoal-v1"}
 

@@ -27,7 +27,7 @@ class Model(NamedTuple):
         return (self.stacked or vmap(self.apply))(params, inputs)
 
 
-def mlp(sizes: Sequence[int], activation: str, *, std: float | None = None) -> Model:
+def mlp(sizes: Sequence[int], activation: str, *, std: float | None = None, head_scale: float = 1.0) -> Model:
     """A fully connected network: inputs [..., sizes[0]] -> outputs [..., sizes[-1]]; the last layer is linear.
 
     Its parameters are `body.0.weight`, `body.0.bias`, `body.1.weight` and so on, `head.weight` and `head.bias`.
@@ -37,6 +37,8 @@ def mlp(sizes: Sequence[int], activation: str, *, std: float | None = None) -> M
         activation: a key of ACTIVATIONS.
         std: weights start truncated normal with this standard deviation (the authors' networks for regression);
             None: Xavier-uniform (their policies). Biases start at zero.
+        head_scale: what the initial weights of the last layer are multiplied by. With a small one, all outputs start
+            near zero.
 
     Raises:
         ValueError: a size below 1, or an unknown activation.
@@ -56,6 +58,7 @@ def mlp(sizes: Sequence[int], activation: str, *, std: float | None = None) -> M
                 xavier_uniform(shape, generator) if std is None else truncated_normal(shape, std, generator)
             )
             params[f"{layer}.bias"] = torch.zeros(fan_out)
+        params["head.weight"] *= head_scale
         return params
 
     def forward(params: Params, inputs: Tensor, affine: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:

@@ -14,7 +14,7 @@ from metarl.training.checkpoint import load
 from metarl.training.tree import flat
 
 pytestmark = pytest.mark.usefixtures("undrawn")
-INPUTS = {"navigation": (2, 2), "cheetah-vel-paper": (20, 1), "ant-goal": (27, 2)}  # observation, task
+INPUTS = {"navigation": (2, 2), "cheetah-vel-paper": (20, 1), "ant-goal-paper": (125, 2)}  # observation, task
 
 
 @pytest.mark.parametrize("method", ["pretrained", "oracle"])

@@ -64,7 +64,7 @@ RUNS = {
     "navigation-paper": Golden(f"navigation-paper {RL} {VALIDATED}"),
     "cheetah-dir-paper": Golden(f"cheetah-dir-paper {RL}"),
     "cheetah-dir": Golden(f"cheetah-dir {RL} --minibatches 2 {VALIDATED}", EVALUATED_RL),
-    "ant-dir": Golden(f"ant-dir {RL}"),
+    "ant-dir": Golden(f"ant-dir {RL} --outer trpo"),
     "ant-vel-paper": Golden(f"ant-vel-paper {RL}"),
     "cheetah-mass": Golden(f"custom --environment metarl/HalfCheetahMass-v0 {RL}"),
     "navigation-2-steps": Golden(f"navigation {RL} --inner-steps 2"),

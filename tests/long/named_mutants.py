@@ -75,8 +75,9 @@ NAMED: tuple[tuple[str, str, str], ...] = (
     ("metarl/engine/curvature.py", "h = epsilon / ravel(v).norm()\n        return", "h = epsilon\n        return"),
     ("metarl/engine/curvature.py", "h = epsilon / ravel(v).norm()\n        plus", "h = epsilon\n        plus"),
     ("metarl/training/config.py", "first_order(rule) if self.first_order else rule", "rule"),
-    ("metarl/rl/policies/gaussian_mlp.py", "size), self.activation)", 'size), "relu")'),
+    ("metarl/rl/policies/gaussian_mlp.py", "mlp(sizes, self.activation,", 'mlp(sizes, "relu",'),
     ("metarl/rl/policies/gaussian_mlp.py", "*self.hidden_sizes, size)", "100, 100, size)"),
     ("metarl/rl/policies/gaussian_mlp.py", "initial_std=self.initial_std,", "initial_std=1.0,"),
     ("metarl/rl/policies/gaussian_mlp.py", "min_std=self.min_std)", "min_std=1e-6)"),
+    ("metarl/rl/policies/gaussian_mlp.py", "head_scale=self.head_scale)", "head_scale=1.0)"),
 )  # fmt: skip

@@ -102,7 +102,8 @@ def test_a_policy_that_does_not_fit_the_action_space_names_the_one_that_does() -
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("hidden_sizes", (7,)), ("activation", "tanh"), ("initial_std", 0.3), ("min_std", 0.9)]
+    ("option", "value"),
+    [("hidden_sizes", (7,)), ("activation", "tanh"), ("initial_std", 0.3), ("min_std", 0.9), ("head_scale", 0.5)],
 )
 def test_every_option_of_the_gaussian_has_an_effect(option: str, value: Any) -> None:
     plain, other = (part.build(BOX, BOX) for part in (GaussianMLP(), GaussianMLP(**{option: value})))
@@ -115,12 +116,20 @@ def test_every_option_of_the_gaussian_has_an_effect(option: str, value: Any) -> 
     assert not all(torch.equal(one, two) for one, two in zip(*outputs, strict=True))
 
 
-@pytest.mark.parametrize(("option", "value"), [("hidden_sizes", (7,)), ("activation", "tanh")])
+@pytest.mark.parametrize(("option", "value"), [("hidden_sizes", (7,)), ("activation", "tanh"), ("head_scale", 0.5)])
 def test_every_option_of_the_categorical_has_an_effect(option: str, value: Any) -> None:
     observations = torch.randn(6, 3, generator=generator(1))
     plain, other = (part.build(BOX, Discrete(3)) for part in (CategoricalMLP(), CategoricalMLP(**{option: value})))
     logits = [policy.apply(policy.init(generator(0)), observations).logits for policy in (plain, other)]
     assert not torch.equal(*logits)
+
+
+def test_the_head_scale_multiplies_the_initial_means_and_nothing_else() -> None:
+    plain, scaled = (GaussianMLP(head_scale=scale).build(BOX, BOX) for scale in (1.0, 0.01))
+    theta, small = (policy.init(generator(0)) for policy in (plain, scaled))
+    assert all(torch.equal(theta[name], small[name]) for name in theta if name != "head.weight")
+    observations = torch.randn(6, 3, generator=generator(1))
+    torch.testing.assert_close(scaled.apply(small, observations).mean, 0.01 * plain.apply(theta, observations).mean)
 
 
 def test_a_class_of_a_network_is_found_as_a_policy_with_its_options() -> None:

@@ -138,12 +138,14 @@ EXPECTED = {
     "policy categorical_mlp": [
         "hidden_sizes = (100, 100) (at least 1)",
         "activation = 'relu'",
+        "head_scale = 1.0 (a positive number)",
     ],
     "policy gaussian_mlp": [
         "hidden_sizes = (100, 100) (at least 1)",
         "activation = 'relu'",
         "initial_std = 1.0 (a positive number)",
         "min_std = 1e-06 (a positive number)",
+        "head_scale = 1.0 (a positive number)",
     ],
     "normalization none": [],
     "normalization running": [

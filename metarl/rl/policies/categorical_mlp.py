@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from gymnasium import Space
 
 from metarl.engine.model import Model, mlp
-from metarl.parts import at_least
+from metarl.parts import POSITIVE, at_least
 from metarl.rl.policies import POLICIES
 from metarl.rl.policies.policy import CATEGORICAL, Policy, categorical
 from metarl.rl.spaces import categories, observation_size
@@ -23,10 +23,13 @@ class CategoricalMLP(Policy):
     """Units of the policy's hidden layers."""
     activation: Literal["relu", "tanh"] = "relu"
     """Nonlinearity of the policy."""
+    head_scale: Annotated[float, POSITIVE] = 1.0
+    """Factor of the initial weights of the last layer; 0.01 starts every task from nearly equal probabilities."""
 
     def build(self, observation_space: Space, action_space: Space) -> Model:
         """Make the policy; see `Policy.build`."""
         self.require_fit(action_space)
         counts = categories(action_space) or ()
-        logits = mlp((observation_size(observation_space), *self.hidden_sizes, sum(counts)), self.activation)
+        sizes = (observation_size(observation_space), *self.hidden_sizes, sum(counts))
+        logits = mlp(sizes, self.activation, head_scale=self.head_scale)
         return categorical(logits, counts)

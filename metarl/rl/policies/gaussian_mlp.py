@@ -28,6 +28,8 @@ class GaussianMLP(Policy):
     """Initial standard deviation of the actions, in the policy's units (the action space is [-1, 1])."""
     min_std: Annotated[float, POSITIVE] = 1e-6
     """Lower bound of the standard deviation."""
+    head_scale: Annotated[float, POSITIVE] = 1.0
+    """Factor of the initial weights of the last layer; 0.01 starts every task from actions near zero."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -37,5 +39,6 @@ class GaussianMLP(Policy):
         """Make the policy; see `Policy.build`."""
         self.require_fit(action_space)
         size = action_size(action_space)
-        mean = mlp((observation_size(observation_space), *self.hidden_sizes, size), self.activation)
+        sizes = (observation_size(observation_space), *self.hidden_sizes, size)
+        mean = mlp(sizes, self.activation, head_scale=self.head_scale)
         return gaussian(mean, size, initial_std=self.initial_std, min_std=self.min_std)
