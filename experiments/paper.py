@@ -50,7 +50,7 @@ def _cheetah(preset: str, seeds: tuple[int, ...], films: Films = None) -> Experi
 
 
 # The best settings that were found for TRPO on the half-cheetah.
-TRPO_AT_ITS_BEST = "--outer trpo --max-kl 0.05 --initial-std 0.5 --inner-step-size 0.15 --tasks 40"
+TRPO_AT_ITS_BEST = "--outer trpo --max-kl 0.05 --initial-std 0.5 --head-scale 1 --inner-step-size 0.15 --tasks 40"
 
 
 def _robot(preset: str, films: Films = None) -> Experiment:

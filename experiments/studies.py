@@ -66,6 +66,7 @@ VARIED = (
         },
     ),
     Factor("initial std", {value: {"initial-std": value} for value in ("0.3", "0.2", "0.5", "1.0")}),
+    Factor("head's initial scale", {value: {"head-scale": value} for value in ("0.01", "0.1", "1.0")}),
     Factor("inner step size", {value: {"inner-step-size": value} for value in ("0.08", "0.04", "0.15")}),
     Factor("inner steps", {str(steps): {"inner-steps": str(steps), **size(10, 20, steps)} for steps in (1, 2, 3)}),
     Factor(
@@ -107,7 +108,8 @@ def _experiment(study: Study, others: Settings) -> Experiment:
 
 STUDIES: dict[str, Experiment] = {
     "what-matters": _experiment(
-        fractional_factorial(SCREENED, GENERATORS, SEEDS, "screen"), {"outer": "trpo", **CHECKPOINTS}
+        fractional_factorial(SCREENED, GENERATORS, SEEDS, "screen"),
+        {"outer": "trpo", "head-scale": "1.0", **CHECKPOINTS},
     ),
     "one-at-a-time": _experiment(one_at_a_time(VARIED, SEEDS), CHECKPOINTS),
 }
