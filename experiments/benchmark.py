@@ -26,6 +26,7 @@ from metarl.experiments.command_line import arguments_of, run
 from metarl.experiments.outputs import write_figure
 from metarl.files import write_atomically
 from metarl.machine import cores
+from metarl.training.helping import listing
 from metarl.training.run_directory import versions_of
 
 Name = Literal[
@@ -64,31 +65,40 @@ RESULTS = Path(__file__).resolve().parent / "results"
 MEASURED: tuple[Name, ...] = tuple(name for name in NAMES if name not in ("peers", "learning", "device"))
 
 
+# What each measures, for `--help`.
+MEANINGS: dict[Name, str] = {
+    "hvp": "accuracy of Hessian-vector products in float32 against exact ones in float64, and their cost",
+    "step": "what outer steps that use these products gain on their own data and on fresh data",
+    "sampler": "environment steps per second, against open-loop physics and Gymnasium's vector environments",
+    "iteration": "how long each stage of a meta-iteration takes, against open-loop physics and a straightforward "
+    "implementation",
+    "growth": "seconds and memory by tasks, episodes, horizon, network, inner steps and threads",
+    "supervised": "meta-iterations of sinusoid and Omniglot in several formulations, against a Python loop over tasks",
+    "ranks": "what ranks exchange, the speed of two ranks, and the cost of a slow network",
+    "estimators": "bias and variance of inner and outer losses' derivatives, on enumerated processes",
+    "workers": "environment steps per second of a loop over environments, of worker processes and of Gymnasium's "
+    "vector environments, by the time that a timestep takes",
+    "busy": "how long a meta-iteration takes while other processes keep the cores busy",
+    "peers": "only if it is named: supervised meta-iterations and sampling beside those of other packages, which "
+    "`pip install 'metarl[peers]'` installs",
+    "learning": "only if it is named: whether cheetah-dir learns; fails if the return after adaptation does not rise",
+    "device": "only if it is named: simulations with MuJoCo Warp on a GPU, beside the CPU",
+}
+
+
 @dataclass(frozen=True)
 class Arguments:
     """What to measure."""
 
     names: tyro.conf.Positional[tuple[Name, ...]] = MEASURED
-    """hvp: accuracy of Hessian-vector products in float32 against exact ones in float64, and their cost. step: what
-    outer steps that use these products gain on their own data and on fresh data. sampler: environment steps per second,
-    against open-loop physics and Gymnasium's vector environments. iteration: how long each stage of a meta-iteration
-    takes, against open-loop physics and a straightforward implementation. growth: seconds and memory by tasks,
-    episodes, horizon, network, inner steps and threads. supervised: meta-iterations of sinusoid and Omniglot in several
-    formulations, against a Python loop over tasks. ranks: what ranks exchange, the speed of two ranks, and the cost of
-    a slow network. estimators: bias and variance of inner and outer losses' derivatives, on enumerated processes.
-    workers: environment steps per second of a loop over environments, of worker processes and of Gymnasium's vector
-    environments, by the time that a timestep takes. busy: how long a meta-iteration takes while other processes keep
-    the cores busy. peers, only if it is named: supervised meta-iterations and sampling beside those of other packages,
-    which `pip install 'metarl[peers]'` installs. learning, only if it is named: whether cheetah-dir learns; it fails
-    if the return after adaptation does not rise. device, only if it is named: simulations with MuJoCo Warp on a GPU,
-    beside the CPU. Each takes a few minutes."""
+    """Benchmarks. Without any: all but those that must be named."""
     output: Path = Path("benchmark.json")
     """The file for the figures."""
     keep: bool = False
     """Write the figures of each benchmark to a file of its own, experiments/results/benchmark_NAME.json, of which
     `readme.py` makes the tables of the pages."""
     figure: Path | None = None
-    """The file for a picture of the errors that `estimators` measures. Default: none."""
+    """The file for a picture of the errors that `estimators` measures."""
     quick: bool = False
     """Toy sizes, to see that everything runs; their figures mean nothing. For learning: one seed of three, as usual."""
 
@@ -120,7 +130,8 @@ def main(arguments: Arguments) -> None:
 
 def command(argv: Sequence[str]) -> None:
     """Run the script with these arguments."""
-    run(lambda args: arguments_of(Arguments, "benchmark", __doc__ or "", args), main, argv)
+    words = f"{__doc__}\n\n{listing('benchmarks, a few minutes each', dict(MEANINGS))}"
+    run(lambda args: arguments_of(Arguments, "benchmark", words, args), main, argv)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from metarl.extras import MissingExtraError
 from metarl.files import DISK
 from metarl.rl.environments import WorkerError
 from metarl.training.flags import HELP_IS_GIVEN, worded
+from metarl.training.helping import paragraphs
 from metarl.training.interruption import StoppedError, no_exit
 
 Arguments = TypeVar("Arguments")
@@ -128,8 +129,9 @@ def arguments_of(kind: type[Arguments], script: str, description: str, argv: Seq
         SystemExit: help was asked for, or tyro cannot read the arguments.
     """
     words = described(script, description)
-    everything = worded(kind)
-    parsed = tyro.cli(everything, prog=program(script), description=words, args=list(argv), config=HELP_IS_GIVEN)
+    parsed = tyro.cli(
+        worded(kind), prog=program(script), description=paragraphs(words), args=list(argv), config=HELP_IS_GIVEN
+    )
     return with_homes(kind(**vars(parsed)))
 
 
@@ -229,12 +231,24 @@ def _parse(parse: Callable[[Sequence[str]], Arguments], argv: Sequence[str]) -> 
     return arguments
 
 
+# What tyro says -> what is said instead.
+PLAINER = (
+    (r"Error parsing __tyro\S*: ", ""),
+    (r"Missing from [^:]*: (\S+(?: [A-Z]+)?) (.*?)\.? \(required\).*", r"\1 must be given: \2"),
+    (r"Error parsing (\S+): invalid literal for int\(\) with base 10: ", r"\1 must be a whole number; got "),
+    (r"Error parsing (\S+): could not convert string to float: ", r"\1 must be a number; got "),
+)
+
+
 def _unboxed(box: str) -> str:
-    """The first two paragraphs of one of tyro's boxes, without its frame and without internal names."""
+    """The first two paragraphs of one of tyro's boxes in plain words, without its frame and without internal names."""
     lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
     paragraphs = [part.strip() for part in re.split(r"[─-]{4,}", " ".join(lines))]
     # Where the terminal has no frames, the title is the first paragraph.
     if "╭" not in box:
         paragraphs = paragraphs[1:]
     wanted = [part for part in paragraphs if part and not part.startswith(("For full helptext", "Argument helptext"))]
-    return re.sub(r"Error parsing __tyro\S*: ", "", "; ".join(wanted[:2]))
+    words = "; ".join(wanted[:2])
+    for theirs, ours in PLAINER:
+        words = re.sub(theirs, ours, words)
+    return words

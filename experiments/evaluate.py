@@ -1,7 +1,7 @@
 """Score a run on held-out tasks: python experiments/evaluate.py RUN_DIR [--gradient-steps K] [--tasks N] ..."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,13 +9,14 @@ from typing import Any, Literal
 import numpy as np
 import tyro
 from numpy.typing import NDArray
+from rich.box import SIMPLE
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from metarl.experiments.callbacks import TELLING, options
 from metarl.experiments.command_line import arguments_of, run
-from metarl.experiments.evaluated import read_run
+from metarl.experiments.evaluated import label_of, published_of, read_run
 from metarl.experiments.overrides import overridden
 from metarl.experiments.published import evaluation_tasks
 from metarl.experiments.task_files import read_tasks
@@ -111,11 +112,11 @@ def main(arguments: Arguments) -> None:
     steps = write_evaluation(
         directory, config, result, tasks, iteration=checkpoint.iteration, split=split, in_distribution=inside
     )
-    title = f"{escape(str(arguments.run_dir))}: {config.evaluation_checkpoint} checkpoint, "
-    title += f"iteration {checkpoint.iteration}"
-    kind = "validation tasks" if arguments.validation else "tasks"
-    console = Console()
-    console.print(_table(f"{title}, {len(tasks)} {kind}", steps, config))
+    title = f"{arguments.run_dir}: {config.evaluation_checkpoint} checkpoint, iteration {checkpoint.iteration}"
+    kind = {"test": "held-out tasks", "validation": "validation tasks", "file": "tasks"}[split]
+    console = Console(markup=False, highlight=False)
+    theirs = published_of(config, config.protocol, label_of(config)) if split == "test" else {}
+    _print(console, f"{title}, {len(tasks)} {kind}", _table(steps, config, theirs))
     if inside is not None:
         _print_apart(console, title, result, inside, config)
     if directory == arguments.run_dir and split == "test":
@@ -152,12 +153,19 @@ def _tasks(
     return tasks, environment.tasks.in_distribution(tasks)
 
 
+def _print(console: Console, title: str, table: Table) -> None:
+    """Print a table below its title, which may be wider: Rich would break it into the table's width."""
+    console.print(f"\n{title}", soft_wrap=True)
+    console.print(table)
+
+
 def _print_apart(console: Console, title: str, result: Evaluation, inside: NDArray[np.bool_], config: Config) -> None:
     """Print the scores of tasks in the training distribution and of tasks outside it, if there are both."""
     for words, mask in (("of", inside), ("outside", ~inside)):
         if 0 < mask.sum() < len(inside):
             part = summaries_of({name: values[:, mask] for name, values in result.scores.items()}, config.seed)
-            console.print(_table(f"{title}, {mask.sum()} tasks {words} the training distribution", part, config))
+            words = f"{title}, {mask.sum()} tasks {words} the training distribution"
+            _print(console, words, _table(part, config, {}))
 
 
 def _split(arguments: Arguments) -> tuple[str, Path]:
@@ -169,13 +177,13 @@ def _split(arguments: Arguments) -> tuple[str, Path]:
     return "test", arguments.run_dir
 
 
-def _table(title: str, steps: list[dict[str, Any]], config: Config) -> Table:
+def _table(steps: list[dict[str, Any]], config: Config, theirs: Mapping[int, float]) -> Table:
     """One row per gradient step: the score's mean, its 95 % interval and median, means of other scores, and failures.
 
-    An accuracy stands there once more as papers on few-shot learning print it, with `statistics.plus_minus`. Terms of
-    the reward are in the files alone.
+    `theirs` are published means by gradient step. An accuracy stands there once more as papers on few-shot learning
+    print it, with `statistics.plus_minus`. Terms of the reward are in the files alone.
     """
-    table = Table(title=title)
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     failures = {
         name: any(step[name]["mean"] > 0 for step in steps) for name in ("broken", "diverged") if name in steps[0]
     }
@@ -190,21 +198,24 @@ def _table(title: str, steps: list[dict[str, Any]], config: Config) -> Table:
     # A few tasks are fitted much worse than the rest, so that the median of a loss says more than the mean.
     shows_median = config.problem.score == "loss"
     shows_as_printed = config.problem.score == "accuracy"
-    heads = ["gradient steps", _words(config.problem.score, config), "95 % over tasks"]
+    heads = ["gradient\nsteps", _words(config.problem.score, config), "95 % over tasks"]
     if shows_median:
         heads.append("median")
     if shows_as_printed:
         heads.append("as papers print it")
+    if theirs:
+        heads.append("published")
     for name in (*heads, *(_words(name, config) for name in others), *shown):
-        table.add_column(escape(name), justify="right", no_wrap=name in heads)
+        table.add_column(Text(name), justify="right", no_wrap=name in heads)
     for step in steps:
         score = step[config.problem.score]
         table.add_row(
-            str(step["gradient_steps"]),
+            str(at := step["gradient_steps"]),
             number(score["mean"]),
             f"{number(score['low'])} .. {number(score['high'])}",
             *([number(score["median"])] if shows_median else []),
             *([f"{100 * score['mean']:.2f} ± {100 * score['plus_minus']:.2f} %"] if shows_as_printed else []),
+            *([number(theirs[at]) if at in theirs else "-"] if theirs else []),
             *(number(step[name]["mean"]) for name in others),
             *(f"{step[name]['mean']:.1%}" for name in shown),
         )

@@ -94,9 +94,11 @@ def interval_in_words(seeds: int) -> str:
 
 def published(runs: list[Run]) -> dict[int, float]:
     """The authors' mean score by gradient step, where these runs are measured as they measured theirs."""
-    config = runs[0].config
-    protocol = runs[0].protocol
-    label = runs[0].label
+    return published_of(runs[0].config, runs[0].protocol, runs[0].label)
+
+
+def published_of(config: Config, protocol: Mapping[str, Any], label: str) -> dict[int, float]:
+    """The authors' mean score of a method, by its label, where a run is measured by a protocol as theirs was."""
     values = flat(config)
     if "dataset" in values:
         if not protocol.get("transductive", True):
@@ -133,7 +135,7 @@ def read_run(directory: Path, evaluation: str = "") -> Run:
     """
     config = read_config(directory)
     place = directory / evaluation
-    unevaluated = Run(directory, config, _label(config), {}, np.zeros((0, 0)), read_metrics(directory / METRICS))
+    unevaluated = Run(directory, config, label_of(config), {}, np.zeros((0, 0)), read_metrics(directory / METRICS))
     for name in (PER_TASK, SUMMARY):
         if not (place / name).is_file():
             made, planned = unevaluated.progress
@@ -199,7 +201,7 @@ def _commands(
     return Commands(wanted, scores["achieved"], config.problem.task_names[0], config.problem.achieved_name)
 
 
-def _label(config: Config) -> str:
+def label_of(config: Config) -> str:
     """The method, with what makes it a variant."""
     rule = flat(config)["rule"]
     variants = [*(["first order"] if config.first_order else []), *([] if rule == "sgd" else [rule])]

@@ -28,6 +28,7 @@ from metarl.experiments.progress import Progress
 from metarl.experiments.studies import STUDIES
 from metarl.machine import cores, keep_to
 from metarl.training.evaluation_files import PER_TASK, is_whole, read_summary
+from metarl.training.helping import listing
 from metarl.training.run_directory import BEST, CONFIG, LAST
 from metarl.training.statistics import interval_is_over, interval_over_seeds
 
@@ -42,7 +43,7 @@ class Arguments:
     """Which experiments to reproduce, and how many runs at a time. Runs are resumed where they stopped."""
 
     names: tyro.conf.Positional[tuple[str, ...]]
-    """Experiments; `methods` for the comparisons of methods, or `all`."""
+    """Experiments; `methods` for all comparisons of methods, or `all`."""
     quick: bool = False
     """Make a tenth of the iterations, with everything under runs/quick, to see that it works and how long it takes."""
     go_on: bool = False
@@ -264,8 +265,12 @@ def _interrupt(*_: int | FrameType | None) -> None:
 
 def command(argv: Sequence[str]) -> None:
     """Run the script with these arguments."""
+    sizes = {
+        name: f"{len(known.runs)} runs, {sum(each.iterations for each in known.runs):,} iterations"
+        for name, known in EXPERIMENTS.items()
+    }
     run(
-        lambda args: arguments_of(Arguments, "reproduce", __doc__ or "", args),
+        lambda args: arguments_of(Arguments, "reproduce", f"{__doc__}\n\n{listing('experiments', sizes)}", args),
         main,
         argv,
         GOES_ON,

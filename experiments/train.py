@@ -1,4 +1,7 @@
-"""Meta-train: python experiments/train.py PRESET [flags]. PRESET --help shows every flag with its default."""
+"""Meta-train: python experiments/train.py PRESET [flags]. PRESET --help shows every flag with its default.
+
+Where the values of a flag end in MODULE:NAME, it also takes a part of your own, such as --rule mine.py:MyRule.
+"""
 
 import dataclasses
 import difflib
@@ -24,6 +27,7 @@ from metarl.shard import Shard
 from metarl.training import flags
 from metarl.training.config import Config
 from metarl.training.distributed import connected, one_at_first
+from metarl.training.helping import paragraphs
 from metarl.training.run_directory import CONFIG, identity_of, read_config
 from metarl.training.runs import train
 from metarl.training.tree import flat, with_options
@@ -31,7 +35,7 @@ from metarl.training.tree import flat, with_options
 
 @dataclass(frozen=True)
 class Script:
-    """The run directory, and what the run starts from."""
+    """Where the run is written, and what it starts from."""
 
     run_dir: Path | None = None
     """Directory of the run. Default: runs/PRESET-METHOD-seedN."""
@@ -155,7 +159,7 @@ def show_presets() -> None:
     for name, preset in PRESETS.items():
         table.add_row(name, preset.description)
     console = Console()
-    console.print(f"{_description()}\n\npresets:", highlight=False, markup=False)
+    console.print(f"{paragraphs(_description())}\n\npresets:", highlight=False, markup=False)
     console.print(table)
 
 

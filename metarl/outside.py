@@ -3,6 +3,7 @@
 Modules are files, or in the current folder, or anywhere on Python's path.
 """
 
+import difflib
 import importlib
 import importlib.util
 import sys
@@ -68,7 +69,9 @@ def named(kind: str, choice: str) -> Any:
     for part in name.split("."):
         if not hasattr(found, part):
             public = [other for other in vars(found) if not other.startswith("_")] if hasattr(found, "__dict__") else []
-            raise ValueError(f"{kind} {choice!r}: {where} has no {part}; it has {', '.join(public) or 'nothing'}")
+            near = difflib.get_close_matches(part, public, n=1)
+            right = f"did you mean {near[0]}?" if near else f"it has {', '.join(public) or 'nothing'}"
+            raise ValueError(f"{kind} {choice!r}: {where} has no {part}; {right}")
         found = getattr(found, part)
         where = part
     return found

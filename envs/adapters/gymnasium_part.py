@@ -180,8 +180,11 @@ def _made(part: OwnEnvironment, render_mode: str | None) -> gymnasium.Env:
     except gymnasium.error.Error as error:
         raise ValueError(f"environment {part.shown!r}: {error}") from error
     except TypeError as error:
-        for name in arguments:
-            if f"unexpected keyword argument '{name}'" in str(error):
+        takes_none = "takes no arguments" in str(error) and raised_at_the_call(error, __file__)
+        for name in reversed(arguments):
+            if takes_none or f"unexpected keyword argument '{name}'" in str(error):
+                if name == "render_mode":
+                    raise ValueError(f"{part.shown} draws nothing: its constructor takes no render_mode") from error
                 raise ValueError(f"environment {part.shown!r} has no option {name!r}: {error}") from error
         lacking = MISSING.search(str(error))
         if lacking and raised_at_the_call(error, __file__):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from metarl.engine.outer import OUTERS, Outer
 from metarl.engine.rules import RULES, InnerRule, Rule, first_order
@@ -55,6 +55,8 @@ class Adaptation(Part):
 class HeldOut(Part):
     """The evaluation after training, on tasks that training never sees."""
 
+    listed_last: ClassVar[bool] = True  # in `--help`: what one needs first is what is trained, and how
+
     evaluation_steps: Annotated[int, at_least(0), MAY_CHANGE] = 3
     """Gradient steps at evaluation."""
     evaluation_step_sizes: Annotated[tuple[float, ...], POSITIVE, MAY_CHANGE] = ()
@@ -69,6 +71,8 @@ class HeldOut(Part):
 @dataclass(frozen=True, kw_only=True)
 class Watching(Part):
     """What is written and measured during training."""
+
+    listed_last: ClassVar[bool] = True
 
     validation_tasks: Annotated[int, at_least(1), MAY_CHANGE] = 40
     """Tasks that are scored during training; neither trained on nor evaluated on."""

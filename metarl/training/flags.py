@@ -15,7 +15,8 @@ import tyro
 from tyro.conf import HelptextFromCommentsOff, OmitArgPrefixes
 
 from metarl.parts import Option, Registry, options
-from metarl.training.tree import flat, is_hidden, leaves, registries, unknown_option, with_options
+from metarl.training.helping import argument, paragraphs, positional
+from metarl.training.tree import Leaf, flat, is_hidden, leaves, registries, unknown_option, with_options
 
 FIRST_CHOICES = ("environment",)  # choices that are read before there is a tree: it may not exist without them
 # Without this, tyro would look for comments beside the fields in source files, which takes half the time of a parse.
@@ -59,14 +60,13 @@ def parse(
         if name not in flags | own | {"help"}:
             raise ValueError(unknown_option(config, name))
     groups = _groups(config)
-    own_flags = worded(script)
-    fields: list[Any] = [("script", OmitArgPrefixes[own_flags], dataclasses.field(default_factory=own_flags))]
-    fields += [(group.__name__, OmitArgPrefixes[group], dataclasses.field(default_factory=group)) for group in groups]
+    fields = [_named_group("script", "run directory", worded(script))]
+    fields += [_named_group(group.__name__, title, group) for title, group in groups.items()]
     everything = dataclasses.make_dataclass("Arguments", fields, kw_only=True)
     shown = OmitArgPrefixes[everything]
-    parsed = tyro.cli(shown, prog=program, description=description, args=list(argv), config=HELP_IS_GIVEN)
+    parsed = tyro.cli(shown, prog=program, description=paragraphs(description), args=list(argv), config=HELP_IS_GIVEN)
     values: dict[str, Any] = {}
-    for group in groups:
+    for group in groups.values():
         values |= vars(getattr(parsed, group.__name__))
     changed = {name: value for name, value in values.items() if name in given and value != now[name]}
     return Parsed(with_options(config, changed), script(**vars(parsed.script)), given - own)
@@ -78,11 +78,12 @@ def worded(kind: type[Any]) -> type[Any]:
     Left to itself, tyro keeps the line breaks of the source, in the middle of sentences.
     """
     hints = typing.get_type_hints(kind, include_extras=True)
-    words = {option.name: option.words for option in options(kind)}
     fields = []
-    for field in dataclasses.fields(kind):
-        hint = Annotated[hints[field.name], tyro.conf.arg(help=words[field.name])]
-        fields.append((field.name, hint, dataclasses.field(default=field.default)))
+    for option in options(kind):
+        is_positional = tyro.conf.Positional in getattr(hints[option.name], "__metadata__", ())
+        metavar = positional(option) if is_positional else None
+        hint = Annotated[hints[option.name], argument(option.hint, option.words, option.default, metavar)]
+        fields.append((option.name, hint, dataclasses.field(default=option.default)))
     made = dataclasses.make_dataclass(kind.__name__, fields, frozen=True)
     made.__doc__ = kind.__doc__
     return made
@@ -138,19 +139,42 @@ def names_given(argv: Sequence[str]) -> set[str]:
     return {match[1].replace("-", "_") for word in argv if (match := FLAG.fullmatch(word))}
 
 
-def _groups(config: Any) -> list[type]:
-    """Dataclasses for tyro, one for each group of flags: the options of a class of the tree, or of a chosen part."""
+def _named_group(name: str, title: str, group: type) -> tuple[str, Any, Any]:
+    """A field for the dataclass of all arguments: a group of flags, shown as `TITLE options`, flags without prefix."""
+    hint = Annotated[OmitArgPrefixes[group], tyro.conf.arg(name=title)]
+    return name, hint, dataclasses.field(default_factory=group)
+
+
+def _groups(config: Any) -> dict[str, type]:
+    """Dataclasses for tyro by title: the options of a class of the tree, or of a chosen part, are a group of flags."""
     groups: dict[str, list[tuple[Option, Any]]] = {}
     words: dict[str, str] = {}
+    last: list[str] = []
     for leaf in leaves(config):
         if is_hidden(leaf.option):
             continue
-        kind = type(leaf.owner)
-        declares = kind if leaf.title else _declaring(kind, leaf.option.name)
-        title = leaf.title or declares.__name__.lower()
+        title, declares = _place(leaf)
         words[title] = _first_sentence(declares)
         groups.setdefault(title, []).append((leaf.option, leaf.value))
-    return [_group(title, words[title], members) for title, members in groups.items()]
+        if vars(declares).get("listed_last", False) and title not in last:
+            last.append(title)
+    groups = {title: groups[title] for title in (*(title for title in groups if title not in last), *last)}
+    return {title: _group(title, words[title], members) for title, members in groups.items()}
+
+
+def _place(leaf: Leaf) -> tuple[str, type]:
+    """The title of the group that an option is shown in, and the class that says what the group is.
+
+    A choice stands above the options of the chosen part, if that has any, and else among those of its owner.
+    """
+    if leaf.option.registry is not None:
+        chosen = getattr(leaf.owner, leaf.option.name)
+        if not all(map(is_hidden, options(type(chosen)))):
+            return f"{leaf.option.registry.kind} {leaf.value}", type(chosen)
+    if leaf.title:
+        return leaf.title, type(leaf.owner)
+    declares = _declaring(type(leaf.owner), leaf.option.name)
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", declares.__name__).lower(), declares
 
 
 def _declaring(kind: type, name: str) -> type:
@@ -168,13 +192,12 @@ def _group(title: str, words: str, members: list[tuple[Option, Any]]) -> type:
         if option.registry is not None:
             hint = str
             metavar = choices(option.registry)
-            help_text = f"{help_text} MODULE:NAME takes one of your own.".strip()
         if isinstance(value, dict):
             # Of a dictionary with entries tyro makes a flag of each; those that are given replace it whole.
             value = {}
-        argument = tyro.conf.arg(help=help_text, metavar=metavar)
+        shown = argument(hint, help_text, value, metavar)
         fields.append(
-            (option.name, Annotated[hint, argument], dataclasses.field(default_factory=lambda value=value: value))
+            (option.name, Annotated[hint, shown], dataclasses.field(default_factory=lambda value=value: value))
         )
     name = re.sub(r"\W+", "_", title)
     group = dataclasses.make_dataclass(name, fields, kw_only=True, frozen=True)

@@ -240,7 +240,8 @@ def _assembled(kind: type[Any], values: Mapping[str, Any]) -> tuple[Any, set[str
         if option.name in values:
             used.add(option.name)
         elif option.default is dataclasses.MISSING:
-            raise ValueError(f"--{option.name.replace('_', '-')} must be given for {kind.__name__}")
+            known = f": {', '.join(option.registry.names)}, or your own as MODULE:NAME" if option.registry else ""
+            raise ValueError(f"--{option.name.replace('_', '-')} must be given{known}")
         value = values.get(option.name, option.default)
         if option.registry is None:
             arguments[option.name] = typed_value(option.name, option.hint, value) if option.name in values else value

@@ -1,13 +1,16 @@
 """The command line of a tree of parts."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import pytest
+import tyro
 from tools import BITS, Drill, Hammer, Steel, Wood, Work
 
 from metarl.parts import Part
 from metarl.training import flags
+from metarl.training.helping import listing, paragraphs
 from metarl.training.tree import with_options
 
 
@@ -115,3 +118,52 @@ def test_reference_rows() -> None:
     assert rows["--quiet"] == ("bool", "False")
     (hardness,) = (row for row in flags.reference(Steel) if row[0] == "--hardness")
     assert hardness[1:3] == ("soft or hard", "hard")
+
+
+@dataclass(frozen=True)
+class Wordy:
+    """Arguments of every shape."""
+
+    place: tyro.conf.Positional[Path] = Path("here")
+    """The folder."""
+    names: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Names."""
+    sizes: tuple[float, ...] | None = None
+    """Sizes. Default: those of the run."""
+    limit: int | None = None
+    """None: no limit."""
+    kind: Literal["a", "b"] | None = None
+    """Which."""
+    together: bool | None = None
+    """At once, or not."""
+
+
+def test_help_says_what_a_flag_takes_and_no_default_that_is_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        tyro.cli(flags.worded(Wordy), args=["--help"], config=flags.HELP_IS_GIVEN)
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for words in (
+        "[PLACE] The folder. (default: here)",
+        "[NAME ...] Names.",
+        "--sizes FLOAT ... Sizes. Default: those of the run. --limit",
+        "--limit INT None: no limit. (default: None)",
+        "--kind {a,b} Which. --together {True,False} At once, or not.",
+    ):
+        assert words in shown
+    assert shown.count("(default") == 2
+
+
+def test_descriptions_fit_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    text = f"One two three four five six\nseven eight nine.\n\n{listing('tools', {'saw': 'cuts ' * 6, 'axe': 'hits'})}"
+    lines = paragraphs(text).splitlines()
+    assert lines[:3] == ["  One two three four five six", "  seven eight nine.", "  tools:"]
+    assert lines[3:] == [f"    saw  {'cuts ' * 4}".rstrip(), "         cuts cuts", "    axe  hits"]
+
+
+def test_a_choice_stands_above_the_options_of_the_chosen_part(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse("--tool", "drill", "--bit", "steel", "--help")
+    shown = capsys.readouterr().out
+    places = [shown.index(words) for words in ("tool drill options", "--tool", "--speed", "bit steel options", "--bit")]
+    assert places == sorted(places)

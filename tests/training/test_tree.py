@@ -116,5 +116,5 @@ def test_presets_are_flat_values() -> None:
     class Needy(Basics):
         tool: Annotated[Any, TOOLS]
 
-    with pytest.raises(ValueError, match="--tool must be given for Needy"):
+    with pytest.raises(ValueError, match="--tool must be given: drill, hammer, or your own as MODULE:NAME"):
         tree.from_flat(Needy, {})
