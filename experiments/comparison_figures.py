@@ -27,8 +27,11 @@ def draw_courses(methods: dict[str, list[Course]], *, amount: str, score: str) -
         score: the label of scores.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(12.5, 4.6), layout="constrained")
-        sampled, timed, ends = figure.subplots(1, 3, width_ratios=(1.2, 1.2, 1))
+        # No wider than other figures, so that a page need not shrink its words.
+        figure = Figure(figsize=(9.5, 4.8 + 0.28 * len(methods)), layout="constrained")
+        rows = [["sampled", "timed"], ["ends", "ends"]]
+        panels = figure.subplot_mosaic(rows, height_ratios=(4.0, 0.8 + 0.28 * len(methods)))
+        sampled, timed, ends = panels["sampled"], panels["timed"], panels["ends"]
         scale = MILLION if "millions" in amount else 1.0
         for color, (words, courses) in zip(COLORS, methods.items(), strict=False):
             points, seconds, after = aligned(courses)
@@ -40,10 +43,10 @@ def draw_courses(methods: dict[str, list[Course]], *, amount: str, score: str) -
         low, high = _limits(methods)
         sampled.set(xlabel=amount, ylabel=f"{score} after adaptation", ylim=(low, high))
         timed.set(xlabel="processor time of training [s]", ylim=(low, high))
-        timed.legend(fontsize=8, ncols=2, title="method (seeds)", title_fontsize=8)
+        timed.legend(fontsize=9, ncols=2, title="method (seeds)", title_fontsize=9)
         _ends(ends, methods)
         ends.set_xlabel(score)
-        ends.set_title("at the end: x before, o after adaptation", fontsize=9)
+        ends.set_title("at the end: x before, o after adaptation", fontsize=10)
     return figure
 
 
@@ -75,5 +78,5 @@ def _ends(axes: Axes, methods: dict[str, list[Course]]) -> None:
             axes.plot(values.mean(), place, marker, color=color, markersize=6)
             if len(values) > 1:
                 axes.hlines(place, *interval_over_seeds(values), color=color, linewidth=1.5, alpha=0.6)
-    axes.set_yticks(range(len(methods)), list(methods), fontsize=8)
+    axes.set_yticks(range(len(methods)), list(methods), fontsize=9)
     axes.invert_yaxis()

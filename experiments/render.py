@@ -85,7 +85,8 @@ def main(arguments: Arguments) -> None:
     write_atomically(arguments.output, video(frames, rate, arguments.output.suffix))
     console = Console(markup=False, highlight=False, soft_wrap=True)
     for step, film in enumerate(films):
-        console.print(f"{film.title}: {', '.join(film.captions[-1].splitlines())} after {step} gradient steps")
+        words = ", ".join(film.captions[-1].splitlines())
+        console.print(f"{film.title}, after {step} gradient step{'' if step == 1 else 's'}: {words}")
     words = "picture" if arguments.output.suffix == ".png" else f"{len(frames)} frames at {rate:.0f} per second"
     console.print(f"{words}: {arguments.output}")
 

@@ -1,5 +1,6 @@
 """Films of one episode: played by the sampler, drawn by the environment's own `render`."""
 
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,9 +87,13 @@ def picture(drawn: Any, whose: str) -> NDArray[np.uint8]:
 
 
 def worded(name: str, value: float) -> str:
-    """Write a quantity in words: `velocity [m/s]` and 1.5 become `velocity 1.50 m/s`."""
+    """Write a quantity in words: `velocity [m/s]` and 1.5 become `velocity 1.50 m/s`.
+
+    `direction (1 or -1)` and -1.0 become `direction -1`: what values there are is no news beside one of them.
+    """
     words, _, unit = name.removesuffix("]").partition(" [") if name.endswith("]") else (name, "", "")
-    return f"{words} {value:.2f} {unit}".rstrip()
+    number = f"{value:g}" if value == round(value) and not unit else f"{value:.2f}"
+    return f"{re.sub(r' [(].*[)]$', '', words)} {number} {unit}".rstrip()
 
 
 class _Camera(VectorWrapper):
@@ -125,7 +130,7 @@ class _Camera(VectorWrapper):
             sizes = f"{self.frames[0].shape} and {frame.shape}"
             raise ValueError(f"{self.env}: all pictures of an episode must be of one size; got {sizes}")
         self.frames.append(frame)
-        words = [f"t {self._timestep}, return {self._return:.1f}"]
+        words = [f"timestep {self._timestep}, return {self._return:.1f}"]
         if "achieved" in info and np.isfinite(achieved := float(np.asarray(info["achieved"])[0])):
             name = getattr(self.env.unwrapped, "achieved_name", "achieved")
             words.append(worded(name, achieved))

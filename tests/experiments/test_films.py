@@ -45,9 +45,12 @@ def test_a_task_of_ones_own_is_filmed(trained: Path, tmp_path: Path) -> None:
     done = run("render", trained, *video, "--task", "0.4", "-2")
     assert done.returncode == 0, done.stderr
     first = done.stdout.splitlines()[0]
-    assert re.match(
-        r"goal_x 0.40 m, goal_y -2.00 m: t 6, return -\d+\.\d, distance to the goal \d\.\d\d m after 0", first
+    assert re.fullmatch(
+        r"goal_x 0.40 m, goal_y -2.00 m, after 0 gradient steps: "
+        r"timestep 6, return -\d+\.\d, distance to the goal \d\.\d\d m",
+        first,
     )
+    assert ", after 1 gradient step: " in done.stdout
     refused(
         run("render", trained, *video, "--task", "0.4"), "--task must have 2 numbers (goal_x [m], goal_y [m]); got 1"
     )
@@ -95,6 +98,7 @@ def test_speeds_that_are_none(speed: float) -> None:
 )
 def test_quantities_in_words(name: str, words: str) -> None:
     assert worded(name, 1.5) == words
+    assert worded("direction (1 or -1)", -1.0) == "direction -1"
 
 
 @pytest.mark.render

@@ -103,8 +103,13 @@ def curves(metrics: Metrics, measures: MetricTable) -> dict[str, str]:
     for metric in measures.headlines:
         if values := metric.steps(metrics):
             where = "validation " if metric.score else ""
-            found[metric.name] = f"{where}{metric.word} {' -> '.join(map(number, values.values()))}"
+            found[metric.name] = f"{where}{metric.word} {' -> '.join(_some(list(map(number, values.values()))))}"
     return found
+
+
+def _some(words: list[str]) -> list[str]:
+    """The first two and the last of more than five words, so that they fit a terminal."""
+    return words if len(words) <= 5 else [*words[:2], "..", words[-1]]
 
 
 def alarms(metrics: Metrics, measures: MetricTable) -> list[str]:
