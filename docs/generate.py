@@ -186,7 +186,8 @@ def presets() -> str:
 
 def _preset(name: str) -> str:
     preset = PRESETS[name]
-    rows = [[f"`--{option.replace('_', '-')}`", f"`{_value(value)}`"] for option, value in preset.options.items()]
+    flags = {option: value for option, value in preset.options.items() if option != "problem"}
+    rows = [[f"`--{option.replace('_', '-')}`", f"`{_value(value)}`"] for option, value in flags.items()]
     text = f"## `{name}`\n\n{preset.description}.\n\n{_table(['option', 'value'], rows)}"
     for variant in preset.variants:
         text += (

@@ -114,11 +114,13 @@ def test_named_files_exist(page: str) -> None:
 
 @pytest.mark.parametrize("page", [page for page, text in TEXTS.items() if "{literalinclude}" in text])
 def test_shown_code_exists(page: str) -> None:
-    shown = re.findall(r"```\{literalinclude\} (\S+)\n:pyobject: (\w+)\n", TEXTS[page])
+    shown = re.findall(r"```\{literalinclude\} (\S+)\n:(pyobject|start-at): ([^\n]+)\n", TEXTS[page])
     assert len(shown) == TEXTS[page].count("{literalinclude}")
-    for file, name in shown:
-        tree = ast.parse((ROOT / page).parent.joinpath(file).read_text())
-        assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    for file, option, name in shown:
+        text = (ROOT / page).parent.joinpath(file).read_text()
+        tree = ast.parse(text)
+        names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+        assert name in (names if option == "pyobject" else text.splitlines())
 
 
 def test_the_walk_through_the_example_shows_its_functions_in_order() -> None:

@@ -130,7 +130,7 @@ class _Camera(VectorWrapper):
             sizes = f"{self.frames[0].shape} and {frame.shape}"
             raise ValueError(f"{self.env}: all pictures of an episode must be of one size; got {sizes}")
         self.frames.append(frame)
-        words = [f"timestep {self._timestep}, return {self._return:.1f}"]
+        words = [f"timestep {self._timestep}", f"return {self._return:.1f}"]
         if "achieved" in info and np.isfinite(achieved := float(np.asarray(info["achieved"])[0])):
             name = getattr(self.env.unwrapped, "achieved_name", "achieved")
             words.append(worded(name, achieved))

@@ -69,7 +69,7 @@ def filmed(env: VectorEnv) -> Any:
 
 def test_sizes_and_captions() -> None:
     made = filmed(Drawn(0, 0.25))
-    assert made.captions[-1].splitlines()[1] == "achieved 0.25"
-    assert len(filmed(Drawn(0, np.nan)).captions[-1].splitlines()) == 1  # where nothing is achieved
+    assert made.captions[-1].splitlines()[2] == "achieved 0.25"
+    assert len(filmed(Drawn(0, np.nan)).captions[-1].splitlines()) == 2  # where nothing is achieved
     with pytest.raises(ValueError, match=r"must be of one size; got \(4, 4, 3\) and \(5, 4, 3\)"):
         filmed(Drawn(1, 0.25))

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from rich.console import Console, RenderableType
+from rich.padding import Padding
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -149,4 +150,4 @@ class _Bar(Progress):
     def get_renderables(self) -> Iterable[RenderableType]:
         yield from super().get_renderables()
         if self._words:
-            yield Text(f"  {self._words}", overflow="fold")
+            yield Padding(Text(self._words, overflow="fold"), (0, 0, 0, 2))

@@ -83,13 +83,20 @@ class TensorBoard(Callback):
 
 
 def tag(name: str, measures: MetricTable) -> str:
-    """The name of a metric in TensorBoard: that of metrics.csv, for headline metrics in a group before all others."""
+    """The name of a metric in TensorBoard: that of metrics.csv, for headline metrics in a group before all others.
+
+    Of scores of validation tasks that are those before the first gradient step and after it: ten more a score would
+    hide what follows.
+    """
     metric = measures.find(name)
-    return f"{FIRST}/{name}" if metric is not None and metric.headline else name
+    if metric is None or not metric.headline:
+        return name
+    is_further = metric.score and max(metric.steps({name: 0.0})) > 1
+    return name if is_further else f"{FIRST}/{name}"
 
 
 def _headline_patterns(measures: MetricTable) -> list[tuple[str, str]]:
-    return [(metric.name, f"{FIRST}/{metric.pattern}") for metric in measures.headlines]
+    return [(metric.name, f"({FIRST}/)?{metric.pattern}") for metric in measures.headlines]
 
 
 def _title(name: str) -> str:
