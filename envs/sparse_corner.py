@@ -53,7 +53,7 @@ class SparseCorner(Point):
         return np.stack([rng.uniform(-START, START, 2) for rng in rngs])
 
     def reward_terms(self, states: Array, actions: Array, next_states: Array, tasks: Array) -> dict[str, Array]:
-        """One term, [n]: how much nearer to the goal a move comes, or the negative (squared) distance to the goal."""
+        """One term, [n]: a move's progress towards the goal [m], or the negative (squared) distance to the goal."""
         after = self.achieved(next_states, tasks)
         if self.reward != "sparse":
             return {"distance": -after if self.reward == "distance" else -(after**2)}

@@ -82,7 +82,7 @@ def settings(arguments: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
 
 def finished_curve(run_dir: Path, training: Training) -> Curve | None:
-    """The curve of a run; None where it is not there, or has iterations to go.
+    """The curve of a run; None if there is no such run, or if it is unfinished.
 
     Raises:
         ValueError: the directory holds a run that was started with other flags.
@@ -97,7 +97,7 @@ def finished_curve(run_dir: Path, training: Training) -> Curve | None:
 
 
 def finished_course(run_dir: Path, training: Training) -> Course | None:
-    """The scores of a run that its learning curve shows; None where it is not there, or has iterations to go.
+    """The scores that the learning curve of a run shows; None if there is no such run, or if it is unfinished.
 
     Seconds are iterations times the median processor time of an iteration: what the first one takes to start or to
     compile does not count, nor do other processes of the machine. In supervised learning logged iterations score their
@@ -124,7 +124,7 @@ def finished_course(run_dir: Path, training: Training) -> Course | None:
 
 
 def _finished_rows(run_dir: Path, training: Training) -> list[Metrics] | None:
-    """The metrics of a run; None where it is not there, or has iterations to go.
+    """The metrics of a run; None if there is no such run, or if it is unfinished.
 
     Raises:
         ValueError: the directory holds a run that was started with other flags.

@@ -87,7 +87,7 @@ def _lower_parts(methods: dict[str, list[Run]]) -> list[tuple[float, Callable[[S
 
 
 def _styles(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Colour and marker of every label; the scores of tasks outside training are a part of a label's, and hollow."""
+    """Colour and marker of every label. Scores of tasks outside training look like those inside, but are hollow."""
     own = list(dict.fromkeys(label.removesuffix(OUTSIDE) for label in labels))
     free = [label for label in own if label not in COLORS]
     if len(free) > len(OTHERS):

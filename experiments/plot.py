@@ -147,7 +147,7 @@ def refused_steps(methods: dict[str, list[Run]]) -> str:
 
 
 def command(argv: Sequence[str]) -> None:
-    """The script: its arguments without its name."""
+    """Run the script with these arguments."""
     run(lambda args: arguments_of(Arguments, "plot", __doc__ or "", args), main, argv)
 
 

@@ -209,7 +209,7 @@ def _lines(table: list[list[str]]) -> list[str]:
 
 
 def command(argv: Sequence[str]) -> None:
-    """The script: its arguments without its name."""
+    """Run the script with these arguments."""
     run(lambda args: arguments_of(Arguments, "readme", __doc__ or "", args), main, argv)
 
 

@@ -116,7 +116,8 @@ class Making:
             except ValueError as error:
                 self.console.print(f"{job.name}: from nothing, for {error}")
         flags = job.training.arguments
-        self.console.print(f"{job.name}: train.py {' '.join(flags)} -> {job.directory}, {log}")
+        self.console.print(f"{job.name}: train.py {' '.join(flags)}", soft_wrap=False)
+        self.console.print(f"  what it prints: {log}")
         with self.progress.making(job, iterations) as active:
             try:
                 if not job.is_brought_back:
@@ -227,6 +228,8 @@ class Workers:
         self._stopping = True
         # After an interruption or a failure, the other runs stop with a checkpoint.
         if kind is not None:
+            if self._children:
+                print("stopping: every run ends its iteration and writes a checkpoint", file=sys.stderr)
             for child in list(self._children):
                 child.terminate()
         self._pool.shutdown(cancel_futures=True)

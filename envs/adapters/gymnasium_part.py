@@ -218,13 +218,13 @@ def adopted(thing: Any) -> type[Environment] | None:
 
 
 def _found(name: str, values: dict[str, Any]) -> Environment:
-    """A part in whatever process."""
+    """Make the part that an environment's name stands for, with these options, in this process."""
     kind: Any = ENVIRONMENTS.find(name)
     return kind(**values)
 
 
 def _rebuild(name: str, spec: EnvSpec, values: dict[str, Any]) -> Environment:
-    """A part in whatever process: an id that only the first one registered is registered here, too."""
+    """Make a part in this process; register its id if only the process that pickled it had done so."""
     if ":" not in name and spec.id not in gymnasium.registry:
         gymnasium.registry[spec.id] = spec
     return _found(name, values)

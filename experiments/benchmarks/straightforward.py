@@ -36,7 +36,7 @@ class Task(NamedTuple):
 def collect(
     options: Any, env: VectorEnv, policy: Model, theta: Params, rows: NDArray[np.float64], key: int
 ) -> list[Task]:
-    """Every task in turn: roll out, adapt, roll out. `env` has one task's episodes."""
+    """Roll out, adapt and roll out again for one task after the other. `env` has the episodes of one task."""
     return [_collect(options, env, policy, theta, rows[i : i + 1], (key, i)) for i in range(len(rows))]
 
 

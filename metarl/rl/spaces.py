@@ -81,7 +81,7 @@ def categories(space: Space) -> tuple[int, ...] | None:
 
 
 def action_size(space: Space) -> int:
-    """A: numbers in one action.
+    """The number of numbers in one action, A.
 
     Raises:
         ValueError: actions are neither vectors of real numbers nor choices among categories.
