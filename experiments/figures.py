@@ -168,7 +168,7 @@ def adaptation_curves(axes: Axes, methods: dict[str, list[Run]], styles: Mapping
     run = next(iter(methods.values()))[0]
     if run.config.problem.score == "loss":  # what diverges leaves the picture
         axes.set_ylim(0, 1.3 * max(summary[0]["mean"] for summary in summaries.values()))
-    title = "adaptation to held-out tasks" if run.inside is None else "adaptation to the tasks of a file"
+    title = "adaptation to held-out tasks, 95 % bands" if run.inside is None else "adaptation to the tasks of a file"
     metric, _ = run.config.problem.drawn_curve
     axes.set(xlabel="gradient steps", ylabel=metric.label, title=title)
     _legend(axes)

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import arm
 import generate
+import mathml
 import pytest
 import tyro
+from docutils import nodes
 from scripts import ROOT, TOY, run
 
 import metarl
@@ -130,6 +132,12 @@ def test_the_walk_through_the_example_shows_its_functions_in_order() -> None:
     names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
     assert shown == [name for name in names if name in shown]
     assert set(names) - set(shown) == {"make_env", "parse", "mean_over_tasks", "unflatten"}
+
+
+def test_formulas_are_mathml_which_needs_no_script() -> None:
+    formula = mathml.written(nodes.math("", r"\theta'_i"), block=False)
+    assert formula.startswith("<math") and "<mi>θ</mi>" in formula
+    assert mathml.written(nodes.math("", r"\unheard"), block=True) == r"\unheard"  # and a warning of Sphinx
 
 
 def known_options() -> set[str]:
