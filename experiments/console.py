@@ -10,19 +10,23 @@ from metarl.extras import MissingExtraError
 
 COMMANDS = {
     "demo": "adapt a shipped policy to a task of yours, without training",
-    "train": "meta-train",
+    "train": "meta-train by a preset, on an environment or data of your own, too",
     "evaluate": "score a run on held-out tasks",
-    "plot": "draw runs",
+    "plot": "draw runs and compare them",
     "render": "film a run's adaptation",
-    "reproduce": "reproduce results",
-    "benchmark": "measure the system",
+    "reproduce": "make the results of the paper and of the documentation again",
+    "benchmark": "measure speed and accuracy",
 }
 
 
 def usage() -> str:
     """The help of the command `metarl`: one line for each script."""
     rows = "\n".join(f"  {name:10} {words}" for name, words in COMMANDS.items())
-    return f"usage: metarl COMMAND ...\n\ncommands (each has --help):\n{rows}\n\n  --version  print the version"
+    return (
+        "usage: metarl COMMAND ...\n\nMeta-train policies and networks with MAML, and adapt them to new tasks.\n\n"
+        f"commands (each has --help):\n{rows}\n\n  --version  print the version\n\n"
+        "begin with: metarl demo cheetah --task -1, or metarl train navigation"
+    )
 
 
 def main() -> None:

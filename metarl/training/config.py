@@ -34,7 +34,7 @@ class Training(Part):
     tasks: Annotated[int, at_least(1)] = 40
     """Tasks per meta-batch."""
     device: Annotated[str, MAY_CHANGE] = "cpu"
-    """Torch device of parameters and batches."""
+    """Torch device of parameters and batches, such as cpu or cuda."""
     grace: Annotated[float, NOT_NEGATIVE, MAY_CHANGE] = GRACE
     """Seconds that an iteration may go on after SIGTERM or Ctrl-C."""
     max_nonfinite: Annotated[int, at_least(1), MAY_CHANGE] = MAX_NONFINITE

@@ -15,7 +15,7 @@ import tyro
 from tyro.conf import HelptextFromCommentsOff, OmitArgPrefixes
 
 from metarl.parts import Option, Registry, options
-from metarl.training.helping import argument, paragraphs, positional
+from metarl.training.helping import argument, paragraphs, positional, takes
 from metarl.training.tree import Leaf, flat, is_hidden, leaves, registries, unknown_option, with_options
 
 FIRST_CHOICES = ("environment",)  # choices that are read before there is a tree: it may not exist without them
@@ -80,8 +80,10 @@ def worded(kind: type[Any]) -> type[Any]:
     hints = typing.get_type_hints(kind, include_extras=True)
     fields = []
     for option in options(kind):
-        is_positional = tyro.conf.Positional in getattr(hints[option.name], "__metadata__", ())
-        metavar = positional(option) if is_positional else None
+        markers = getattr(hints[option.name], "__metadata__", ())
+        metavar = positional(option) if tyro.conf.Positional in markers else None
+        if tyro.conf.UseAppendAction in markers:  # one value each time that the flag is given
+            metavar = takes(typing.get_args(option.hint)[0])
         hint = Annotated[hints[option.name], argument(option.hint, option.words, option.default, metavar)]
         fields.append((option.name, hint, dataclasses.field(default=option.default)))
     made = dataclasses.make_dataclass(kind.__name__, fields, frozen=True)

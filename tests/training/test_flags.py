@@ -134,6 +134,8 @@ class Wordy:
     """None: no limit."""
     kind: Literal["a", "b"] | None = None
     """Which."""
+    calls: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Calls, one a flag."""
     together: bool | None = None
     """At once, or not."""
 
@@ -147,7 +149,7 @@ def test_help_says_what_a_flag_takes_and_no_default_that_is_nothing(capsys: pyte
         "[NAME ...] Names.",
         "--sizes FLOAT ... Sizes. Default: those of the run. --limit",
         "--limit INT None: no limit. (default: None)",
-        "--kind {a,b} Which. --together {True,False} At once, or not.",
+        "--kind {a,b} Which. --calls STR Calls, one a flag. --together {True,False} At once, or not.",
     ):
         assert words in shown
     assert shown.count("(default") == 2
