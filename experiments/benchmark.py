@@ -65,8 +65,8 @@ RESULTS = Path(__file__).resolve().parent / "results"
 MEASURED: tuple[Name, ...] = tuple(name for name in NAMES if name not in ("peers", "learning", "device"))
 
 
-# What each measures, for `--help`.
-MEANINGS: dict[Name, str] = {
+# What each of NAMES measures, for `--help`.
+MEANINGS: dict[str, str] = {
     "hvp": "accuracy of Hessian-vector products in float32 against exact ones in float64, and their cost",
     "step": "what outer steps that use these products gain on their own data and on fresh data",
     "sampler": "environment steps per second, against open-loop physics and Gymnasium's vector environments",
@@ -130,7 +130,7 @@ def main(arguments: Arguments) -> None:
 
 def command(argv: Sequence[str]) -> None:
     """Run the script with these arguments."""
-    words = f"{__doc__}\n\n{listing('benchmarks, a few minutes each', dict(MEANINGS))}"
+    words = f"{__doc__}\n\n{listing('benchmarks, a few minutes each', MEANINGS)}"
     run(lambda args: arguments_of(Arguments, "benchmark", words, args), main, argv)
 
 

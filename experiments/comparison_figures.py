@@ -29,9 +29,8 @@ def draw_courses(methods: dict[str, list[Course]], *, amount: str, score: str) -
     with mpl.rc_context(STYLE):
         # No wider than other figures, so that a page need not shrink its words.
         figure = Figure(figsize=(9.5, 4.8 + 0.28 * len(methods)), layout="constrained")
-        rows = [["sampled", "timed"], ["ends", "ends"]]
-        panels = figure.subplot_mosaic(rows, height_ratios=(4.0, 0.8 + 0.28 * len(methods)))
-        sampled, timed, ends = panels["sampled"], panels["timed"], panels["ends"]
+        places = figure.add_gridspec(2, 2, height_ratios=(4.0, 0.8 + 0.28 * len(methods)))
+        sampled, timed, ends = (figure.add_subplot(place) for place in (places[0, 0], places[0, 1], places[1, :]))
         scale = MILLION if "millions" in amount else 1.0
         for color, (words, courses) in zip(COLORS, methods.items(), strict=False):
             points, seconds, after = aligned(courses)

@@ -41,6 +41,18 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return json.loads(output.read_text())
 
 
+def test_help_says_what_every_benchmark_measures(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert tuple(benchmark.MEANINGS) == benchmark.NAMES
+    with pytest.raises(SystemExit):
+        benchmark.command(["--help"])
+    shown = capsys.readouterr().out
+    assert "    hvp         accuracy of Hessian-vector products" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
 def test_every_figure_is_finite(document: dict[str, Any]) -> None:
     assert set(benchmark.MEASURED) <= set(document)
     assert document["quick"]
