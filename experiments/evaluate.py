@@ -116,7 +116,7 @@ def main(arguments: Arguments) -> None:
     kind = {"test": "held-out tasks", "validation": "validation tasks", "file": "tasks"}[split]
     console = Console(markup=False, highlight=False)
     theirs = published_of(config, config.protocol, label_of(config)) if split == "test" else {}
-    _print(console, f"{title}, {len(tasks)} {kind}", _table(steps, config, theirs))
+    _print(console, f"{title}, {len(tasks)} {kind}", score_table(steps, config, theirs))
     if inside is not None:
         _print_apart(console, title, result, inside, config)
     if directory == arguments.run_dir and split == "test":
@@ -165,7 +165,7 @@ def _print_apart(console: Console, title: str, result: Evaluation, inside: NDArr
         if 0 < mask.sum() < len(inside):
             part = summaries_of({name: values[:, mask] for name, values in result.scores.items()}, config.seed)
             words = f"{title}, {mask.sum()} tasks {words} the training distribution"
-            _print(console, words, _table(part, config, {}))
+            _print(console, words, score_table(part, config, {}))
 
 
 def _split(arguments: Arguments) -> tuple[str, Path]:
@@ -177,7 +177,7 @@ def _split(arguments: Arguments) -> tuple[str, Path]:
     return "test", arguments.run_dir
 
 
-def _table(steps: list[dict[str, Any]], config: Config, theirs: Mapping[int, float]) -> Table:
+def score_table(steps: list[dict[str, Any]], config: Config, theirs: Mapping[int, float]) -> Table:
     """One row per gradient step: the score's mean, its 95 % interval and median, means of other scores, and failures.
 
     `theirs` are published means by gradient step. An accuracy stands there once more as papers on few-shot learning

@@ -12,6 +12,8 @@ import pytest
 from rich.console import Console
 from scripts import ROOT, TOY, as_main, in_a_process, refused, run
 
+from metarl.experiments.evaluate import score_table
+from metarl.experiments.evaluated import published_of
 from metarl.experiments.plot import comparison_table
 from metarl.experiments.presets import PRESETS, preset_config
 from metarl.parts import HIDDEN
@@ -70,6 +72,20 @@ def test_the_table_of_several_seeds_fits_80_columns(seeds: int, head: str) -> No
     assert shown in lines
 
 
+def test_a_score_stands_beside_what_was_published() -> None:
+    config = preset_config("navigation-paper")
+    theirs = published_of(config, config.protocol, "maml")
+    assert theirs[1] == pytest.approx(-11.7, abs=0.05)
+    assert published_of(config, config.protocol | {"published_tasks": False}, "maml") == {}
+    names = ("average_return", "achieved", "success", "adaptation_env_steps")
+    numbers = {name: {"mean": -11.38, "low": -13.46, "high": -9.269} for name in names}
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(score_table([{"gradient_steps": 1, **numbers}], config, theirs))
+    lines = [line.split() for line in console.export_text().splitlines()]
+    assert ["1", "-11.38", "-13.46", "..", "-9.269", f"{theirs[1]:.4g}", "-11.38", "-11.38", "-11.38"] in lines
+    assert any("published" in line for line in lines)
+
+
 def test_resume_goes_on_and_is_quick_when_done(trained: Path) -> None:
     before = (trained / "checkpoint.pt").read_bytes()
     result = run("train", "navigation", *TOY, "--run-dir", trained, "--resume")
@@ -92,7 +108,8 @@ def test_help_shows_presets_and_the_prose_of_every_flag() -> None:
         ("chess", ("chess", "navigation, navigation-paper")),
         ("navigation --warp 9", ("--warp",)),
         ("navigation --tasks 0", ("tasks must be at least 1; got 0",)),
-        ("navigation --tasks many", ("--tasks", "many")),
+        ("navigation --tasks many", ("--tasks must be a whole number; got 'many'",)),
+        ("navigation --inner-step-size far", ("--inner-step-size must be a number; got 'far'",)),
         ("navigation --inner-step-size -0.1", ("inner_step_size must be a positive number; got -0.1",)),
         ("navigation --horizon 0", ("horizon must be at least 1; got 0",)),
         ("navigation --method alpha", ("alpha", "maml", "random")),
@@ -194,8 +211,11 @@ def test_what_is_shipped_can_be_evaluated_and_drawn(tmp_path: Path) -> None:
     paper = tmp_path / "maml-seed1"
     shutil.copytree(ROOT / "experiments" / "results" / "navigation-paper" / "maml-seed1", paper)
     sizes = ["--tasks", "2", "--episodes", "2", "--gradient-steps", "2"]
-    assert run("evaluate", paper, *sizes).returncode == 0
+    scored = run("evaluate", paper, *sizes)
+    assert scored.returncode == 0
+    assert "published" not in scored.stdout  # of 40 tasks, not of 2
     assert run("plot", paper, "--output", tmp_path / "figure.png").returncode == 0
+    refused(run("plot", paper), "--output PATH must be given: The figure's file")
 
 
 def test_scripts_are_programs(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from metarl.rl.environments import ENVIRONMENTS
 from metarl.training.tree import differences, with_options
 
 NEEDY = """
+import gymnasium
 from gymnasium.spaces import Discrete
 from examples.pendulum import GravityPendulum
 
@@ -29,6 +30,9 @@ class Needy(GravityPendulum):
 
     class Within(GravityPendulum):
         pass
+
+class Blind(gymnasium.Env):
+    pass
 
 class Mistaken(GravityPendulum):
     def __init__(self):
@@ -63,6 +67,12 @@ def test_an_environment_whose_options_must_be_given(here: Path) -> None:
     assert chosen.horizon == 5
     with pytest.raises(ValueError, match=r"'needy:Needy' needs the option 'size': --environment-options size VALUE"):
         options_of("--environment", "needy.py:Needy")
+    with pytest.raises(ValueError, match="needy:Needy draws nothing: its constructor takes no render_mode"):
+        chosen.environment.build(1, horizon=5, render_mode="rgb_array")
+    with pytest.raises(ValueError, match="needy:Blind draws nothing: its constructor takes no render_mode"):
+        ENVIRONMENTS.find("needy.py:Blind")().build(1, horizon=5, render_mode="rgb_array")
+    with pytest.raises(ValueError, match="needy.py has no Needly; did you mean Needy?"):
+        options_of("--environment", "needy.py:Needly")
     with pytest.raises(TypeError, match=r"begin.. missing 1 required positional argument"):  # the user's own mistake
         options_of("--environment", "needy.py:Mistaken")
 
