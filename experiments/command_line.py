@@ -14,10 +14,12 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import tyro
+from rich.console import Console
 
 import metarl
 from metarl.extras import MissingExtraError
@@ -82,6 +84,11 @@ def run(
     except KeyboardInterrupt:
         print(f"interrupted: {interrupted}", file=sys.stderr)
         sys.exit(130)
+
+
+def waiting(words: str) -> AbstractContextManager[object]:
+    """Show on a terminal, by something that moves, that the block takes its time; elsewhere show nothing."""
+    return Console(stderr=True, markup=False, highlight=False).status(words)
 
 
 def _words(error: ValueError | OSError) -> str:

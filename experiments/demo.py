@@ -18,7 +18,7 @@ from rich.table import Table
 
 import metarl
 from metarl.agent import Agent
-from metarl.experiments.command_line import arguments_of, run
+from metarl.experiments.command_line import arguments_of, run, waiting
 from metarl.experiments.render import environment_of, own_task
 from metarl.files import write_atomically
 from metarl.randomness import Purpose
@@ -65,17 +65,12 @@ def main(arguments: Arguments) -> None:
     console = Console(markup=False, highlight=False)
     console.print(f"policy: {config.preset}, method {config.method}")
     console.print(f"task:   {_described(agent, task)}", soft_wrap=True)
-    scores = problem.evaluate(theta, config.test_rule, arguments.gradient_steps, task[None], arguments.seed).scores
+    steps = arguments.gradient_steps
+    with waiting(f"adapting by {steps} gradient steps"):
+        scores = problem.evaluate(theta, config.test_rule, steps, task[None], arguments.seed).scores
     console.print(_table(scores, config.problem.achieved_name, config.test_step_sizes))
-    films = problem.pictures(
-        theta,
-        config.test_rule,
-        arguments.gradient_steps,
-        task[None],
-        0,
-        arguments.seed,
-        mean_action=True,
-    )
+    with waiting("filming"):
+        films = problem.pictures(theta, config.test_rule, steps, task[None], 0, arguments.seed, mean_action=True)
     frames, rate = at_speed(side_by_side(films, height=arguments.height), films[0].frames_per_second, arguments.speed)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(arguments.output, video(frames, rate, arguments.output.suffix))

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from metarl.experiments.callbacks import TELLING, options
-from metarl.experiments.command_line import arguments_of, run
+from metarl.experiments.command_line import arguments_of, run, waiting
 from metarl.experiments.evaluated import label_of, published_of, read_run
 from metarl.experiments.overrides import overridden
 from metarl.experiments.published import evaluation_tasks
@@ -105,15 +105,16 @@ def main(arguments: Arguments) -> None:
     tasks, inside = _tasks(arguments, config, problem)
     theta = fitted(checkpoint.theta, problem, f"the policy of {arguments.run_dir}")
     purpose = Purpose.VALIDATION_TASKS if arguments.validation else Purpose.EVALUATION_TASKS
-    result = evaluate(problem, theta, config, tasks, purpose=purpose)
     split, place = _split(arguments)
+    kind = {"test": "held-out tasks", "validation": "validation tasks", "file": "tasks"}[split]
+    with waiting(f"scoring {len(tasks)} {kind} after 0 to {config.test_steps} gradient steps"):
+        result = evaluate(problem, theta, config, tasks, purpose=purpose)
     directory = arguments.output or place
     directory.mkdir(parents=True, exist_ok=True)
     steps = write_evaluation(
         directory, config, result, tasks, iteration=checkpoint.iteration, split=split, in_distribution=inside
     )
     title = f"{arguments.run_dir}: {config.evaluation_checkpoint} checkpoint, iteration {checkpoint.iteration}"
-    kind = {"test": "held-out tasks", "validation": "validation tasks", "file": "tasks"}[split]
     console = Console(markup=False, highlight=False)
     theirs = published_of(config, config.protocol, label_of(config)) if split == "test" else {}
     _print(console, f"{title}, {len(tasks)} {kind}", score_table(steps, config, theirs))

@@ -14,7 +14,7 @@ import tyro
 from numpy.typing import NDArray
 from rich.console import Console
 
-from metarl.experiments.command_line import arguments_of, run
+from metarl.experiments.command_line import arguments_of, run, waiting
 from metarl.experiments.overrides import overridden
 from metarl.experiments.published import evaluation_tasks
 from metarl.files import write_atomically
@@ -74,12 +74,14 @@ def main(arguments: Arguments) -> None:
         tasks = own_task(config, arguments.task)[None]
         index = 0
     theta = fitted(checkpoint.theta, problem, f"the policy of {arguments.run_dir}")
-    if arguments.mean_action:
-        if not isinstance(problem, MetaRL):
-            raise ValueError(f"--mean-action means nothing for {config.preset}, which has no policy")
-        films = problem.pictures(theta, config.test_rule, steps, tasks, index, config.seed, mean_action=True)
-    else:
-        films = problem.pictures(theta, config.test_rule, steps, tasks, index, config.seed)
+    if arguments.mean_action and not isinstance(problem, MetaRL):
+        raise ValueError(f"--mean-action means nothing for {config.preset}, which has no policy")
+    what = (theta, config.test_rule, steps, tasks, index, config.seed)
+    with waiting(f"adapting by {steps} gradient steps, and filming"):
+        if isinstance(problem, MetaRL):
+            films = problem.pictures(*what, mean_action=arguments.mean_action)
+        else:
+            films = problem.pictures(*what)
     frames, rate = at_speed(side_by_side(films, height=arguments.height), films[0].frames_per_second, arguments.speed)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(arguments.output, video(frames, rate, arguments.output.suffix))

@@ -71,7 +71,7 @@ def test_an_environment_whose_options_must_be_given(here: Path) -> None:
         chosen.environment.build(1, horizon=5, render_mode="rgb_array")
     with pytest.raises(ValueError, match="needy:Blind draws nothing: its constructor takes no render_mode"):
         ENVIRONMENTS.find("needy.py:Blind")().build(1, horizon=5, render_mode="rgb_array")
-    with pytest.raises(ValueError, match="needy.py has no Needly; did you mean Needy?"):
+    with pytest.raises(ValueError, match=r"needy\.py has no Needly; did you mean Needy\?"):
         options_of("--environment", "needy.py:Needly")
     with pytest.raises(TypeError, match=r"begin.. missing 1 required positional argument"):  # the user's own mistake
         options_of("--environment", "needy.py:Mistaken")
