@@ -55,6 +55,18 @@ class Agent:
         """
         save(Path(path).expanduser(), TrainState(0, self.theta, {}, -math.inf, config=self.config.to_dict()))
 
+    def make_vec(self, num_envs: int, *, render_mode: str | None = None) -> VectorEnv:
+        """Make environments like those of the run, with its options and horizon, as `adapt` wants them.
+
+        Raises:
+            ValueError: the environment cannot be made, or draws nothing although a `render_mode` is given.
+        """
+        horizon = cast(Any, self.config.problem).horizon
+        knows_the_task = self.config.method == "oracle"
+        return self._environment.build(
+            num_envs, horizon=horizon, render_mode=render_mode, task_in_observation=knows_the_task
+        )
+
     def adapt(self, env: VectorEnv, task: ArrayLike, *, gradient_steps: int = 1, seed: int = 0) -> "Agent":
         """Make an agent that is adapted to a task, by gradient steps on a fresh episode of every environment each.
 

@@ -48,6 +48,10 @@ def test_it_adapts_as_its_runs_evaluation_does(trained: Path) -> None:
     env = make_env(agent.config, agent.problem.settings.evaluation_episodes)
     adapted = agent.adapt(env, task[0], gradient_steps=agent.config.test_steps, seed=agent.config.seed)
     np.testing.assert_allclose(adapted.returns, expected, rtol=1e-6)
+    again = agent.adapt(
+        agent.make_vec(env.num_envs), task[0], gradient_steps=agent.config.test_steps, seed=agent.config.seed
+    )
+    assert again.returns == adapted.returns
 
 
 def test_every_environment_plays_one_episode_whatever_the_run_counted() -> None:
