@@ -268,10 +268,7 @@ def _interrupt(*_: int | FrameType | None) -> None:
 
 def command(argv: Sequence[str]) -> None:
     """Run the script with these arguments."""
-    sizes = {
-        name: f"{len(known.runs)} runs, {sum(each.iterations for each in known.runs):,} iterations"
-        for name, known in EXPERIMENTS.items()
-    }
+    sizes = {name: f"{len(known.runs)} runs of {known.runs[0].preset}" for name, known in EXPERIMENTS.items()}
     run(
         lambda args: arguments_of(Arguments, "reproduce", f"{__doc__}\n\n{listing('experiments', sizes)}", args),
         main,
