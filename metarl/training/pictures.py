@@ -44,7 +44,7 @@ def side_by_side(films: list[Film], *, height: int) -> NDArray[np.uint8]:
         letters = max(8, int(width / font.getlength("n")) - 2)
         return [part for words in text.split("\n") for part in textwrap.wrap(words, letters)]
 
-    title = wrapped(films[0].title, across)
+    title = wrapped(f"task: {films[0].title}", across)
     captions = [[wrapped(words, width) for words in film.captions] for film, width in zip(films, widths, strict=True)]
     most = max(len(words) for of_film in captions for words in of_film)
     first = (len(title) + 1) * line  # top of the captions
