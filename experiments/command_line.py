@@ -92,7 +92,7 @@ def waiting(words: str) -> AbstractContextManager[object]:
 
 
 def _words(error: ValueError | OSError) -> str:
-    """What an error says. A full disk that no file is named for is that of what is printed: whoever writes names it."""
+    """The message of an error. A disk error without a file's name is of standard output: all that write files name them."""
     if isinstance(error, OSError) and error.errno in DISK and error.filename is None:
         return f"cannot write what is printed to where standard output goes ({error.strerror})"
     return str(error)

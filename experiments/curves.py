@@ -175,7 +175,7 @@ def _kept(results: Path, experiment: Experiment, columns: Sequence[str]) -> dict
 
 
 def write_curves(path: Path, curves: dict[str, Curve]) -> None:
-    """A row per run and iteration."""
+    """Write learning curves to a table, a row per run and iteration."""
     rows = [
         {
             "run": name,
@@ -190,7 +190,7 @@ def write_curves(path: Path, curves: dict[str, Curve]) -> None:
 
 
 def write_courses(path: Path, courses: dict[str, Course]) -> None:
-    """A row per run and measured iteration."""
+    """Write courses to a table, a row per run and measured iteration."""
     rows = [
         {"run": name} | {column: f"{value:.{DIGITS}g}" for column, value in zip(Course._fields, values, strict=True)}
         for name, course in courses.items()

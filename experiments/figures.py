@@ -282,7 +282,7 @@ def paths(figure: SubFigure, methods: dict[str, Traces]) -> None:
 
 
 def _legend(axes: Axes) -> None:
-    """Below where there are many entries, which would cover the curves."""
+    """Draw the legend, below the axes where it has so many entries that it would cover the curves."""
     many = len(axes.get_legend_handles_labels()[0]) > 4
     below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2} if many else {}
     axes.legend(fontsize=8, **below)

@@ -99,6 +99,6 @@ def _names(run: Run) -> tuple[str, ...]:
 
 
 def _ends(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Of an axis that shows all values."""
+    """The limits of an axis that shows all values, with a margin."""
     margin = MARGIN * (np.ptp(values) or 1.0)
     return float(values.min() - margin), float(values.max() + margin)
