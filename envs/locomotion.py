@@ -191,7 +191,7 @@ class Locomotion(TaskFamily):
         return tasks[:, : len(self.goal.tasks.names)]
 
     def _parameters(self, tasks: Array) -> dict[str, Array]:
-        """The model's parameters for tasks [n, k], by the variation; of a tensor they are kept until another one comes."""
+        """The model's parameters for tasks [n, k], by the variation. Those of a tensor are kept until another comes."""
         kept = self._kept_parameters
         if not is_tensor(tasks) or kept.get("tasks") is not tasks:
             rows = on_host(tasks)[:, len(self.goal.tasks.names) :]

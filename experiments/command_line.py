@@ -92,7 +92,7 @@ def waiting(words: str) -> AbstractContextManager[object]:
 
 
 def _words(error: ValueError | OSError) -> str:
-    """The message of an error. A disk error without a file's name is of standard output: all that write files name them."""
+    """The message of an error. A disk error that names no file is of standard output: writers of files name theirs."""
     if isinstance(error, OSError) and error.errno in DISK and error.filename is None:
         return f"cannot write what is printed to where standard output goes ({error.strerror})"
     return str(error)

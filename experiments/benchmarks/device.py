@@ -90,7 +90,7 @@ def device(console: Console, *, quick: bool) -> Iterator[dict[str, Any]]:
 
 
 def _models(quick: bool) -> Iterator[tuple[str, str | None, str, str]]:
-    """The models that are compared on both simulators: name, its own file if there is one, the robot and the kind of dynamics."""
+    """The models on which simulators are compared: name, own file if there is one, robot, kind of dynamics."""
     for robot in OURS:
         for dynamics in KINDS[:1] if quick else KINDS:
             yield robot, None, robot, dynamics
