@@ -51,6 +51,8 @@ def test_a_line_tells_time_scores_and_validation() -> None:
     stages = lines(0.0, lambda: 60.0, validation(1))
     assert "iteration 1 of 3, 0:00, 0:00 left: height 16 -> 8; validation height 16 -> 8 -> 4; collecting" in stages
     assert any(line.endswith("validating") for line in stages[:4])  # already of the first parameters
+    ends = lines(0.0, lambda: 60.0)
+    assert ends.count(ends[-1]) == 1
 
 
 def test_a_compilation_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,7 @@ class ConsoleProgress(Callback):
         self._bar: _Bar | None = None
         self._training: Training | None = None
         self._scores: dict[str, str] = {}
+        self._text = ""  # the last plain line
         self._alarms: list[str] = []
         self._steps = self._refused = self._first = self._done = 0
         self._began = self._printed = 0.0
@@ -86,7 +87,10 @@ class ConsoleProgress(Callback):
             self._printed = self._clock()
             times = self._times()
             text = f"iteration {self._done} of {self._training.iterations}{times}{': ' if words else ''}{words}"
-            self._console.print(text, highlight=False, soft_wrap=True)
+            # After the last iteration this is called once more, with what the line before may have said.
+            if text != self._text:
+                self._console.print(text, highlight=False, soft_wrap=True)
+            self._text = text
 
     def _times(self) -> str:
         """The time that has passed, and is left at this pace, in words; nothing before the first iteration is done."""
