@@ -75,9 +75,7 @@ def _paper_dynamics() -> Experiment:
         "--inner-step-size 0.1"
     )
     runs = seeded("maml", "cheetah-dir", f"{flags} --published-tasks --iterations 125 --checkpoint-every 10")
-    return Experiment(
-        runs, {"figure": _names(runs)}, films={"film.gif": ("maml-seed1", "--height 112")}, policies=_names(runs[:1])
-    )
+    return Experiment(runs, {"figure": _names(runs)}, policies=_names(runs[:1]))
 
 
 def _trpo(preset: str) -> Experiment:
