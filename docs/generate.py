@@ -230,14 +230,19 @@ def _timed() -> list[dict[str, Any]]:
 
 
 def optimisers() -> str:
-    """Returns of `cheetah-dir` after one step on the tasks of training, by timesteps, with PPO and with TRPO."""
+    """Returns of `cheetah-dir` after one step on the tasks of training, by timesteps: the preset, and without its parts."""
     millions = (1, 2, 4, 6, 8)
+    settings = {
+        "the preset": "cheetah-dir/maml-seed*",
+        "its last layer starts as the paper's": "cheetah-dir-plain-head/maml-seed*",
+        "TRPO, and the same": "cheetah-dir-trpo/trpo-seed*",
+    }
     rows = [
         [words, path.parent.name.rpartition("seed")[2], *(f"{_near(path, million):.0f}" for million in millions)]
-        for words, runs in (("PPO, the preset", "cheetah-dir/maml-seed*"), ("TRPO", "cheetah-dir-trpo/trpo-seed*"))
+        for words, runs in settings.items()
         for path in sorted(RESULTS.glob(f"{runs}/metrics.csv"))
     ]
-    return _table(["outer optimiser", "seed", *(f"{m} M" for m in millions)], rows)
+    return _table(["settings", "seed", *(f"{m} M" for m in millions)], rows)
 
 
 def _near(metrics: Path, million: int) -> float:
