@@ -27,7 +27,7 @@ from metarl.training.pictures import at_speed, require_video, side_by_side, vide
 from metarl.training.state import fitted
 
 RESULTS = Path(__file__).parent / "results"
-SHIPPED = {"navigation": "navigation-paper/maml-seed1", "cheetah": "cheetah-dir-paper/gauss-newton-seed1"}
+SHIPPED = {"navigation": "navigation-paper/maml-seed1", "cheetah": "cheetah-dir/maml-seed1"}
 
 
 @dataclass(frozen=True)
