@@ -101,4 +101,4 @@ def require_enough_steps(setting: Setting) -> None:
         )
 
 
-PROBLEMS: Registry[ProblemOptions] = Registry("problem", "metarl.problems")
+PROBLEMS: Registry[ProblemOptions] = Registry("problem", "metarl.problems", base=ProblemOptions)

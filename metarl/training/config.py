@@ -153,7 +153,7 @@ class Config(Watching, HeldOut, Adaptation, Training):
     @property
     def training_rule(self) -> InnerRule:
         """The inner rule of the meta-gradient's inner steps."""
-        rule = self.rule.build()
+        rule = self.rule.build(())
         return first_order(rule) if self.first_order else rule
 
     @property

@@ -56,7 +56,7 @@ class Outer(Part):
         raise NotImplementedError
 
 
-OUTERS: Registry[Outer] = Registry("outer", "metarl.engine.outer")
+OUTERS: Registry[Outer] = Registry("outer", "metarl.engine.outer", base=Outer)
 
 
 def refused(info: Mapping[str, float], prefix: str = "") -> bool:

@@ -67,7 +67,7 @@ class Rule(Part):
         raise NotImplementedError
 
 
-RULES: Registry[Rule] = Registry("rule", "metarl.engine.rules")
+RULES: Registry[Rule] = Registry("rule", "metarl.engine.rules", base=Rule)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,4 +20,4 @@ class Schedule(Part, ABC):
         """
 
 
-SCHEDULES: Registry[Schedule] = Registry("schedule", "metarl.engine.schedules")
+SCHEDULES: Registry[Schedule] = Registry("schedule", "metarl.engine.schedules", base=Schedule)

@@ -29,4 +29,4 @@ class OuterLoss(Part, ABC):
         """
 
 
-OUTER_LOSSES = Registry[OuterLoss]("outer_loss", "metarl.rl.outer_losses")
+OUTER_LOSSES = Registry[OuterLoss]("outer_loss", "metarl.rl.outer_losses", base=OuterLoss)

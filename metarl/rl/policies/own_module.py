@@ -8,13 +8,12 @@ from typing import Annotated, Any, ClassVar
 
 import torch
 from gymnasium import Space
-from gymnasium.spaces import Box
 from torch import nn
 
 from metarl.engine.model import Model
 from metarl.engine.module import keyed
 from metarl.parts import POSITIVE, keyword_fields
-from metarl.rl.policies.policy import CATEGORICAL, Policy, categorical, gaussian, require_stds
+from metarl.rl.policies.policy import Policy, categorical, gaussian, require_stds
 from metarl.rl.spaces import action_size, categories, observation_size
 
 
@@ -22,7 +21,6 @@ from metarl.rl.spaces import action_size, categories, observation_size
 class ModulePolicy(Policy):
     """A policy with a user's network; `policy_of` makes a part of the network's class."""
 
-    action_spaces: ClassVar[tuple[type[Space], ...]] = (Box, *CATEGORICAL)
     network: ClassVar[type[nn.Module]]
 
     initial_std: Annotated[float, POSITIVE] = 1.0

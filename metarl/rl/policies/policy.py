@@ -22,7 +22,7 @@ CATEGORICAL = (Discrete, MultiDiscrete, MultiBinary)
 class Policy(Part, ABC):
     """A model of the actions, given the observation."""
 
-    action_spaces: ClassVar[tuple[type[Space], ...]]
+    action_spaces: ClassVar[tuple[type[Space], ...]] = (Box, *CATEGORICAL)
     """The action spaces that the policy can choose from."""
 
     @abstractmethod

@@ -77,5 +77,5 @@ def _adopted(thing: Any) -> type[Network] | None:
 
 
 NETWORKS: Registry[Network] = Registry(
-    "network", "metarl.supervised.networks", adopt=_adopted, adopted="a class of torch.nn.Module"
+    "network", "metarl.supervised.networks", adopt=_adopted, adopted="a class of torch.nn.Module", base=Network
 )
