@@ -14,6 +14,7 @@ from gymnasium.spaces import Box, Discrete
 from metarl.engine.outer import OUTERS
 from metarl.engine.rules import RULES
 from metarl.engine.schedules import SCHEDULES
+from metarl.outside import part_of_function
 from metarl.parts import (
     MAY_CHANGE,
     NOT_EMPTY,
@@ -26,7 +27,6 @@ from metarl.parts import (
     at_least,
     below,
     options,
-    part_of_function,
 )
 from metarl.rl.baselines import BASELINES
 from metarl.rl.environments import ENVIRONMENTS
@@ -230,6 +230,6 @@ def test_arguments_of_build_reach_a_function() -> None:
     def stretched(length: float, *, factor: float) -> float:
         return length * factor
 
-    part = part_of_function(stretched)
+    part = part_of_function(stretched, Part)
     assert part(factor=2.0).build(3.0) == 6.0
     assert options(part)[0].default is dataclasses.MISSING

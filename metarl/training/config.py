@@ -1,12 +1,13 @@
 """The configuration of a run: a tree of parts, whose options are the flags of the command line (`flags.py`)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from metarl.engine.outer import OUTERS, Outer
 from metarl.engine.rules import RULES, InnerRule, Rule, first_order
 from metarl.engine.rules.sgd import SGD
+from metarl.engine.soundness import require_built
 from metarl.parts import HIDDEN, MAY_CHANGE, NOT_NEGATIVE, POSITIVE, Part, at_least, below, options
 from metarl.problems import PROBLEMS, ProblemOptions, Setting
 from metarl.shard import ALONE, Shard
@@ -153,13 +154,18 @@ class Config(Watching, HeldOut, Adaptation, Training):
     @property
     def training_rule(self) -> InnerRule:
         """The inner rule of the meta-gradient's inner steps."""
-        rule = self.rule.build(())
+        rule = self._built_rule(())
         return first_order(rule) if self.first_order else rule
 
     @property
     def test_rule(self) -> InnerRule:
         """The inner rule with the step sizes of the evaluation."""
-        return self.rule.build(self.evaluation_step_sizes)
+        return self._built_rule(self.evaluation_step_sizes)
+
+    def _built_rule(self, step_sizes: Sequence[float]) -> InnerRule:
+        rule = self.rule.build(step_sizes)
+        require_built(**{f"what rule {RULES.name_of(self.rule)} builds": (rule, InnerRule)})
+        return rule
 
     @property
     def protocol(self) -> dict[str, Any]:

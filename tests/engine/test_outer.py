@@ -85,6 +85,21 @@ def test_the_schedule_counts_adams_steps_that_were_taken() -> None:
     assert torch.equal(ravel(half.step(theta, half.init(theta), objective)[0]), ravel(moved))
 
 
+@pytest.mark.parametrize("share", [-0.1, math.nan, math.inf])
+def test_a_schedule_of_ones_own_must_not_turn_adam_round(share: float) -> None:
+    class Own(Schedule):
+        def build(self) -> Share:
+            return lambda taken: share if taken else 1.0
+
+    adam = Adam(schedule=Own()).build()
+    model = mlp((2, 4, 2), "tanh")
+    theta = parameters(model)
+    objective = regression_objective(model, theta)
+    theta, state, _ = adam.step(theta, adam.init(theta), objective)
+    with pytest.raises(ValueError, match=rf"a schedule must give shares .* got {share} after 1 steps"):
+        adam.step(theta, state, objective)
+
+
 @pytest.mark.parametrize("kind", [Adam, PPO, ProMP])
 def test_a_cosine_without_its_length_is_refused(kind: type[Adam]) -> None:
     with pytest.raises(ValueError, match=r"schedule cosine needs schedule_steps, .*: give --schedule-steps, usually"):

@@ -10,7 +10,7 @@ from typing import Annotated
 import torch
 
 from metarl.engine.model import xavier_uniform
-from metarl.engine.params import Params
+from metarl.engine.params import Params, joined
 from metarl.engine.rules import RULES, InnerRule, SteppingRule, overwrite
 from metarl.parts import at_least
 
@@ -38,7 +38,8 @@ class CAVIA(SteppingRule):
 
         def init(params: Params, generator: torch.Generator) -> Params:
             bias = params[self._bias(params)]
-            return params | {WEIGHT: xavier_uniform((len(bias), self.context_size), generator).to(bias)}
+            weight = xavier_uniform((len(bias), self.context_size), generator).to(bias)
+            return joined(params, {WEIGHT: weight}, "rule cavia")
 
         def start(meta: Params) -> Params:
             if WEIGHT not in meta:
