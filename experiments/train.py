@@ -30,7 +30,9 @@ from metarl.training.distributed import connected, one_at_first
 from metarl.training.helping import paragraphs
 from metarl.training.run_directory import CONFIG, identity_of, read_config
 from metarl.training.runs import train
-from metarl.training.tree import flat, with_options
+from metarl.training.tree import differences, flat, with_options
+
+TOLD_ALREADY = ("preset", "seed")  # options in which it is no surprise that runs differ
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class Script:
     """Go on with the run in that directory, from its last checkpoint and with its configuration. Flags that are given
     as well are compared with the configuration. Where the directory holds no run, a preset begins one, and says so."""
     initial_parameters: Path | None = None
-    """Start from the best parameters of the run in this directory instead of fresh ones."""
+    """Start from the best parameters of the run in this directory, or from those in this file (a checkpoint, or an
+    agent), instead of fresh ones."""
     callback: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """A callback of your own, as MODULE:NAME, a class or a function that is called without arguments. May be given
     several times."""
@@ -184,9 +187,10 @@ def _train(arguments: Arguments, shard: Shard) -> None:
         console.print(
             f"note: {names} have no effect: method {config.method} does not train", highlight=False, soft_wrap=True
         )
-    for note in notes:
-        console.print(f"note: {note}", highlight=False, soft_wrap=True)
     resumes = script.resume and (run_dir / CONFIG).is_file()
+    source = None if resumes else script.initial_parameters
+    for note in [*notes, *differences_from(source, config)]:
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
     if resumes:  # first: what differs is told before it is built
         identity_of(config).require_same(read_config(run_dir).to_dict(), run_dir)
     elif script.resume:
@@ -221,6 +225,14 @@ def _train(arguments: Arguments, shard: Shard) -> None:
         tensorboard = shown_path(Path(sys.executable).with_name("tensorboard"))
         console.print(f"watch:    {shlex.quote(tensorboard)} --logdir {folder}", highlight=False, soft_wrap=True)
     console.print(f"evaluate: {command_of('evaluate')} {folder}", highlight=False, soft_wrap=True)
+
+
+def differences_from(source: Path | None, config: Config) -> list[str]:
+    """What is otherwise in the run that parameters are taken from, in words; [] where that cannot be told."""
+    if source is None or not (source / CONFIG).is_file():
+        return []
+    found = [each for each in differences(read_config(source), config) if each.name not in TOLD_ALREADY]
+    return [f"the parameters are of another run: {'; '.join(map(str, found))}"] if found else []
 
 
 def command(argv: Sequence[str]) -> None:

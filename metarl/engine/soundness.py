@@ -1,6 +1,7 @@
 """What a training asks of rules and losses, checked once on real data, so that a mistake does not train in silence."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -97,6 +98,33 @@ def require_built(**things: tuple[Any, Any]) -> None:
             right = "a function" if kind is Callable else f"of the class {kind.__name__}"
             advice = ": hand over what its build() makes" if isinstance(thing, Part) else ""
             raise ValueError(f"{name} must be {right}; got {_short(thing)}{advice}")
+
+
+def require_state(what: str, found: Any, before: Params) -> None:
+    """Raise ValueError unless tensors by name are as they were before, but for their values, and need no gradient."""
+    require_same(what, found, before)
+    if graphs := [name for name, leaf in found.items() if leaf.requires_grad]:
+        raise ValueError(f"{what} must detach {graphs[0]}, or the graph of every step is kept")
+
+
+def finite(params: Params) -> bool:
+    """Whether all numbers are finite."""
+    return all(bool(leaf.isfinite().all()) for leaf in params.values())
+
+
+@contextmanager
+def unchanged(words: str, *groups: Params) -> Iterator[None]:
+    """Raise ValueError with these words where the block changes tensors, or which there are, in place."""
+    before = [_versions(group) for group in groups]
+    yield
+    if before != [_versions(group) for group in groups]:
+        raise ValueError(words)
+
+
+def _versions(group: Params) -> dict[str, tuple[int, int]]:
+    """Which tensors there are, and how often each was changed in place, as far as torch counts."""
+    # In inference mode torch does not count.
+    return {name: (id(leaf), 0 if leaf.is_inference() else leaf._version) for name, leaf in group.items()}
 
 
 def _short(thing: Any) -> str:
