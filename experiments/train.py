@@ -117,9 +117,10 @@ def _of_the_environment(preset: str, choices: Mapping[str, str], argv: Sequence[
 def _require_meaning(parsed: flags.Parsed) -> None:
     """Raise ValueError for a given option that has no effect, or for published tasks that do not exist."""
     config = parsed.config
-    if idle := sorted(parsed.given & config.without_effect):
-        flag = f"--{idle[0].replace('_', '-')}"
-        raise ValueError(f"{flag} means nothing for method {config.method}, which trains without inner steps")
+    if idle := sorted(parsed.given & set(config.without_effect)):
+        raise ValueError(f"--{idle[0].replace('_', '-')} means nothing for {config.without_effect[idle[0]]}")
+    if config.outer_steps:
+        config.require_learned()
     if config.problem.protocol.get("published_tasks"):
         require_published(config)
 
@@ -189,7 +190,7 @@ def _train(arguments: Arguments, shard: Shard) -> None:
         )
     resumes = script.resume and (run_dir / CONFIG).is_file()
     source = None if resumes else script.initial_parameters
-    for note in [*notes, *differences_from(source, config)]:
+    for note in [*notes, *differences_from(source, config), *config.outer.remarks(config.outer_steps)]:
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
     if resumes:  # first: what differs is told before it is built
         identity_of(config).require_same(read_config(run_dir).to_dict(), run_dir)

@@ -429,3 +429,29 @@ def test_an_optimiser_of_users_may_take_several_steps_under_its_own_loss(policy:
     objective = policy_objective(policy, theta)
     _, _, info = OuterOptimizer(lambda theta: {}, step).step(theta, {}, objective)
     assert info["last"] < info["first"]
+
+
+@pytest.mark.parametrize(
+    ("outer", "iterations", "words"),
+    [
+        (
+            Adam(schedule=Cosine(schedule_steps=4)),
+            10,
+            "after 4 of 10 steps of Adam, in iteration 4 of 10: --schedule-steps 10",
+        ),
+        (Adam(schedule=Cosine(schedule_steps=10)), 10, ""),
+        (
+            PPO(schedule=Cosine(schedule_steps=10), epochs=2, minibatches=3),
+            10,
+            "10 of 60 steps of Adam, in iteration 1 of",
+        ),
+        (ProMP(schedule=Cosine(schedule_steps=10), epochs=2), 5, ""),
+        (PPO(schedule=Cosine(schedule_steps=10), target_kl=0.1), 10, ""),
+        (Adam(), 10, ""),
+        (TRPO(), 10, ""),
+    ],
+)
+def test_a_schedule_that_is_over_before_the_training_is_told(outer: Any, iterations: int, words: str) -> None:
+    remarks = outer.remarks(iterations)
+    assert len(remarks) == bool(words)
+    assert all(words in remark for remark in remarks)

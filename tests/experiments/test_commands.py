@@ -310,14 +310,15 @@ def test_a_resume_that_finds_nothing_says_so(trained: Path, tmp_path: Path) -> N
 
 def test_parameters_of_another_run_are_told_what_was_otherwise_there(tmp_path: Path) -> None:
     """Equal shapes do not make equal networks: with another activation the parameters are another policy's."""
-    other = with_options(
-        preset_config("navigation"), {"activation": "tanh", "inner_step_size": 0.3, "seed": 7, "iterations": 9}
-    )
+    plain = preset_config("navigation")
+    other = with_options(plain, {"activation": "tanh", "inner_step_size": 0.3, "seed": 7, "iterations": 9})
     (tmp_path / "config.json").write_text(json.dumps({"config": other.to_dict()}))
-    assert differences_from(tmp_path, preset_config("navigation")) == [
-        "the parameters are of another run: activation is tanh there and relu here; inner_step_size is 0.3 there and "
-        f"{flat(preset_config('navigation'))['inner_step_size']} here"
-    ]
+    (words,) = differences_from(tmp_path, plain)
+    own = flat(plain)["inner_step_size"]
+    assert words == (
+        "the parameters are of another run: activation is tanh there and relu here; "
+        f"inner_step_size is 0.3 there and {own} here"
+    )
     assert differences_from(tmp_path, other) == []
-    assert differences_from(tmp_path / "best.pt", preset_config("navigation")) == []
-    assert differences_from(None, preset_config("navigation")) == []
+    assert differences_from(tmp_path / "best.pt", plain) == []
+    assert differences_from(None, plain) == []

@@ -34,6 +34,22 @@ class Adam(Outer):
     schedule: Annotated[Schedule, SCHEDULES] = Constant()
     """How the step size changes over the steps of Adam."""
 
+    @property
+    def steps_an_iteration(self) -> int | None:
+        """Steps of Adam that an outer step takes; None where data decide."""
+        return 1
+
+    def remarks(self, iterations: int) -> list[str]:
+        """Say where the schedule is over long before the training is."""
+        each = self.steps_an_iteration
+        length = self.schedule.length
+        if each is None or length is None or length >= each * iterations:
+            return []
+        return [
+            f"the learning rate is at its end after {length} of {each * iterations} steps of Adam, in iteration "
+            f"{length // each} of {iterations}: --schedule-steps {each * iterations} lets it fall until the end"
+        ]
+
     def build(self) -> OuterOptimizer:
         """Make the optimiser. Where gradient or new parameters are not finite, theta and the state stay as they are.
 

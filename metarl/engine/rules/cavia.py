@@ -5,7 +5,7 @@ W [x, c] + b = W_x x + (W_c c + b): the context only changes the layer's bias, s
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 
@@ -22,6 +22,8 @@ WEIGHT = "context.weight"  # the meta-parameter W_c, [units, context_size]
 @dataclass(frozen=True, kw_only=True)
 class CAVIA(SteppingRule):
     """Gradient steps of a context vector that is zero at the start of every task; the network is the same in all."""
+
+    needs_gradient: ClassVar[bool] = True
 
     context_size: Annotated[int, at_least(1)] = 5
     """Numbers in the context vector; the paper has 5 for the sinusoid and navigation, 50 for the half-cheetah."""

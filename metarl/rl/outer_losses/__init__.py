@@ -3,6 +3,7 @@
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -22,6 +23,9 @@ OuterPolicyLoss = Callable[[AdaptedTask, PolicyLoss, Act], Tensor]  # see `Outer
 
 class OuterLoss(Part, ABC):
     """The loss of the outer step."""
+
+    needs_inner_steps: ClassVar[bool] = False
+    """Whether it is another one's, in part or as a whole, where training takes no inner steps."""
 
     @abstractmethod
     def build(self) -> OuterPolicyLoss:
