@@ -15,6 +15,7 @@ from rich.console import Console
 from metarl.engine.outer import OuterOptimizer
 from metarl.engine.params import Params
 from metarl.engine.rules import InnerRule
+from metarl.engine.soundness import require_built
 from metarl.problem import Evaluation, Problem
 from metarl.randomness import Purpose
 from metarl.shard import ALONE, Shard
@@ -29,6 +30,7 @@ from metarl.training.crew import require_callbacks
 from metarl.training.interruption import GRACE
 from metarl.training.run_directory import BEST, CONFIG, METRICS, Identity, claimed, plain_identity, update_config
 from metarl.training.state import TrainState, fitted
+from metarl.training.values import require_whole
 
 
 def train(
@@ -81,8 +83,8 @@ def train(
         StoppedError: SIGTERM or SIGINT came; a checkpoint was written.
         RuntimeError: the problem or a callback tried to exit Python.
     """
-    _require_whole(0, seed=seed, iterations=iterations, keep_every=keep_every)
-    _require_whole(1, checkpoint_every=checkpoint_every, log_every=log_every, max_nonfinite=max_nonfinite)
+    require_whole(0, seed=seed, iterations=iterations, keep_every=keep_every)
+    require_whole(1, checkpoint_every=checkpoint_every, log_every=log_every, max_nonfinite=max_nonfinite)
     if not 0 <= grace < math.inf:
         raise ValueError(f"grace must be a finite number of seconds, at least 0; got {grace}")
     if not hasattr(problem, "collect"):
@@ -149,14 +151,14 @@ def evaluate(
         seed: key of the tasks that are drawn, and of their data.
 
     Raises:
-        ValueError: there is no task, `steps` is negative, or the parameters do not fit the problem.
+        ValueError: there is no task, a number is out of its bounds, the rule is not built, or the parameters do not
+            fit the problem.
     """
-    if steps < 0:
-        raise ValueError(f"steps must be at least 0; got {steps}")
-    if isinstance(tasks, int):
-        if tasks < 1:
-            raise ValueError(f"tasks must be at least 1; got {tasks}")
-        rows = problem.sample_tasks(seed, Purpose.EVALUATION_TASKS, count=tasks)
+    require_built(rule=(rule, InnerRule))
+    require_whole(0, steps=steps, seed=seed)
+    if isinstance(tasks, int | np.integer):
+        require_whole(1, tasks=tasks)
+        rows = problem.sample_tasks(seed, Purpose.EVALUATION_TASKS, count=int(tasks))
     else:
         rows = np.asarray(tasks, np.float64)
         if rows.ndim != 2 or len(rows) == 0:
@@ -175,13 +177,3 @@ def _first_state(problem: Problem, outer: OuterOptimizer, seed: int, source: Par
         place = Path(theta).expanduser()
         theta = load(place if place.is_file() else place / BEST).theta
     return loop.fresh(problem, outer, seed, theta)
-
-
-def _require_whole(least: int, **values: int) -> None:
-    """Raise ValueError unless values are whole numbers that are not below `least`."""
-    for name, value in values.items():
-        is_whole = isinstance(value, int | np.integer)
-        if not is_whole:
-            raise ValueError(f"{name} must be a whole number; got {value!r}")
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}; got {value}")

@@ -471,3 +471,21 @@ def test_a_training_starts_from_the_file_of_a_checkpoint(tmp_path: Path) -> None
     first = train(tmp_path / "first", iterations=3, keep_every=2)
     again = train(tmp_path / "again", iterations=0, initial_parameters=tmp_path / "first" / "checkpoint-000002.pt")
     assert torch.equal(again.theta["x"], first.theta["x"] * 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"steps": 1.5}, "steps must be a whole number; got 1.5"),
+        ({"tasks": True}, "tasks must be a whole number; got True"),
+        ({"seed": -1}, "seed must be at least 0; got -1"),
+        ({"rule": SGD()}, "rule must be of the class InnerRule; got SGD.*: hand over what its build"),
+        ({"theta": None}, "theta must be tensors by name; got NoneType"),
+    ],
+)
+def test_arguments_of_evaluate_that_are_none(options: dict[str, Any], words: str) -> None:
+    arguments: dict[str, Any] = {"theta": Bowl().initial_parameters(1), "rule": SGD().build()} | options
+    with pytest.raises(ValueError, match=words):
+        metarl.evaluate(Bowl(), **arguments)
+    scored = metarl.evaluate(Bowl(), Bowl().initial_parameters(1), rule=SGD().build(), tasks=np.int64(3))  # pyright: ignore[reportArgumentType]
+    assert scored.scores["height"].shape == (2, 3)

@@ -45,10 +45,9 @@ class Adam(Outer):
         length = self.schedule.length
         if each is None or length is None or length >= each * iterations:
             return []
-        return [
-            f"the learning rate is at its end after {length} of {each * iterations} steps of Adam, in iteration "
-            f"{length // each} of {iterations}: --schedule-steps {each * iterations} lets it fall until the end"
-        ]
+        all_steps = each * iterations
+        end = f"after {length} of {all_steps} steps of Adam, in iteration {length // each} of {iterations}"
+        return [f"the learning rate is at its end {end}: --schedule-steps {all_steps} lets it fall until the end"]
 
     def build(self) -> OuterOptimizer:
         """Make the optimiser. Where gradient or new parameters are not finite, theta and the state stay as they are.
