@@ -157,8 +157,9 @@ def test_actions_are_in_the_units_of_the_runs_environment_and_a_task_may_be_a_nu
     ],
 )
 def test_arguments_of_adapt_that_are_none(trained: Path, arguments: dict[str, Any], words: str) -> None:
+    everything: dict[str, Any] = {"task": [0.1, 0.2]} | arguments
     with pytest.raises(ValueError, match=words):
-        metarl.load_agent(trained).adapt(envs.TaskVectorEnv(Navigation2D(), 2), **({"task": [0.1, 0.2]} | arguments))
+        metarl.load_agent(trained).adapt(envs.TaskVectorEnv(Navigation2D(), 2), **everything)
 
 
 @pytest.mark.parametrize(
