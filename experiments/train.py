@@ -179,7 +179,8 @@ def main(arguments: Arguments) -> None:
 
 def _train(arguments: Arguments, shard: Shard) -> None:
     config, script, idle, notes = arguments
-    config = dataclasses.replace(config, problem=config.problem.recorded())
+    with one_at_first(shard):
+        config = dataclasses.replace(config, problem=config.problem.recorded())
     console = Console(stderr=True, markup=False, quiet=shard.rank > 0)
     run_dir = script.run_dir or default_run_dir(config.preset, config.method, config.seed)
     console.print(f"{config.preset}, method {config.method}, seed {config.seed} -> {run_dir}", highlight=False)
