@@ -184,14 +184,11 @@ def _train(arguments: Arguments, shard: Shard) -> None:
     console = Console(stderr=True, markup=False, quiet=shard.rank > 0)
     run_dir = script.run_dir or default_run_dir(config.preset, config.method, config.seed)
     console.print(f"{config.preset}, method {config.method}, seed {config.seed} -> {run_dir}", highlight=False)
-    if idle:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
-        console.print(
-            f"note: {names} have no effect: method {config.method} does not train", highlight=False, soft_wrap=True
-        )
     resumes = script.resume and (run_dir / CONFIG).is_file()
-    source = None if resumes else script.initial_parameters
-    for note in [*notes, *differences_from(source, config), *config.outer.remarks(config.outer_steps)]:
+    others = differences_from(None if resumes else script.initial_parameters, config)
+    names = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
+    unused = [f"{names} have no effect: method {config.method} does not train"] if idle else []
+    for note in [*unused, *notes, *others, *config.outer.remarks(config.outer_steps)]:
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
     if resumes:  # first: what differs is told before it is built
         identity_of(config).require_same(read_config(run_dir).to_dict(), run_dir)

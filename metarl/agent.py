@@ -19,6 +19,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import ArrayLike, NDArray
 
 from metarl.engine.params import Params
+from metarl.engine.soundness import require_integers
 from metarl.rl.contract import require_task_taken
 from metarl.rl.environments import Environment
 from metarl.rl.numeric import numeric
@@ -29,7 +30,6 @@ from metarl.training.config import Config
 from metarl.training.run_directory import read_config, read_parameters, understood
 from metarl.training.state import TrainState, fitted
 from metarl.training.tree import registries, with_options
-from metarl.training.values import require_whole
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Agent:
             ValueError: the agent is an oracle, `gradient_steps` is negative, the environments have other observations
                 or actions than those of training, drop tasks or do not take this one, or the parameters diverge.
         """
-        require_whole(0, gradient_steps=gradient_steps, seed=seed)
+        require_integers(0, gradient_steps=gradient_steps, seed=seed)
         if gradient_steps and self.config.method == "oracle":
             raise ValueError(f"an oracle knows the task and takes no gradient steps; got {gradient_steps}")
         rule = self.config.test_rule

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -98,6 +99,16 @@ def require_built(**things: tuple[Any, Any]) -> None:
             right = "a function" if kind is Callable else f"of the class {kind.__name__}"
             advice = ": hand over what its build() makes" if isinstance(thing, Part) else ""
             raise ValueError(f"{name} must be {right}; got {_short(thing)}{advice}")
+
+
+def require_integers(least: int, **values: int) -> None:
+    """Raise ValueError unless values are whole numbers that are not below `least`."""
+    for name, value in values.items():
+        is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+        if not is_whole:
+            raise ValueError(f"{name} must be a whole number; got {value!r}")
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}; got {value}")
 
 
 def require_state(what: str, found: Any, before: Params) -> None:

@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from metarl.engine.model import Model
 from metarl.engine.objective import MetaObjective
 from metarl.engine.params import Params, require_real
 from metarl.engine.rules import InnerRule
-from metarl.engine.soundness import require_built, require_sound_outer_loss, require_sound_steps
+from metarl.engine.soundness import require_built, require_integers, require_sound_outer_loss, require_sound_steps
 from metarl.metrics import over_ranks
 from metarl.problem import Evaluation, Film, Metrics
 from metarl.randomness import PICTURES_OF, SPLIT_OF, Purpose, numpy_generator, torch_generator
@@ -41,6 +40,7 @@ from metarl.rl.normalizers.none import Unscaled
 from metarl.rl.outer_losses import OuterPolicyLoss, functions_of
 from metarl.rl.outer_losses.surrogate import Surrogate
 from metarl.rl.sampler import ROLLOUTS, rollout
+from metarl.rl.settings import RolloutSettings
 from metarl.shard import ALONE, Shard
 
 ROLLOUTS_FOR = {  # what tasks are for -> what their rollouts are keyed by
@@ -49,20 +49,6 @@ ROLLOUTS_FOR = {  # what tasks are for -> what their rollouts are keyed by
 }
 UNSCALED = Unscaled().build()
 SURROGATE = Surrogate().build()
-
-
-class RolloutSettings(NamedTuple):
-    """The sizes of rollouts, and how rewards become advantages."""
-
-    tasks: int  # M tasks per meta-batch
-    episodes: int  # E episodes per task and inner step
-    horizon: int  # T timesteps per episode at most
-    discount: float
-    gae_lambda: float
-    evaluation_episodes: int  # E in `evaluate`
-    evaluation_counting: str  # a key of `sampler.ROLLOUTS`
-    traced_episodes: int = 0  # episodes per task and gradient step whose observations `evaluate` keeps for figures
-    max_broken: float = 0.5  # training stops if the environment breaks more than this share of an iteration's episodes
 
 
 class MetaRL:
@@ -87,7 +73,7 @@ class MetaRL:
         outer_loss: the loss of the outer step.
 
     Raises:
-        ValueError: a part that is not built, a negative number of inner steps, more ranks than tasks; (by the first
+        ValueError: a part that is not built, numbers out of their bounds, more ranks than tasks; (by the first
             `collect`) a rule or a loss that does not do what it must: see `soundness`.
     """
 
@@ -113,8 +99,8 @@ class MetaRL:
         require_built(
             inner_loss=(inner_loss, Callable), baseline=(baseline, Callable), outer_loss=(outer_loss, Callable)
         )
-        if inner_steps < 0:
-            raise ValueError(f"inner_steps must not be negative; got {inner_steps}")
+        require_integers(0, inner_steps=inner_steps, seed=seed)
+        settings.require_sensible()
         if task_per_episode and inner_steps:
             raise ValueError(
                 f"a task that lasts one episode cannot be adapted to: inner_steps must be 0; got {inner_steps}"
@@ -143,7 +129,14 @@ class MetaRL:
 
     @cached_property
     def _env(self) -> VectorEnv:
-        return self._make_env(len(self._local) * self.settings.episodes)
+        return self._made(len(self._local) * self.settings.episodes)
+
+    def _made(self, count: int, **options: str) -> VectorEnv:
+        """That many environments. Raises ValueError where `make_env` makes another number of them."""
+        env = self._make_env(count, **options)
+        if env.num_envs != count:
+            raise ValueError(f"make_env({count}) must make as many environments as it is asked for; got {env.num_envs}")
+        return env
 
     def initial_parameters(self, seed: int) -> Params:
         """Fresh policy parameters, with what the inner rule meta-learns."""
@@ -243,7 +236,7 @@ class MetaRL:
         traces = []
         spent = np.zeros(len(tasks))
         wanted = self._commanded(tasks)
-        env = self._make_env(len(tasks) * self.settings.evaluation_episodes)
+        env = self._made(len(tasks) * self.settings.evaluation_episodes)
         for _, episodes in itertools.islice(self.adaptation(env, theta, rule, tasks, seed, purpose=purpose), steps + 1):
             per_step.append(scores_of(episodes, wanted) | {"adaptation_env_steps": spent.copy()})
             spent += episodes.num_steps.sum(1).numpy(force=True)
@@ -279,8 +272,8 @@ class MetaRL:
         Raises:
             ValueError: the environment does not draw itself, or cannot on this machine.
         """
-        camera = self._make_env(1, render_mode="rgb_array")
-        env = self._make_env(self.settings.evaluation_episodes)
+        camera = self._made(1, render_mode="rgb_array")
+        env = self._made(self.settings.evaluation_episodes)
         task = tasks[index]
         films = []
         adaptation = self.adaptation(env, theta, rule, task[None], seed, first_task=index, purpose=purpose)

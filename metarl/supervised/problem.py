@@ -17,7 +17,7 @@ from metarl.engine.model import Model
 from metarl.engine.objective import MetaObjective, TaskFunctions
 from metarl.engine.params import Params, require_real
 from metarl.engine.rules import InnerRule
-from metarl.engine.soundness import require_built, require_sound_outer_loss, require_sound_steps
+from metarl.engine.soundness import require_built, require_integers, require_sound_outer_loss, require_sound_steps
 from metarl.metrics import over_ranks
 from metarl.problem import Evaluation, Film, Metrics
 from metarl.randomness import PICTURES_OF, SPLIT_OF, Purpose, numpy_generator, torch_generator
@@ -66,7 +66,7 @@ class MetaSupervised:
         step_weights: the weights of the losses after inner steps 1 .. K in the outer loss; None: the last one alone.
 
     Raises:
-        ValueError: a part that is not built, the kind is unknown, `inner_steps` is negative, or there are more ranks
+        ValueError: a part that is not built, the kind is unknown, numbers out of their bounds, or more ranks
             than tasks; (by the first `collect`) a rule that does not do what it must: see `soundness`.
     """
 
@@ -88,8 +88,9 @@ class MetaSupervised:
         require_built(model=(model, Model), rule=(rule, InnerRule))
         if kind not in KINDS:
             raise ValueError(f"unknown kind of problem {kind!r}: choose one of {', '.join(KINDS)}")
-        if inner_steps < 0:
-            raise ValueError(f"inner_steps must not be negative; got {inner_steps}")
+        require_integers(0, inner_steps=inner_steps, seed=seed, traced_tasks=settings.traced_tasks)
+        sizes = ("tasks", "shots", "queries", "evaluation_queries", "log_every")
+        require_integers(1, **{name: getattr(settings, name) for name in sizes})
         self.distribution = distribution
         self.model = model
         self.inner_steps = inner_steps

@@ -15,7 +15,7 @@ from rich.console import Console
 from metarl.engine.outer import OuterOptimizer
 from metarl.engine.params import Params
 from metarl.engine.rules import InnerRule
-from metarl.engine.soundness import require_built
+from metarl.engine.soundness import require_built, require_integers
 from metarl.problem import Evaluation, Problem
 from metarl.randomness import Purpose
 from metarl.shard import ALONE, Shard
@@ -30,7 +30,6 @@ from metarl.training.crew import require_callbacks
 from metarl.training.interruption import GRACE
 from metarl.training.run_directory import BEST, CONFIG, METRICS, Identity, claimed, plain_identity, update_config
 from metarl.training.state import TrainState, fitted
-from metarl.training.values import require_whole
 
 
 def train(
@@ -83,8 +82,8 @@ def train(
         StoppedError: SIGTERM or SIGINT came; a checkpoint was written.
         RuntimeError: the problem or a callback tried to exit Python.
     """
-    require_whole(0, seed=seed, iterations=iterations, keep_every=keep_every)
-    require_whole(1, checkpoint_every=checkpoint_every, log_every=log_every, max_nonfinite=max_nonfinite)
+    require_integers(0, seed=seed, iterations=iterations, keep_every=keep_every)
+    require_integers(1, checkpoint_every=checkpoint_every, log_every=log_every, max_nonfinite=max_nonfinite)
     if not 0 <= grace < math.inf:
         raise ValueError(f"grace must be a finite number of seconds, at least 0; got {grace}")
     if not hasattr(problem, "collect"):
@@ -155,9 +154,9 @@ def evaluate(
             fit the problem.
     """
     require_built(rule=(rule, InnerRule))
-    require_whole(0, steps=steps, seed=seed)
+    require_integers(0, steps=steps, seed=seed)
     if isinstance(tasks, int | np.integer):
-        require_whole(1, tasks=tasks)
+        require_integers(1, tasks=tasks)
         rows = problem.sample_tasks(seed, Purpose.EVALUATION_TASKS, count=int(tasks))
     else:
         rows = np.asarray(tasks, np.float64)

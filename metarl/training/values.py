@@ -5,8 +5,6 @@ import types
 import typing
 from typing import Annotated, Any, Literal
 
-import numpy as np
-
 
 def typed_value(name: str, hint: Any, value: Any) -> Any:
     """Convert a value to the type of its option: lists to tuples, whole numbers to floats.
@@ -48,13 +46,3 @@ def _fits(kind: Any, value: Any) -> bool:
 def _wrong_type(name: str, hint: Any, value: Any) -> ValueError:
     words = getattr(hint, "__name__", None) if typing.get_origin(hint) is None else str(hint).replace("typing.", "")
     return ValueError(f"configuration field {name!r} must be {words}; got {value!r}")
-
-
-def require_whole(least: int, **values: int) -> None:
-    """Raise ValueError unless values are whole numbers that are not below `least`."""
-    for name, value in values.items():
-        is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-        if not is_whole:
-            raise ValueError(f"{name} must be a whole number; got {value!r}")
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}; got {value}")
