@@ -101,7 +101,7 @@ def require_built(**things: tuple[Any, Any]) -> None:
             raise ValueError(f"{name} must be {right}; got {_short(thing)}{advice}")
 
 
-def require_integers(least: int, **values: int) -> None:
+def require_integers(least: int, **values: Any) -> None:
     """Raise ValueError unless values are whole numbers that are not below `least`."""
     for name, value in values.items():
         is_whole = isinstance(value, Integral) and not isinstance(value, bool)
