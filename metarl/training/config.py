@@ -113,12 +113,6 @@ class Config(Watching, HeldOut, Adaptation, Training):
                 f"outer {OUTERS.name_of(self.outer)} moves only what inner steps move, so that rule "
                 f"{RULES.name_of(self.rule)} would stay as it began: choose rule sgd, or outer adam"
             )
-        if self.rule.learns_step_sizes and not self.adaptation_steps:
-            why = f"method {self.method}" if self.inner_steps else "inner_steps 0"
-            raise ValueError(
-                f"rule {RULES.name_of(self.rule)} learns step sizes from the inner steps of training, and {why} takes "
-                "none: choose rule sgd"
-            )
 
     @property
     def experiment(self) -> str:

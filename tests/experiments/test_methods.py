@@ -157,11 +157,6 @@ def test_options_without_effect_are_refused(method: str) -> None:
         ),
         ("navigation --outer reptile --rule lslr --learned-steps 1", "so that rule lslr would stay as it began"),
         (
-            "navigation --rule meta-sgd --method pretrained",
-            "rule meta-sgd learns step sizes from the inner steps of .* pretr",
-        ),
-        ("navigation --rule lslr --inner-steps 0", "inner_steps 0 takes none: choose rule sgd"),
-        (
             "navigation --schedule-steps 3",
             "is an option of schedule cosine, with outer adam, ppo, promp; outer is trpo here",
         ),
@@ -171,6 +166,15 @@ def test_what_would_be_ignored_beside_another_choice_is_refused(line: str, words
     """All of these trained in silence as if the option had not been given, or with a rule that never learned."""
     with pytest.raises(ValueError, match=words):
         parse(line.split())
+
+
+@pytest.mark.parametrize("line", ["--inner-steps 0", "--method pretrained"])
+def test_sizes_for_every_step_need_steps(line: str) -> None:
+    config = parse(["navigation", "--rule", "lslr", *line.split()]).config
+    with pytest.raises(
+        ValueError, match="learns something for each inner step, and training takes none: choose rule sgd"
+    ):
+        config.problem.build(config.setting())
 
 
 def test_e_maml_needs_inner_steps() -> None:
