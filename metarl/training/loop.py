@@ -177,7 +177,7 @@ def _stepped(outer: OuterOptimizer, state: TrainState, objective: MetaObjective)
         theta, outer_state, info = outer.step(state.theta, state.outer_state, objective)
     require_state("an outer step", theta, state.theta)
     require_state("the state of an outer optimiser", outer_state, state.outer_state)
-    info = {"nonfinite": 0.0, **info}
+    info = info if "nonfinite" in info else info | {"nonfinite": 0.0}
     if not info["nonfinite"] and not finite(theta):
         return state.theta, state.outer_state, info | {"nonfinite": 1.0, "nonfinite_parameters": 1.0}
     return theta, outer_state, info
