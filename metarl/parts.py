@@ -199,7 +199,7 @@ class Registry(Generic[P]):
         self._found: dict[str, type[P]] = {}  # parts from outside `package`, by the name that asked for them
         self._finders: list[Callable[[str], type[P] | None]] = []
         self._complete = False
-        REGISTRIES[package] = self
+        REGISTRIES[kind, package] = self
 
     def register(self, name: str) -> Callable[[Kind], Kind]:
         """Class decorator: offer a part under a name. Raises ValueError if another part has the name."""
@@ -312,13 +312,13 @@ class Registry(Generic[P]):
         """Let parts of a class that was made here be pickled: unpickling finds the class anew."""
         # A class that knows how it is pickled keeps that.
         if made.__reduce__ is object.__reduce__:
-            package = self._package
-            made.__reduce__ = lambda part: (_rebuilt, (package, choice, values_of(part)))
+            where = self.kind, self._package
+            made.__reduce__ = lambda part: (_rebuilt, (*where, choice, values_of(part)))
         return made
 
 
-REGISTRIES: dict[str, Registry[Any]] = {}
-"""All registries, by the package that has their parts."""
+REGISTRIES: dict[tuple[str, str], Registry[Any]] = {}
+"""All registries, by their kind and the package that has their parts."""
 
 
 def values_of(part: Any) -> dict[str, Any]:
@@ -326,7 +326,7 @@ def values_of(part: Any) -> dict[str, Any]:
     return {option.name: getattr(part, option.name) for option in options(type(part))}
 
 
-def _rebuilt(package: str, choice: str, values: dict[str, Any]) -> Any:
+def _rebuilt(kind: str, package: str, choice: str, values: dict[str, Any]) -> Any:
     """A part from outside the project, in whatever process. Raises ValueError where it cannot be found there."""
     importlib.import_module(package)
-    return REGISTRIES[package].find(choice)(**values)
+    return REGISTRIES[kind, package].find(choice)(**values)

@@ -43,7 +43,7 @@ class Tool(Part):
         """Nothing is too much for most tools."""
 
 
-TOOLS: Registry[Any] = Registry("tool", "metarl.engine", base=Tool)
+TOOLS: Registry[Any] = Registry("tool", "metarl.engine.schedules", base=Tool)
 
 
 @TOOLS.register("hammer")
