@@ -30,7 +30,9 @@ from metarl.training.distributed import connected, one_at_first
 from metarl.training.helping import paragraphs
 from metarl.training.run_directory import CONFIG, identity_of, read_config
 from metarl.training.runs import train
-from metarl.training.tree import flat, with_options
+from metarl.training.tree import differences, flat, with_options
+
+TOLD_ALREADY = ("preset", "seed")  # options in which it is no surprise that runs differ
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class Script:
     """Go on with the run in that directory, from its last checkpoint and with its configuration. Flags that are given
     as well are compared with the configuration. Where the directory holds no run, a preset begins one, and says so."""
     initial_parameters: Path | None = None
-    """Start from the best parameters of the run in this directory instead of fresh ones."""
+    """Start from the best parameters of the run in this directory, or from those in this file (a checkpoint, or an
+    agent), instead of fresh ones."""
     callback: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """A callback of your own, as MODULE:NAME, a class or a function that is called without arguments. May be given
     several times."""
@@ -114,9 +117,10 @@ def _of_the_environment(preset: str, choices: Mapping[str, str], argv: Sequence[
 def _require_meaning(parsed: flags.Parsed) -> None:
     """Raise ValueError for a given option that has no effect, or for published tasks that do not exist."""
     config = parsed.config
-    if idle := sorted(parsed.given & config.without_effect):
-        flag = f"--{idle[0].replace('_', '-')}"
-        raise ValueError(f"{flag} means nothing for method {config.method}, which trains without inner steps")
+    if idle := sorted(parsed.given & set(config.without_effect)):
+        raise ValueError(f"--{idle[0].replace('_', '-')} means nothing for {config.without_effect[idle[0]]}")
+    if config.outer_steps:
+        config.require_learned()
     if config.problem.protocol.get("published_tasks"):
         require_published(config)
 
@@ -175,18 +179,17 @@ def main(arguments: Arguments) -> None:
 
 def _train(arguments: Arguments, shard: Shard) -> None:
     config, script, idle, notes = arguments
-    config = dataclasses.replace(config, problem=config.problem.recorded())
+    with one_at_first(shard):
+        config = dataclasses.replace(config, problem=config.problem.recorded())
     console = Console(stderr=True, markup=False, quiet=shard.rank > 0)
     run_dir = script.run_dir or default_run_dir(config.preset, config.method, config.seed)
     console.print(f"{config.preset}, method {config.method}, seed {config.seed} -> {run_dir}", highlight=False)
-    if idle:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
-        console.print(
-            f"note: {names} have no effect: method {config.method} does not train", highlight=False, soft_wrap=True
-        )
-    for note in notes:
-        console.print(f"note: {note}", highlight=False, soft_wrap=True)
     resumes = script.resume and (run_dir / CONFIG).is_file()
+    others = differences_from(None if resumes else script.initial_parameters, config)
+    names = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
+    unused = [f"{names} have no effect: method {config.method} does not train"] if idle else []
+    for note in [*unused, *notes, *others, *config.outer.remarks(config.outer_steps)]:
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
     if resumes:  # first: what differs is told before it is built
         identity_of(config).require_same(read_config(run_dir).to_dict(), run_dir)
     elif script.resume:
@@ -221,6 +224,14 @@ def _train(arguments: Arguments, shard: Shard) -> None:
         tensorboard = shown_path(Path(sys.executable).with_name("tensorboard"))
         console.print(f"watch:    {shlex.quote(tensorboard)} --logdir {folder}", highlight=False, soft_wrap=True)
     console.print(f"evaluate: {command_of('evaluate')} {folder}", highlight=False, soft_wrap=True)
+
+
+def differences_from(source: Path | None, config: Config) -> list[str]:
+    """What is otherwise in the run that parameters are taken from, in words; [] where that cannot be told."""
+    if source is None or not (source / CONFIG).is_file():
+        return []
+    found = [each for each in differences(read_config(source), config) if each.name not in TOLD_ALREADY]
+    return [f"the parameters are of another run: {'; '.join(map(str, found))}"] if found else []
 
 
 def command(argv: Sequence[str]) -> None:

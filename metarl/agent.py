@@ -19,8 +19,10 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import ArrayLike, NDArray
 
 from metarl.engine.params import Params
+from metarl.engine.soundness import require_integers
 from metarl.rl.contract import require_task_taken
 from metarl.rl.environments import Environment
+from metarl.rl.numeric import numeric
 from metarl.rl.problem import MetaRL
 from metarl.rl.spaces import Interface, in_words, observation_size, require_unchanged
 from metarl.training.checkpoint import load, save
@@ -82,12 +84,14 @@ class Agent:
             ValueError: the agent is an oracle, `gradient_steps` is negative, the environments have other observations
                 or actions than those of training, drop tasks or do not take this one, or the parameters diverge.
         """
-        if gradient_steps < 0:
-            raise ValueError(f"gradient_steps must not be negative; got {gradient_steps}")
+        require_integers(0, gradient_steps=gradient_steps, seed=seed)
         if gradient_steps and self.config.method == "oracle":
             raise ValueError(f"an oracle knows the task and takes no gradient steps; got {gradient_steps}")
         rule = self.config.test_rule
-        tasks = np.atleast_1d(np.asarray(task, np.float64))[None]
+        numbers = numeric(task)
+        if numbers is None or not numbers.size:
+            raise ValueError(f"a task must be numbers [k]; got {task!r}")
+        tasks = np.atleast_1d(numbers.astype(np.float64))[None]
         require_task_taken(env, tasks[0])
         present = Interface.of(env.single_observation_space, env.single_action_space)
         require_unchanged(Interface.of(*self._spaces), present, str(env))
@@ -124,11 +128,16 @@ class Agent:
             where actions are discrete.
 
         Raises:
-            ValueError: the observation is of another size or kind than those of training, or the environment has
-                changed since.
+            ValueError: the observation is of another size or kind than those of training, or not finite in the dtype of
+                the parameters; `rng` is no generator of NumPy; the environment has changed since.
         """
+        can_draw = rng is None or hasattr(rng, "standard_normal")
+        if not can_draw:
+            raise ValueError(f"rng must be a NumPy generator, such as numpy.random.default_rng(1); got {rng!r}")
         like = next(iter(self._theta.values()))
-        seen = torch.as_tensor(self._flat(observation), dtype=like.dtype, device=like.device)
+        seen = torch.as_tensor(self._flat(observation)).to(like)
+        if not seen.isfinite().all():
+            raise ValueError(f"observations must be finite numbers, also as {like.dtype}; got {observation}")
         with torch.no_grad():
             actions = self.problem.policy.apply(self._theta, seen)
         chosen = actions.mode
@@ -139,8 +148,11 @@ class Agent:
     def _flat(self, observation: Any) -> NDArray[Any]:
         """The vector [..., O] that the policy sees. Raises ValueError that names both for one of another size."""
         try:
-            flat = np.asarray(observation) if self.config.method == "oracle" else self._environment.flat(observation)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            own = np.asarray(observation) if self.config.method == "oracle" else self._environment.flat(observation)
+            flat = numeric(own)
+            if flat is None:
+                raise TypeError("it is no array of real numbers")
+        except (LookupError, RuntimeError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"observations must be of {in_words(self._environment.own_spaces[0])}: {error}") from error
         size = observation_size(self._spaces[0])
         if flat.shape[-1:] != (size,):
@@ -162,12 +174,15 @@ def load_agent(place: str | Path, checkpoint: str | int | None = None) -> Agent:
             None: those that the run's evaluation uses.
 
     Raises:
-        ValueError: there is no run, the run is supervised, or the checkpoint is damaged.
+        ValueError: there is no run, the run is supervised, the checkpoint is damaged, or one is chosen of a file.
     """
-    if checkpoint not in (None, "best", "last") and not isinstance(checkpoint, int):
+    is_known = checkpoint in (None, "best", "last") or type(checkpoint) is int
+    if not is_known:
         raise ValueError(f"checkpoint must be 'best', 'last' or a number of outer steps; got {checkpoint!r}")
     path = Path(place).expanduser()
     if path.is_file():
+        if checkpoint is not None:
+            raise ValueError(f"checkpoint chooses among those of a run directory; {path} is a file; got {checkpoint!r}")
         state = load(path)
         config = understood(state.config, path)
     else:

@@ -1,13 +1,17 @@
-"""Code of users: import of modules that they name, and whose mistake an error in a call is.
+"""Code of users: import of modules that they name, functions as parts, and whose mistake an error in a call is.
 
 Modules are files, or in the current folder, or anywhere on Python's path.
 """
 
+import dataclasses
 import difflib
 import importlib
 import importlib.util
+import inspect
 import sys
 import traceback
+import typing
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -120,3 +124,52 @@ def raised_at_the_call(error: Exception, caller: str) -> bool:
     """Whether an error was raised where a file, or Gymnasium, calls a user's code, and not within that code."""
     last = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
     return last == Path(caller) or "gymnasium" in last.parts
+
+
+def keyword_fields(function: Callable[..., Any]) -> list[tuple[str, Any, Any]]:
+    """The keyword-only parameters of a function as fields for `dataclasses.make_dataclass`: name, type, default.
+
+    Raises:
+        ValueError: a keyword-only parameter without a type.
+    """
+    hints = typing.get_type_hints(function, include_extras=True)
+    fields = []
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+            continue
+        if name not in hints:
+            raise ValueError(f"option {name!r} of {function.__qualname__} needs a type, such as {name}: float = 0.1")
+        default = dataclasses.MISSING if parameter.default is inspect.Parameter.empty else parameter.default
+        fields.append((name, hints[name], dataclasses.field(default=default)))
+    return fields
+
+
+def part_of_function(function: Callable[..., Any], base: type[Any]) -> type[Any]:
+    """A part whose `build` calls a function, and whose options are the function's keyword-only parameters.
+
+    Args:
+        function: does what `build` does.
+        base: what the part derives from.
+
+    Raises:
+        ValueError: a keyword-only parameter without a type; (by `build`) a function of other parameters.
+    """
+    fields = keyword_fields(function)
+    signature = inspect.signature(function)
+
+    def build(part: Any, *arguments: Any) -> Any:
+        own = {name: getattr(part, name) for name, *_ in fields}
+        try:
+            signature.bind(*arguments, **own)
+        except TypeError as error:
+            given = f"{len(arguments)} argument{'' if len(arguments) == 1 else 's'}"
+            raise ValueError(
+                f"{function.__qualname__}{signature} is called with {given} before its options, as `build` of "
+                f"{base.__module__}.{base.__qualname__}: {error}"
+            ) from error
+        return function(*arguments, **own)
+
+    namespace = {"build": build, "__doc__": function.__doc__, "__module__": function.__module__}
+    return dataclasses.make_dataclass(
+        function.__name__, fields, bases=(base,), frozen=True, kw_only=True, namespace=namespace
+    )

@@ -29,7 +29,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
-from metarl.outside import module_named, named, require_both
+from metarl.outside import module_named, named, part_of_function, require_both
 
 
 @dataclass(frozen=True)
@@ -177,6 +177,7 @@ class Registry(Generic[P]):
             modules; returns None for an object that it cannot use. Functions need none: see `part_of_function`.
         apart: packages and modules in `package` that hold no parts and load what not every run needs.
         adopted: what else than parts users may name, in words.
+        base: what all parts of this kind derive from. A user's dataclass that does not is made to.
     """
 
     def __init__(
@@ -186,9 +187,11 @@ class Registry(Generic[P]):
         adopt: Callable[[Any], type[P] | None] = lambda thing: None,
         apart: tuple[str, ...] = (),
         adopted: str = "",
+        base: type[Any] = Part,
     ) -> None:
         self.kind = kind
         self._package = package
+        self._base = base
         self._adopters = [adopt]
         self._apart = apart
         self._adopted = f"{adopted}, " if adopted else ""
@@ -196,6 +199,7 @@ class Registry(Generic[P]):
         self._found: dict[str, type[P]] = {}  # parts from outside `package`, by the name that asked for them
         self._finders: list[Callable[[str], type[P] | None]] = []
         self._complete = False
+        REGISTRIES[kind, package] = self
 
     def register(self, name: str) -> Callable[[Kind], Kind]:
         """Class decorator: offer a part under a name. Raises ValueError if another part has the name."""
@@ -281,48 +285,48 @@ class Registry(Generic[P]):
             return found
         thing = named(self.kind, choice)
         if isinstance(thing, type) and dataclasses.is_dataclass(thing) and callable(getattr(thing, "build", None)):
-            return typing.cast(type[P], thing)
+            return typing.cast(type[P], thing if issubclass(thing, self._base) else self._derived(choice, thing))
         for adopt in self._adopters:
             if (adopted := adopt(thing)) is not None:
-                return adopted
+                return self._with_pickles(choice, adopted)
         if inspect.isfunction(thing):
-            return typing.cast(type[P], part_of_function(thing))
+            return self._with_pickles(choice, part_of_function(thing, self._base))
         raise ValueError(
             f"{self.kind} {choice!r} must be {self._adopted}a dataclass with a method `build`, or a function that does "
             f"what `build` does; {name} is {'a class' if isinstance(thing, type) else type(thing).__name__}"
         )
 
+    def _derived(self, choice: str, thing: type[Any]) -> type[P]:
+        """A user's dataclass as a part that has what all parts of this kind have.
 
-def keyword_fields(function: Callable[..., Any]) -> list[tuple[str, Any, Any]]:
-    """The keyword-only parameters of a function as fields for `dataclasses.make_dataclass`: name, type, default.
+        Raises:
+            ValueError: it lacks what every part must have of its own.
+        """
+        made = type(thing.__name__, (thing, self._base), {"__doc__": thing.__doc__, "__module__": thing.__module__})
+        if lacking := sorted(getattr(made, "__abstractmethods__", ())):
+            base = f"{self._base.__module__}.{self._base.__qualname__}"
+            raise ValueError(f"{self.kind} {choice!r} lacks {', '.join(lacking)}: see {base}")
+        return self._with_pickles(choice, made)
 
-    Raises:
-        ValueError: a keyword-only parameter without a type.
-    """
-    hints = typing.get_type_hints(function, include_extras=True)
-    fields = []
-    for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
-            continue
-        if name not in hints:
-            raise ValueError(f"option {name!r} of {function.__qualname__} needs a type, such as {name}: float = 0.1")
-        default = dataclasses.MISSING if parameter.default is inspect.Parameter.empty else parameter.default
-        fields.append((name, hints[name], dataclasses.field(default=default)))
-    return fields
+    def _with_pickles(self, choice: str, made: Any) -> type[P]:
+        """Let parts of a class that was made here be pickled: unpickling finds the class anew."""
+        # A class that knows how it is pickled keeps that.
+        if made.__reduce__ is object.__reduce__:
+            where = self.kind, self._package
+            made.__reduce__ = lambda part: (_rebuilt, (*where, choice, values_of(part)))
+        return made
 
 
-def part_of_function(function: Callable[..., Any]) -> type[Any]:
-    """A part whose `build` calls a function, and whose options are the function's keyword-only parameters.
+REGISTRIES: dict[tuple[str, str], Registry[Any]] = {}
+"""All registries, by their kind and the package that has their parts."""
 
-    Raises:
-        ValueError: a keyword-only parameter without a type.
-    """
-    fields = keyword_fields(function)
 
-    def build(part: Any, *arguments: Any) -> Any:
-        return function(*arguments, **{name: getattr(part, name) for name, *_ in fields})
+def values_of(part: Any) -> dict[str, Any]:
+    """The values of a part's options, by name."""
+    return {option.name: getattr(part, option.name) for option in options(type(part))}
 
-    namespace = {"build": build, "__doc__": function.__doc__, "__module__": function.__module__}
-    return dataclasses.make_dataclass(
-        function.__name__, fields, bases=(Part,), frozen=True, kw_only=True, namespace=namespace
-    )
+
+def _rebuilt(kind: str, package: str, choice: str, values: dict[str, Any]) -> Any:
+    """A part from outside the project, in whatever process. Raises ValueError where it cannot be found there."""
+    importlib.import_module(package)
+    return REGISTRIES[kind, package].find(choice)(**values)

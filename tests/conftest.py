@@ -20,9 +20,9 @@ from metarl.engine.rules import RULES, GradientRule, InnerRule, Rule, first_orde
 from metarl.engine.rules.sgd import SGD
 from metarl.rl.episodes import PolicyBatch
 from metarl.rl.losses import policy_gradient
-from metarl.rl.outer_losses import OuterPolicyLoss
+from metarl.rl.outer_losses import OuterPolicyLoss, functions_of
 from metarl.rl.policies.gaussian_mlp import GaussianMLP
-from metarl.rl.problem import SURROGATE, functions_of
+from metarl.rl.problem import SURROGATE
 
 TASKS = 3
 

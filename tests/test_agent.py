@@ -3,6 +3,7 @@
 import dataclasses
 import pickle
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -95,7 +96,7 @@ def test_what_an_agent_refuses(trained: Path, tmp_path: Path) -> None:
     agent, env = metarl.load_agent(trained), envs.TaskVectorEnv(envs.Navigation2D(), 2)
     with pytest.raises(ValueError, match="tasks must have shape"):
         agent.adapt(env, [0.1, 0.2, 0.3])
-    with pytest.raises(ValueError, match="must not be negative; got -1"):
+    with pytest.raises(ValueError, match="gradient_steps must be at least 0; got -1"):
         agent.adapt(env, [0.1, 0.2], gradient_steps=-1)
     oracle = dataclasses.replace(agent, config=dataclasses.replace(agent.config, method="oracle"))
     with pytest.raises(ValueError, match="an oracle knows the task"):
@@ -141,3 +142,47 @@ def test_actions_are_in_the_units_of_the_runs_environment_and_a_task_may_be_a_nu
     theirs = gymnasium.make_vec("GravityPendulum-v0", 2, "sync", vector_kwargs=disabled)
     with pytest.raises(ValueError, match="drops tasks"):
         agent.adapt(theirs, 9.8)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"task": "left"}, "a task must be numbers \\[k\\]; got 'left'"),
+        ({"task": None}, "a task must be numbers"),
+        ({"task": {"goal": 1.0}}, "a task must be numbers"),
+        ({"gradient_steps": 1.5}, "gradient_steps must be a whole number; got 1.5"),
+        ({"gradient_steps": -1}, "gradient_steps must be at least 0; got -1"),
+        ({"seed": 0.5}, "seed must be a whole number; got 0.5"),
+        ({"seed": -1}, "seed must be at least 0; got -1"),
+    ],
+)
+def test_arguments_of_adapt_that_are_none(trained: Path, arguments: dict[str, Any], words: str) -> None:
+    everything: dict[str, Any] = {"task": [0.1, 0.2]} | arguments
+    with pytest.raises(ValueError, match=words):
+        metarl.load_agent(trained).adapt(envs.TaskVectorEnv(Navigation2D(), 2), **everything)
+
+
+@pytest.mark.parametrize(
+    ("observation", "words"),
+    [
+        ([np.nan, 0.0], "observations must be finite numbers, also as torch.float32; got"),
+        (np.array([1e300, 0.0]), "observations must be finite numbers, also as torch.float32"),
+        (np.array([1j, 0.0]), "it is no array of real numbers"),
+        (np.array([0.0, None]), "it is no array of real numbers"),
+        (torch.zeros(2, requires_grad=True), "observations must be of Box.* requires grad"),
+    ],
+)
+def test_an_agent_acts_on_finite_numbers_alone(trained: Path, observation: Any, words: str) -> None:
+    """Of nan an action of nan was made, of a complex number the real part was taken."""
+    with pytest.raises(ValueError, match=words):
+        metarl.load_agent(trained).act(observation)
+    with pytest.raises(ValueError, match=r"rng must be a NumPy generator, .*; got 3"):
+        metarl.load_agent(trained).act([0.0, 0.0], rng=3)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_checkpoint_is_chosen_of_a_run_alone(trained: Path, tmp_path: Path) -> None:
+    metarl.load_agent(trained).save(tmp_path / "agent.pt")
+    with pytest.raises(ValueError, match=r"checkpoint chooses among those of a run directory; .*agent.pt is a file"):
+        metarl.load_agent(tmp_path / "agent.pt", "last")
+    with pytest.raises(ValueError, match="checkpoint must be 'best', 'last' or a number of outer steps; got True"):
+        metarl.load_agent(trained, True)

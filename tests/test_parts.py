@@ -1,6 +1,7 @@
 """Parts: options with bounds, registries, and a user's own things from outside the tree."""
 
 import dataclasses
+import pickle
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
+from gymnasium.spaces import Box, Discrete
 
+from metarl.engine.outer import OUTERS
+from metarl.engine.rules import RULES
+from metarl.engine.schedules import SCHEDULES
+from metarl.outside import part_of_function
 from metarl.parts import (
     MAY_CHANGE,
     NOT_EMPTY,
@@ -21,15 +27,28 @@ from metarl.parts import (
     at_least,
     below,
     options,
-    part_of_function,
 )
+from metarl.rl.baselines import BASELINES
+from metarl.rl.environments import ENVIRONMENTS
+from metarl.rl.inner_losses import INNER_LOSSES
+from metarl.rl.normalizers import NORMALIZATIONS
+from metarl.rl.policies import POLICIES
+from metarl.supervised.datasets import DATASETS
 
-TOOLS: Registry[Any] = Registry("tool", "metarl.engine")
+
+class Tool(Part):
+    """Base of all tools."""
+
+    def require_hands(self, hands: int) -> None:
+        """Nothing is too much for most tools."""
+
+
+TOOLS: Registry[Any] = Registry("tool", "metarl.engine.schedules", base=Tool)
 
 
 @TOOLS.register("hammer")
 @dataclass(frozen=True, kw_only=True)
-class Hammer(Part):
+class Hammer(Tool):
     """Hits."""
 
     weight: Annotated[float, POSITIVE, MAY_CHANGE] = 2.0
@@ -165,10 +184,52 @@ def test_a_mistake_in_the_users_module_is_its_own_error(folder: Path) -> None:
         TOOLS.find("needy_tools:Saw")
 
 
+@pytest.mark.parametrize("choice", ["my_tools:Saw", "my_tools.py:drill"])
+def test_parts_of_users_have_what_all_of_their_kind_have_and_can_be_pickled(folder: Path, choice: str) -> None:
+    kind = TOOLS.find(choice)
+    part = kind(**{options(kind)[0].name: 7})
+    part.require_hands(2)
+    assert isinstance(part, Tool)
+    again = pickle.loads(pickle.dumps(part))
+    assert again == part
+    assert again.build() == 7
+    assert TOOLS.name_of(again) == choice
+
+
+def test_a_function_of_other_parameters_is_told_what_it_is_called_with(folder: Path) -> None:
+    part = TOOLS.find("my_tools:drill")()
+    with pytest.raises(ValueError) as error:
+        part.build((0.1,))
+    assert str(error.value) == (
+        "drill(*, speed: float = 3.0, label: str = 'x') is called with 1 argument before its options, as `build` of "
+        "test_parts.Tool: too many positional arguments"
+    )
+
+
+def test_a_dataclass_that_lacks_what_its_kind_must_have_is_refused(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"environment 'my_tools:Saw' lacks spaces: see metarl\.rl\.environments\.Env"):
+        ENVIRONMENTS.find("my_tools:Saw")
+
+
+def test_functions_are_whole_parts_of_every_kind(folder: Path) -> None:
+    (folder / "my_parts.py").write_text("def mine(*_, size: float = 0.5):\n    return size\n")
+    kinds: list[Registry[Any]] = [RULES, OUTERS, POLICIES, BASELINES, NORMALIZATIONS, INNER_LOSSES, SCHEDULES, DATASETS]
+    parts = [registry.find("my_parts.py:mine")() for registry in kinds]
+    for registry in kinds:
+        del registry._found["my_parts.py:mine"]
+    rule, outer, policy, *others = parts
+    assert not rule.learns_step_sizes
+    outer.require_tasks(1)
+    assert policy.fits(Discrete(2))
+    assert policy.fits(Box(-1, 1, (2,)))
+    assert [part.build() for part in (*others, outer)] == [0.5] * 6
+    assert rule.build((0.1,)) == 0.5
+
+
 def test_arguments_of_build_reach_a_function() -> None:
     def stretched(length: float, *, factor: float) -> float:
         return length * factor
 
-    part = part_of_function(stretched)
+    part = part_of_function(stretched, Part)
     assert part(factor=2.0).build(3.0) == 6.0
     assert options(part)[0].default is dataclasses.MISSING

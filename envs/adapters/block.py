@@ -109,6 +109,8 @@ class Block:
         prepare()
         try:
             return [env.render() for env in self.envs]
+        except NotImplementedError as error:
+            raise ContractError(f"{self.envs[0]} does not draw itself: it has no method render of its own") from error
         except gymnasium.error.DependencyNotInstalled as error:
             raise ContractError(f"{self.envs[0]} cannot draw itself here: {error}") from error
         except Exception as error:  # OpenGL's libraries raise errors of any class; all others are raised again below

@@ -89,8 +89,9 @@ def keyed(make: Callable[[], nn.Module], takes: str, example: Tensor, outputs: t
         outputs: shape of the outputs that the module must make of the example.
 
     Raises:
-        ValueError: see `from_module`; the constructor takes something else; the module's outputs have another shape, or
-            none of its parameters has an effect on them that torch can differentiate.
+        ValueError: see `from_module`; the constructor takes something else; initial parameters that torch's generator
+            does not decide; outputs that have another shape, are others for the same inputs, or that none of the
+            parameters has an effect on that torch can differentiate.
     """
 
     def made(generator: torch.Generator) -> Model:
@@ -113,13 +114,15 @@ def keyed(make: Callable[[], nn.Module], takes: str, example: Tensor, outputs: t
     model = made(torch.Generator())
     with torch.random.fork_rng(devices=[]):
         _require_outputs(model, example, outputs)
+        _require_repeatable(model, made(torch.Generator()), example)
     return model._replace(init=init)
 
 
 def _require_outputs(model: Model, example: Tensor, outputs: tuple[int, ...]) -> None:
-    """Raise ValueError unless a model makes outputs of this shape of an example, by its parameters."""
+    """Raise ValueError unless a model makes outputs of this shape of an example, by its parameters alone."""
     theta = {name: leaf.requires_grad_() for name, leaf in model.init(torch.Generator()).items()}
-    made = model.apply(theta, example)
+    inputs = _inputs_like(example)
+    made = model.apply(theta, inputs)
     shape = tuple(made.shape) if isinstance(made, Tensor) else None
     if shape != outputs:
         got = type(made).__name__ if shape is None else list(shape)
@@ -131,6 +134,40 @@ def _require_outputs(model: Model, example: Tensor, outputs: tuple[int, ...]) ->
             "the outputs of a module of one's own must depend on its parameters: nothing can be learned through "
             "detach, no_grad or item"
         )
+    if not torch.equal(made, model.apply(theta, inputs)):
+        raise ValueError(
+            "a module of one's own must make the same outputs of the same inputs, or gradients and likelihood ratios "
+            "are of another model than the one that acted: leave out what is random in it, or changes with each call"
+        )
+    draws = torch.Generator().manual_seed(1)
+    moved = {name: leaf + 1e-3 * torch.randn(leaf.shape, generator=draws).to(leaf) for name, leaf in theta.items()}
+    if torch.equal(made, model.apply(moved, inputs)):
+        raise ValueError(
+            "the outputs of a module of one's own must change with small changes of its parameters: nothing can be "
+            "learned through sign, argmax, round or comparisons"
+        )
+
+
+def _require_repeatable(model: Model, again: Model, example: Tensor) -> None:
+    """Raise ValueError where two models of one's own, made with equal generators, differ."""
+    theta = model.init(torch.Generator())
+    for name, leaf in again.init(torch.Generator()).items():
+        if not torch.equal(leaf, theta[name]):
+            raise ValueError(
+                f"a module of one's own must draw its initial parameters by torch, whose seed is the run's; {name} is "
+                "another in every module that is made"
+            )
+    inputs = _inputs_like(example)
+    if not torch.equal(model.apply(theta, inputs), again.apply(theta, inputs)):
+        raise ValueError(
+            "a module of one's own must have the same constants (buffers, and parameters without a gradient) wherever "
+            "it is made, because no checkpoint has them: draw them by torch, or read them from a file"
+        )
+
+
+def _inputs_like(example: Tensor) -> Tensor:
+    """Random inputs of an example's shape: zeros would have no gradient in the weights of a first layer."""
+    return torch.rand(example.shape, generator=torch.Generator().manual_seed(0)).to(example)
 
 
 SCALING: dict[type[nn.Module], Callable[[Tensor], int]] = {  # inputs -> how many axes follow those of the weight

@@ -9,6 +9,32 @@ from torch import Tensor
 Params = dict[str, Tensor]
 
 
+REAL = (torch.float32, torch.float64)
+
+
+def require_real(params: Params) -> Params:
+    """The same parameters. Raises ValueError for other numbers than float32 and float64, such as half precision."""
+    for name, leaf in params.items():
+        if leaf.dtype not in REAL:
+            raise ValueError(
+                f"parameters must be float32 or float64, which rollouts and losses keep; {name} is {leaf.dtype}"
+            )
+    return params
+
+
+def joined(params: Params, added: Params, whose: str) -> Params:
+    """Parameters with others added to them. Raises ValueError where a name would have two meanings.
+
+    Args:
+        params: parameters.
+        added: other parameters.
+        whose: who adds them, for the message.
+    """
+    if twice := [name for name in added if name in params]:
+        raise ValueError(f"{whose} has a parameter {twice[0]!r}, and so has the model: give the model's another name")
+    return params | added
+
+
 def ravel(params: Params) -> Tensor:
     """All leaves as one vector [P], in the dict's order."""
     return torch.cat([leaf.reshape(-1) for leaf in params.values()])

@@ -94,6 +94,8 @@ def require_device(device: str) -> None:
 def require_enough_steps(setting: Setting) -> None:
     """Raise ValueError where the rule learns something for more inner steps than training takes."""
     learned = setting.rule.learned_steps
+    if learned and not setting.inner_steps:
+        raise ValueError("this rule learns something for each inner step, and training takes none: choose rule sgd")
     if learned > setting.inner_steps:
         raise ValueError(
             f"learned_steps must be at most {setting.inner_steps}, the inner steps of training, because nothing is "
@@ -101,4 +103,4 @@ def require_enough_steps(setting: Setting) -> None:
         )
 
 
-PROBLEMS: Registry[ProblemOptions] = Registry("problem", "metarl.problems")
+PROBLEMS: Registry[ProblemOptions] = Registry("problem", "metarl.problems", base=ProblemOptions)

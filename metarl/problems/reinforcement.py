@@ -164,6 +164,9 @@ class Reinforcement(ProblemOptions):
         """Make the problem of MAML-RL. Raises ValueError for options that parts refuse, or a changed environment."""
         require_device(setting.device)
         require_enough_steps(setting)
+        if self.outer_loss.needs_inner_steps and not setting.inner_steps:
+            name = OUTER_LOSSES.name_of(self.outer_loss)
+            raise ValueError(f"outer_loss {name} needs at least 1 inner step in training; got 0: choose surrogate")
         self._require_unchanged()
         knows_the_task = setting.method == "oracle"
         # On the run's device, so that what is missing there is said before anything is written.

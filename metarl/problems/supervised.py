@@ -1,12 +1,16 @@
 """Supervised learning as a problem: tasks of a dataset, examples, a network (Finn et al. 2017, algorithm 2)."""
 
+import dataclasses
 import os
 import shutil
+import warnings
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import numpy as np
+
 from metarl.metrics import Metric
-from metarl.parts import MAY_CHANGE, at_least
+from metarl.parts import HIDDEN, MAY_CHANGE, RECORDED, at_least
 from metarl.problems import MOST_AT_A_TIME, PROBLEMS, ProblemOptions, Setting, require_device, require_enough_steps
 from metarl.supervised.datasets import DATASETS, Dataset
 from metarl.supervised.metrics import headline
@@ -14,7 +18,7 @@ from metarl.supervised.networks import NETWORKS, Network
 from metarl.supervised.outer_losses import OUTER_LOSSES, OuterLoss
 from metarl.supervised.outer_losses.last_step import LastStep
 from metarl.supervised.problem import ExampleSettings, MetaSupervised
-from metarl.supervised.tasks import KindName
+from metarl.supervised.tasks import KindName, SupervisedTasks
 
 TRACED_TASKS = 3  # tasks whose examples and outputs the figures draw
 
@@ -43,6 +47,27 @@ class Supervised(ProblemOptions):
     """What predicts."""
     outer_loss: Annotated[OuterLoss, OUTER_LOSSES] = LastStep()
     """What the outer step minimises."""
+
+    examples_in_training: Annotated[tuple[float, ...] | None, HIDDEN, RECORDED] = None
+    """Means of examples of the dataset that training began with; see `SupervisedTasks.signature`."""
+
+    def recorded(self) -> "Supervised":
+        """The same with the signature of the dataset."""
+        if self.examples_in_training is not None:
+            return self
+        with warnings.catch_warnings():
+            # `build` says the same again.
+            warnings.simplefilter("ignore")
+            return dataclasses.replace(self, examples_in_training=self.dataset.build().signature())
+
+    def _warn_of_other(self, tasks: SupervisedTasks) -> None:
+        """Warn where the dataset is not that of training, where this is known."""
+        trained = self.examples_in_training
+        # Pictures are decoded a little differently by other versions of libraries.
+        if trained is not None and not np.allclose(trained, tasks.signature(), rtol=2e-3, atol=2e-3, equal_nan=True):
+            warnings.warn(
+                "the examples are others than those that training began with: is it the same data?", stacklevel=2
+            )
 
     @property
     def kind(self) -> KindName:
@@ -108,6 +133,7 @@ class Supervised(ProblemOptions):
         step_weights = self.outer_loss.build(setting.inner_steps)
         tasks = self.dataset.build()
         tasks.require_examples(self.shots, max(self.queries, self.evaluation_queries))
+        self._warn_of_other(tasks)
         if setting.method == "oracle":
             tasks = tasks.with_task_in_inputs()
         return MetaSupervised(

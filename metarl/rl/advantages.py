@@ -44,11 +44,20 @@ def policy_batch(episodes: Episodes, baseline: Values, *, discount: float, gae_l
 
     Broken episodes are masked out whole. An episode that the simulation cut short looks as if it had ended well: where
     rewards are negative, losses, baseline and normalisation would take its early end for a success.
+
+    Raises:
+        ValueError: the baseline's values have another shape than the returns.
     """
     counted = episodes.mask * episodes.counted[:, None]
     rewards = episodes.rewards.double() * counted
     mask = counted.double()
-    values = baseline(episodes.observations, discounted_sums(rewards, discount), mask)
+    returns = discounted_sums(rewards, discount)
+    values = baseline(episodes.observations, returns, mask)
+    if not isinstance(values, torch.Tensor) or values.shape != returns.shape:
+        got = list(values.shape) if isinstance(values, torch.Tensor) else type(values).__name__
+        raise ValueError(f"a baseline must give values [M, T, E], here {list(returns.shape)}; got {got}")
+    # A value after an episode's end would count as a part of its return.
+    values = values * mask
     advantages = generalized_advantages(rewards, values, discount=discount, gae_lambda=gae_lambda)
     return PolicyBatch(
         observations=episodes.observations,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from metarl.rl.numeric import numeric, shown
 from metarl.tasks import Split
 
+LARGEST = 2**53  # below it float64 has every whole number
 RIGHT = "sample_tasks(rng, n) must draw n tasks as rows of numbers [n, k] from the NumPy generator rng"
 
 
@@ -58,4 +59,9 @@ def _rows(drawn: Any, n: int, beginning: str) -> NDArray[np.float64]:
     if rows.ndim != 2 or len(rows) != n or rows.shape[1] == 0:
         hint = ": a task of one number is a row, too" if rows.shape == (n,) else ""
         raise ValueError(f"{beginning}{RIGHT}; asked for {n} it drew {rows.shape}{hint}")
-    return rows.astype(np.float64)
+    kept = rows.astype(np.float64)
+    if rows.dtype.kind in "iu" and not (abs(kept) < LARGEST).all():
+        raise ValueError(
+            f"{beginning}{RIGHT}; whole numbers must be below 2^53, or float64 changes them; it drew {rows.max()}"
+        )
+    return kept

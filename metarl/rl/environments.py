@@ -117,4 +117,5 @@ ENVIRONMENTS: Registry[Environment] = Registry(
     "metarl.envs",
     apart=("metarl.envs.physics", "metarl.envs.mujoco_rendering"),
     adopted="a class of gymnasium.Env or VectorEnv, a function that makes a gymnasium.Env",
+    base=Environment,
 )

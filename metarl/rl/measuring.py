@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from metarl.engine.params import Params
 from metarl.metrics import Metric, MetricTable
 from metarl.problem import Metrics
 from metarl.rl.episodes import BREAKS, Episodes
@@ -188,3 +189,9 @@ class Clock:
         """The time of each stage, and `env_steps` per second of sampling."""
         times = {f"time/{stage}": seconds for stage, seconds in self._seconds.items()}
         return times | {"time/env_steps_per_s": env_steps / self._seconds["sample"]}
+
+
+def distances(before: Params, after: Params) -> Tensor:
+    """The Euclidean distance of every task's parameters before and after adaptation, [M]."""
+    squares = [(after[name] - leaf).square().reshape(len(leaf), -1).sum(1) for name, leaf in before.items()]
+    return torch.stack(squares).sum(0).sqrt()

@@ -1,40 +1,46 @@
 """Algorithm 3 of Finn et al. 2017 as a Problem: one meta-iteration of MAML-RL, and its evaluation on given tasks."""
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
-from torch import Tensor
 
 from metarl.engine.maml import Learner
-from metarl.engine.maml import OuterLoss as EngineLoss
 from metarl.engine.model import Model
-from metarl.engine.objective import MetaObjective, TaskFunctions
-from metarl.engine.params import Params
+from metarl.engine.objective import MetaObjective
+from metarl.engine.params import Params, require_real
 from metarl.engine.rules import InnerRule
+from metarl.engine.soundness import require_built, require_integers, require_sound_outer_loss, require_sound_steps
 from metarl.metrics import over_ranks
 from metarl.problem import Evaluation, Film, Metrics
 from metarl.randomness import PICTURES_OF, SPLIT_OF, Purpose, numpy_generator, torch_generator
 from metarl.rl.advantages import policy_batch
 from metarl.rl.baselines import Values
 from metarl.rl.drawing_tasks import draw_tasks
-from metarl.rl.episodes import Episodes, PolicyBatch, timestep_subset
+from metarl.rl.episodes import Episodes, PolicyBatch
 from metarl.rl.films import film
 from metarl.rl.inner_losses import PolicyLoss
-from metarl.rl.losses import clipped_likelihood_ratio, likelihood_ratio, mean_kl
-from metarl.rl.measuring import MEASURES, RETURN, Clock, require_whole, scores_of, totals_of_episodes, traces_of
+from metarl.rl.measuring import (
+    MEASURES,
+    RETURN,
+    Clock,
+    distances,
+    require_whole,
+    scores_of,
+    totals_of_episodes,
+    traces_of,
+)
 from metarl.rl.normalizers import Normalizer
 from metarl.rl.normalizers.none import Unscaled
-from metarl.rl.outer_losses import OuterPolicyLoss
+from metarl.rl.outer_losses import OuterPolicyLoss, functions_of
 from metarl.rl.outer_losses.surrogate import Surrogate
 from metarl.rl.sampler import ROLLOUTS, rollout
+from metarl.rl.settings import RolloutSettings
 from metarl.shard import ALONE, Shard
 
 ROLLOUTS_FOR = {  # what tasks are for -> what their rollouts are keyed by
@@ -43,20 +49,6 @@ ROLLOUTS_FOR = {  # what tasks are for -> what their rollouts are keyed by
 }
 UNSCALED = Unscaled().build()
 SURROGATE = Surrogate().build()
-
-
-class RolloutSettings(NamedTuple):
-    """The sizes of rollouts, and how rewards become advantages."""
-
-    tasks: int  # M tasks per meta-batch
-    episodes: int  # E episodes per task and inner step
-    horizon: int  # T timesteps per episode at most
-    discount: float
-    gae_lambda: float
-    evaluation_episodes: int  # E in `evaluate`
-    evaluation_counting: str  # a key of `sampler.ROLLOUTS`
-    traced_episodes: int = 0  # episodes per task and gradient step whose observations `evaluate` keeps for figures
-    max_broken: float = 0.5  # training stops if the environment breaks more than this share of an iteration's episodes
 
 
 class MetaRL:
@@ -81,7 +73,8 @@ class MetaRL:
         outer_loss: the loss of the outer step.
 
     Raises:
-        ValueError: a negative number of inner steps, more ranks than tasks.
+        ValueError: a part that is not built, numbers out of their bounds, more ranks than tasks; (by the first
+            `collect`) a rule or a loss that does not do what it must: see `soundness`.
     """
 
     def __init__(
@@ -102,8 +95,12 @@ class MetaRL:
         shard: Shard = ALONE,
         outer_loss: OuterPolicyLoss = SURROGATE,
     ) -> None:
-        if inner_steps < 0:
-            raise ValueError(f"inner_steps must not be negative; got {inner_steps}")
+        require_built(policy=(policy, Model), rule=(rule, InnerRule), normalizer=(normalizer, Normalizer))
+        require_built(
+            inner_loss=(inner_loss, Callable), baseline=(baseline, Callable), outer_loss=(outer_loss, Callable)
+        )
+        require_integers(0, inner_steps=inner_steps, seed=seed)
+        settings.require_sensible()
         if task_per_episode and inner_steps:
             raise ValueError(
                 f"a task that lasts one episode cannot be adapted to: inner_steps must be 0; got {inner_steps}"
@@ -126,17 +123,25 @@ class MetaRL:
             predict=lambda params, batch: policy.apply(params, batch.observations),
         )
         self.functions = functions_of(outer_loss, self.learner)
+        self._is_sound = False  # whether rule and losses were checked
 
     measures = MEASURES
 
     @cached_property
     def _env(self) -> VectorEnv:
-        return self._make_env(len(self._local) * self.settings.episodes)
+        return self._made(len(self._local) * self.settings.episodes)
+
+    def _made(self, count: int, **options: str) -> VectorEnv:
+        """That many environments. Raises ValueError where `make_env` makes another number of them."""
+        env = self._make_env(count, **options)
+        if env.num_envs != count:
+            raise ValueError(f"make_env({count}) must make as many environments as it is asked for; got {env.num_envs}")
+        return env
 
     def initial_parameters(self, seed: int) -> Params:
         """Fresh policy parameters, with what the inner rule meta-learns."""
         generator = torch_generator(seed, Purpose.PARAMETERS)
-        theta = self.learner.rule.init(self.policy.init(generator), generator)
+        theta = require_real(self.learner.rule.init(self.policy.init(generator), generator))
         return {name: leaf.to(self.device) for name, leaf in theta.items()}
 
     def sample_tasks(self, seed: int, purpose: Purpose, *key: int, count: int) -> NDArray[np.float64]:
@@ -172,9 +177,14 @@ class MetaRL:
             )
             clock.lap("sample")
             batches.append(self._process(rollouts[-1]))
+            if step == 0 < self.inner_steps and not self._is_sound:
+                require_sound_steps(self.learner, theta, batches[0])
             if step < self.inner_steps:
                 fast = self.learner.step_each(fast, theta, batches[-1], step=step)
             clock.lap("adapt")
+        if not self._is_sound:
+            require_sound_outer_loss(self.learner, self.functions.outer_loss, theta, batches[:-1], batches[-1])
+            self._is_sound = True
         objective = MetaObjective(
             theta,
             self.learner,
@@ -197,7 +207,7 @@ class MetaRL:
 
     def _metrics(self, rollouts: list[Episodes], adapted: list[Params]) -> Metrics:
         """The metrics of the whole meta-batch, from sums over the local tasks."""
-        moved = _distances(adapted[0], adapted[-1]).double()
+        moved = distances(adapted[0], adapted[-1]).double()
         totals = totals_of_episodes(rollouts)
         totals["inner/update_norm"] = moved.sum(), torch.tensor(len(moved))
         totals["env_steps"] = (
@@ -226,7 +236,7 @@ class MetaRL:
         traces = []
         spent = np.zeros(len(tasks))
         wanted = self._commanded(tasks)
-        env = self._make_env(len(tasks) * self.settings.evaluation_episodes)
+        env = self._made(len(tasks) * self.settings.evaluation_episodes)
         for _, episodes in itertools.islice(self.adaptation(env, theta, rule, tasks, seed, purpose=purpose), steps + 1):
             per_step.append(scores_of(episodes, wanted) | {"adaptation_env_steps": spent.copy()})
             spent += episodes.num_steps.sum(1).numpy(force=True)
@@ -262,8 +272,8 @@ class MetaRL:
         Raises:
             ValueError: the environment does not draw itself, or cannot on this machine.
         """
-        camera = self._make_env(1, render_mode="rgb_array")
-        env = self._make_env(self.settings.evaluation_episodes)
+        camera = self._made(1, render_mode="rgb_array")
+        env = self._made(self.settings.evaluation_episodes)
         task = tasks[index]
         films = []
         adaptation = self.adaptation(env, theta, rule, task[None], seed, first_task=index, purpose=purpose)
@@ -321,23 +331,3 @@ class MetaRL:
         return policy_batch(
             episodes, self._baseline, discount=self.settings.discount, gae_lambda=self.settings.gae_lambda
         )
-
-
-def functions_of(outer_loss: OuterPolicyLoss, learner: Learner) -> TaskFunctions:
-    """Bind an outer loss to a learner's policy: what the engine asks of adapted policies."""
-
-    def clipped(epsilon: float) -> EngineLoss:
-        surrogate = functools.partial(clipped_likelihood_ratio, epsilon=epsilon)
-        return lambda task: outer_loss(task, surrogate, learner.predict)
-
-    return TaskFunctions(
-        outer_loss=lambda task: outer_loss(task, likelihood_ratio, learner.predict),
-        divergence=mean_kl,
-        subset=timestep_subset,
-        clipped=clipped,
-    )
-
-
-def _distances(before: Params, after: Params) -> Tensor:
-    """The Euclidean distance of every task's parameters before and after adaptation, [M]."""
-    return torch.stack([(after[name] - leaf).flatten(1).square().sum(1) for name, leaf in before.items()]).sum(0).sqrt()

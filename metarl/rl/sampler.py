@@ -90,7 +90,9 @@ def rollout(
             if t == 0:
                 _require_actions(distributions[-1].mode.shape[-1], env)
             actions[who, t] = distributions[-1].sample(noise[who, t])
-            finite_actions, bad = _only_finite(actions[:, t].reshape(num_envs, -1), on_host=device is None)
+            # A copy, because an environment may write into what it is given.
+            own_copy = actions[:, t].clone().reshape(num_envs, -1)
+            finite_actions, bad = _only_finite(own_copy, on_host=device is None)
             progress.break_where("action", bad)
             seen, reward, ended, info, _ = results.step(for_environment(finite_actions))
             longest = max(longest, t + 1)

@@ -39,6 +39,11 @@ def few_shot(data: ImageClasses, *, ways: int, rotate: bool = False) -> Supervis
         ValueError: a split has fewer classes than `ways`; (by `examples`) a class has fewer images than are drawn.
     """
     for split, classes in data.splits.items():
+        if len(classes) < 2:
+            raise ValueError(
+                f"few-shot tasks need at least 2 classes for {split}; {len(classes)} of {len(data.counts)} are: add "
+                "classes, or give it a larger share"
+            )
         if not 2 <= ways <= len(classes):
             raise ValueError(f"ways must be from 2 to {len(classes)}, the classes for {split}; got {ways}")
     first = np.concatenate([[0], np.cumsum(data.counts)[:-1]])

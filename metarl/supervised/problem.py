@@ -15,8 +15,9 @@ from metarl.engine.gradients import gradients_of
 from metarl.engine.maml import Learner
 from metarl.engine.model import Model
 from metarl.engine.objective import MetaObjective, TaskFunctions
-from metarl.engine.params import Params
+from metarl.engine.params import Params, require_real
 from metarl.engine.rules import InnerRule
+from metarl.engine.soundness import require_built, require_integers, require_sound_outer_loss, require_sound_steps
 from metarl.metrics import over_ranks
 from metarl.problem import Evaluation, Film, Metrics
 from metarl.randomness import PICTURES_OF, SPLIT_OF, Purpose, numpy_generator, torch_generator
@@ -65,7 +66,8 @@ class MetaSupervised:
         step_weights: the weights of the losses after inner steps 1 .. K in the outer loss; None: the last one alone.
 
     Raises:
-        ValueError: the kind is unknown, `inner_steps` is negative, or there are more ranks than tasks.
+        ValueError: a part that is not built, the kind is unknown, numbers out of their bounds, or more ranks
+            than tasks; (by the first `collect`) a rule that does not do what it must: see `soundness`.
     """
 
     def __init__(
@@ -83,10 +85,12 @@ class MetaSupervised:
         shard: Shard = ALONE,
         step_weights: StepWeights | None = None,
     ) -> None:
+        require_built(model=(model, Model), rule=(rule, InnerRule))
         if kind not in KINDS:
             raise ValueError(f"unknown kind of problem {kind!r}: choose one of {', '.join(KINDS)}")
-        if inner_steps < 0:
-            raise ValueError(f"inner_steps must not be negative; got {inner_steps}")
+        require_integers(0, inner_steps=inner_steps, seed=seed, traced_tasks=settings.traced_tasks)
+        sizes = ("tasks", "shots", "queries", "evaluation_queries", "log_every")
+        require_integers(1, **{name: getattr(settings, name) for name in sizes})
         self.distribution = distribution
         self.model = model
         self.inner_steps = inner_steps
@@ -108,12 +112,13 @@ class MetaSupervised:
         self.functions = TaskFunctions(
             after_each_step(loss, self.learner.predict) if step_weights else after_last_step(loss)
         )
+        self._is_sound = False  # whether the rule was checked
         self.gradients = gradients_of(self.learner, self.functions.outer_loss, compiled=compiled, most=MOST)
 
     def initial_parameters(self, seed: int) -> Params:
         """Fresh model parameters, with what the inner rule meta-learns."""
         generator = torch_generator(seed, Purpose.PARAMETERS)
-        theta = self.learner.rule.init(self.model.init(generator), generator)
+        theta = require_real(self.learner.rule.init(self.model.init(generator), generator))
         return {name: leaf.to(self.device) for name, leaf in theta.items()}
 
     def sample_tasks(self, seed: int, purpose: Purpose, *key: int, count: int) -> NDArray[np.float64]:
@@ -133,12 +138,19 @@ class MetaSupervised:
         support, query = (
             Examples(*(field[here] for field in examples)) for examples in self._examples(tasks, rng, settings.queries)
         )
+        steps = [support] * self.inner_steps
+        weighted = self._weighted(query, iteration)
+        if not self._is_sound:
+            if steps:
+                require_sound_steps(self.learner, theta, support)
+            require_sound_outer_loss(self.learner, self.functions.outer_loss, theta, steps, weighted)
+            self._is_sound = True
         objective = MetaObjective(
             theta,
             self.learner,
             self.functions,
-            [support] * self.inner_steps,
-            self._weighted(query, iteration),
+            steps,
+            weighted,
             num_tasks=settings.tasks,
             first_task=self._local.start,
             reduce=self._shard.reduce,
@@ -147,10 +159,10 @@ class MetaSupervised:
         if iteration % settings.log_every != 0:
             return objective, {}
         sampled = time.perf_counter()
-        steps = self._after_each_step(theta, self.learner, self.inner_steps, support, query)
+        measured = self._after_each_step(theta, self.learner, self.inner_steps, support, query)
         totals = {
             f"train/{name}_step{k}": (score.sum(dtype=torch.float64), len(score))
-            for k, (_, scores) in enumerate(steps)
+            for k, (_, scores) in enumerate(measured)
             for name, score in scores.items()
         }
         metrics = over_ranks(totals, self.measures, self._shard.reduce)

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metarl.tasks import Split
+from metarl.tasks import SPLITS, Split
 
 KindName = Literal["regression", "classification"]
 
@@ -61,6 +61,18 @@ class SupervisedTasks(NamedTuple):
                 f"shots and queries together must be at most {available}, the examples of the smallest "
                 f"{self.smallest_class}; got {shots + queries}"
             )
+
+    def signature(self) -> tuple[float, ...]:
+        """A few means of examples, by which other data can be told from these; 2 numbers for each split."""
+        numbers: list[float] = []
+        for split in SPLITS:
+            tasks = self.distribution.sample_tasks(np.random.default_rng(1), 2, split)
+            for examples in self.distribution.examples(tasks, np.random.default_rng(2), 1, 1):
+                values = examples.inputs.double().flatten()
+                # Weights, so that the same numbers in another order have another mean.
+                weights = torch.linspace(0.5, 1.5, len(values), dtype=torch.float64)
+                numbers.append(round((values * weights).mean().item(), 6))
+        return tuple(numbers)
 
     def with_task_in_inputs(self) -> "SupervisedTasks":
         """The same tasks for an oracle: the k numbers of the task follow every input, [N, I] -> [N, I + k].

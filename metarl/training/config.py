@@ -1,12 +1,13 @@
 """The configuration of a run: a tree of parts, whose options are the flags of the command line (`flags.py`)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from metarl.engine.outer import OUTERS, Outer
 from metarl.engine.rules import RULES, InnerRule, Rule, first_order
 from metarl.engine.rules.sgd import SGD
+from metarl.engine.soundness import require_built
 from metarl.parts import HIDDEN, MAY_CHANGE, NOT_NEGATIVE, POSITIVE, Part, at_least, below, options
 from metarl.problems import PROBLEMS, ProblemOptions, Setting
 from metarl.shard import ALONE, Shard
@@ -105,6 +106,14 @@ class Config(Watching, HeldOut, Adaptation, Training):
         if self.outer_steps:
             self.outer.require_tasks(self.tasks)
 
+    def require_learned(self) -> None:
+        """Raise ValueError for a rule of which a part would never be learned."""
+        if not self.outer.differentiates and self.rule.needs_gradient:
+            raise ValueError(
+                f"outer {OUTERS.name_of(self.outer)} moves only what inner steps move, so that rule "
+                f"{RULES.name_of(self.rule)} would stay as it began: choose rule sgd, or outer adam"
+            )
+
     @property
     def experiment(self) -> str:
         """The preset without `-paper`: runs of one experiment are compared with each other."""
@@ -121,15 +130,29 @@ class Config(Watching, HeldOut, Adaptation, Training):
         return 0 if self.method in ("pretrained", "oracle") else self.inner_steps
 
     @property
-    def without_effect(self) -> frozenset[str]:
-        """Names of the options that mean nothing for the method, and that are refused if they are given."""
-        if self.method not in ("pretrained", "oracle"):
-            return frozenset()
-        found = {"inner_steps", "first_order"}
+    def without_effect(self) -> dict[str, str]:
+        """The options that mean nothing beside what else was chosen, and why; they are refused if they are given."""
+        found: dict[str, str] = {}
+        why = f"method {self.method}, which trains without inner steps"
+        if self.method in ("pretrained", "oracle"):
+            found |= dict.fromkeys(("inner_steps", "first_order"), why)
         # Pretrained is adapted at evaluation, oracle is not.
         if self.method == "oracle":
-            found |= {"rule", "inner_loss", "evaluation_steps", "evaluation_step_sizes", *tree.flat(self.rule)}
-        return frozenset(found)
+            own = ("rule", "inner_loss", "evaluation_steps", "evaluation_step_sizes", *tree.flat(self.rule))
+            found |= dict.fromkeys(own, why)
+        if self.method == "maml":
+            if not self.inner_steps:
+                found["first_order"] = "inner_steps 0, which trains without inner steps"
+            if not self.outer.differentiates:
+                choices = {leaf.option.name: leaf for leaf in tree.leaves(self.problem)}
+                own = [name for name, leaf in choices.items() if leaf.title.startswith("outer_loss ")]
+                why = f"outer {OUTERS.name_of(self.outer)}, which differentiates no outer loss"
+                found |= dict.fromkeys(("first_order", "outer_loss", *own), why)
+        if self.rule.learns_step_sizes:
+            found.setdefault(
+                "evaluation_step_sizes", f"rule {RULES.name_of(self.rule)}, which learns its own step sizes"
+            )
+        return found
 
     @property
     def idle(self) -> frozenset[str]:
@@ -153,13 +176,18 @@ class Config(Watching, HeldOut, Adaptation, Training):
     @property
     def training_rule(self) -> InnerRule:
         """The inner rule of the meta-gradient's inner steps."""
-        rule = self.rule.build()
+        rule = self._built_rule(())
         return first_order(rule) if self.first_order else rule
 
     @property
     def test_rule(self) -> InnerRule:
         """The inner rule with the step sizes of the evaluation."""
-        return self.rule.build(self.evaluation_step_sizes)
+        return self._built_rule(self.evaluation_step_sizes)
+
+    def _built_rule(self, step_sizes: Sequence[float]) -> InnerRule:
+        rule = self.rule.build(step_sizes)
+        require_built(**{f"what rule {RULES.name_of(self.rule)} builds": (rule, InnerRule)})
+        return rule
 
     @property
     def protocol(self) -> dict[str, Any]:

@@ -3,18 +3,19 @@
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
-from metarl.engine.outer import OuterOptimizer, refused
+from metarl.engine.objective import MetaObjective
+from metarl.engine.outer import Info, OuterOptimizer, State, refused
 from metarl.engine.params import Params
+from metarl.engine.soundness import finite, require_built, require_state, unchanged
 from metarl.metrics import Metric, MetricTable
 from metarl.problem import Metrics, Problem
 from metarl.shard import ALONE, Shard
 from metarl.training.callbacks.callback import Callback, Moment, Training
 from metarl.training.checkpoint import decode, encode
+from metarl.training.crew import Crew
 from metarl.training.distributed import agree, broadcast
 from metarl.training.interruption import GRACE, StoppedError, no_exit, wishes
 from metarl.training.state import TrainState, fitted, require_like
@@ -70,7 +71,7 @@ def train(
     state = _begin(problem, outer, seed, state, shard)
     if state.iteration >= iterations:
         return state
-    crew = _Crew(callbacks if shard.rank == 0 else ())
+    crew = Crew(callbacks if shard.rank == 0 else ())
     measures = problem.measures + MetricTable(*outer.measures, *MEASURES)
     training = Training(problem, iterations, measures, crew.stage)
     with crew.at_work(training, state), wishes(crew.announce, grace) as wish, no_exit("the training"):
@@ -88,7 +89,7 @@ def train(
                 raise StoppedError(wish.signal or signal.SIGTERM, state.iteration)
             streak.require_progress(state.iteration)
         wish.done = state.iteration
-        moment = _judged(problem, state, state, crew.measure(state))
+        moment = _judged(problem, state, state, crew.measure(state, {}))
         crew.iteration(moment._replace(last=True))
     return moment.after
 
@@ -103,13 +104,19 @@ def fresh(problem: Problem, outer: OuterOptimizer, seed: int, theta: Params | No
         theta: start from these parameters instead of random ones.
 
     Raises:
-        ValueError: `theta` is of another network.
+        ValueError: `theta` is of another network or not finite, the optimiser is not built, or its state is not of
+            tensors.
     """
+    require_built(outer=(outer, OuterOptimizer))
     if theta is None:
         initial = problem.initial_parameters(seed)
     else:
         initial = fitted(theta, problem, "what training should start from", seed)
-    return TrainState(0, initial, outer.init(initial), -math.inf)
+        if not finite(initial):
+            raise ValueError("what training should start from is not finite")
+    outer_state = outer.init(initial)
+    require_state("the state of an outer optimiser", outer_state, outer_state)
+    return TrainState(0, initial, outer_state, -math.inf)
 
 
 def _begin(problem: Problem, outer: OuterOptimizer, seed: int, state: TrainState | None, shard: Shard) -> TrainState:
@@ -125,7 +132,7 @@ def _begin(problem: Problem, outer: OuterOptimizer, seed: int, state: TrainState
 
 
 def _iterate(
-    problem: Problem, outer: OuterOptimizer, state: TrainState, crew: "_Crew", streak: "_Streak", log_every: int
+    problem: Problem, outer: OuterOptimizer, state: TrainState, crew: Crew, streak: "_Streak", log_every: int
 ) -> Moment:
     """Make one meta-iteration, and measure it."""
     crew.stage("collecting")
@@ -136,7 +143,7 @@ def _iterate(
     compiles = getattr(objective, "must_compile", False)
     crew.stage("outer step, compiled first" if compiles else "outer step")
     collected = time.perf_counter()
-    theta, outer_state, info = outer.step(state.theta, state.outer_state, objective)
+    theta, outer_state, info = _stepped(outer, state, objective)
     if not info["nonfinite"]:
         theta = problem.refresh(theta, objective)
     is_refused = streak.count(info)
@@ -153,10 +160,27 @@ def _iterate(
         outer_state=outer_state,
         env_steps=metrics.get("env_steps", state.env_steps),
     )
-    measured = crew.measure(state)
+    measured = crew.measure(state, metrics)
     moment = _judged(problem, state, after, metrics | measured, refused=is_refused)
     shown = is_refused or state.iteration % log_every == 0
     return moment if shown else moment._replace(metrics=measured)
+
+
+def _stepped(outer: OuterOptimizer, state: TrainState, objective: MetaObjective) -> tuple[Params, State, Info]:
+    """Take an outer step. One that makes parameters that are not finite is refused.
+
+    Raises:
+        ValueError: the optimiser changes what it is given in place, or makes parameters or a state of other names,
+            shapes or dtypes, or with a gradient.
+    """
+    with unchanged("an outer optimiser must not change parameters or state in place", state.theta, state.outer_state):
+        theta, outer_state, info = outer.step(state.theta, state.outer_state, objective)
+    require_state("an outer step", theta, state.theta)
+    require_state("the state of an outer optimiser", outer_state, state.outer_state)
+    info = info if "nonfinite" in info else info | {"nonfinite": 0.0}
+    if not info["nonfinite"] and not finite(theta):
+        return state.theta, state.outer_state, info | {"nonfinite": 1.0, "nonfinite_parameters": 1.0}
+    return theta, outer_state, info
 
 
 def _judged(
@@ -169,44 +193,6 @@ def _judged(
         before = before._replace(best_score=score)
         after = after._replace(best_score=score)
     return Moment(before, after, metrics, refused, best, last=False)
-
-
-class _Crew:
-    """The callbacks of this rank, called together."""
-
-    def __init__(self, callbacks: Sequence[Callback]) -> None:
-        self._callbacks = callbacks
-
-    @contextmanager
-    def at_work(self, training: Training, state: TrainState) -> Iterator[None]:
-        """Start the callbacks; at the end close those that were started, the last one first, whatever happened."""
-        with ExitStack() as stack:
-            for callback in self._callbacks:
-                stack.push(_closing(callback))
-                callback.start(training, state)
-            yield
-
-    def stage(self, words: str) -> None:
-        for callback in self._callbacks:
-            callback.stage(words)
-
-    def announce(self, words: str) -> None:
-        for callback in self._callbacks:
-            callback.announce(words)
-
-    def measure(self, state: TrainState) -> Metrics:
-        return {name: value for callback in self._callbacks for name, value in callback.measure(state).items()}
-
-    def iteration(self, moment: Moment) -> None:
-        for callback in self._callbacks:
-            callback.iteration(moment)
-
-
-def _closing(
-    callback: Callback,
-) -> Callable[[type[BaseException] | None, BaseException | None, TracebackType | None], None]:
-    """Make a context manager's exit that calls the callback's `close`."""
-    return lambda kind, error, traceback: callback.close(error)
 
 
 class _Streak:

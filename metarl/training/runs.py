@@ -2,6 +2,7 @@
 
 import math
 import sys
+import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +15,7 @@ from rich.console import Console
 from metarl.engine.outer import OuterOptimizer
 from metarl.engine.params import Params
 from metarl.engine.rules import InnerRule
+from metarl.engine.soundness import require_built, require_integers
 from metarl.problem import Evaluation, Problem
 from metarl.randomness import Purpose
 from metarl.shard import ALONE, Shard
@@ -24,6 +26,7 @@ from metarl.training.callbacks.console import ConsoleProgress
 from metarl.training.callbacks.csv import Csv
 from metarl.training.callbacks.events import event_files
 from metarl.training.checkpoint import load, save
+from metarl.training.crew import require_callbacks
 from metarl.training.interruption import GRACE
 from metarl.training.run_directory import BEST, CONFIG, METRICS, Identity, claimed, plain_identity, update_config
 from metarl.training.state import TrainState, fitted
@@ -61,7 +64,8 @@ def train(
             the console.
         resume: go on with the run in `run_dir`, bitwise as if it had never stopped. Where it holds none a run begins,
             with a warning.
-        initial_parameters: parameters to start from, or another run's directory, whose best parameters are taken.
+        initial_parameters: parameters to start from; another run's directory, whose best parameters are taken; or the
+            file of a checkpoint, or of an agent. They have no effect, but for a warning, where a run goes on.
         checkpoint_every: iterations between checkpoints.
         keep_every: iterations between checkpoints that are kept for good, as checkpoint-NUMBER.pt; 0: none.
         log_every: iterations between those whose training metrics sinks and callbacks are shown.
@@ -71,16 +75,20 @@ def train(
         shard: which of several ranks this is; only the first one reads and writes files.
 
     Raises:
-        ValueError: an interval is not positive, this run may not write to the directory (see `run_directory.claimed`),
-            parameters are of another network, `max_nonfinite` was reached, or ranks disagree.
+        ValueError: a number is out of its bounds, problem, optimiser or callbacks are none, this run may not write to
+            the directory (see `run_directory.claimed`), parameters are of another network, `max_nonfinite` was reached,
+            or ranks disagree.
         OSError: the directory cannot be written.
         StoppedError: SIGTERM or SIGINT came; a checkpoint was written.
         RuntimeError: the problem or a callback tried to exit Python.
     """
-    _require_sane(iterations=iterations, keep_every=keep_every, grace=grace)
-    for name, every in (("checkpoint_every", checkpoint_every), ("log_every", log_every)):
-        if every < 1:
-            raise ValueError(f"{name} must be at least 1; got {every}")
+    require_integers(0, seed=seed, iterations=iterations, keep_every=keep_every)
+    require_integers(1, checkpoint_every=checkpoint_every, log_every=log_every, max_nonfinite=max_nonfinite)
+    if not 0 <= grace < math.inf:
+        raise ValueError(f"grace must be a finite number of seconds, at least 0; got {grace}")
+    if not hasattr(problem, "collect"):
+        raise ValueError(f"problem must be a Problem, such as a MetaRL; got {problem!r}")
+    require_callbacks(callbacks)
     place = Path(run_dir).expanduser()
     identity = config if isinstance(config, Identity) else plain_identity({"seed": seed} if config is None else config)
     crew = [*callbacks, *(standard_sinks(place, log_every) if sinks is None else sinks)]
@@ -90,6 +98,9 @@ def train(
             # A run with no directory yet is made ready first, so that what is refused leaves none behind.
             begun = None if (place / CONFIG).is_file() else _first_state(problem, outer, seed, initial_parameters)
             state = stack.enter_context(claimed(place, identity, resume=resume))
+            if state is not None and initial_parameters is not None:
+                words = f"{place} goes on from its own, after {state.iteration} iterations"
+                warnings.warn(f"initial parameters have no effect: {words}", stacklevel=2)
             if state is None:
                 state = begun or _first_state(problem, outer, seed, initial_parameters)
                 state = state._replace(config=identity.values)
@@ -139,14 +150,14 @@ def evaluate(
         seed: key of the tasks that are drawn, and of their data.
 
     Raises:
-        ValueError: there is no task, `steps` is negative, or the parameters do not fit the problem.
+        ValueError: there is no task, a number is out of its bounds, the rule is not built, or the parameters do not
+            fit the problem.
     """
-    if steps < 0:
-        raise ValueError(f"steps must be at least 0; got {steps}")
-    if isinstance(tasks, int):
-        if tasks < 1:
-            raise ValueError(f"tasks must be at least 1; got {tasks}")
-        rows = problem.sample_tasks(seed, Purpose.EVALUATION_TASKS, count=tasks)
+    require_built(rule=(rule, InnerRule))
+    require_integers(0, steps=steps, seed=seed)
+    if isinstance(tasks, int | np.integer):
+        require_integers(1, tasks=tasks)
+        rows = problem.sample_tasks(seed, Purpose.EVALUATION_TASKS, count=int(tasks))
     else:
         rows = np.asarray(tasks, np.float64)
         if rows.ndim != 2 or len(rows) == 0:
@@ -155,19 +166,13 @@ def evaluate(
 
 
 def _first_state(problem: Problem, outer: OuterOptimizer, seed: int, source: Params | str | Path | None) -> TrainState:
-    """The state before the first iteration, of fresh parameters, given ones, or the best ones of a run directory.
+    """The state before the first iteration, of fresh parameters, or of given ones; see `train`.
 
     Raises:
-        ValueError: the directory has none, or they are of another network.
+        ValueError: the directory or file has none, or they are of another network.
     """
-    theta = load(Path(source).expanduser() / BEST).theta if isinstance(source, str | Path) else source
+    theta = source
+    if isinstance(theta, str | Path):
+        place = Path(theta).expanduser()
+        theta = load(place if place.is_file() else place / BEST).theta
     return loop.fresh(problem, outer, seed, theta)
-
-
-def _require_sane(*, iterations: int, keep_every: int, grace: float) -> None:
-    if iterations < 0:
-        raise ValueError(f"iterations must be at least 0; got {iterations}")
-    if keep_every < 0:
-        raise ValueError(f"keep_every must be at least 0; got {keep_every}")
-    if not 0 <= grace < math.inf:
-        raise ValueError(f"grace must be a finite number of seconds, at least 0; got {grace}")

@@ -100,31 +100,45 @@ def unknown_option(part: Any, name: str) -> str:
     """A message for an option that no part of the tree has: which parts would have it, or a name that is close."""
     flag = f"--{name.replace('_', '-')}"
     choices = [(leaf.option.registry, leaf.value) for leaf in leaves(part) if leaf.option.registry is not None]
+    for registry, chosen in choices:
+        if owners := [kind for kind in registry.names if _has(registry, kind, name)]:
+            return f"{flag} is an option of {registry.kind} {_few(owners)}; {registry.kind} is {chosen} here"
     # Parts that could be chosen in this tree come before those of a part that could be.
-    for depth in (0, 1):
-        for registry, chosen in choices:
-            owners: dict[str, list[str]] = {}
-            for kind, owner in _owners(registry, name, depth):
-                owners.setdefault(kind, []).append(owner)
-            if owners:
-                words = "; ".join(f"{kind} {_few(names)}" for kind, names in owners.items())
-                return f"{flag} is an option of {words}; {registry.kind} is {chosen} here"
+    for leaf in leaves(part):
+        if leaf.option.registry is not None and (words := _owners_below(leaf.option, name)):
+            return f"{flag} is an option of {words}; {leaf.option.registry.kind} is {leaf.value} here"
     close = difflib.get_close_matches(name, flat(part), n=1)
     return f"there is no option {flag}" + (f"; did you mean --{close[0].replace('_', '-')}?" if close else "")
+
+
+def _owners_below(option: Option, name: str) -> str:
+    """Which parts have an option that only parts of this choice's parts have, in words; "" where none has."""
+    registry = option.registry
+    assert registry is not None
+    holders: dict[tuple[str, str], list[str]] = {}
+    for holder in registry.names:
+        for choice in options(registry.find(holder)):
+            inner = choice.registry
+            for kind in () if inner is None else inner.names:
+                if inner is not None and _has(inner, kind, name):
+                    holders.setdefault((inner.kind, kind), []).append(holder)
+    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (kind, own), of in holders.items():
+        alike.setdefault((kind, tuple(of)), []).append(own)
+    # A choice without a flag is none of the user's.
+    chosen = "" if is_hidden(option) else f", with {registry.kind} "
+    return "; ".join(
+        f"{kind} {_few(own)}" + (f"{chosen}{_few(list(of))}" if chosen else "") for (kind, of), own in alike.items()
+    )
 
 
 def _few(names: list[str]) -> str:
     return ", ".join(names[:3]) + (" and others" if len(names) > 3 else "")
 
 
-def _owners(registry: Registry[Any], name: str, depth: int) -> Iterator[tuple[str, str]]:
-    """Kind and name of each part in a registry with an option; with a depth of 1 of parts that those choose among."""
-    for part in registry.names:
-        for option in options(registry.find(part)):
-            if depth and option.registry is not None:
-                yield from _owners(option.registry, name, depth - 1)
-            elif not depth and option.name == name:
-                yield registry.kind, part
+def _has(registry: Registry[Any], kind: str, name: str) -> bool:
+    """Whether a part in a registry has an option."""
+    return any(option.name == name for option in options(registry.find(kind)))
 
 
 class Difference(NamedTuple):

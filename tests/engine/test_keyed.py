@@ -3,6 +3,7 @@
 import functools
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import generator
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from metarl.engine.module import keyed
 
 TAKES = "two sizes"
+NUMBERS = np.random.default_rng(0)
 
 
 class Net(nn.Module):
@@ -79,9 +81,51 @@ class Ungraded(Net):
         return self.layer(inputs)
 
 
+class Signed(Net):
+    def forward(self, inputs: Tensor) -> Any:
+        return self.layer(inputs).sign()
+
+
+class Noisy(Net):
+    def forward(self, inputs: Tensor) -> Any:
+        return self.layer(inputs + torch.randn_like(inputs))
+
+
+class Counting(Net):
+    calls = 0
+
+    def forward(self, inputs: Tensor) -> Any:
+        self.calls += 1
+        return self.layer(inputs) * self.calls
+
+
+class Numpys(Net):
+    """Its initial weights, drawn by NumPy, follow no seed of a run."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs)
+        self.layer.bias = nn.Parameter(torch.from_numpy(NUMBERS.normal(size=outputs)).float())
+
+
+class Projected(Net):
+    """Its constants, which no checkpoint has, are others in every process."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs)
+        self.scale = nn.Parameter(torch.from_numpy(NUMBERS.normal(size=inputs)).float(), requires_grad=False)
+
+    def forward(self, inputs: Tensor) -> Any:
+        return self.layer(inputs * self.scale)
+
+
 @pytest.mark.parametrize(
     ("module", "words"),
     [
+        (Signed, "must change with small changes of its parameters"),
+        (Noisy, "must make the same outputs of the same inputs"),
+        (Counting, "must make the same outputs of the same inputs"),
+        (Numpys, "must draw its initial parameters by torch, whose seed is the run's; layer.bias is another"),
+        (Projected, "must have the same constants"),
         (Pair, r"must make a tensor \[2, 5, 3\] of inputs \[2, 5, 4\]; got tuple"),
         (Squeezed, r"must make a tensor \[2, 5, 3\] of inputs \[2, 5, 4\]; got \[2, 5\]"),
         (Wide, r"must make a tensor \[2, 5, 3\] of inputs \[2, 5, 4\]; got \[2, 5, 6\]"),

@@ -85,6 +85,21 @@ def test_the_schedule_counts_adams_steps_that_were_taken() -> None:
     assert torch.equal(ravel(half.step(theta, half.init(theta), objective)[0]), ravel(moved))
 
 
+@pytest.mark.parametrize("share", [-0.1, math.nan, math.inf])
+def test_a_schedule_of_ones_own_must_not_turn_adam_round(share: float) -> None:
+    class Own(Schedule):
+        def build(self) -> Share:
+            return lambda taken: share if taken else 1.0
+
+    adam = Adam(schedule=Own()).build()
+    model = mlp((2, 4, 2), "tanh")
+    theta = parameters(model)
+    objective = regression_objective(model, theta)
+    theta, state, _ = adam.step(theta, adam.init(theta), objective)
+    with pytest.raises(ValueError, match=rf"a schedule must give shares .* got {share} after 1 steps"):
+        adam.step(theta, state, objective)
+
+
 @pytest.mark.parametrize("kind", [Adam, PPO, ProMP])
 def test_a_cosine_without_its_length_is_refused(kind: type[Adam]) -> None:
     with pytest.raises(ValueError, match=r"schedule cosine needs schedule_steps, .*: give --schedule-steps, usually"):
@@ -414,3 +429,29 @@ def test_an_optimiser_of_users_may_take_several_steps_under_its_own_loss(policy:
     objective = policy_objective(policy, theta)
     _, _, info = OuterOptimizer(lambda theta: {}, step).step(theta, {}, objective)
     assert info["last"] < info["first"]
+
+
+@pytest.mark.parametrize(
+    ("outer", "iterations", "words"),
+    [
+        (
+            Adam(schedule=Cosine(schedule_steps=4)),
+            10,
+            "after 4 of 10 steps of Adam, in iteration 4 of 10: --schedule-steps 10",
+        ),
+        (Adam(schedule=Cosine(schedule_steps=10)), 10, ""),
+        (
+            PPO(schedule=Cosine(schedule_steps=10), epochs=2, minibatches=3),
+            10,
+            "10 of 60 steps of Adam, in iteration 1 of",
+        ),
+        (ProMP(schedule=Cosine(schedule_steps=10), epochs=2), 5, ""),
+        (PPO(schedule=Cosine(schedule_steps=10), target_kl=0.1), 10, ""),
+        (Adam(), 10, ""),
+        (TRPO(), 10, ""),
+    ],
+)
+def test_a_schedule_that_is_over_before_the_training_is_told(outer: Any, iterations: int, words: str) -> None:
+    remarks = outer.remarks(iterations)
+    assert len(remarks) == bool(words)
+    assert all(words in remark for remark in remarks)

@@ -13,7 +13,7 @@ from metarl.engine.maml import Learner
 from metarl.engine.model import mlp
 from metarl.engine.objective import MetaObjective, TaskFunctions
 from metarl.engine.params import Params
-from metarl.engine.rules import RULES, InnerRule, Rule, first_order, fits
+from metarl.engine.rules import RULES, GradientRule, InnerRule, Rule, first_order, fits
 from metarl.engine.rules.anil import ANIL
 from metarl.engine.rules.cavia import CAVIA
 from metarl.engine.rules.lslr import LSLR
@@ -310,3 +310,11 @@ def test_lslr_refuses_what_it_cannot_learn() -> None:
         LSLR(per_step=("log_std",)).build().init(PARAMS, generator(0))
     with pytest.raises(ValueError, match=r"no parameter has step sizes step_sizes.NAME; there are body.0.weight, "):
         LSLR().build().start(PARAMS)
+
+
+@pytest.mark.parametrize("rule", [SGD, MetaSGD, LSLR])
+def test_a_rule_that_leaves_nothing_to_adapt_is_refused_where_parameters_are_made(rule: type[GradientRule]) -> None:
+    """Before anything is written, not in the first iteration."""
+    built = rule(not_adapted=("*",)).build()
+    with pytest.raises(ValueError, match=r"leaves nothing to adapt|no parameter has"):
+        built.init({"body.0.weight": torch.zeros(2, 2)}, torch.Generator())

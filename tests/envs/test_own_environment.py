@@ -107,6 +107,14 @@ def test_what_it_draws_and_what_it_lacks_for_that() -> None:
     with pytest.raises(ValueError, match="cannot draw itself here: pygame is not installed"):
         LoopVectorEnv(lambda: Blind(render_mode="rgb_array")).render()
 
+    class Undrawn(pendulum.GravityPendulum):
+        def render(self) -> None:
+            """What gymnasium.Env does where a class has no method of its own."""
+            raise NotImplementedError
+
+    with pytest.raises(ValueError, match="does not draw itself: it has no method render of its own"):
+        LoopVectorEnv(lambda: Undrawn(render_mode="rgb_array")).render()
+
 
 def test_actions_stay_inside_bounds_that_are_not_round() -> None:
     class Picky(pendulum.GravityPendulum):

@@ -16,8 +16,9 @@ from metarl.experiments.evaluate import score_table
 from metarl.experiments.evaluated import published_of
 from metarl.experiments.plot import comparison_table
 from metarl.experiments.presets import PRESETS, preset_config
+from metarl.experiments.train import differences_from
 from metarl.parts import HIDDEN
-from metarl.training.tree import leaves
+from metarl.training.tree import flat, leaves, with_options
 
 
 def test_a_run_leaves_what_it_promises(evaluated: Path) -> None:
@@ -305,3 +306,19 @@ def test_a_resume_that_finds_nothing_says_so(trained: Path, tmp_path: Path) -> N
     words = f"note: {mistyped} holds no run to go on with ({trained} does): a new run begins"
     assert begun.stderr.splitlines().count(words) == 1
     assert "a new run begins" not in run("train", "navigation", *flags).stderr
+
+
+def test_parameters_of_another_run_are_told_what_was_otherwise_there(tmp_path: Path) -> None:
+    """Equal shapes do not make equal networks: with another activation the parameters are another policy's."""
+    plain = preset_config("navigation")
+    other = with_options(plain, {"activation": "tanh", "inner_step_size": 0.3, "seed": 7, "iterations": 9})
+    (tmp_path / "config.json").write_text(json.dumps({"config": other.to_dict()}))
+    (words,) = differences_from(tmp_path, plain)
+    own = flat(plain)["inner_step_size"]
+    assert words == (
+        "the parameters are of another run: activation is tanh there and relu here; "
+        f"inner_step_size is 0.3 there and {own} here"
+    )
+    assert differences_from(tmp_path, other) == []
+    assert differences_from(tmp_path / "best.pt", plain) == []
+    assert differences_from(None, plain) == []

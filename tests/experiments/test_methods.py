@@ -117,7 +117,7 @@ def test_options_of_training_are_noted_where_nothing_is_trained(tmp_path: Path) 
 def test_options_without_effect_are_refused(method: str) -> None:
     """They are, as the numbers show, without effect: the built problem and the evaluation's rule are the same."""
     idle = preset_config("navigation", method).without_effect
-    assert {"inner_steps", "first_order"} <= idle
+    assert {"inner_steps", "first_order"} <= set(idle)
     assert ("inner_step_size" in idle) == ("inner_loss" in idle) == (method == "oracle")
     words = {"first_order": [], "inner_loss": ["likelihood_ratio"], "rule": ["meta-sgd"], "not_adapted": ["log_std"]}
     for name in sorted(idle):
@@ -125,6 +125,65 @@ def test_options_without_effect_are_refused(method: str) -> None:
         with pytest.raises(ValueError, match=f"{flag} means nothing for method {method}, which trains without inner"):
             parse(["navigation", "--method", method, flag, *words.get(name, ["1"])])
         assert parse(["navigation", flag, *words.get(name, ["1"])]).config.method == "maml"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (
+            "navigation --outer reptile --first-order",
+            "--first-order means nothing for outer reptile, which differentiates",
+        ),
+        ("navigation --outer reptile --outer-loss e_maml", "--outer-loss means nothing for outer reptile, which diff"),
+        (
+            "sinusoid --inner-steps 2 --outer reptile --outer-loss multi_step",
+            "--outer-loss means nothing for outer rep",
+        ),
+        (
+            "navigation --inner-steps 0 --first-order",
+            "--first-order means nothing for inner_steps 0, which trains without",
+        ),
+        (
+            "navigation --rule meta-sgd --evaluation-step-sizes 0.3",
+            "--evaluation-step-sizes means nothing for rule meta-sgd",
+        ),
+        (
+            "navigation --outer reptile --rule anil",
+            "so that rule anil would stay as it began: choose rule sgd, or outer adam",
+        ),
+        (
+            "navigation --outer reptile --rule cavia",
+            "outer reptile moves only what inner steps move, so that rule cavia",
+        ),
+        ("navigation --outer reptile --rule lslr --learned-steps 1", "so that rule lslr would stay as it began"),
+        (
+            "navigation --schedule-steps 3",
+            "is an option of schedule cosine, with outer adam, ppo, promp; outer is trpo here",
+        ),
+    ],
+)
+def test_what_would_be_ignored_beside_another_choice_is_refused(line: str, words: str) -> None:
+    """All of these trained in silence as if the option had not been given, or with a rule that never learned."""
+    with pytest.raises(ValueError, match=words):
+        parse(line.split())
+
+
+@pytest.mark.parametrize("line", ["--inner-steps 0", "--method pretrained"])
+def test_sizes_for_every_step_need_steps(line: str) -> None:
+    config = parse(["navigation", "--rule", "lslr", *line.split()]).config
+    with pytest.raises(
+        ValueError, match="learns something for each inner step, and training takes none: choose rule sgd"
+    ):
+        config.problem.build(config.setting())
+
+
+def test_e_maml_needs_inner_steps() -> None:
+    """Its second term is about the episodes before them: without any it was MAML's loss under another name."""
+    config = parse(["navigation", "--outer-loss", "e_maml", "--inner-steps", "0"]).config
+    with pytest.raises(
+        ValueError, match="outer_loss e_maml needs at least 1 inner step in training; got 0: choose surr"
+    ):
+        config.problem.build(config.setting())
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -155,3 +157,20 @@ def test_a_task_whose_episodes_all_broke_weighs_nothing() -> None:
     batch = policy_batch(episodes._replace(breaks=episodes.breaks | {"reward": broken}), BASELINE, **GAE)
     assert batch.mask[1].sum() == batch.advantages[1].abs().sum() == 0
     assert torch.isfinite(batch.advantages).all()
+
+
+def test_a_baselines_values_after_the_end_of_an_episode_do_not_count() -> None:
+    """A user's baseline need not mask: the value after the last timestep is 0 all the same."""
+    ours, theirs = (
+        policy_batch(rollouts(), baseline, **GAE)
+        for baseline in (lambda o, r, m: torch.full_like(r, 2.0) * m, lambda o, r, m: torch.full_like(r, 2.0))
+    )
+    assert torch.equal(ours.advantages, theirs.advantages)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "got"), [(lambda o, r, m: r.mean(2), r"\[3, 6\]"), (lambda o, r, m: 0.0, "float")]
+)
+def test_a_baseline_of_another_shape_is_refused(baseline: Any, got: str) -> None:
+    with pytest.raises(ValueError, match=rf"a baseline must give values \[M, T, E\], here \[3, 6, 4\]; got {got}"):
+        policy_batch(rollouts(), baseline, **GAE)

@@ -8,7 +8,7 @@ from conftest import double, gaussian_mlp, generator
 from gymnasium import Space
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
 from nets import Net
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import vmap
 
 from metarl.engine.model import Model
@@ -154,6 +154,38 @@ def test_networks_are_initialised_by_the_key_and_leave_the_global_generator_alon
     assert torch.equal(before, torch.get_rng_state())
     assert all(torch.equal(leaf, again[name]) for name, leaf in first.items())
     assert not torch.equal(first["layers.0.weight"], other["layers.0.weight"])
+
+
+class Centred(nn.Module):
+    """Outputs that depend on the other observations of a batch: one policy acts, and another one learns."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(inputs, outputs)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.layer(inputs - inputs.mean(0, keepdim=True))
+
+
+class Spread(nn.Module):
+    """A network with a parameter that the policy adds, too."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(inputs, outputs)
+        self.log_std = nn.Parameter(torch.full((outputs,), -1.0))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.layer(inputs)
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [(Centred, "must not depend on the others beside it"), (Spread, "a Gaussian policy has a parameter 'log_std'")],
+)
+def test_networks_that_are_no_policies(network: type[nn.Module], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        policy_of(network)().build(Box(-1, 1, (2,)), Box(-1, 1, (2,))).init(torch.Generator())
 
 
 def test_std_options_of_discrete_actions_are_refused() -> None:

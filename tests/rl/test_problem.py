@@ -1,5 +1,6 @@
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from metarl.rl.baselines import BASELINES
 from metarl.rl.baselines.linear_features import LinearFeatures
 from metarl.rl.episodes import PolicyBatch
 from metarl.rl.inner_losses import INNER_LOSSES
+from metarl.rl.inner_losses.log_prob import LogProb
 from metarl.rl.losses import policy_gradient
 from metarl.rl.policies.categorical_mlp import CategoricalMLP
 from metarl.rl.problem import MetaRL, RolloutSettings
@@ -408,3 +410,82 @@ def test_the_baseline_reaches_the_advantages(name: str) -> None:
     for other in BASELINES.names:
         expected = policy_batch(episodes, BASELINES.find(other)().build(), discount=0.99, gae_lambda=1.0)
         assert torch.equal(support.advantages, expected.advantages) == (name == other)
+
+
+def test_a_rule_may_learn_a_single_number() -> None:
+    """A meta-parameter without axes, such as one step size for all."""
+    rule = sgd(0.1)
+    learned = rule._replace(
+        init=lambda params, generator: params | {"alpha": torch.tensor(0.5)},
+        start=lambda meta: {name: leaf for name, leaf in meta.items() if name != "alpha"},
+        update=lambda fast, gradient, meta, step: {
+            name: leaf - meta["alpha"] * gradient[name] for name, leaf in fast.items()
+        },
+    )
+    made = problem(rule=learned)
+    theta = made.initial_parameters(1)
+    objective, metrics = made.collect(theta, 0)
+    assert metrics["inner/update_norm"] == pytest.approx(
+        5 * problem().collect(problem().initial_parameters(1), 0)[1]["inner/update_norm"]
+    )
+    _, gradient = objective.loss_and_gradient(theta)
+    assert gradient["alpha"].shape == ()
+    assert gradient["alpha"] != 0
+
+
+def test_what_does_not_learn_is_refused_by_the_first_iteration() -> None:
+    held = sgd(0.1)._replace(update=lambda fast, gradient, meta, step: {"log_std": fast["log_std"]})
+    made = problem(rule=held)
+    with pytest.raises(ValueError, match=r"update of the rule must give the parameters .* it lacks body.0.weight"):
+        made.collect(made.initial_parameters(1), 0)
+    unbuilt: Any = LogProb()
+    with pytest.raises(ValueError, match="inner_loss must be a function; got LogProb"):
+        MetaRL(
+            made._make_env,
+            made.policy,
+            sgd(0.1),
+            inner_steps=1,
+            inner_loss=unbuilt,
+            baseline=BASELINE,
+            settings=SETTINGS,
+            seed=1,
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"tasks": 0}, "tasks must be at least 1; got 0"),
+        ({"episodes": 0}, "episodes must be at least 1; got 0"),
+        ({"horizon": 2.0}, "horizon must be a whole number; got 2.0"),
+        ({"discount": 1.5}, r"discount must be in \[0, 1\]; got 1.5"),
+        ({"gae_lambda": -1.0}, r"gae_lambda must be in \[0, 1\]; got -1.0"),
+        ({"max_broken": math.nan}, r"max_broken must be in \[0, 1\]; got nan"),
+        ({"evaluation_counting": "steps"}, "evaluation_counting must be episodes or timesteps; got 'steps'"),
+    ],
+)
+def test_settings_that_make_no_sense(options: dict[str, Any], words: str) -> None:
+    """A discount of 1.5 was trained with, in silence."""
+    with pytest.raises(ValueError, match=words):
+        problem(settings=SETTINGS._replace(**options))
+
+
+@pytest.mark.parametrize("options", [{"inner_steps": 1.5}, {"seed": 0.5}])
+def test_what_must_be_whole_numbers(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must be a whole number"):
+        problem(**options)
+
+
+def test_as_many_environments_as_are_asked_for() -> None:
+    """Four, of which each task has one, are a third of the episodes; that they are not twelve went unsaid."""
+
+    class Four(envs.TaskVectorEnv):
+        def __init__(self, process: Any, num_envs: int, **options: Any) -> None:
+            super().__init__(process, 3, **options)
+
+    made = problem(environment=Four)
+    with pytest.raises(ValueError, match=r"make_env\(12\) must make as many environments as it is asked for; got 3"):
+        made.collect(made.initial_parameters(1), 0)
+    theta = problem().initial_parameters(1)
+    with pytest.raises(ValueError, match=r"make_env\(5\) must make .*; got 3"):
+        made.evaluate(theta, sgd(0.1), 1, np.zeros((1, 2)), 1)

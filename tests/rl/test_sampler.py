@@ -59,6 +59,22 @@ def test_shapes_mask_and_ends() -> None:
     assert (episodes.rewards * (1 - episodes.mask)).abs().sum() == 0
 
 
+@pytest.mark.parametrize("num_tasks", [1, 2])
+def test_environments_may_write_into_the_actions_that_they_are_given(num_tasks: int) -> None:
+    """What was sampled is what the losses see."""
+
+    class Writing(Countdown):
+        def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+            actions *= 0.0
+            return super().step(actions)
+
+    lengths = np.full((num_tasks, 1), 3.0)
+    written, kept = (
+        rollout(kind(4), POLICY, stack(THETA, num_tasks), lengths, horizon=3, key=KEY) for kind in (Writing, Countdown)
+    )
+    assert torch.equal(written.actions, kept.actions)
+
+
 def test_environments_have_the_cores_to_themselves() -> None:
     env = Countdown(2)
     with torch_threads(2):

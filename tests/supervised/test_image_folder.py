@@ -1,5 +1,6 @@
 """One's own images: what is read, how it is scaled, what is left out and said."""
 
+import dataclasses
 import warnings
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from metarl.experiments.presets import preset_config
+from metarl.problems.supervised import Supervised
 from metarl.supervised.datasets.image_folder import ImageFolder
 from metarl.supervised.image_cache import cache_folder
 from metarl.supervised.tasks import SupervisedTasks
 from metarl.tasks import SPLITS
+from metarl.training.tree import with_options
 
 RNG = np.random.default_rng
 
@@ -270,3 +274,27 @@ def test_what_may_not_be_read_is_left_out(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
     assert warned(place) == [f"{place}: left out 1 file that no image can be read from ({NAMES[4]}/1.png)"]
+
+
+def test_other_images_than_those_of_training_are_said(tmp_path: Path) -> None:
+    """A run went on with whatever lay in the folder that it was given, in silence."""
+    config = preset_config("omniglot-5way-1shot", choices={"dataset": "image_folder", "network": "dense"})
+    first = folder(tmp_path / "first", NAMES)
+    sizes = {"ways": 2, "queries": 1, "evaluation_queries": 1, "image_size": 8, "compile": False}
+    begun = with_options(config, sizes | {"data_dir": str(first)}).problem.recorded()
+    assert isinstance(begun, Supervised)
+    assert isinstance(begun.dataset, ImageFolder)
+    assert begun.recorded() is begun
+    dataset = begun.dataset
+
+    def built_of(place: Path) -> list[str]:
+        elsewhere = dataclasses.replace(begun, dataset=dataclasses.replace(dataset, data_dir=str(place)))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            elsewhere.build(config.setting())
+        return [str(each.message) for each in caught]
+
+    assert built_of(first) == built_of(folder(tmp_path / "moved", NAMES)) == []
+    words = ["the examples are others than those that training began with: is it the same data?"]
+    assert built_of(folder(tmp_path / "brighter", NAMES, first=3)) == words
+    assert built_of(folder(tmp_path / "more", [*NAMES, "zebra"])) == words

@@ -219,7 +219,7 @@ def test_pictures_show_one_task_before_and_after() -> None:
 
 
 def test_impossible_settings_are_named() -> None:
-    with pytest.raises(ValueError, match="inner_steps must not be negative; got -1"):
+    with pytest.raises(ValueError, match="inner_steps must be at least 0; got -1"):
         problem(inner_steps=-1)
     with pytest.raises(ValueError, match="unknown kind of problem 'ranking': choose one of regression, classification"):
         problem(kind="ranking")

@@ -60,6 +60,7 @@ EXPECTED = {
         "evaluation_queries = 1 (at least 1)",
         "evaluation_transductive = True",
         "compile = True",
+        "examples_in_training = None",
     ],
     "rule anil": [
         "inner_step_size = 0.1 (a positive number)",

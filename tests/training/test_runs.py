@@ -276,3 +276,216 @@ def test_the_standard_sinks_write_the_metrics(tmp_path: Path, capsys: pytest.Cap
     assert "iteration 3 of 3" in capsys.readouterr().err
     assert list((tmp_path / "run").glob("events.out.tfevents.*"))
     assert len(read_metrics(tmp_path / "run" / "metrics.csv")) == 3
+
+
+class Answering(Callback):
+    """Measures whatever it is given."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def measure(self, state: TrainState) -> Any:
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (None, r"Answering must measure numbers by name, and \{\} where it measures nothing; got None"),
+        ({3: 1.0}, "must measure numbers by name"),
+        ({"mine": "1e3"}, "Answering measures 'mine', which must be a number; got '1e3'"),
+        ({"mine": None}, "must be a number; got None"),
+        ({"mine": np.ones(2)}, r"must be a number; got array\(\[1., 1.\]\)"),
+        ({"outer/nonfinite": 3.0}, "measures 'outer/nonfinite', which is the name of another metric"),
+        ({"iteration": 3.0}, "measures 'iteration', which is the name of another metric"),
+        ({"twice": 3.0}, "measures 'twice', which is the name of another metric"),
+    ],
+)
+def test_callbacks_measure_numbers_under_names_of_their_own(tmp_path: Path, answer: Any, words: str) -> None:
+    """A metric of an iteration was replaced in silence, even the iteration's number."""
+    with pytest.raises(ValueError, match=words):
+        train(tmp_path / "run", callbacks=[Answering({"twice": 1.0}), Answering(answer)])
+
+
+def test_numbers_of_any_kind_are_metrics(tmp_path: Path) -> None:
+    answer = {"a": np.float32(0.5), "b": torch.tensor(2), "c": True, "d": math.nan}
+    heard = []
+
+    class Hearing(Callback):
+        def iteration(self, moment: Moment) -> None:
+            heard.append([moment.metrics[name] for name in "abcd"])
+
+    train(tmp_path / "run", iterations=1, callbacks=[Answering(answer), Hearing()])
+    assert str(heard[0]) == "[0.5, 2.0, 1.0, nan]"
+
+
+def cleared(moment: Moment) -> None:
+    moment.metrics.clear()
+
+
+def renamed(moment: Moment) -> None:
+    moment.metrics["bowl/height_step0"] = 99.0
+
+
+def zeroed(moment: Moment) -> None:
+    moment.after.theta["x"].zero_()
+
+
+def replaced(moment: Moment) -> None:
+    moment.before.theta["x"] = torch.zeros(3)
+
+
+def counted(moment: Moment) -> None:
+    moment.after.outer_state["steps"].add_(1)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (cleared, "callback Changing must not change the metrics of an iteration"),
+        (renamed, "callback Changing must not change the metrics of an iteration"),
+        (zeroed, "callback Changing must not change the parameters in place"),
+        (replaced, "callback Changing must not change the parameters in place"),
+        (counted, "callback Changing must not change the parameters in place"),
+    ],
+)
+def test_callbacks_change_neither_parameters_nor_metrics(tmp_path: Path, change: Any, words: str) -> None:
+    class Changing(Callback):
+        def iteration(self, moment: Moment) -> None:
+            change(moment)
+
+    with pytest.raises(ValueError, match=words):
+        train(tmp_path / "run", callbacks=[Changing()])
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "words"),
+    [
+        ([Diary], "callbacks must be of the class Callback; got <class '.*Diary'>: make one by calling it"),
+        ([print], "callbacks must be of the class Callback; got <built-in function print>"),
+        (Diary(), "callbacks must be a list of them"),
+        (3, "callbacks must be a list of them; got 3"),
+    ],
+)
+def test_what_is_no_callback_leaves_nothing_behind(tmp_path: Path, callbacks: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        train(tmp_path / "run", callbacks=callbacks)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_no_problem_and_no_optimiser(tmp_path: Path) -> None:
+    part: Any = SGD()
+    with pytest.raises(ValueError, match=r"problem must be a Problem, such as a MetaRL; got SGD"):
+        metarl.train(part, roll(), run_dir=tmp_path / "run", iterations=1)
+    with pytest.raises(
+        ValueError, match=r"outer must be of the class OuterOptimizer; got SGD.*: hand over what its build"
+    ):
+        metarl.train(Bowl(), part, run_dir=tmp_path / "run", iterations=1)
+
+
+@pytest.mark.parametrize("options", [{"iterations": 2.5}, {"seed": 1.0}, {"log_every": 1.5}, {"keep_every": "3"}])
+def test_what_is_no_whole_number(tmp_path: Path, options: dict[str, Any]) -> None:
+    (name,) = options
+    with pytest.raises(ValueError, match=f"{name} must be a whole number; got "):
+        train(tmp_path / "run", **options)
+
+
+def stepping(change: Any) -> OuterOptimizer:
+    """The optimiser of the bowl, after whose steps `change(theta, state)` gives what it makes."""
+    outer = roll()
+
+    def step(theta: Params, state: State, objective: Any) -> tuple[Params, State, Info]:
+        moved, after, info = outer.step(theta, state, objective)
+        return (*change(theta, moved, after), info)
+
+    return outer._replace(step=step)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda theta, moved, state: ({"x": moved["x"]}, state),
+            "an outer step must give the parameters .*; it lacks y",
+        ),
+        (
+            lambda theta, moved, state: ({name: leaf.double() for name, leaf in moved.items()}, state),
+            "keep x torch.float32",
+        ),
+        (
+            lambda theta, moved, state: (moved | {"x": moved["x"][:1]}, state),
+            r"keep x .* \[3\]; got torch.float32 \[1\]",
+        ),
+        (lambda theta, moved, state: (moved | {"x": moved["x"].requires_grad_()}, state), "must detach x"),
+        (lambda theta, moved, state: (moved, {}), "the state of an outer optimiser must give .*; it lacks steps"),
+        (
+            lambda theta, moved, state: (moved, {"steps": 3}),
+            "the state of an outer optimiser must give tensors by name",
+        ),
+        (
+            lambda theta, moved, state: (theta | {"x": theta["x"].zero_()}, state),
+            "must not change parameters or state in",
+        ),
+    ],
+)
+def test_outer_steps_that_change_more_than_values(tmp_path: Path, change: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        metarl.train(Bowl(), stepping(change), run_dir=tmp_path / "run", iterations=2, sinks=[])
+
+
+def test_an_outer_step_that_is_not_finite_is_refused_whatever_it_says(tmp_path: Path) -> None:
+    outer = stepping(lambda theta, moved, state: (moved | {"x": moved["x"] * math.nan}, state))
+    refusals = []
+
+    class Seeing(Callback):
+        def iteration(self, moment: Moment) -> None:
+            refusals.append(moment.refused)
+
+    state = metarl.train(Bowl(), outer, run_dir=tmp_path / "run", iterations=2, sinks=[], callbacks=[Seeing()])
+    assert torch.equal(state.theta["x"], Bowl().initial_parameters(0)["x"])
+    assert refusals == [True, True, False]
+    with pytest.raises(ValueError, match="the last 2 outer steps were refused, for the parameters was not finite"):
+        metarl.train(Bowl(), outer, run_dir=tmp_path / "other", iterations=2, sinks=[], max_nonfinite=2)
+
+
+def test_a_state_of_anything_but_tensors_is_refused_at_the_start(tmp_path: Path) -> None:
+    outer = roll()._replace(init=lambda theta: {"n": 0})  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="the state of an outer optimiser must give tensors by name"):
+        metarl.train(Bowl(), outer, run_dir=tmp_path / "run", iterations=1)
+    assert not (tmp_path / "run").exists()
+
+
+def test_parameters_to_start_from_are_finite_and_have_no_effect_on_a_run_that_goes_on(tmp_path: Path) -> None:
+    theta = Bowl().initial_parameters(5)
+    with pytest.raises(ValueError, match="what training should start from is not finite"):
+        train(tmp_path / "run", initial_parameters=theta | {"x": theta["x"] * math.inf})
+    train(tmp_path / "run", initial_parameters=theta, iterations=1)
+    with pytest.warns(
+        UserWarning, match="initial parameters have no effect: .*run goes on from its own, after 1 iterations"
+    ):
+        state = train(tmp_path / "run", initial_parameters=Bowl().initial_parameters(1), iterations=2, resume=True)
+    assert torch.equal(state.theta["x"], theta["x"] / 4)
+
+
+def test_a_training_starts_from_the_file_of_a_checkpoint(tmp_path: Path) -> None:
+    first = train(tmp_path / "first", iterations=3, keep_every=2)
+    again = train(tmp_path / "again", iterations=0, initial_parameters=tmp_path / "first" / "checkpoint-000002.pt")
+    assert torch.equal(again.theta["x"], first.theta["x"] * 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"steps": 1.5}, "steps must be a whole number; got 1.5"),
+        ({"tasks": True}, "tasks must be a whole number; got True"),
+        ({"seed": -1}, "seed must be at least 0; got -1"),
+        ({"rule": SGD()}, "rule must be of the class InnerRule; got SGD.*: hand over what its build"),
+        ({"theta": None}, "theta must be tensors by name; got NoneType"),
+    ],
+)
+def test_arguments_of_evaluate_that_are_none(options: dict[str, Any], words: str) -> None:
+    arguments: dict[str, Any] = {"theta": Bowl().initial_parameters(1), "rule": SGD().build()} | options
+    with pytest.raises(ValueError, match=words):
+        metarl.evaluate(Bowl(), **arguments)
+    scored = metarl.evaluate(Bowl(), Bowl().initial_parameters(1), rule=SGD().build(), tasks=np.int64(3))  # pyright: ignore[reportArgumentType]
+    assert scored.scores["height"].shape == (2, 3)

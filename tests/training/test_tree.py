@@ -49,7 +49,7 @@ def test_options_change_wherever_they_are() -> None:
     ("name", "words"),
     [
         ("speed", "--speed is an option of tool drill; tool is hammer here"),
-        ("width", "--width is an option of bit wood; tool is hammer here"),  # a drill would choose it
+        ("width", "--width is an option of bit wood, with tool drill; tool is hammer here"),  # a drill would choose it
         ("rouns", "there is no option --rouns; did you mean --rounds?"),
         ("xyzzy", "there is no option --xyzzy"),
     ],

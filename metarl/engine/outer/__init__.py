@@ -5,7 +5,7 @@ One optimiser a file, its options beside it.
 
 import math
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
@@ -48,15 +48,22 @@ MOVED = (
 class Outer(Part):
     """Base of the outer optimisers' options."""
 
+    differentiates: ClassVar[bool] = True
+    """Whether it takes the outer loss's gradient through the inner steps."""
+
     def require_tasks(self, tasks: int) -> None:
         """Raise ValueError for options that make no sense for a meta-batch of that many tasks."""
+
+    def remarks(self, iterations: int) -> list[str]:
+        """What to tell the user of a training of that many outer steps, one line each."""
+        return []
 
     def build(self) -> OuterOptimizer:
         """The optimiser."""
         raise NotImplementedError
 
 
-OUTERS: Registry[Outer] = Registry("outer", "metarl.engine.outer")
+OUTERS: Registry[Outer] = Registry("outer", "metarl.engine.outer", base=Outer)
 
 
 def refused(info: Mapping[str, float], prefix: str = "") -> bool:

@@ -1,5 +1,6 @@
 """Adam on the meta-gradient: what the paper's supervised problems are meta-trained with."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -33,6 +34,21 @@ class Adam(Outer):
     schedule: Annotated[Schedule, SCHEDULES] = Constant()
     """How the step size changes over the steps of Adam."""
 
+    @property
+    def steps_an_iteration(self) -> int | None:
+        """Steps of Adam that an outer step takes; None where data decide."""
+        return 1
+
+    def remarks(self, iterations: int) -> list[str]:
+        """Say where the schedule is over long before the training is."""
+        each = self.steps_an_iteration
+        length = self.schedule.length
+        if each is None or length is None or length >= each * iterations:
+            return []
+        all_steps = each * iterations
+        end = f"after {length} of {all_steps} steps of Adam, in iteration {length // each} of {iterations}"
+        return [f"the learning rate is at its end {end}: --schedule-steps {all_steps} lets it fall until the end"]
+
     def build(self) -> OuterOptimizer:
         """Make the optimiser. Where gradient or new parameters are not finite, theta and the state stay as they are.
 
@@ -57,6 +73,8 @@ class Adam(Outer):
 
         The schedule's `share` gives the step sizes by the steps of Adam that were taken so far. Where one of the steps
         is not finite, none is taken: theta and the state stay as they are.
+
+        Raises ValueError for a share that is negative or not finite.
         """
         first: Info = {}
         moved = theta
@@ -68,7 +86,7 @@ class Adam(Outer):
             first = first or info
             if broken := nonfinite(loss=loss, gradient=info["grad_norm"]):
                 return theta, state, first | broken
-            moved, after = self._step(moved, after, g, self.learning_rate * share(after["step"].item()))
+            moved, after = self._step(moved, after, g, self.learning_rate * _checked(share, after["step"].item()))
             # Finite numbers may have overflowed.
             if broken := nonfinite(parameters=ravel(moved).abs().max().item()):
                 return theta, state, first | broken
@@ -86,3 +104,18 @@ class Adam(Outer):
         update = unbiased_mean / (unbiased_square.sqrt() + self.adam_epsilon)
         moved = add(theta, unravel(update, theta), scale=-size)
         return moved, state | {"step": t, "mean": mean, "square": square}
+
+
+def _checked(share: Share, taken: float) -> float:
+    """The schedule's share of the learning rate after so many steps of Adam.
+
+    Raises:
+        ValueError: it is no finite number of at least 0.
+    """
+    chosen = float(share(taken))
+    if not 0 <= chosen < math.inf:
+        raise ValueError(
+            f"a schedule must give shares of the learning rate, finite numbers of at least 0; got {chosen} after "
+            f"{taken:.0f} steps"
+        )
+    return chosen

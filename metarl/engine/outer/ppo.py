@@ -37,6 +37,11 @@ class PPO(Adam):
     target_kl: Annotated[float | None, POSITIVE] = None
     """No further epoch once the mean KL divergence of the adapted policies exceeds this, in nats; None: all epochs."""
 
+    @property
+    def steps_an_iteration(self) -> int | None:
+        """Steps of Adam that an outer step takes; None where a target of the divergence may end it early."""
+        return self.epochs * self.minibatches if self.target_kl is None else None
+
     def require_tasks(self, tasks: int) -> None:
         """Raise ValueError for more minibatches than tasks."""
         require_minibatches(self.minibatches, tasks)

@@ -1,7 +1,7 @@
 """Reptile: theta moves towards where the tasks adapted to (Nichol et al. 2018)."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
@@ -20,6 +20,8 @@ class Reptile(Outer):
 
     No inner step is differentiated through, and the query is scored for the log alone.
     """
+
+    differentiates: ClassVar[bool] = False
 
     meta_step_size: Annotated[float, SHARE] = 0.1
     """Share of the way from theta to the mean of the adapted parameters, in (0, 1]."""

@@ -54,6 +54,9 @@ class Rule(Part):
     learns_step_sizes: ClassVar[bool] = False
     """Whether step sizes are meta-learned, so that an evaluation cannot choose them."""
 
+    needs_gradient: ClassVar[bool] = False
+    """Whether much is meta-learned that no inner step changes, which only the outer loss's gradient moves."""
+
     def build(self, step_sizes: Sequence[float] = ()) -> InnerRule:
         """Make the rule.
 
@@ -67,7 +70,7 @@ class Rule(Part):
         raise NotImplementedError
 
 
-RULES: Registry[Rule] = Registry("rule", "metarl.engine.rules")
+RULES: Registry[Rule] = Registry("rule", "metarl.engine.rules", base=Rule)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 
@@ -15,6 +15,8 @@ from metarl.parts import NOT_EMPTY
 @dataclass(frozen=True, kw_only=True)
 class ANIL(SteppingRule):
     """Gradient steps of the last layer and of the policy's standard deviation; the body is meta-learned alone."""
+
+    needs_gradient: ClassVar[bool] = True
 
     adapted: Annotated[tuple[str, ...], NOT_EMPTY] = ("head.*", "log_std")
     """Names of the parameters that the inner steps change; * stands for anything. All others are meta-learned and the

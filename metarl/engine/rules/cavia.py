@@ -5,12 +5,12 @@ W [x, c] + b = W_x x + (W_c c + b): the context only changes the layer's bias, s
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 
 from metarl.engine.model import xavier_uniform
-from metarl.engine.params import Params
+from metarl.engine.params import Params, joined
 from metarl.engine.rules import RULES, InnerRule, SteppingRule, overwrite
 from metarl.parts import at_least
 
@@ -22,6 +22,8 @@ WEIGHT = "context.weight"  # the meta-parameter W_c, [units, context_size]
 @dataclass(frozen=True, kw_only=True)
 class CAVIA(SteppingRule):
     """Gradient steps of a context vector that is zero at the start of every task; the network is the same in all."""
+
+    needs_gradient: ClassVar[bool] = True
 
     context_size: Annotated[int, at_least(1)] = 5
     """Numbers in the context vector; the paper has 5 for the sinusoid and navigation, 50 for the half-cheetah."""
@@ -38,7 +40,8 @@ class CAVIA(SteppingRule):
 
         def init(params: Params, generator: torch.Generator) -> Params:
             bias = params[self._bias(params)]
-            return params | {WEIGHT: xavier_uniform((len(bias), self.context_size), generator).to(bias)}
+            weight = xavier_uniform((len(bias), self.context_size), generator).to(bias)
+            return joined(params, {WEIGHT: weight}, "rule cavia")
 
         def start(meta: Params) -> Params:
             if WEIGHT not in meta:

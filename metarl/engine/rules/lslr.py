@@ -23,6 +23,7 @@ class LSLR(GradientRule):
     """
 
     learns_step_sizes: ClassVar[bool] = True
+    needs_gradient: ClassVar[bool] = True
 
     learned_steps: Annotated[int, at_least(1)] = 5
     """Inner steps that something of their own is learned for; no more than --inner-steps."""
@@ -36,7 +37,7 @@ class LSLR(GradientRule):
         Step k multiplies its learned sizes by step_sizes[k] / step_sizes[0], as Meta-SGD's.
 
         The rule's `init` raises ValueError for a pattern that no parameter's name fits, and for one of `per_step` that
-        inner steps change; its `start` where no parameter has step sizes.
+        inner steps change; both it and `start` where no parameter has step sizes.
         """
         sizes = self.sizes(step_sizes)
         frozen = fits(self.not_adapted)
@@ -54,6 +55,8 @@ class LSLR(GradientRule):
                     if not frozen(name):
                         raise ValueError(f"per_step: {name} is changed by inner steps; name it in not_adapted, too")
                     meta[f"{AFTER}{name}"] = leaf.expand(self.learned_steps, *leaf.shape).clone()
+            # Raises where nothing adapts.
+            start(meta)
             return meta
 
         def start(meta: Params) -> Params:

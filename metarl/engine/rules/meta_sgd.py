@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import torch
 
-from metarl.engine.params import Params
+from metarl.engine.params import Params, joined
 from metarl.engine.rules import RULES, GradientRule, InnerRule, fits, overwrite, step_size
 
 STEP_SIZE = "step_size."  # prefix: `step_size.NAME` has the step sizes of the parameter NAME, in its shape
@@ -18,6 +18,7 @@ class MetaSGD(GradientRule):
     """Gradient steps with a meta-learned step size for every parameter, which starts from inner_step_size."""
 
     learns_step_sizes: ClassVar[bool] = True
+    needs_gradient: ClassVar[bool] = True
 
     def build(self, step_sizes: Sequence[float] = ()) -> InnerRule:
         """Make the rule; see `Rule.build`.
@@ -25,19 +26,23 @@ class MetaSGD(GradientRule):
         Step k multiplies the learned step sizes by step_sizes[k] / step_sizes[0]: [0.1] takes them as they are at every
         step, [0.1, 0.05] takes half of them from the second step on.
 
-        The rule's `start` raises ValueError where no parameter has a step size: where `not_adapted` leaves none, or
-        where another rule made the meta-parameters.
+        The rule's `init` and `start` raise ValueError where no parameter has a step size: where `not_adapted` leaves
+        none, or where another rule made the meta-parameters.
         """
         sizes = self.sizes(step_sizes)
         frozen = fits(self.not_adapted)
 
         def init(params: Params, generator: torch.Generator) -> Params:
             self.require_known(params)
-            return params | {
+            sizes = {
                 f"{STEP_SIZE}{name}": torch.full_like(leaf, self.inner_step_size)
                 for name, leaf in params.items()
                 if not frozen(name)
             }
+            meta = joined(params, sizes, "rule meta-sgd")
+            # Raises where nothing adapts.
+            start(meta)
+            return meta
 
         def start(meta: Params) -> Params:
             fast = {name: leaf for name, leaf in meta.items() if f"{STEP_SIZE}{name}" in meta}

@@ -15,11 +15,13 @@ class SGD(GradientRule):
     """MAML's gradient steps of a fixed size: theta' = theta - alpha grad L(theta)."""
 
     def build(self, step_sizes: Sequence[float] = ()) -> InnerRule:
-        """Make the rule; see `Rule.build`. Its `start` raises ValueError where `not_adapted` leaves nothing."""
+        """Make the rule; see `Rule.build`. Its `init` raises ValueError where `not_adapted` leaves nothing."""
         frozen = fits(self.not_adapted)
 
         def init(params: Params, generator: torch.Generator) -> Params:
             self.require_known(params)
+            # Raises where nothing adapts.
+            start(params)
             return params
 
         def start(meta: Params) -> Params:

@@ -11,6 +11,11 @@ Share = Callable[[float], float]  # steps of Adam taken so far -> share of the l
 class Schedule(Part, ABC):
     """How the learning rate changes over the steps of Adam."""
 
+    @property
+    def length(self) -> int | None:
+        """Steps of Adam after which the learning rate changes no more; None where there is no such number."""
+        return None
+
     @abstractmethod
     def build(self) -> Share:
         """Make the function, which has no state: a run that was interrupted goes on with the same learning rates.
@@ -20,4 +25,4 @@ class Schedule(Part, ABC):
         """
 
 
-SCHEDULES: Registry[Schedule] = Registry("schedule", "metarl.engine.schedules")
+SCHEDULES: Registry[Schedule] = Registry("schedule", "metarl.engine.schedules", base=Schedule)

@@ -20,6 +20,11 @@ class Cosine(Schedule):
     final_share: Annotated[float, PROBABILITY] = 0.01
     """Share of the learning rate at the end, and from then on. MAML++ falls from 1e-3 to 1e-5."""
 
+    @property
+    def length(self) -> int | None:
+        """Steps of Adam over which it falls."""
+        return self.schedule_steps
+
     def build(self) -> Share:
         """Make the function. Raises ValueError without `schedule_steps`."""
         steps = self.schedule_steps

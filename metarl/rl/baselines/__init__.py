@@ -22,4 +22,4 @@ class Baseline(Part, ABC):
         """Make the function that fits each task's returns and predicts them; masked timesteps have no influence."""
 
 
-BASELINES = Registry[Baseline]("baseline", "metarl.rl.baselines")
+BASELINES = Registry[Baseline]("baseline", "metarl.rl.baselines", base=Baseline)

@@ -20,4 +20,4 @@ class InnerLoss(Part, ABC):
         """Make the loss: the adapted policy's distribution on a batch [T, E, ...] of one task -> scalar."""
 
 
-INNER_LOSSES = Registry[InnerLoss]("inner_loss", "metarl.rl.inner_losses")
+INNER_LOSSES = Registry[InnerLoss]("inner_loss", "metarl.rl.inner_losses", base=InnerLoss)

@@ -37,4 +37,4 @@ class Normalization(Part, ABC):
         """Make the normaliser."""
 
 
-NORMALIZATIONS = Registry[Normalization]("normalization", "metarl.rl.normalizers")
+NORMALIZATIONS = Registry[Normalization]("normalization", "metarl.rl.normalizers", base=Normalization)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from metarl.engine.model import Model
-from metarl.engine.params import Params
+from metarl.engine.params import Params, joined
 from metarl.parts import POSITIVE, at_least
 from metarl.rl.episodes import PolicyBatch
 from metarl.rl.normalizers import NORMALIZATIONS, Normalization, Normalizer
@@ -56,7 +56,7 @@ def normalized(policy: Model, size: int, *, clip: float) -> Model:
 
     def init(generator: torch.Generator) -> Params:
         statistics = {MEAN: torch.zeros(size), STD: torch.ones(size), ITERATIONS: torch.zeros(1)}
-        return {**policy.init(generator), **statistics}
+        return joined(policy.init(generator), statistics, "normalization running")
 
     def scaled(observations: Tensor, mean: Tensor, std: Tensor) -> Tensor:
         return ((observations - mean.detach()) / std.detach()).clamp(-clip, clip)

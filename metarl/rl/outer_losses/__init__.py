@@ -1,16 +1,21 @@
 """Outer losses: how well a task was adapted to, one a file. A new one is one file here."""
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import ClassVar
 
 from torch import Tensor
 
-from metarl.engine.maml import AdaptedTask
+from metarl.engine.maml import AdaptedTask, Learner
+from metarl.engine.maml import OuterLoss as EngineLoss
+from metarl.engine.objective import TaskFunctions
 from metarl.engine.params import Params
 from metarl.parts import Part, Registry
 from metarl.rl.distributions import Distribution
-from metarl.rl.episodes import PolicyBatch
+from metarl.rl.episodes import PolicyBatch, timestep_subset
 from metarl.rl.inner_losses import PolicyLoss
+from metarl.rl.losses import clipped_likelihood_ratio, likelihood_ratio, mean_kl
 
 Act = Callable[[Params, PolicyBatch], Distribution]  # a policy's parameters and one task's batch -> its outputs
 OuterPolicyLoss = Callable[[AdaptedTask, PolicyLoss, Act], Tensor]  # see `OuterLoss.build`
@@ -18,6 +23,9 @@ OuterPolicyLoss = Callable[[AdaptedTask, PolicyLoss, Act], Tensor]  # see `Outer
 
 class OuterLoss(Part, ABC):
     """The loss of the outer step."""
+
+    needs_inner_steps: ClassVar[bool] = False
+    """Whether it is another one's, in part or as a whole, where training takes no inner steps."""
 
     @abstractmethod
     def build(self) -> OuterPolicyLoss:
@@ -29,4 +37,19 @@ class OuterLoss(Part, ABC):
         """
 
 
-OUTER_LOSSES = Registry[OuterLoss]("outer_loss", "metarl.rl.outer_losses")
+OUTER_LOSSES = Registry[OuterLoss]("outer_loss", "metarl.rl.outer_losses", base=OuterLoss)
+
+
+def functions_of(outer_loss: OuterPolicyLoss, learner: Learner) -> TaskFunctions:
+    """Bind an outer loss to a learner's policy: what the engine asks of adapted policies."""
+
+    def clipped(epsilon: float) -> EngineLoss:
+        surrogate = functools.partial(clipped_likelihood_ratio, epsilon=epsilon)
+        return lambda task: outer_loss(task, surrogate, learner.predict)
+
+    return TaskFunctions(
+        outer_loss=lambda task: outer_loss(task, likelihood_ratio, learner.predict),
+        divergence=mean_kl,
+        subset=timestep_subset,
+        clipped=clipped,
+    )

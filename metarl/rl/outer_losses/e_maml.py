@@ -5,7 +5,7 @@ episodes that it is adapted on, which theta samples. MAML's surrogate differenti
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
@@ -21,6 +21,8 @@ from metarl.rl.outer_losses import OUTER_LOSSES, Act, OuterLoss, OuterPolicyLoss
 @dataclass(frozen=True, kw_only=True)
 class EMAML(OuterLoss):
     """The surrogate plus the log-probabilities before adaptation times the returns after it."""
+
+    needs_inner_steps: ClassVar[bool] = True
 
     exploration: Annotated[float, POSITIVE] = 1.0
     """Weight of the second term, which is a mean over episodes. The paper's gradient sums over episodes instead: its

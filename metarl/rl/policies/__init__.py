@@ -4,4 +4,4 @@ from metarl.parts import Registry
 from metarl.rl.policies.own_module import adopted
 from metarl.rl.policies.policy import Policy
 
-POLICIES = Registry[Policy]("policy", "metarl.rl.policies", adopt=adopted)
+POLICIES = Registry[Policy]("policy", "metarl.rl.policies", adopt=adopted, base=Policy)

@@ -8,13 +8,13 @@ from typing import Annotated, Any, ClassVar
 
 import torch
 from gymnasium import Space
-from gymnasium.spaces import Box
 from torch import nn
 
 from metarl.engine.model import Model
 from metarl.engine.module import keyed
-from metarl.parts import POSITIVE, keyword_fields
-from metarl.rl.policies.policy import CATEGORICAL, Policy, categorical, gaussian, require_stds
+from metarl.outside import keyword_fields
+from metarl.parts import POSITIVE
+from metarl.rl.policies.policy import Policy, categorical, gaussian, require_stds
 from metarl.rl.spaces import action_size, categories, observation_size
 
 
@@ -22,7 +22,6 @@ from metarl.rl.spaces import action_size, categories, observation_size
 class ModulePolicy(Policy):
     """A policy with a user's network; `policy_of` makes a part of the network's class."""
 
-    action_spaces: ClassVar[tuple[type[Space], ...]] = (Box, *CATEGORICAL)
     network: ClassVar[type[nn.Module]]
 
     initial_std: Annotated[float, POSITIVE] = 1.0
@@ -45,12 +44,27 @@ class ModulePolicy(Policy):
         # Policies are applied to observations of any leading axes.
         takes = "the size of an observation and the number of outputs"
         network = keyed(make, takes, torch.zeros(2, 3, seen), (2, 3, size))
+        _require_each_alone(network, seen)
         if counts is None:
             return gaussian(network, size, initial_std=self.initial_std, min_std=self.min_std)
         for name in ("initial_std", "min_std"):
             if (value := getattr(self, name)) != getattr(ModulePolicy, name):
                 raise ValueError(f"{name} means nothing for discrete actions; got {value} for {action_space}")
         return categorical(network, counts)
+
+
+def _require_each_alone(network: Model, size: int) -> None:
+    """Raise ValueError where the outputs of an observation [size] depend on the others beside it."""
+    observations = torch.rand(2, 3, size, generator=torch.Generator().manual_seed(0))
+    theta = network.init(torch.Generator())
+    with torch.no_grad():
+        together = network.apply(theta, observations)[0, 0]
+        alone = network.apply(theta, observations[0, 0])
+    if alone.shape != together.shape or not torch.allclose(alone, together, rtol=1e-4, atol=1e-5):
+        raise ValueError(
+            "a policy's outputs for an observation must not depend on the others beside it, or the policy that learns "
+            "is another than the one that acts: leave out means over a batch, as in batch norm"
+        )
 
 
 def policy_of(network: type[nn.Module]) -> type[ModulePolicy]:

@@ -11,7 +11,7 @@ from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from torch import Tensor
 
 from metarl.engine.model import Model
-from metarl.engine.params import Params
+from metarl.engine.params import Params, joined
 from metarl.parts import Part
 from metarl.rl.distributions import IMPOSSIBLE, Categorical, DiagonalGaussian
 from metarl.rl.spaces import action_size
@@ -22,7 +22,7 @@ CATEGORICAL = (Discrete, MultiDiscrete, MultiBinary)
 class Policy(Part, ABC):
     """A model of the actions, given the observation."""
 
-    action_spaces: ClassVar[tuple[type[Space], ...]]
+    action_spaces: ClassVar[tuple[type[Space], ...]] = (Box, *CATEGORICAL)
     """The action spaces that the policy can choose from."""
 
     @abstractmethod
@@ -75,7 +75,8 @@ def gaussian(mean: Model, size: int, *, initial_std: float, min_std: float) -> M
     require_stds(initial_std, min_std)
 
     def init(generator: torch.Generator) -> Params:
-        return {**mean.init(generator), "log_std": torch.full((size,), math.log(initial_std))}
+        log_std = torch.full((size,), math.log(initial_std))
+        return joined(mean.init(generator), {"log_std": log_std}, "a Gaussian policy")
 
     def bounded(log_std: Tensor) -> Tensor:
         return log_std.clamp(min=math.log(min_std))

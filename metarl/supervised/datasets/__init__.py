@@ -50,4 +50,4 @@ class ImagesOnDisk(Dataset):
     """N: classes per task."""
 
 
-DATASETS: Registry[Dataset] = Registry("dataset", "metarl.supervised.datasets")
+DATASETS: Registry[Dataset] = Registry("dataset", "metarl.supervised.datasets", base=Dataset)

@@ -21,7 +21,8 @@ from torch import nn
 
 from metarl.engine.model import Model
 from metarl.engine.module import keyed
-from metarl.parts import Part, Registry, part_of_function
+from metarl.outside import part_of_function
+from metarl.parts import Part, Registry
 from metarl.supervised.tasks import KindName
 
 
@@ -51,9 +52,9 @@ def require_images(network: str, input_shape: Sequence[int]) -> tuple[int, int, 
 def _adopted(thing: Any) -> type[Network] | None:
     """Make a part of a user's class of modules, or of a function that makes models or modules; None of others."""
     if isinstance(thing, type) and issubclass(thing, nn.Module):
-        options = part_of_function(thing.__init__)
+        options = part_of_function(thing.__init__, Network)
     elif inspect.isfunction(thing):
-        options = part_of_function(thing)
+        options = part_of_function(thing, Network)
     else:
         return None
     names = [field.name for field in dataclasses.fields(options)]
@@ -77,5 +78,5 @@ def _adopted(thing: Any) -> type[Network] | None:
 
 
 NETWORKS: Registry[Network] = Registry(
-    "network", "metarl.supervised.networks", adopt=_adopted, adopted="a class of torch.nn.Module"
+    "network", "metarl.supervised.networks", adopt=_adopted, adopted="a class of torch.nn.Module", base=Network
 )

@@ -23,4 +23,4 @@ class OuterLoss(Part, ABC):
         """
 
 
-OUTER_LOSSES = Registry[OuterLoss]("outer_loss", "metarl.supervised.outer_losses")
+OUTER_LOSSES = Registry[OuterLoss]("outer_loss", "metarl.supervised.outer_losses", base=OuterLoss)

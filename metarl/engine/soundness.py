@@ -1,0 +1,152 @@
+"""What a training asks of rules and losses, checked once on real data, so that a mistake does not train in silence."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from numbers import Integral
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from metarl.engine.maml import Batch, Learner, OuterLoss
+from metarl.engine.params import Params
+from metarl.parts import Part
+
+
+def require_sound_steps(learner: Learner, theta: Params, batch: Batch) -> None:
+    """Take the first inner step of the first task, and look at what it is made of.
+
+    Args:
+        learner: what adapts to a task.
+        theta: meta-parameters.
+        batch: the data of the first inner step, every leaf [M, ...], of at least one task.
+
+    Raises:
+        ValueError: the inner loss is no scalar tensor, or does not depend on what adapts; the rule's functions change
+            names, shapes or dtypes.
+    """
+    rule = learner.rule
+    first = _first_task(batch)
+    fast = {name: leaf.detach().clone().requires_grad_() for name, leaf in rule.start(theta).items()}
+    merged = rule.merge(fast, theta)
+    require_same("merge of the rule", merged, theta, whole=False)
+    loss = require_scalar("the inner loss", learner.inner_loss(merged, first))
+    if not loss.requires_grad:
+        raise ValueError(
+            f"{_constant('the inner loss')} what adapts ({', '.join(fast)}): no inner step changes anything"
+        )
+    gradient = {name: torch.zeros_like(leaf) for name, leaf in fast.items()}
+    with torch.no_grad():
+        held = {name: leaf.detach() for name, leaf in fast.items()}
+        require_same("update of the rule", rule.update(held, gradient, theta, 0), fast)
+
+
+def require_sound_outer_loss(
+    learner: Learner, outer_loss: OuterLoss, theta: Params, support: Sequence[Batch], query: Batch
+) -> None:
+    """Look at the outer loss of the first task.
+
+    Args:
+        learner: what adapts to a task.
+        outer_loss: of one adapted task.
+        theta: meta-parameters.
+        support: K batches, every leaf [M, ...], of at least one task.
+        query: every leaf [M, ...].
+
+    Raises:
+        ValueError: the loss is no scalar tensor, or does not depend on the meta-parameters.
+    """
+    moved = {name: leaf.detach().clone().requires_grad_() for name, leaf in theta.items()}
+    task = learner.adapted_task(moved, [_first_task(batch) for batch in support], _first_task(query))
+    if not require_scalar("the outer loss", outer_loss(task)).requires_grad:
+        raise ValueError(f"{_constant('the outer loss')} the meta-parameters: no outer step changes anything")
+
+
+def require_scalar(what: str, loss: Any) -> Tensor:
+    """The loss of one task. Raises ValueError, which begins with `what`, unless it is a tensor of one real number."""
+    is_scalar = isinstance(loss, Tensor) and loss.dim() == 0 and loss.dtype.is_floating_point
+    if not is_scalar:
+        got = f"{loss.dtype} {list(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise ValueError(f"{what} must be a tensor [] of one real number; got {got}")
+    return loss
+
+
+def require_same(what: str, found: Any, expected: Params, *, whole: bool = True) -> None:
+    """Raise ValueError unless parameters have the expected names, shapes and dtypes; `whole`: and no other names."""
+    if not (isinstance(found, dict) and all(isinstance(leaf, Tensor) for leaf in found.values())):
+        raise ValueError(f"{what} must give tensors by name; got {type(found).__name__}")
+    lacking = [name for name in expected if name not in found]
+    further = [name for name in found if name not in expected] if whole else []
+    if lacking or further:
+        words = f"lacks {lacking[0]}" if lacking else f"has {further[0]}, too"
+        raise ValueError(f"{what} must give the parameters {', '.join(expected)}; it {words}")
+    for name, leaf in expected.items():
+        if (found[name].shape, found[name].dtype) != (leaf.shape, leaf.dtype):
+            got = f"{found[name].dtype} {list(found[name].shape)}"
+            raise ValueError(f"{what} must keep {name} {leaf.dtype} {list(leaf.shape)}; got {got}")
+
+
+def require_built(**things: tuple[Any, Any]) -> None:
+    """Raise ValueError unless things are of the classes that are asked for, with advice where one is a part.
+
+    Args:
+        things: by name; each with the class that it must be of, or `Callable` where it must be a function.
+    """
+    for name, (thing, kind) in things.items():
+        is_right = isinstance(thing, kind)
+        if not is_right:
+            right = "a function" if kind is Callable else f"of the class {kind.__name__}"
+            advice = ": hand over what its build() makes" if isinstance(thing, Part) else ""
+            raise ValueError(f"{name} must be {right}; got {_short(thing)}{advice}")
+
+
+def require_integers(least: int, **values: Any) -> None:
+    """Raise ValueError unless values are whole numbers that are not below `least`."""
+    for name, value in values.items():
+        is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+        if not is_whole:
+            raise ValueError(f"{name} must be a whole number; got {value!r}")
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}; got {value}")
+
+
+def require_state(what: str, found: Any, before: Params) -> None:
+    """Raise ValueError unless tensors by name are as they were before, but for their values, and need no gradient."""
+    require_same(what, found, before)
+    if graphs := [name for name, leaf in found.items() if leaf.requires_grad]:
+        raise ValueError(f"{what} must detach {graphs[0]}, or the graph of every step is kept")
+
+
+def finite(params: Params) -> bool:
+    """Whether all numbers are finite."""
+    return all(bool(leaf.isfinite().all()) for leaf in params.values())
+
+
+@contextmanager
+def unchanged(words: str, *groups: Params) -> Iterator[None]:
+    """Raise ValueError with these words where the block changes tensors, or which there are, in place."""
+    before = [_versions(group) for group in groups]
+    yield
+    if before != [_versions(group) for group in groups]:
+        raise ValueError(words)
+
+
+def _versions(group: Params) -> dict[str, tuple[int, int]]:
+    """Which tensors there are, and how often each was changed in place, as far as torch counts."""
+    # In inference mode torch does not count.
+    return {name: (id(leaf), 0 if leaf.is_inference() else leaf._version) for name, leaf in group.items()}
+
+
+def _short(thing: Any) -> str:
+    words = repr(thing)
+    return words if len(words) <= 80 else type(thing).__name__
+
+
+def _constant(what: str) -> str:
+    return f"{what} must not be cut off, as by detach, no_grad or item, from"
+
+
+def _first_task(batch: Batch) -> Batch:
+    # Copies, because a loss may change its data in place.
+    return tree_map(lambda leaf: leaf[0].clone(), batch)

@@ -1,0 +1,38 @@
+"""The sizes of rollouts, and how rewards become advantages, as a `MetaRL` is told them."""
+
+from typing import NamedTuple
+
+from metarl.engine.soundness import require_integers
+from metarl.parts import PROBABILITY
+from metarl.rl.sampler import ROLLOUTS
+
+
+class RolloutSettings(NamedTuple):
+    """The sizes of rollouts, and how rewards become advantages."""
+
+    tasks: int  # M tasks per meta-batch
+    episodes: int  # E episodes per task and inner step
+    horizon: int  # T timesteps per episode at most
+    discount: float
+    gae_lambda: float
+    evaluation_episodes: int  # E in `evaluate`
+    evaluation_counting: str  # a key of `sampler.ROLLOUTS`
+    traced_episodes: int = 0  # episodes per task and gradient step whose observations `evaluate` keeps for figures
+    max_broken: float = 0.5  # training stops if the environment breaks more than this share of an iteration's episodes
+
+    def require_sensible(self) -> None:
+        """Raise ValueError for a number out of its bounds, or an unknown way of counting."""
+        require_integers(
+            1,
+            tasks=self.tasks,
+            episodes=self.episodes,
+            horizon=self.horizon,
+            evaluation_episodes=self.evaluation_episodes,
+        )
+        require_integers(0, traced_episodes=self.traced_episodes)
+        shares = {"discount": self.discount, "gae_lambda": self.gae_lambda, "max_broken": self.max_broken}
+        for name, value in shares.items():
+            if not PROBABILITY.admits(value):
+                raise ValueError(f"{name} must be {PROBABILITY.words}; got {value}")
+        if self.evaluation_counting not in ROLLOUTS:
+            raise ValueError(f"evaluation_counting must be {' or '.join(ROLLOUTS)}; got {self.evaluation_counting!r}")

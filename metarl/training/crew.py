@@ -1,0 +1,108 @@
+"""The callbacks of a training, called together, and held to their word that they change nothing."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import Any
+
+from metarl.engine.soundness import unchanged
+from metarl.problem import Metrics
+from metarl.training.callbacks.callback import Callback, Moment, Training
+from metarl.training.state import TrainState
+
+ITERATION = "iteration"  # the name that files have for the number of the iteration
+
+
+class Crew:
+    """The callbacks of this rank, called together.
+
+    Raises:
+        ValueError: one is no `Callback`; (by the methods) one measures anything but numbers, or under a name that is
+            taken, or changes parameters or metrics in place.
+    """
+
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        require_callbacks(callbacks)
+        self._callbacks = callbacks
+
+    @contextmanager
+    def at_work(self, training: Training, state: TrainState) -> Iterator[None]:
+        """Start the callbacks; at the end close those that were started, the last one first, whatever happened."""
+        with ExitStack() as stack:
+            for callback in self._callbacks:
+                stack.push(_closing(callback))
+                callback.start(training, state)
+            yield
+
+    def stage(self, words: str) -> None:
+        """Tell all callbacks what is being done."""
+        for callback in self._callbacks:
+            callback.stage(words)
+
+    def announce(self, words: str) -> None:
+        """Let all callbacks show a sentence."""
+        for callback in self._callbacks:
+            callback.announce(words)
+
+    def measure(self, state: TrainState, taken: Metrics) -> Metrics:
+        """What the callbacks measure of the parameters; `taken` are metrics of the same iteration from elsewhere."""
+        found: Metrics = {}
+        for callback in self._callbacks:
+            who = f"callback {type(callback).__name__}"
+            with unchanged(f"{who} must not change the parameters in place", state.theta, state.outer_state):
+                measured = callback.measure(state)
+            for name, value in _named(who, measured).items():
+                if name in found or name in taken or name == ITERATION:
+                    raise ValueError(f"{who} measures {name!r}, which is the name of another metric: choose another")
+                found[name] = _number(who, name, value)
+        return found
+
+    def iteration(self, moment: Moment) -> None:
+        """Tell all callbacks of an iteration that is done."""
+        before = dict(moment.metrics)
+        for callback in self._callbacks:
+            who = f"callback {type(callback).__name__}"
+            states = (moment.before.theta, moment.before.outer_state, moment.after.theta, moment.after.outer_state)
+            with unchanged(f"{who} must not change the parameters in place", *states):
+                callback.iteration(moment)
+            if moment.metrics != before:
+                raise ValueError(
+                    f"{who} must not change the metrics of an iteration; its method measure() may add some"
+                )
+
+
+def require_callbacks(callbacks: Any) -> None:
+    """Raise ValueError for anything but a list, or the like, of callbacks."""
+    is_list = isinstance(callbacks, Iterable) and not isinstance(callbacks, Callback)
+    if not is_list:
+        raise ValueError(f"callbacks must be a list of them; got {callbacks!r}")
+    for callback in callbacks:
+        is_callback = isinstance(callback, Callback)
+        if not is_callback:
+            advice = ": make one by calling it" if isinstance(callback, type) else ""
+            raise ValueError(f"callbacks must be of the class Callback; got {callback!r}{advice}")
+
+
+def _named(who: str, measured: Any) -> dict[str, Any]:
+    """What a callback measured. Raises ValueError unless it is a dictionary whose keys are words."""
+    if isinstance(measured, dict) and all(isinstance(name, str) for name in measured):
+        return measured
+    raise ValueError(f"{who} must measure numbers by name, and {{}} where it measures nothing; got {measured!r}")
+
+
+def _number(who: str, name: str, value: Any) -> float:
+    """A metric's value. Raises ValueError for anything but one number, such as a text that float() would read."""
+    try:
+        if not isinstance(value, str | bytes):
+            return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        # None, arrays and tensors of several numbers, and others.
+        pass
+    raise ValueError(f"{who} measures {name!r}, which must be a number; got {value!r}")
+
+
+def _closing(
+    callback: Callback,
+) -> Callable[[type[BaseException] | None, BaseException | None, TracebackType | None], None]:
+    """Make a context manager's exit that calls the callback's `close`."""
+    return lambda kind, error, traceback: callback.close(error)
