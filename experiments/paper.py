@@ -53,9 +53,9 @@ def _cheetah(preset: str, seeds: tuple[int, ...]) -> Experiment:
 TRPO_AT_ITS_BEST = "--outer trpo --max-kl 0.05 --initial-std 0.5 --head-scale 1 --inner-step-size 0.15 --tasks 40"
 
 
-def _robot(preset: str, iterations: int, films: Films = None) -> Experiment:
+def _robot(preset: str, iterations: int, films: Films = None, seeds: tuple[int, ...] = SEEDS) -> Experiment:
     """MAML with the preset's settings for a part of its iterations."""
-    runs = seeded("maml", preset, f"--iterations {iterations} --checkpoint-every 10")
+    runs = seeded("maml", preset, f"--iterations {iterations} --checkpoint-every 10", seeds)
     return Experiment(runs, {"figure": _names(runs)}, films=films or {}, policies=_names(runs[:1]))
 
 
@@ -174,7 +174,9 @@ PAPER: dict[str, Experiment] = {
     "cheetah-dir-paper-dynamics": _paper_dynamics(),
     "cheetah-vel-paper": _cheetah("cheetah-vel-paper", (1,)),
     "cheetah-dir-paper": _cheetah("cheetah-dir-paper", (1, 2)),
-    "ants": _ants(),
+    # 8 million timesteps: half an hour of one core.
+    "ant-dir": _robot("ant-dir", 500, {"film.gif": ("maml-seed1", "--height 160 --speed 2")}, seeds=(1,)),
+    "ants-paper-dynamics": _ants(),
     "sinusoid": _sinusoid(),
     "omniglot": _omniglot(),
 }
