@@ -40,9 +40,15 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 
 @pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def drawn() -> None:
+    """Of tests that look at the figure that an evaluation draws for TensorBoard."""
+
+
+@pytest.fixture
+def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Evaluations draw no figure for TensorBoard, which is most of their time, where nobody looks at it."""
-    monkeypatch.setattr("metarl.experiments.evaluate._for_tensorboard", lambda *_: None)
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr("metarl.experiments.evaluate._for_tensorboard", lambda *_: None)
 
 
 @pytest.fixture

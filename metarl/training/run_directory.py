@@ -1,5 +1,6 @@
 """The directory of a run: its files, the one configuration that it belongs to, and the one process that writes."""
 
+import functools
 import importlib.metadata
 import json
 import math
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -220,11 +221,16 @@ def command_line() -> str:
 
 def versions_of(*packages: str) -> dict[str, str]:
     """The versions of those packages that are installed."""
-    found = {}
-    for name in packages:
-        with suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+    return {name: version for name in packages if (version := _version(name)) is not None}
+
+
+# Cached, because for a version Python parses all that a package says about itself.
+@functools.cache
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _provenance() -> dict[str, Any]:
