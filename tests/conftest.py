@@ -1,5 +1,6 @@
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -49,6 +50,12 @@ def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Evaluations draw no figure for TensorBoard, which is most of their time, where nobody looks at it."""
     if "drawn" not in request.fixturenames:
         monkeypatch.setattr("metarl.experiments.evaluate._for_tensorboard", lambda *_: None)
+
+
+@pytest.fixture
+def unpainted(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Has figures become empty PNG files from its call on: to paint them is most of a plot's time."""
+    return lambda: monkeypatch.setattr("metarl.experiments.outputs._png", lambda *_: b"")
 
 
 @pytest.fixture
