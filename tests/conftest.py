@@ -1,3 +1,4 @@
+import gc
 import os
 import signal
 from collections.abc import Callable
@@ -26,6 +27,15 @@ from metarl.rl.policies.gaussian_mlp import GaussianMLP
 from metarl.rl.problem import SURROGATE
 
 TASKS = 3
+
+# A tenth of the tests' time went into looking for garbage among the modules that they import, of which all stays.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+
 
 # A shell's background job ignores Ctrl-C, and so would the processes of the tests, some of which are about it.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
