@@ -28,6 +28,10 @@ from metarl.rl.problem import SURROGATE
 
 TASKS = 3
 
+# Processes of the tests find the list of fonts that takes Matplotlib a second to make; other caches are a test's own.
+CACHES = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+os.environ.setdefault("MPLCONFIGDIR", str(CACHES / "matplotlib"))
+
 # A tenth of the tests' time went into looking for garbage among the modules that they import, of which all stays.
 gc.disable()
 

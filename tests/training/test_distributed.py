@@ -41,7 +41,7 @@ CONFIGS: dict[str, Config] = {
     "navigation": with_options(preset_config("navigation"), SMALL),
     "authors": with_options(preset_config("navigation-paper"), SMALL),
     "half-cheetah": with_options(preset_config("cheetah-dir"), SMALL),
-    "minibatches": with_options(preset_config("cheetah-dir"), SIZES),
+    "minibatches": with_options(preset_config("cheetah-dir"), {**SIZES, "epochs": 2}),
     "oracle": with_options(preset_config("cheetah-vel", "oracle"), SMALL),
     "sinusoid": with_options(preset_config("sinusoid"), {"tasks": 7, "compile": False}),
 }
