@@ -233,16 +233,20 @@ def _version(package: str) -> str | None:
         return None
 
 
+# Cached: the code of a process is that of its start, whatever is committed later.
+@functools.cache
+def _commit() -> str | None:
+    """The commit of the source tree; None where there is none, or no git."""
+    if shutil.which("git") is None:
+        return None
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
+
+
 def _provenance() -> dict[str, Any]:
     """How a run was started: the command, the versions of packages, and the commit of the source tree if it has one."""
-    git = shutil.which("git") and subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
     return {
         "command": command_line(),
         "versions": versions_of("metarl", "torch", "numpy", "scipy", "gymnasium", "mujoco"),
-        "git_commit": (git and git.stdout.strip()) or None,
+        "git_commit": _commit(),
     }
