@@ -54,7 +54,7 @@ def _timed() -> list[dict[str, Any]]:
 
 
 def optimisers() -> str:
-    """Returns of `cheetah-dir` after one step on the tasks of training, by timesteps: the preset, and without its parts."""
+    """Returns of `cheetah-dir` after one step on training tasks, by timesteps: the preset, and without its parts."""
     millions = (1, 2, 4, 6, 8)
     settings = {
         "the preset": "cheetah-dir/maml-seed*",
