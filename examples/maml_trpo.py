@@ -45,17 +45,12 @@ Params = dict[str, Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The options of a run, each a flag; the defaults are those of the published navigation run [release], but for two.
-
-    The published run had 100 iterations, more than are needed to see it learn. And it had 10 iterations of conjugate
-    gradient, with which an outer step improves the meta-loss by 5 % more, but moves theta twice as far, in directions
-    that hardly change adapted policies. The return before adaptation then falls, and learning is slower.
-    """
+    """The options of a run, each a flag. The published navigation run [release] had the same, but for two."""
 
     environment: str = "metarl/Navigation2D-v0"
     options: Sequence[str] = ("reward=distance",)
     seed: int = 1
-    iterations: int = 20
+    iterations: int = 20  # published: 100, more than are needed to see it learn
     tasks: int = 20
     episodes: int = 20
     horizon: int = 100
@@ -64,7 +59,7 @@ class Settings:
     discount: float = 0.99
     gae_lambda: float = 1.0
     max_kl: float = 0.01
-    cg_iterations: int = 5
+    cg_iterations: int = 5  # published: 10, with which theta moves further and learning is slower
     evaluation_tasks: int = 40
 
 
@@ -155,7 +150,7 @@ def rollout(
 
     s, a, log_probs, r, mask = (torch.stack(values, dim=1) for values in zip(*timesteps, strict=True))
     of_tasks = zip(s.double(), r.double(), mask.double(), strict=True)
-    advantages = [normalized_advantages(*of_task, settings.discount, settings.gae_lambda) for of_task in of_tasks]
+    advantages = [normalized_advantages(*of_task, settings) for of_task in of_tasks]
     return Batch(s, a, log_probs, torch.stack(advantages).to(dtype), mask), r.sum(1)
 
 
@@ -189,15 +184,14 @@ def baseline(observations: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
     return features @ weights
 
 
-def normalized_advantages(
-    observations: Tensor, rewards: Tensor, mask: Tensor, discount: float, gae_lambda: float
-) -> Tensor:
+def normalized_advantages(observations: Tensor, rewards: Tensor, mask: Tensor, settings: Settings) -> Tensor:
     """A_t of ONE task: [T, E], 0 after the end of an episode. In float64: the regression needs it."""
+    discount = settings.discount
     values = baseline(observations, discounted_sums(rewards, discount), mask)
     # [release]: no value after the last timestep; the horizon is an end like any other.
     next_values = torch.cat([values[1:], torch.zeros_like(values[:1])])
     # [GAE] equation 16.
-    advantages = discounted_sums(rewards + discount * next_values - values, discount * gae_lambda)
+    advantages = discounted_sums(rewards + discount * next_values - values, discount * settings.gae_lambda)
     # [release]: mean 0 and standard deviation 1 over all timesteps of the task.
     centred = (advantages - masked_mean(advantages, mask)) * mask
     return centred / (masked_mean(centred**2, mask).sqrt() + 1e-8)
@@ -216,56 +210,33 @@ def inner_step(theta: Params, batch: Batch, alpha: float) -> Params:
     return {name: leaf - alpha * gradient[name] for name, leaf in theta.items()}
 
 
-def adapt(theta: Params, support: Sequence[Batch], alpha: float) -> Params:
-    """theta' of ONE task, differentiable in theta: an inner step for each batch."""
+# The meta-objective: adapted policies as functions of theta -----------------------------------------------------------
+def adapted_policy(theta: Params, batches: Sequence[Batch], alpha: float) -> Gaussian:
+    """pi_theta' of ONE task in the states of its query, the last batch; an inner step for each batch before it."""
+    *support, query = batches
     for batch in support:
         theta = inner_step(theta, batch, alpha)
-    return theta
+    return policy(theta, query.observations)
 
 
-# The meta-objective: adapted policies as functions of theta -----------------------------------------------------------
-class MetaBatch(NamedTuple):
-    """The rollouts of an iteration."""
-
-    support: tuple[Batch, ...]  # K batches
-    query: Batch
-
-
-def adapted_policy(theta: Params, data: MetaBatch, alpha: float) -> Gaussian:
-    """pi_theta' of ONE task in the states of its query."""
-    return policy(adapt(theta, data.support, alpha), data.query.observations)
-
-
-def surrogate_loss(pi: Gaussian, query: Batch) -> Tensor:
-    """L(theta') of ONE task ([TRPO] equation 14)."""
+def loss_and_kl(theta: Params, batches: Sequence[Batch], alpha: float, old: Gaussian) -> tuple[Tensor, Tensor]:
+    """L(theta') of ONE task ([TRPO] equation 14), and KL(old || pi_theta') to its adapted policy before the step."""
+    query = batches[-1]
+    pi = adapted_policy(theta, batches, alpha)
     # Masked before exp, which could overflow after the end of an episode.
     log_ratio = (pi.log_prob(query.actions) - query.log_probs) * query.mask
-    return -masked_mean(log_ratio.exp() * query.advantages, query.mask)
+    return -masked_mean(log_ratio.exp() * query.advantages, query.mask), masked_mean(old.kl(pi), query.mask)
 
 
-def meta_gradient(theta: Params, data: MetaBatch, alpha: float) -> tuple[Tensor, float]:
+def meta_gradient(theta: Params, batches: Sequence[Batch], alpha: float, old: Gaussian) -> tuple[Tensor, float]:
     """The gradient [P] of the meta-loss, through the inner steps, and the meta-loss (Algorithm 3, line 10)."""
-
-    def task_loss(theta: Params, data: MetaBatch) -> Tensor:
-        return surrogate_loss(adapted_policy(theta, data, alpha), data.query)
-
+    of_task = grad_and_value(loss_and_kl, has_aux=True)
     # Each task's gradient first, then the mean: in the other order torch 2.13 is wrong for layers that normalise.
-    gradients, losses = vmap(grad_and_value(task_loss), (None, 0))(theta, data)
+    gradients, (losses, _) = vmap(of_task, (None, 0, None, 0))(theta, batches, alpha, old)
     return mean_over_tasks(gradients), losses.double().mean().item()
 
 
-def loss_and_kl(theta: Params, data: MetaBatch, alpha: float, old: Gaussian) -> tuple[float, float]:
-    """The meta-loss, and the mean of KL(old || pi_theta'), the adapted policies before and after the outer step."""
-
-    def task_loss_and_kl(data: MetaBatch, old: Gaussian) -> tuple[Tensor, Tensor]:
-        pi = adapted_policy(theta, data, alpha)
-        return surrogate_loss(pi, data.query), masked_mean(old.kl(pi), data.query.mask)
-
-    losses, kls = vmap(task_loss_and_kl)(data, old)
-    return losses.double().mean().item(), kls.double().mean().item()
-
-
-def hessian_product(theta: Params, data: MetaBatch, alpha: float, vector: Tensor) -> Tensor:
+def hessian_product(theta: Params, batches: Sequence[Batch], alpha: float, vector: Tensor) -> Tensor:
     """H v of a vector v [P]: H is the Hessian of the mean KL from the adapted policies at theta, [P].
 
     The KL is smallest there, its gradient zero. So its Hessian is J^T F J (Gauss-Newton): J is the derivative of the
@@ -273,18 +244,18 @@ def hessian_product(theta: Params, data: MetaBatch, alpha: float, vector: Tensor
     """
     v = unflatten(vector, theta)
 
-    def task_product(data: MetaBatch) -> Params:
+    def task_product(batches: Sequence[Batch]) -> Params:
         def pi(theta: Params) -> Gaussian:
-            return adapted_policy(theta, data, alpha)
+            return adapted_policy(theta, batches, alpha)
 
         old, jv, *_ = jvp(pi, (theta,), (v,))
-        weight = (data.query.mask / data.query.mask.sum())[..., None]
+        weight = (batches[-1].mask / batches[-1].mask.sum())[..., None]
         # F of a Gaussian is diagonal: 1 / std^2 for the mean, 2 for log_std.
         fjv = Gaussian(jv.mean * (-2 * old.log_std).exp() * weight, jv.log_std * 2 * weight)
         _, transposed_j, *_ = vjp(pi, theta)
         return transposed_j(fjv)[0]
 
-    return mean_over_tasks(vmap(task_product)(data))
+    return mean_over_tasks(vmap(task_product)(batches))
 
 
 def mean_over_tasks(stacked: Params) -> Tensor:
@@ -300,7 +271,9 @@ def unflatten(vector: Tensor, like: Params) -> Params:
 
 
 # TRPO -----------------------------------------------------------------------------------------------------------------
-def natural_direction(theta: Params, data: MetaBatch, alpha: float, g: Tensor, iterations: int) -> tuple[Tensor, float]:
+def natural_direction(
+    theta: Params, batches: Sequence[Batch], alpha: float, g: Tensor, iterations: int
+) -> tuple[Tensor, float]:
     """x = (H + damping I)^-1 g [P] by conjugate gradient, and x^T (H + damping I) x ([TRPO] appendix C)."""
     x = torch.zeros_like(g)
     residual = g
@@ -310,7 +283,7 @@ def natural_direction(theta: Params, data: MetaBatch, alpha: float, g: Tensor, i
         # [release]: tolerance 1e-10, damping 1e-5.
         if squared < 1e-10:
             break
-        product = hessian_product(theta, data, alpha, direction) + 1e-5 * direction
+        product = hessian_product(theta, batches, alpha, direction) + 1e-5 * direction
         length = squared / (direction @ product)
         x = x + length * direction
         residual = residual - length * product
@@ -318,20 +291,21 @@ def natural_direction(theta: Params, data: MetaBatch, alpha: float, g: Tensor, i
     return x, (x @ (g - residual)).item()
 
 
-def trpo_step(theta: Params, data: MetaBatch, settings: Settings) -> tuple[Params, float]:
+def trpo_step(theta: Params, batches: Sequence[Batch], settings: Settings) -> tuple[Params, float]:
     """Theta after the outer step of Algorithm 3, line 10, and the KL of the step; 0 if no length of it qualified."""
     alpha = settings.inner_step_size
-    old = vmap(adapted_policy, (None, 0, None))(theta, data, alpha)
-    g, loss = meta_gradient(theta, data, alpha)
-    x, quadratic = natural_direction(theta, data, alpha, g, settings.cg_iterations)
+    old = vmap(adapted_policy, (None, 0, None))(theta, batches, alpha)
+    g, loss = meta_gradient(theta, batches, alpha, old)
+    x, quadratic = natural_direction(theta, batches, alpha, g, settings.cg_iterations)
     # The longest step whose KL is max_kl by its quadratic model ([TRPO] appendix C; [release] for the 1e-8).
     full_step = math.sqrt(2 * settings.max_kl / (quadratic + 1e-8)) * x
     # [release]: 15 lengths, each 0.8 of the one before.
     for backtracks in range(15):
         step = unflatten(0.8**backtracks * full_step, theta)
         moved = {name: leaf - step[name] for name, leaf in theta.items()}
-        moved_loss, kl = loss_and_kl(moved, data, alpha, old)
-        if moved_loss < loss and kl <= settings.max_kl:
+        losses, kls = vmap(loss_and_kl, (None, 0, None, 0))(moved, batches, alpha, old)
+        kl = kls.double().mean().item()
+        if losses.double().mean().item() < loss and kl <= settings.max_kl:
             return moved, kl
     return theta, 0.0
 
@@ -378,7 +352,7 @@ def train(settings: Settings) -> Params:
     for iteration in range(settings.iterations):
         tasks = env.sample_tasks(rng, settings.tasks)
         batches, returns = roll_out_and_adapt(env, theta, tasks, alphas, settings, generator)
-        theta, kl = trpo_step(theta, MetaBatch(tuple(batches[:-1]), batches[-1]), settings)
+        theta, kl = trpo_step(theta, batches, settings)
         words = ", ".join(f"{mean:.1f} after {step}" for step, mean in enumerate(returns))
         print(f"iteration {iteration}: return {words}; KL {kl:.4f}; {time.perf_counter() - start:.0f} s", flush=True)
     env.close()

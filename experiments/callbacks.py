@@ -66,8 +66,9 @@ def own_callbacks(choices: Sequence[str]) -> list[Callback]:
 
 def options(config: Config) -> "dict[str, Option]":
     """All options of all parts that were chosen, each as one word or number, by name."""
+    noted = recorded(config)
     return {
         name: value if isinstance(value, str | int | float) else "none" if value is None else " ".join(map(str, value))
         for name, value in flat(config).items()
-        if name not in recorded(config)
+        if name not in noted
     }

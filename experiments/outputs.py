@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from PIL import Image
 
 from metarl.files import write_atomically
@@ -28,23 +29,31 @@ def write_figure(path: Path, figure: "Figure", dpi: int) -> None:
 
     A PNG has a palette of 256 colours. A PDF has TrueType fonts in it, which publishers ask for and editors can change.
     """
+    if path.suffix == ".png":
+        _write(path, _png(figure, dpi))
+        return
     import matplotlib as mpl  # here: belongs to an extra, which whoever has a figure has
 
     buffer = io.BytesIO()
     with mpl.rc_context({"pdf.fonttype": 42}):
         figure.savefig(buffer, format=path.suffix.removeprefix("."), dpi=dpi)
-    data = buffer.getvalue()
-    _write(path, with_palette(data) if path.suffix == ".png" else data)
+    _write(path, buffer.getvalue())
 
 
-def with_palette(png: bytes) -> bytes:
-    """Make the same opaque PNG with 256 colours, which has a third of the bytes.
+def _png(figure: "Figure", dpi: int) -> bytes:
+    """A figure as a PNG with 256 colours, which has a third of the bytes of one with all.
 
     Median cut keeps the colours of lines and areas as they are. Those mixed at their edges differ a little.
     """
-    picture = Image.open(io.BytesIO(png)).convert("RGB")
-    buffer = io.BytesIO()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # here: see above
+
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    # Drawn once: `savefig` draws a figure with a layout twice.
+    canvas.draw()
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
     few = picture.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    buffer = io.BytesIO()
     few.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
 

@@ -147,17 +147,26 @@ def _words(kind: type) -> dict[str, str]:
     """The strings below the fields of a dataclass and of its bases, by field; nothing of classes without a source."""
     words: dict[str, str] = {}
     for base in reversed(kind.__mro__):
-        try:
-            tree = ast.parse(textwrap.dedent(inspect.getsource(base)))
-        except (OSError, TypeError, SyntaxError):
-            # A class that is built in, typed into a console or made by make_dataclass has no source.
+        words |= _own_words(base)
+    return words
+
+
+# Cached, because many kinds have the same bases, and to find a class Python parses the whole file that it is in.
+@functools.cache
+def _own_words(kind: type) -> dict[str, str]:
+    """The strings below the fields that a class itself declares, by field; nothing of a class without a source."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
+    except (OSError, TypeError, SyntaxError):
+        # A class that is built in, typed into a console or made by make_dataclass has no source.
+        return {}
+    words: dict[str, str] = {}
+    body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
+    for statement, following in itertools.pairwise(body):
+        if not (isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)):
             continue
-        body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
-        for statement, following in itertools.pairwise(body):
-            if not (isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)):
-                continue
-            if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
-                words[statement.target.id] = " ".join(str(following.value.value).split())
+        if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+            words[statement.target.id] = " ".join(str(following.value.value).split())
     return words
 
 

@@ -1,5 +1,7 @@
+import gc
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -26,6 +28,19 @@ from metarl.rl.problem import SURROGATE
 
 TASKS = 3
 
+# Processes of the tests find the list of fonts that takes Matplotlib a second to make; other caches are a test's own.
+CACHES = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+os.environ.setdefault("MPLCONFIGDIR", str(CACHES / "matplotlib"))
+
+# A tenth of the tests' time went into looking for garbage among the modules that they import, of which all stays.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+
+
 # A shell's background job ignores Ctrl-C, and so would the processes of the tests, some of which are about it.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -40,9 +55,21 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 
 @pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def drawn() -> None:
+    """Of tests that look at the figure that an evaluation draws for TensorBoard."""
+
+
+@pytest.fixture
+def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Evaluations draw no figure for TensorBoard, which is most of their time, where nobody looks at it."""
-    monkeypatch.setattr("metarl.experiments.evaluate._for_tensorboard", lambda *_: None)
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr("metarl.experiments.evaluate._for_tensorboard", lambda *_: None)
+
+
+@pytest.fixture
+def unpainted(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Has figures become empty PNG files from its call on: to paint them is most of a plot's time."""
+    return lambda: monkeypatch.setattr("metarl.experiments.outputs._png", lambda *_: b"")
 
 
 @pytest.fixture

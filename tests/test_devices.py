@@ -16,9 +16,10 @@ from metarl.problems import reinforcement, supervised
 from metarl.training.tree import with_options
 
 SMALL = {"episodes": 3, "horizon": 5, "hidden_sizes": (8,)}
-CASES = [("navigation", {"outer": outer, **SMALL}) for outer in OUTERS.names]
+FEW = {"ppo": {"epochs": 2}, "promp": {"epochs": 2}, "trpo": {"cg_iterations": 2}}  # repetitions
+CASES = [("navigation", {"outer": outer, **SMALL, **FEW.get(outer, {})}) for outer in OUTERS.names]
 CASES += [
-    ("navigation", {"normalization": "running", "rule": "cavia", **SMALL}),
+    ("navigation", {"outer": "trpo", "normalization": "running", "rule": "cavia", **SMALL, **FEW["trpo"]}),
     ("sinusoid", {"compile": False}),
     ("sinusoid", {"compile": False, "rule": "meta-sgd", "inner_steps": 2}),
     ("sinusoid", {"compile": False, "rule": "lslr", "learned_steps": 1}),

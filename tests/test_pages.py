@@ -13,6 +13,8 @@ from pathlib import Path
 
 import arm
 import generate
+import generated_parts
+import generated_results
 import mathml
 import pytest
 import tyro
@@ -151,7 +153,7 @@ def known_options() -> set[str]:
 
 
 def test_named_flags_exist() -> None:
-    scripts = "".join((ROOT / "experiments" / f"{name}.py").read_text() for name in generate.SCRIPTS)
+    scripts = "".join((ROOT / "experiments" / f"{name}.py").read_text() for name in generated_parts.SCRIPTS)
     own = "".join(block for blocks in PYTHON.values() for block in blocks)
     own += "".join(path.read_text() for path in (ROOT / "examples").glob("*.py"))
     known = known_options()
@@ -165,10 +167,10 @@ def test_named_flags_exist() -> None:
 
 
 def test_generated_pages_have_every_preset_part_option_and_metric() -> None:
-    presets = generate.presets()
+    presets = generated_parts.presets()
     assert all(f"## `{name}`" in presets for name in PRESETS)
     pages = "".join(function() for name, function in generate.GENERATORS.items() if name != "runs")
-    for registry in (*generate.METHODS.values(), ENVIRONMENTS):
+    for registry in (*generated_parts.METHODS.values(), ENVIRONMENTS):
         assert all(f"### `{name}`" in pages for name in registry.names if ":" not in name)
         for name in registry.names:
             shown = {option.name.replace("_", "-") for option in options(registry.find(name)) if not is_hidden(option)}
@@ -177,8 +179,8 @@ def test_generated_pages_have_every_preset_part_option_and_metric() -> None:
     for option in options(type(config)):
         assert is_hidden(option) or option.registry or f"`--{option.name.replace('_', '-')}`" in pages, option.name
     assert all(f"`{metric}`" in pages for metric in ("rollout/return_step{k}", "outer/kl", "train/loss_step{k}"))
-    assert "git" not in generate.runs("navigation-paper")
-    assert generate.runs("navigation-paper").count("\n") == 2 + 21
+    assert "git" not in generated_results.runs("navigation-paper")
+    assert generated_results.runs("navigation-paper").count("\n") == 2 + 21
 
 
 def test_a_marker_that_nothing_generates_is_named() -> None:

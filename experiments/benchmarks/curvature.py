@@ -22,6 +22,19 @@ from metarl.training.config import Config
 from metarl.training.tree import flat, with_options
 
 EPSILONS = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+# Curvature, its fractions of timesteps and of tasks, and iterations of conjugate gradient of an outer step.
+STEPS = (
+    ("symmetric", 1.0, 1.0, 10),  # of the preset
+    ("symmetric", 0.2, 1.0, 10),
+    ("gauss_newton", 1.0, 1.0, 10),
+    ("gauss_newton", 0.2, 1.0, 10),
+    ("gauss_newton", 0.1, 1.0, 10),
+    ("gauss_newton", 0.1, 1.0, 5),
+    ("gauss_newton", 0.1, 1.0, 3),
+    ("gauss_newton", 0.1, 0.5, 5),  # the default of TRPO
+    ("gauss_newton", 0.1, 0.25, 5),
+    ("gauss_newton", 0.02, 0.5, 5),
+)
 ITERATE = Path(__file__).parents[1] / "results" / "cheetah-dir-paper" / "gauss-newton-seed1" / "checkpoint.pt"
 
 
@@ -33,6 +46,7 @@ def hvp(console: Console, *, quick: bool) -> list[dict[str, Any]]:
     exact step's. `cost` is seconds of a product divided by seconds of a meta-gradient.
     """
     rows = []
+    cg_iterations = 3 if quick else 10
     for activation in ("tanh", "relu"):
         config = with_options(preset_config("navigation-paper"), {"tasks": 10, "activation": activation})
         if quick:
@@ -41,7 +55,7 @@ def hvp(console: Console, *, quick: bool) -> list[dict[str, Any]]:
         single, exact = _objectives(config, iterations=1 if quick else 6)
         gradient = ravel(exact.loss_and_gradient(exact.theta_old)[1])
         reference = exact.curvature(exact.theta_old, "exact")
-        best = conjugate_gradient(reference, gradient, damping=damping).x
+        best = conjugate_gradient(reference, gradient, iterations=cg_iterations, damping=damping).x
         noise = torch.randn(len(best), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
         directions = {"gradient": gradient, "step": best, "random": noise}
         products = {name: reference(v) for name, v in directions.items()}
@@ -54,7 +68,7 @@ def hvp(console: Console, *, quick: bool) -> list[dict[str, Any]]:
                     f"error_{name}": ((matvec(v) - products[name]).norm() / products[name].norm()).item()
                     for name, v in directions.items()
                 }
-                step = conjugate_gradient(matvec, gradient, damping=damping).x
+                step = conjugate_gradient(matvec, gradient, iterations=cg_iterations, damping=damping).x
                 gain = _improvement(step, gradient, reference) / _improvement(best, gradient, reference)
                 cost = relative_cost(
                     lambda matvec=matvec, v=noise: matvec(v),
@@ -105,18 +119,7 @@ def step(console: Console, *, quick: bool) -> list[dict[str, Any]]:
     batches = [problem.collect(theta, 1000 + batch)[0] for batch in range(2 if quick else 5)]
     before = [batch.loss_and_divergence(theta)[0] for batch in batches]
     rows = []
-    for kind, fraction, of_tasks, iterations in (
-        ("symmetric", 1.0, 1.0, 10),  # of the preset
-        ("symmetric", 0.2, 1.0, 10),
-        ("gauss_newton", 1.0, 1.0, 10),
-        ("gauss_newton", 0.2, 1.0, 10),
-        ("gauss_newton", 0.1, 1.0, 10),
-        ("gauss_newton", 0.1, 1.0, 5),
-        ("gauss_newton", 0.1, 1.0, 3),
-        ("gauss_newton", 0.1, 0.5, 5),  # the default of TRPO
-        ("gauss_newton", 0.1, 0.25, 5),
-        ("gauss_newton", 0.02, 0.5, 5),
-    ):
+    for kind, fraction, of_tasks, iterations in STEPS[::3] if quick else STEPS:
         changes = {
             "curvature": kind,
             "curvature_fraction": fraction,

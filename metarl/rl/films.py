@@ -81,6 +81,9 @@ def picture(drawn: Any, whose: str) -> NDArray[np.uint8]:
     pixels = numeric(drawn)
     if pixels is None or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[-1] in (1, 3, 4))):
         raise ValueError(f"{whose}: a picture must be an array [height, width, 3]; got {shown(drawn)}")
+    if pixels.dtype == np.uint8:
+        # A copy, because the environment may draw into the same array again.
+        return pixels.copy()
     if pixels.dtype.kind == "b" or (pixels.dtype.kind == "f" and pixels.max(initial=0.0) <= 1.0):
         pixels = pixels * 255.0
     return np.rint(np.clip(pixels, 0, 255)).astype(np.uint8)

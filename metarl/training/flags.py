@@ -59,7 +59,9 @@ def parse(
     for name in given:
         if name not in flags | own | {"help"}:
             raise ValueError(unknown_option(config, name))
-    groups = _groups(config)
+    # Only `--help` needs what was not given: tyro reads few flags much faster than all.
+    read = flags if {"--help", "-h"} & set(argv) else flags & given
+    groups = _groups(config, read)
     fields = [_named_group("script", "run directory", worded(script))]
     fields += [_named_group(group.__name__, title, group) for title, group in groups.items()]
     everything = dataclasses.make_dataclass("Arguments", fields, kw_only=True)
@@ -147,13 +149,18 @@ def _named_group(name: str, title: str, group: type) -> tuple[str, Any, Any]:
     return name, hint, dataclasses.field(default_factory=group)
 
 
-def _groups(config: Any) -> dict[str, type]:
-    """Dataclasses for tyro by title: the options of a class of the tree, or of a chosen part, are a group of flags."""
+def _groups(config: Any, names: set[str]) -> dict[str, type]:
+    """Dataclasses for tyro by title: options of a class of the tree, or of a chosen part, are a group of flags.
+
+    Args:
+        config: the tree.
+        names: of the options to have.
+    """
     groups: dict[str, list[tuple[Option, Any]]] = {}
     words: dict[str, str] = {}
     last: list[str] = []
     for leaf in leaves(config):
-        if is_hidden(leaf.option):
+        if leaf.option.name not in names:
             continue
         title, declares = _place(leaf)
         words[title] = _first_sentence(declares)

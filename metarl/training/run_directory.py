@@ -1,5 +1,6 @@
 """The directory of a run: its files, the one configuration that it belongs to, and the one process that writes."""
 
+import functools
 import importlib.metadata
 import json
 import math
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -220,23 +221,32 @@ def command_line() -> str:
 
 def versions_of(*packages: str) -> dict[str, str]:
     """The versions of those packages that are installed."""
-    found = {}
-    for name in packages:
-        with suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+    return {name: version for name in packages if (version := _version(name)) is not None}
+
+
+# Cached, because for a version Python parses all that a package says about itself.
+@functools.cache
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+# Cached: the code of a process is that of its start, whatever is committed later.
+@functools.cache
+def _commit() -> str | None:
+    """The commit of the source tree; None where there is none, or no git."""
+    if shutil.which("git") is None:
+        return None
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
 
 
 def _provenance() -> dict[str, Any]:
     """How a run was started: the command, the versions of packages, and the commit of the source tree if it has one."""
-    git = shutil.which("git") and subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
     return {
         "command": command_line(),
         "versions": versions_of("metarl", "torch", "numpy", "scipy", "gymnasium", "mujoco"),
-        "git_commit": (git and git.stdout.strip()) or None,
+        "git_commit": _commit(),
     }

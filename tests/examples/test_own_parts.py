@@ -20,6 +20,7 @@ from metarl.engine.conformance import check_rule
 from metarl.envs import Navigation2D, TaskVectorEnv
 from metarl.training.checkpoint import load
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 EXAMPLES = ROOT / "examples"
 PARTS = [  # flag, name, an option of its own, another value, a value out of its bounds
     ("--rule", "own_rule", "Cautious", "--longest-step", "3", "0.01", "-1"),

@@ -20,6 +20,8 @@ from metarl.experiments.train import differences_from
 from metarl.parts import HIDDEN
 from metarl.training.tree import flat, leaves, with_options
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def test_a_run_leaves_what_it_promises(evaluated: Path) -> None:
     names = {path.name for path in evaluated.iterdir() if not path.name.startswith("events.out.tfevents")}
@@ -247,6 +249,7 @@ def test_every_locomotion_preset_trains_and_evaluates(preset: str, tmp_path: Pat
     assert rows[0]["experiment"] == preset.removesuffix("-paper")
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("environment", ["examples.line:example/Line-v0", "examples.pendulum:GravityPendulum-v0"])
 def test_anybodys_environment_trains(environment: str, tmp_path: Path) -> None:
     trained = run("train", "custom", "--environment", environment, *TOY, "--run-dir", tmp_path / "run")
@@ -282,6 +285,7 @@ def test_an_opengl_backend_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -
     refused(in_a_process("train", "cheetah-dir"), "MUJOCO_GL=vulkan", "unset it, or set glfw")
 
 
+@pytest.mark.usefixtures("drawn")
 def test_an_evaluation_folder_elsewhere_is_not_emptied(evaluated: Path, tmp_path: Path) -> None:
     """A link out of the run directory: whose events these are is not known."""
     run_dir, elsewhere = tmp_path / "run", tmp_path / "elsewhere"

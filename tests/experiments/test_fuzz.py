@@ -24,6 +24,8 @@ TINY = {
     "navigation": TOY,
     "sinusoid": [
         "--no-compile",
+        "--render-every",
+        "0",
         "--tasks",
         "2",
         "--iterations",

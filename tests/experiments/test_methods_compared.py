@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -145,7 +146,9 @@ def test_kept_courses_are_those_of_the_same_flags(tmp_path: Path) -> None:
     assert mean_of_last(kept["a"].amount, kept["a"].seconds) == pytest.approx(4.75)
 
 
-def test_a_comparison_is_made_and_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_comparison_is_made_and_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unpainted: Callable[[], None]
+) -> None:
     method = Method("one", "One", "--first-order", "here")
     compared = Comparison("navigation", " ".join(TOY), (method,), (1, 2))
     runs = tuple(
@@ -171,6 +174,7 @@ def test_a_comparison_is_made_and_gone_on_with(tmp_path: Path, monkeypatch: pyte
     before = {path.name: path.read_bytes() for path in results.glob("*.csv")}
     shutil.rmtree(tmp_path / "runs")
     called.clear()
+    unpainted()
     done = run("reproduce", "toy", "--go-on")
     assert "toy: 2 runs, 2 finished before, 0 begun" in done.stdout
     assert called == ["compare"]

@@ -3,6 +3,7 @@
 import csv
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -187,7 +188,7 @@ def test_the_results_are_small_and_have_the_policies_that_experiments_name() -> 
 
 
 def test_a_study_is_made_analysed_and_gone_on_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy: list[tuple[str, ...]]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy: list[tuple[str, ...]], unpainted: Callable[[], None]
 ) -> None:
     factor = Factor("discount", {"0.9": {"discount": "0.9"}, "0.99": {"discount": "0.99"}})
     design = one_at_a_time((factor,), seeds=(1, 2))
@@ -208,6 +209,7 @@ def test_a_study_is_made_analysed_and_gone_on_with(
     before = {path.name: path.read_bytes() for path in results.glob("*.csv")}
     shutil.rmtree(tmp_path / "runs")
     toy.clear()
+    unpainted()
     done = run("reproduce", "toy", "--go-on")
     assert "toy: 4 runs, 4 finished before, 0 begun" in done.stdout
     assert toy == [("study", "toy")]

@@ -37,6 +37,13 @@ def test_pictures_of_any_numbers(drawn: Any, pixels: Any) -> None:
     np.testing.assert_array_equal(made, pixels)
 
 
+def test_a_picture_stays_when_its_environment_draws_the_next() -> None:
+    canvas = np.zeros((2, 2, 3), np.uint8)
+    made = picture(canvas, "env")
+    canvas += 1
+    assert not made.any()
+
+
 @pytest.mark.parametrize("drawn", ["a", None, [HALF], HALF.transpose(2, 0, 1), HALF[0, 0], 3, {}])
 def test_what_is_no_picture(drawn: Any) -> None:
     with pytest.raises(ValueError, match=r"env: a picture must be an array \[height, width, 3\]; got"):

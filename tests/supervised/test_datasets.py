@@ -45,7 +45,8 @@ def made_images(name: str, place: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", DATASETS.names)
-def test_every_dataset_keeps_the_contract(name: str, tmp_path: Path) -> None:
+def test_every_dataset_keeps_the_contract(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(glyphs, "CLASSES", {"train": 20, "validation": 10, "test": 10})  # a page draws all of them
     part = DATASETS.find(name)
     chosen = made_images(name, tmp_path) if "data_dir" in {option.name for option in options(part)} else {}
     made = check_dataset(cast(Any, part)(**chosen))

@@ -163,6 +163,8 @@ def test_initial_weights_are_truncated_normal() -> None:
 @pytest.mark.parametrize("name", ["sinusoid"])
 def test_compiled_gradients_are_the_same(name: str, rule_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every rule as torch.compile traces it; one of them down to machine code, which costs 12 seconds each."""
+    # Of one hidden layer: torch.compile takes its time for every operation.
+    monkeypatch.setitem(PARTS, name, Dense(hidden_sizes=(6,)))
     if rule_name != "sgd":
         monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
     model, learner, functions = network(name, rule_part(rule_name).build())

@@ -14,7 +14,7 @@ from metarl.training.config import Config
 from metarl.training.tree import flat, leaves, registries, with_options
 
 SMALL = {
-    "iterations": 3, "tasks": 2, "hidden_sizes": (4,), "evaluation_steps": 1, "evaluation_tasks": 2,
+    "iterations": 2, "tasks": 2, "hidden_sizes": (4,), "evaluation_steps": 1, "evaluation_tasks": 2,
     "validation_tasks": 2, "log_every": 1, "checkpoint_every": 1, "render_every": 0,
 }  # fmt: skip
 REINFORCEMENT = with_options(
@@ -23,7 +23,7 @@ REINFORCEMENT = with_options(
 )
 CLASSIFICATION = with_options(
     preset_config("omniglot-5way-1shot", choices={"dataset": "glyphs", "network": "dense"}),
-    SMALL | {"ways": 2, "queries": 2, "evaluation_queries": 2, "compile": False, "evaluate_every": 3},
+    SMALL | {"ways": 2, "queries": 2, "evaluation_queries": 2, "compile": False, "evaluate_every": 2},
 )
 
 # Values of an option in whose place others are tried, where half, or one more, or another name, would say nothing.

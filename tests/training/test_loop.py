@@ -80,6 +80,14 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return config, run_dir
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of TOY, for comparisons: tests leave it as it is."""
+    run_dir = tmp_path_factory.mktemp("plain") / "run"
+    run(TOY, run_dir)
+    return run_dir
+
+
 @pytest.mark.parametrize("kill_at", [0, 1, 2, 3])
 def test_a_killed_run_resumes_bitwise(whole: tuple[Config, Path], tmp_path: Path, kill_at: int) -> None:
     config, unbroken = whole
@@ -123,14 +131,13 @@ def test_a_run_that_lost_its_checkpoints_is_not_overwritten(tmp_path: Path, more
 
 
 @pytest.mark.parametrize("content", [None, b"PK"])
-def test_a_run_that_lost_its_best_parameters_goes_on(tmp_path: Path, content: bytes | None) -> None:
-    run(TOY, tmp_path / "whole")
+def test_a_run_that_lost_its_best_parameters_goes_on(tmp_path: Path, content: bytes | None, plain: Path) -> None:
     run(changed(TOY, iterations=2), tmp_path / "a")
     best = tmp_path / "a" / "best.pt"
     best.unlink() if content is None else best.write_bytes(content)
     with pytest.warns(UserWarning, match=r"best\.pt.*; the best parameters from here on take its place"):
         run(TOY, tmp_path / "a", resume=True)
-    a, whole = (load(tmp_path / name / "checkpoint.pt") for name in ("a", "whole"))
+    a, whole = (load(run_dir / "checkpoint.pt") for run_dir in (tmp_path / "a", plain))
     assert torch.equal(ravel(a.theta), ravel(whole.theta))
     assert load(best).iteration >= 2
 
@@ -144,8 +151,9 @@ def test_rows_that_metrics_lost_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PK", "half"])
-def test_a_run_goes_on_from_the_checkpoint_before_a_broken_one(tmp_path: Path, content: bytes | str | None) -> None:
-    run(TOY, tmp_path / "whole")
+def test_a_run_goes_on_from_the_checkpoint_before_a_broken_one(
+    tmp_path: Path, content: bytes | str | None, plain: Path
+) -> None:
     with pytest.raises(KilledError):
         run(TOY, tmp_path / "a", kill_at=3)
     last = tmp_path / "a" / "checkpoint.pt"
@@ -156,8 +164,8 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_broken_one(tmp_path: Path, c
     with pytest.warns(UserWarning, match=r"checkpoint\.pt.*the one before it, of iteration 2, is taken"):
         run(TOY, tmp_path / "a", resume=True)
     for name in ("checkpoint.pt", "best.pt"):
-        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    assert timeless(tmp_path / "a") == timeless(tmp_path / "whole")
+        assert (tmp_path / "a" / name).read_bytes() == (plain / name).read_bytes()
+    assert timeless(tmp_path / "a") == timeless(plain)
 
 
 def test_what_was_fallen_back_to_outlives_a_failing_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +265,9 @@ def test_one_process_writes_to_a_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["checkpoint.pt", "metrics.csv"])
-def test_a_full_disk_stops_the_run_and_leaves_the_checkpoint_whole(tmp_path: Path, monkeypatch: Any, file: str) -> None:
+def test_a_full_disk_stops_the_run_and_leaves_the_checkpoint_whole(
+    tmp_path: Path, monkeypatch: Any, file: str, plain: Path
+) -> None:
     run(changed(TOY, iterations=2), tmp_path / "a")
     before = (tmp_path / "a" / "checkpoint.pt").read_bytes()
     sync = os.fsync
@@ -274,9 +284,8 @@ def test_a_full_disk_stops_the_run_and_leaves_the_checkpoint_whole(tmp_path: Pat
     assert (tmp_path / "a" / "checkpoint.pt").read_bytes() == before
     assert not list((tmp_path / "a").glob(".*.tmp"))
     run(TOY, tmp_path / "a", resume=True)
-    run(TOY, tmp_path / "whole")
-    assert (tmp_path / "a" / "checkpoint.pt").read_bytes() == (tmp_path / "whole" / "checkpoint.pt").read_bytes()
-    assert timeless(tmp_path / "a") == timeless(tmp_path / "whole")
+    assert (tmp_path / "a" / "checkpoint.pt").read_bytes() == (plain / "checkpoint.pt").read_bytes()
+    assert timeless(tmp_path / "a") == timeless(plain)
 
 
 def test_a_line_that_was_never_ended_does_not_count(tmp_path: Path) -> None:

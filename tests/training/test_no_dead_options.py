@@ -1,6 +1,7 @@
 """No option is dead: another value of it makes other numbers, other files, or a refusal."""
 
 import csv
+import functools
 import json
 import signal
 import time
@@ -23,7 +24,6 @@ from metarl.training.interruption import StoppedError
 from metarl.training.tree import with_options
 
 CASES = list(every_case())
-Witness = dict[str, Any]
 
 # Options that a run's numbers cannot show, with what shows them.
 BUILT: dict[str, Callable[[Config], Any]] = {
@@ -51,6 +51,61 @@ def small_data(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(glyphs, "CLASSES", {"train": 4, "validation": 4, "test": 4})
 
 
+class Witness:
+    """What a run leaves, without times, or the reason why it is refused; and what its evaluation leaves.
+
+    Args:
+        config: of the run.
+        place: an empty folder.
+        hangs: have SIGTERM come in the first iteration, which then takes a while.
+    """
+
+    def __init__(self, config: Config, place: Path, *, hangs: bool = False) -> None:
+        place.mkdir()
+        self.place = place
+        self.run: dict[str, Any]
+        with pytest.MonkeyPatch.context() as patch:
+            if hangs:
+                patch.setattr(MetaRL, "collect", hanging(MetaRL.collect))
+            try:
+                train.main(train.Arguments(config, train.Script(place / "run")))
+                self.run = left_by(place / "run")
+            except StoppedError as error:
+                self.run = {"refused": str(error)}
+            except ValueError as error:
+                self.run = {"refused": str(error).replace(str(place), "")}
+
+    @functools.cached_property
+    def scores(self) -> list[list[str]]:
+        """The evaluation, of which nobody needs to know where the runs differ; a refused run has none."""
+        if "refused" in self.run:
+            return []
+        try:
+            evaluate.main(evaluate.Arguments(self.place / "run", output=self.place / "scores"))
+        except ValueError as error:
+            return [["refused", str(error).replace(str(self.place), "")]]
+        with (self.place / "scores" / "evaluation.csv").open() as file:
+            return list(csv.reader(file))
+
+    def differs(self, other: "Witness") -> bool:
+        return self.run != other.run or self.scores != other.scores
+
+
+def left_by(run_dir: Path) -> dict[str, Any]:
+    last, previous = load(run_dir / "checkpoint.pt"), run_dir / "checkpoint.previous.pt"
+    return {
+        "theta": {leaf: tensor.numpy().tobytes() for leaf, tensor in last.theta.items()},
+        "iterations": (last.iteration, load(previous).iteration if previous.exists() else None),
+        "metrics": [
+            {name: value for name, value in row.items() if not name.startswith("time/")}
+            for row in read_metrics(run_dir / "metrics.csv")
+        ],
+        "files": sorted(path.name for path in run_dir.iterdir() if "tfevents" not in path.name),
+        "films": sum(path.read_bytes().count(b"GIF8") for path in run_dir.glob("*tfevents*")),
+        "cached": sorted(path.name for path in Path("elsewhere").glob("*")),
+    }
+
+
 @pytest.fixture(scope="module")
 def known() -> dict[str, Witness]:
     """What runs left, by their configuration."""
@@ -64,54 +119,21 @@ def test_another_value_makes_a_difference(case: Case, known: dict[str, Witness],
     if name in BUILT:
         assert all(BUILT[name](other) != BUILT[name](case.config) for other in case.others())
         return
-    key = json.dumps([case.config.to_dict(), name == "grace"])
-    if key not in known:
-        known[key] = witness(case.config, tmp_path / "first", hangs=name == "grace")
-    first = known[key]
-    assert "theta" in first or name == "grace", first
-    for number, config in enumerate(case.others()):
-        other = witness(config, tmp_path / str(number), hangs=name == "grace")
-        assert other != first, f"{config} leaves the same as with {name} {case.value}"
-        if name not in SPECIAL and "refused" not in other:
-            same = other["theta"] == first["theta"]
+
+    def witness(config: Config) -> Witness:
+        key = json.dumps([config.to_dict(), name == "grace"])
+        if key not in known:
+            known[key] = Witness(config, tmp_path / str(len(known)), hangs=name == "grace")
+        return known[key]
+
+    first = witness(case.config)
+    assert "theta" in first.run or name == "grace", first.run
+    for config in case.others():
+        other = witness(config)
+        assert other.differs(first), f"{config} leaves the same as with {name} {case.value}"
+        if name not in SPECIAL and "refused" not in other.run:
+            same = other.run["theta"] == first.run["theta"]
             assert same == (MAY_CHANGE in case.option.markers), "what may change at a resume is no part of the training"
-
-
-def witness(config: Config, place: Path, *, hangs: bool = False) -> Witness:
-    """What a run and its evaluation leave, without times; of one that is refused, the reason.
-
-    Args:
-        config: of the run.
-        place: an empty folder.
-        hangs: have SIGTERM come in the first iteration, which then takes a while.
-    """
-    place.mkdir()
-    run_dir = place / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        if hangs:
-            patch.setattr(MetaRL, "collect", hanging(MetaRL.collect))
-        try:
-            train.main(train.Arguments(config, train.Script(run_dir)))
-            evaluate.main(evaluate.Arguments(run_dir, output=place / "scores"))
-        except StoppedError as error:
-            return {"refused": str(error)}
-        except ValueError as error:
-            return {"refused": str(error).replace(str(place), "")}
-    last, previous = load(run_dir / "checkpoint.pt"), run_dir / "checkpoint.previous.pt"
-    with (place / "scores" / "evaluation.csv").open() as file:
-        scores = list(csv.reader(file))
-    return {
-        "theta": {leaf: tensor.numpy().tobytes() for leaf, tensor in last.theta.items()},
-        "iterations": (last.iteration, load(previous).iteration if previous.exists() else None),
-        "metrics": [
-            {name: value for name, value in row.items() if not name.startswith("time/")}
-            for row in read_metrics(run_dir / "metrics.csv")
-        ],
-        "scores": scores,
-        "files": sorted(path.name for path in run_dir.iterdir() if "tfevents" not in path.name),
-        "films": sum(path.read_bytes().count(b"GIF8") for path in run_dir.glob("*tfevents*")),
-        "cached": sorted(path.name for path in Path("elsewhere").glob("*")),
-    }
 
 
 def hanging(collect: Callable[..., Any]) -> Callable[..., Any]:
@@ -137,6 +159,7 @@ def test_every_part_is_there() -> None:
 @pytest.mark.parametrize("config", [REINFORCEMENT, CLASSIFICATION], ids=["reinforcement", "supervised"])
 def test_a_run_of_no_size_is_repeated_bitwise(config: Config, tmp_path: Path) -> None:
     """Without this every option would seem to have an effect."""
-    first, second = (witness(with_options(config, {}), tmp_path / name) for name in ("first", "second"))
-    assert first == second
-    assert np.isfinite([row["outer/loss"] for row in first["metrics"] if "outer/loss" in row]).all()
+    first, second = (Witness(with_options(config, {}), tmp_path / name) for name in ("first", "second"))
+    assert not first.differs(second)
+    assert first.scores
+    assert np.isfinite([row["outer/loss"] for row in first.run["metrics"] if "outer/loss" in row]).all()
