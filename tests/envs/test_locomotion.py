@@ -172,16 +172,16 @@ def contact_forces(model: Any, data: Any, centre: np.ndarray) -> np.ndarray:
 
 
 def test_the_authors_contacts_let_fewer_ants_fall() -> None:
-    """Under random actions of std 1, in the first 100 timesteps of 1500 episodes, 21 % fell, with Gymnasium's 30 %."""
+    """Under random actions of std 1, over 1500 episodes, 47 % ended early with the authors', 56 % with Gymnasium's."""
     stiff = type("Stiff", (AntDir,), {"robots": {"paper": dataclasses.replace(PAPER, contacts=None)}})
     shares = []
     for family in (AntDir(dynamics="paper"), stiff(dynamics="paper")):
         env, rng = envs.TaskVectorEnv(family, 300, horizon=200), np.random.default_rng(0)
         env.reset(seed=0)
-        steps = [env.step(rng.standard_normal((300, 8))) for _ in range(100)]
+        steps = [env.step(rng.standard_normal((300, 8))) for _ in range(200)]
         shares.append(steps[-1][2].mean())
-    assert shares[0] == pytest.approx(0.21, abs=0.05)
-    assert shares[1] == pytest.approx(0.30, abs=0.05)
+    assert shares[0] == pytest.approx(0.47, abs=0.06)
+    assert shares[1] == pytest.approx(0.56, abs=0.06)
     assert shares[1] > shares[0] + 0.04
     model = AntDir(dynamics="paper").physics.model
     np.testing.assert_array_equal(model.geom_solref, np.tile([0.02, 1.0], (model.ngeom, 1)))
