@@ -69,7 +69,6 @@ CHEETAH_VEL: Options = {
     "hidden_sizes": (64, 64),
     "activation": "tanh",
     "initial_std": 0.3,
-    "head_scale": 0.01,
     "inner_step_size": 0.08,
     "outer": "ppo",
     "epochs": 10,
@@ -82,7 +81,7 @@ CHEETAH_VEL: Options = {
     "final_share": 0.2,
 }
 
-CHEETAH_DIR: Options = CHEETAH_VEL | {"environment": "metarl/HalfCheetahDir-v0"}
+CHEETAH_DIR: Options = CHEETAH_VEL | {"environment": "metarl/HalfCheetahDir-v0", "head_scale": 0.01}
 
 # Settings with which an ant learns; docs/results/ants.md has what was tried.
 ANT_VEL: Options = CHEETAH_VEL | {
@@ -91,6 +90,7 @@ ANT_VEL: Options = CHEETAH_VEL | {
     "iterations": 750,
     "discount": 0.99,
     "gae_lambda": 0.95,
+    "head_scale": 0.01,
     "minibatches": 4,
     "clip": 0.3,
     "target_kl": 0.03,
