@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from metarl.engine.maml import Batch, Learner, OuterLoss
-from metarl.engine.params import Params
+from metarl.engine.params import Params, ravel
 from metarl.parts import Part
 
 
@@ -104,11 +104,15 @@ def require_built(**things: tuple[Any, Any]) -> None:
 def require_integers(least: int, **values: Any) -> None:
     """Raise ValueError unless values are whole numbers that are not below `least`."""
     for name, value in values.items():
-        is_whole = isinstance(value, Integral) and not isinstance(value, bool)
-        if not is_whole:
+        if not is_whole(value):
             raise ValueError(f"{name} must be a whole number; got {value!r}")
         if value < least:
             raise ValueError(f"{name} must be at least {least}; got {value}")
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number, of Python or NumPy; truth values are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def require_state(what: str, found: Any, before: Params) -> None:
@@ -120,7 +124,8 @@ def require_state(what: str, found: Any, before: Params) -> None:
 
 def finite(params: Params) -> bool:
     """Whether all numbers are finite."""
-    return all(bool(leaf.isfinite().all()) for leaf in params.values())
+    # Of one vector, because each answer of a GPU is waited for.
+    return bool(ravel(params).isfinite().all())
 
 
 @contextmanager
