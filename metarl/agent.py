@@ -18,8 +18,8 @@ from gymnasium import Space
 from gymnasium.vector import VectorEnv
 from numpy.typing import ArrayLike, NDArray
 
+from metarl.arguments import is_whole, require_integers
 from metarl.engine.params import Params
-from metarl.engine.soundness import is_whole, require_integers
 from metarl.rl.contract import require_task_taken
 from metarl.rl.environments import Environment
 from metarl.rl.numeric import numeric

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from rich.console import Console
 
+from metarl.arguments import require_built, require_integers
 from metarl.engine.outer import OuterOptimizer
 from metarl.engine.params import Params
 from metarl.engine.rules import InnerRule
-from metarl.engine.soundness import require_built, require_integers
 from metarl.problem import Evaluation, Problem
 from metarl.randomness import Purpose
 from metarl.shard import ALONE, Shard
