@@ -94,7 +94,7 @@ def require_state(what: str, found: Any, before: Params) -> None:
 
 @contextmanager
 def unchanged(words: str, *groups: Params) -> Iterator[None]:
-    """Raise ValueError with these words where the block changes tensors, or which there are, in place."""
+    """Raise ValueError with these words where the block changes tensors in place, adds some or takes some away."""
     before = [_versions(group) for group in groups]
     yield
     if before != [_versions(group) for group in groups]:
@@ -102,7 +102,7 @@ def unchanged(words: str, *groups: Params) -> Iterator[None]:
 
 
 def _versions(group: Params) -> dict[str, tuple[int, int]]:
-    """Which tensors there are, and how often each was changed in place, as far as torch counts."""
+    """The identity of each tensor, and how often it was changed in place, as far as torch counts."""
     # In inference mode torch does not count.
     return {name: (id(leaf), 0 if leaf.is_inference() else leaf._version) for name, leaf in group.items()}
 

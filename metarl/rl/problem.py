@@ -133,7 +133,7 @@ class MetaRL:
         return self._made(len(self._local) * self.settings.episodes)
 
     def _made(self, count: int, **options: str) -> VectorEnv:
-        """That many environments. Raises ValueError where `make_env` makes another number of them."""
+        """Make so many environments. Raises ValueError where `make_env` makes another number of them."""
         env = self._make_env(count, **options)
         if env.num_envs != count:
             raise ValueError(f"make_env({count}) must make as many environments as it is asked for; got {env.num_envs}")

@@ -1,4 +1,4 @@
-"""The callbacks of a training, called together, and held to their word that they change nothing."""
+"""The callbacks of a training, called together; one that changes parameters or metrics is refused."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
