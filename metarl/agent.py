@@ -18,8 +18,8 @@ from gymnasium import Space
 from gymnasium.vector import VectorEnv
 from numpy.typing import ArrayLike, NDArray
 
+from metarl.arguments import is_whole, require_integers
 from metarl.engine.params import Params
-from metarl.engine.soundness import require_integers
 from metarl.rl.contract import require_task_taken
 from metarl.rl.environments import Environment
 from metarl.rl.numeric import numeric
@@ -176,7 +176,7 @@ def load_agent(place: str | Path, checkpoint: str | int | None = None) -> Agent:
     Raises:
         ValueError: there is no run, the run is supervised, the checkpoint is damaged, or one is chosen of a file.
     """
-    is_known = checkpoint in (None, "best", "last") or type(checkpoint) is int
+    is_known = checkpoint in (None, "best", "last") or is_whole(checkpoint)
     if not is_known:
         raise ValueError(f"checkpoint must be 'best', 'last' or a number of outer steps; got {checkpoint!r}")
     path = Path(place).expanduser()

@@ -336,6 +336,6 @@ def values_of(part: Any) -> dict[str, Any]:
 
 
 def _rebuilt(kind: str, package: str, choice: str, values: dict[str, Any]) -> Any:
-    """A part from outside the project, in whatever process. Raises ValueError where it cannot be found there."""
+    """Make a part of a user's class or function in this process. Raises ValueError where it cannot be found."""
     importlib.import_module(package)
     return REGISTRIES[kind, package].find(choice)(**values)

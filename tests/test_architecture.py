@@ -18,6 +18,7 @@ EVERYTHING = [*SOURCES, *EXAMPLES, *sorted((ROOT / "tests").rglob("*.py"))]
 # The foundation imports nothing of metarl.
 FOUNDATION = {
     "metarl.arrays",
+    "metarl.arguments",
     "metarl.parts",
     "metarl.metrics",
     "metarl.outside",
@@ -28,6 +29,7 @@ FOUNDATION = {
 # A layer may import itself, what stands below it, and metarl's root modules (randomness, problem).
 MAY_IMPORT = {
     "metarl.arrays": set(),
+    "metarl.arguments": {"metarl.parts"},
     "metarl.outside": set(),
     "metarl.machine": set(),
     "metarl.parts": {"metarl.outside"},
@@ -69,6 +71,7 @@ for allowed in MAY_IMPORT.values():
         allowed.add("metarl.training.migration")
 THIRD_PARTY = {
     "metarl.arrays": {"numpy", "torch"},
+    "metarl.arguments": set(),
     "metarl.parts": set(),
     "metarl.machine": set(),
     "metarl.metrics": {"torch"},

@@ -134,7 +134,7 @@ def _require_outputs(model: Model, example: Tensor, outputs: tuple[int, ...]) ->
             "the outputs of a module of one's own must depend on its parameters: nothing can be learned through "
             "detach, no_grad or item"
         )
-    if not torch.equal(made, model.apply(theta, inputs)):
+    if not _equal(made, model.apply(theta, inputs)):
         raise ValueError(
             "a module of one's own must make the same outputs of the same inputs, or gradients and likelihood ratios "
             "are of another model than the one that acted: leave out what is random in it, or changes with each call"
@@ -158,11 +158,16 @@ def _require_repeatable(model: Model, again: Model, example: Tensor) -> None:
                 "another in every module that is made"
             )
     inputs = _inputs_like(example)
-    if not torch.equal(model.apply(theta, inputs), again.apply(theta, inputs)):
+    if not _equal(model.apply(theta, inputs), again.apply(theta, inputs)):
         raise ValueError(
             "a module of one's own must have the same constants (buffers, and parameters without a gradient) wherever "
             "it is made, because no checkpoint has them: draw them by torch, or read them from a file"
         )
+
+
+def _equal(outputs: Tensor, others: Tensor) -> bool:
+    """Whether two outputs are equal; nan, which a module may make of inputs outside its domain, is equal to nan."""
+    return torch.allclose(outputs, others, rtol=0, atol=0, equal_nan=True)
 
 
 def _inputs_like(example: Tensor) -> Tensor:

@@ -22,6 +22,12 @@ def require_real(params: Params) -> Params:
     return params
 
 
+def finite(params: Params) -> bool:
+    """Whether all numbers are finite."""
+    # Of one vector, because each answer of a GPU is waited for.
+    return bool(ravel(params).isfinite().all())
+
+
 def joined(params: Params, added: Params, whose: str) -> Params:
     """Parameters with others added to them. Raises ValueError where a name would have two meanings.
 

@@ -1,8 +1,7 @@
-"""What a training asks of rules and losses, checked once on real data, so that a mistake does not train in silence."""
+"""What a training asks of rules, losses and whoever is given its tensors: mistakes that would train in silence."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from numbers import Integral
 from typing import Any
 
 import torch
@@ -11,7 +10,6 @@ from torch.utils._pytree import tree_map
 
 from metarl.engine.maml import Batch, Learner, OuterLoss
 from metarl.engine.params import Params
-from metarl.parts import Part
 
 
 def require_sound_steps(learner: Learner, theta: Params, batch: Batch) -> None:
@@ -87,30 +85,6 @@ def require_same(what: str, found: Any, expected: Params, *, whole: bool = True)
             raise ValueError(f"{what} must keep {name} {leaf.dtype} {list(leaf.shape)}; got {got}")
 
 
-def require_built(**things: tuple[Any, Any]) -> None:
-    """Raise ValueError unless things are of the classes that are asked for, with advice where one is a part.
-
-    Args:
-        things: by name; each with the class that it must be of, or `Callable` where it must be a function.
-    """
-    for name, (thing, kind) in things.items():
-        is_right = isinstance(thing, kind)
-        if not is_right:
-            right = "a function" if kind is Callable else f"of the class {kind.__name__}"
-            advice = ": hand over what its build() makes" if isinstance(thing, Part) else ""
-            raise ValueError(f"{name} must be {right}; got {_short(thing)}{advice}")
-
-
-def require_integers(least: int, **values: Any) -> None:
-    """Raise ValueError unless values are whole numbers that are not below `least`."""
-    for name, value in values.items():
-        is_whole = isinstance(value, Integral) and not isinstance(value, bool)
-        if not is_whole:
-            raise ValueError(f"{name} must be a whole number; got {value!r}")
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}; got {value}")
-
-
 def require_state(what: str, found: Any, before: Params) -> None:
     """Raise ValueError unless tensors by name are as they were before, but for their values, and need no gradient."""
     require_same(what, found, before)
@@ -118,14 +92,9 @@ def require_state(what: str, found: Any, before: Params) -> None:
         raise ValueError(f"{what} must detach {graphs[0]}, or the graph of every step is kept")
 
 
-def finite(params: Params) -> bool:
-    """Whether all numbers are finite."""
-    return all(bool(leaf.isfinite().all()) for leaf in params.values())
-
-
 @contextmanager
 def unchanged(words: str, *groups: Params) -> Iterator[None]:
-    """Raise ValueError with these words where the block changes tensors, or which there are, in place."""
+    """Raise ValueError with these words where the block changes tensors in place, adds some or takes some away."""
     before = [_versions(group) for group in groups]
     yield
     if before != [_versions(group) for group in groups]:
@@ -133,14 +102,9 @@ def unchanged(words: str, *groups: Params) -> Iterator[None]:
 
 
 def _versions(group: Params) -> dict[str, tuple[int, int]]:
-    """Which tensors there are, and how often each was changed in place, as far as torch counts."""
+    """The identity of each tensor, and how often it was changed in place, as far as torch counts."""
     # In inference mode torch does not count.
     return {name: (id(leaf), 0 if leaf.is_inference() else leaf._version) for name, leaf in group.items()}
-
-
-def _short(thing: Any) -> str:
-    words = repr(thing)
-    return words if len(words) <= 80 else type(thing).__name__
 
 
 def _constant(what: str) -> str:

@@ -60,8 +60,9 @@ def _rows(drawn: Any, n: int, beginning: str) -> NDArray[np.float64]:
         hint = ": a task of one number is a row, too" if rows.shape == (n,) else ""
         raise ValueError(f"{beginning}{RIGHT}; asked for {n} it drew {rows.shape}{hint}")
     kept = rows.astype(np.float64)
-    if rows.dtype.kind in "iu" and not (abs(kept) < LARGEST).all():
+    changed = rows[abs(kept) >= LARGEST] if rows.dtype.kind in "iu" else []
+    if len(changed):
         raise ValueError(
-            f"{beginning}{RIGHT}; whole numbers must be below 2^53, or float64 changes them; it drew {rows.max()}"
+            f"{beginning}{RIGHT}; whole numbers must be below 2^53, or float64 changes them; it drew {changed[0]}"
         )
     return kept

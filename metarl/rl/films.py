@@ -95,7 +95,7 @@ def worded(name: str, value: float) -> str:
     `direction (1 or -1)` and -1.0 become `direction -1`: what values there are is no news beside one of them.
     """
     words, _, unit = name.removesuffix("]").partition(" [") if name.endswith("]") else (name, "", "")
-    number = f"{value:g}" if value == round(value) and not unit else f"{value:.2f}"
+    number = f"{value:g}" if float(value).is_integer() and not unit else f"{value:.2f}"
     return f"{re.sub(r' [(].*[)]$', '', words)} {number} {unit}".rstrip()
 
 

@@ -10,12 +10,13 @@ import torch
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from metarl.arguments import require_built, require_integers
 from metarl.engine.maml import Learner
 from metarl.engine.model import Model
 from metarl.engine.objective import MetaObjective
 from metarl.engine.params import Params, require_real
 from metarl.engine.rules import InnerRule
-from metarl.engine.soundness import require_built, require_integers, require_sound_outer_loss, require_sound_steps
+from metarl.engine.soundness import require_sound_outer_loss, require_sound_steps
 from metarl.metrics import over_ranks
 from metarl.problem import Evaluation, Film, Metrics
 from metarl.randomness import PICTURES_OF, SPLIT_OF, Purpose, numpy_generator, torch_generator
@@ -132,7 +133,7 @@ class MetaRL:
         return self._made(len(self._local) * self.settings.episodes)
 
     def _made(self, count: int, **options: str) -> VectorEnv:
-        """That many environments. Raises ValueError where `make_env` makes another number of them."""
+        """Make so many environments. Raises ValueError where `make_env` makes another number of them."""
         env = self._make_env(count, **options)
         if env.num_envs != count:
             raise ValueError(f"make_env({count}) must make as many environments as it is asked for; got {env.num_envs}")

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from metarl.engine.soundness import require_integers
+from metarl.arguments import require_integers
 from metarl.parts import PROBABILITY
 from metarl.rl.sampler import ROLLOUTS
 

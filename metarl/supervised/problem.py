@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import vmap
 
+from metarl.arguments import require_built, require_integers
 from metarl.engine.gradients import gradients_of
 from metarl.engine.maml import Learner
 from metarl.engine.model import Model
 from metarl.engine.objective import MetaObjective, TaskFunctions
 from metarl.engine.params import Params, require_real
 from metarl.engine.rules import InnerRule
-from metarl.engine.soundness import require_built, require_integers, require_sound_outer_loss, require_sound_steps
+from metarl.engine.soundness import require_sound_outer_loss, require_sound_steps
 from metarl.metrics import over_ranks
 from metarl.problem import Evaluation, Film, Metrics
 from metarl.randomness import PICTURES_OF, SPLIT_OF, Purpose, numpy_generator, torch_generator

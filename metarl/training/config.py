@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
+from metarl.arguments import require_built
 from metarl.engine.outer import OUTERS, Outer
 from metarl.engine.rules import RULES, InnerRule, Rule, first_order
 from metarl.engine.rules.sgd import SGD
-from metarl.engine.soundness import require_built
 from metarl.parts import HIDDEN, MAY_CHANGE, NOT_NEGATIVE, POSITIVE, Part, at_least, below, options
 from metarl.problems import PROBLEMS, ProblemOptions, Setting
 from metarl.shard import ALONE, Shard

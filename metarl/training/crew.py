@@ -1,4 +1,4 @@
-"""The callbacks of a training, called together, and held to their word that they change nothing."""
+"""The callbacks of a training, called together; one that changes parameters or metrics is refused."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,8 +22,7 @@ class Crew:
     """
 
     def __init__(self, callbacks: Sequence[Callback]) -> None:
-        require_callbacks(callbacks)
-        self._callbacks = callbacks
+        self._callbacks = listed(callbacks)
 
     @contextmanager
     def at_work(self, training: Training, state: TrainState) -> Iterator[None]:
@@ -71,16 +70,19 @@ class Crew:
                 )
 
 
-def require_callbacks(callbacks: Any) -> None:
-    """Raise ValueError for anything but a list, or the like, of callbacks."""
+def listed(callbacks: Any) -> list[Callback]:
+    """The list of callbacks that a list or any other iterable has. Raises ValueError for anything else."""
     is_list = isinstance(callbacks, Iterable) and not isinstance(callbacks, Callback)
     if not is_list:
         raise ValueError(f"callbacks must be a list of them; got {callbacks!r}")
-    for callback in callbacks:
+    # An iterator can be looked through only once.
+    found = list(callbacks)
+    for callback in found:
         is_callback = isinstance(callback, Callback)
         if not is_callback:
             advice = ": make one by calling it" if isinstance(callback, type) else ""
             raise ValueError(f"callbacks must be of the class Callback; got {callback!r}{advice}")
+    return found
 
 
 def _named(who: str, measured: Any) -> dict[str, Any]:

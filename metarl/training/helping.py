@@ -32,7 +32,7 @@ def argument(hint: Any, words: str, default: Any, metavar: str | None = None) ->
 
 
 def _is_shown(default: Any, words: str) -> bool:
-    """Whether a default is worth showing: not that nothing is given, unless the words say what None does."""
+    """Whether to show a default: None only where the words say what None does, and nothing that is empty."""
     if default is None:
         return "None:" in words
     return default is not dataclasses.MISSING and default not in ((), "")

@@ -6,10 +6,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from metarl.arguments import require_built
 from metarl.engine.objective import MetaObjective
 from metarl.engine.outer import Info, OuterOptimizer, State, refused
-from metarl.engine.params import Params
-from metarl.engine.soundness import finite, require_built, require_state, unchanged
+from metarl.engine.params import Params, finite
+from metarl.engine.soundness import require_state, unchanged
 from metarl.metrics import Metric, MetricTable
 from metarl.problem import Metrics, Problem
 from metarl.shard import ALONE, Shard

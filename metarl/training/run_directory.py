@@ -187,7 +187,7 @@ def read_parameters(run_dir: Path, which: str | int) -> TrainState:
         ValueError: the checkpoint is missing, damaged, or of another run.
     """
     config = read_config(run_dir)
-    path = run_dir / (kept_name(which) if isinstance(which, int) else {"last": LAST, "best": BEST}[which])
+    path = run_dir / ({"last": LAST, "best": BEST}[which] if isinstance(which, str) else kept_name(which))
     state = _load_last(run_dir) if which == "last" else load(path)
     _require_same(understood(state.config, path), config, path)
     return state

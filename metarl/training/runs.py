@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from rich.console import Console
 
+from metarl.arguments import require_built, require_integers
 from metarl.engine.outer import OuterOptimizer
 from metarl.engine.params import Params
 from metarl.engine.rules import InnerRule
-from metarl.engine.soundness import require_built, require_integers
 from metarl.problem import Evaluation, Problem
 from metarl.randomness import Purpose
 from metarl.shard import ALONE, Shard
@@ -26,7 +26,7 @@ from metarl.training.callbacks.console import ConsoleProgress
 from metarl.training.callbacks.csv import Csv
 from metarl.training.callbacks.events import event_files
 from metarl.training.checkpoint import load, save
-from metarl.training.crew import require_callbacks
+from metarl.training.crew import listed
 from metarl.training.interruption import GRACE
 from metarl.training.run_directory import BEST, CONFIG, METRICS, Identity, claimed, plain_identity, update_config
 from metarl.training.state import TrainState, fitted
@@ -88,10 +88,10 @@ def train(
         raise ValueError(f"grace must be a finite number of seconds, at least 0; got {grace}")
     if not hasattr(problem, "collect"):
         raise ValueError(f"problem must be a Problem, such as a MetaRL; got {problem!r}")
-    require_callbacks(callbacks)
+    own = listed(callbacks)
     place = Path(run_dir).expanduser()
     identity = config if isinstance(config, Identity) else plain_identity({"seed": seed} if config is None else config)
-    crew = [*callbacks, *(standard_sinks(place, log_every) if sinks is None else sinks)]
+    crew = [*own, *(standard_sinks(place, log_every) if sinks is None else sinks)]
     with ExitStack() as stack:
         state = None
         if shard.rank == 0:

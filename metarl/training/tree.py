@@ -112,7 +112,7 @@ def unknown_option(part: Any, name: str) -> str:
 
 
 def _owners_below(option: Option, name: str) -> str:
-    """Which parts have an option that only parts of this choice's parts have, in words; "" where none has."""
+    """In words, the parts with an option that may be chosen under the parts of this choice; "" where there are none."""
     registry = option.registry
     assert registry is not None
     holders: dict[tuple[str, str], list[str]] = {}

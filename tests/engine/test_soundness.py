@@ -12,8 +12,7 @@ from metarl.engine.maml import AdaptedTask, Learner
 from metarl.engine.model import mlp
 from metarl.engine.params import Params, joined, require_real
 from metarl.engine.rules import InnerRule
-from metarl.engine.rules.sgd import SGD
-from metarl.engine.soundness import require_built, require_sound_outer_loss, require_sound_steps
+from metarl.engine.soundness import require_sound_outer_loss, require_sound_steps
 
 NETWORK = mlp((2, 3, 2), "tanh")
 THETA = NETWORK.init(generator(0))
@@ -118,17 +117,6 @@ def test_what_is_sound_is_left_alone() -> None:
         require_sound_outer_loss(Learner(sgd(0.1), squared), outer_loss, THETA, support, DATA)
     assert torch.equal(DATA.targets, targets)
     assert all(torch.equal(leaf, THETA[name]) and not leaf.requires_grad for name, leaf in before.items())
-
-
-def test_what_is_not_built_is_told_so() -> None:
-    part = SGD(inner_step_size=0.5)
-    require_built(rule=(part.build(), InnerRule), loss=(squared, Callable))
-    with pytest.raises(ValueError) as error:
-        require_built(rule=(part, InnerRule))
-    assert str(error.value).startswith("rule must be of the class InnerRule; got SGD(")
-    assert str(error.value).endswith(": hand over what its build() makes")
-    with pytest.raises(ValueError, match="baseline must be a function; got 3"):
-        require_built(baseline=(3, Callable))
 
 
 def test_parameters_of_two_meanings_or_too_few_bits() -> None:

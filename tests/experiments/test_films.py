@@ -99,6 +99,7 @@ def test_speeds_that_are_none(speed: float) -> None:
 def test_quantities_in_words(name: str, words: str) -> None:
     assert worded(name, 1.5) == words
     assert worded("direction (1 or -1)", -1.0) == "direction -1"
+    assert worded("task_0", float("nan")) == "task_0 nan"
 
 
 @pytest.mark.render

@@ -229,7 +229,7 @@ def test_quick_leaves_the_results_alone(toy: list[tuple[str, ...]], tmp_path: Pa
     [
         ("chess", ("unknown experiment 'chess'", "navigation-paper", "or all")),
         ("", ("name an experiment",)),
-        ("ants --jobs 0", ("--jobs must be at least 1; got 0",)),
+        ("ant-dir --jobs 0", ("--jobs must be at least 1; got 0",)),
     ],
 )
 def test_mistakes(arguments: str, words: tuple[str, ...]) -> None:

@@ -46,8 +46,8 @@ def test_rows_of_any_kind(rows: Any) -> None:
         ((row for row in [[0.5], [2.0]]), "it drew <generator"),
         (np.zeros((2, 1), complex), r"it drew complex128 \(2, 1\)$"),
         (
-            np.array([[1], [2**53 + 1]]),
-            r"whole numbers must be below 2\^53, or float64 changes them; it drew 9007199",
+            np.array([[1], [-(2**53) - 1]]),
+            r"whole numbers must be below 2\^53, or float64 changes them; it drew -9007199",
         ),
         (np.array([[1], [2**64 - 1]], np.uint64), "whole numbers must be below"),
         ([["x" * 99], [1.0]], r"it drew list .*xxx\.\.\.$"),

@@ -188,6 +188,22 @@ def test_networks_that_are_no_policies(network: type[nn.Module], words: str) -> 
         policy_of(network)().build(Box(-1, 1, (2,)), Box(-1, 1, (2,))).init(torch.Generator())
 
 
+class Logarithmic(nn.Module):
+    """Takes batches alone, and makes nan of the numbers that the checks of a module draw."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(inputs, outputs)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.layer((inputs[:, :] - 2).log())
+
+
+def test_a_network_need_take_neither_single_observations_nor_all_numbers() -> None:
+    policy = policy_of(Logarithmic)().build(Box(-1, 1, (2,)), Box(-1, 1, (2,)))
+    assert policy.apply(policy.init(generator(0)), torch.full((3, 2), 4.0)).mean.isfinite().all()
+
+
 def test_std_options_of_discrete_actions_are_refused() -> None:
     with pytest.raises(ValueError, match=r"initial_std means nothing for discrete actions; got 0.5 for Discrete\(2\)"):
         policy_of(Net)(initial_std=0.5).build(BOX, Discrete(2))

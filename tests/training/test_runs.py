@@ -77,7 +77,7 @@ def test_what_callbacks_measure_is_logged_and_seen_by_all(tmp_path: Path) -> Non
         def iteration(self, moment: Moment) -> None:
             seen.append(moment.metrics.get("diary/pages"))
 
-    metarl.train(Bowl(), roll(), run_dir=tmp_path / "run", iterations=2, callbacks=[Seeing(), Diary()])
+    metarl.train(Bowl(), roll(), run_dir=tmp_path / "run", iterations=2, callbacks=iter([Seeing(), Diary()]))
     assert seen == [1, 2, 3]
     rows = read_metrics(tmp_path / "run" / "metrics.csv")
     assert [row["diary/pages"] for row in rows] == seen

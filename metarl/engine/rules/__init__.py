@@ -55,7 +55,7 @@ class Rule(Part):
     """Whether step sizes are meta-learned, so that an evaluation cannot choose them."""
 
     needs_gradient: ClassVar[bool] = False
-    """Whether much is meta-learned that no inner step changes, which only the outer loss's gradient moves."""
+    """Whether the rule meta-learns parameters that no inner step changes: only the outer loss's gradient moves them."""
 
     def build(self, step_sizes: Sequence[float] = ()) -> InnerRule:
         """Make the rule.

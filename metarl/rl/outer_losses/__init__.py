@@ -25,7 +25,7 @@ class OuterLoss(Part, ABC):
     """The loss of the outer step."""
 
     needs_inner_steps: ClassVar[bool] = False
-    """Whether it is another one's, in part or as a whole, where training takes no inner steps."""
+    """Whether a term of the loss is about inner steps; a training without any is refused."""
 
     @abstractmethod
     def build(self) -> OuterPolicyLoss:

@@ -59,8 +59,8 @@ def _require_each_alone(network: Model, size: int) -> None:
     theta = network.init(torch.Generator())
     with torch.no_grad():
         together = network.apply(theta, observations)[0, 0]
-        alone = network.apply(theta, observations[0, 0])
-    if alone.shape != together.shape or not torch.allclose(alone, together, rtol=1e-4, atol=1e-5):
+        alone = network.apply(theta, observations[:1, :1])[0, 0]
+    if not torch.allclose(alone, together, rtol=1e-4, atol=1e-5, equal_nan=True):
         raise ValueError(
             "a policy's outputs for an observation must not depend on the others beside it, or the policy that learns "
             "is another than the one that acts: leave out means over a batch, as in batch norm"

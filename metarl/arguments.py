@@ -1,0 +1,40 @@
+"""Checks of what calls of the library are given: built things, whole numbers."""
+
+from collections.abc import Callable
+from numbers import Integral
+from typing import Any
+
+from metarl.parts import Part
+
+
+def require_built(**things: tuple[Any, Any]) -> None:
+    """Raise ValueError unless things are of the classes that are asked for, with advice where one is a part.
+
+    Args:
+        things: by name; each with the class that it must be of, or `Callable` where it must be a function.
+    """
+    for name, (thing, kind) in things.items():
+        is_right = isinstance(thing, kind)
+        if not is_right:
+            right = "a function" if kind is Callable else f"of the class {kind.__name__}"
+            advice = ": hand over what its build() makes" if isinstance(thing, Part) else ""
+            raise ValueError(f"{name} must be {right}; got {_short(thing)}{advice}")
+
+
+def require_integers(least: int, **values: Any) -> None:
+    """Raise ValueError unless values are whole numbers that are not below `least`."""
+    for name, value in values.items():
+        if not is_whole(value):
+            raise ValueError(f"{name} must be a whole number; got {value!r}")
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}; got {value}")
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number, of Python or NumPy; truth values are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _short(thing: Any) -> str:
+    words = repr(thing)
+    return words if len(words) <= 80 else type(thing).__name__
