@@ -19,6 +19,7 @@ KEPT = {  # preset -> the run of MAML that is nearest to it
     "navigation-paper": "navigation-paper/maml-seed1",
     "cheetah-vel": "cheetah-vel/maml-seed1",
     "cheetah-dir": "cheetah-dir/maml-seed1",
+    "ant-dir": "ant-dir/maml-seed1",
     "cheetah-vel-paper": "cheetah-vel-paper/gauss-newton-seed1",
     "cheetah-dir-paper": "cheetah-dir-paper/gauss-newton-seed1",
     "sinusoid": "sinusoid/maml-10shot",

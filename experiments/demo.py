@@ -1,7 +1,7 @@
 """Adapt a shipped policy to a task of yours, without training: metarl demo [NAME or RUN] [--task NUMBERS].
 
 The demo prints the return before adaptation and after each gradient step, and writes a film of each. NAME is navigation
-(a point finds a goal, --task X Y) or cheetah (a robot runs forward, --task 1, or backward, --task -1).
+(a point finds a goal, --task X Y), cheetah or ant (a robot runs forward, --task 1, or backward, --task -1).
 """
 
 import shlex
@@ -27,7 +27,11 @@ from metarl.training.pictures import at_speed, require_video, side_by_side, vide
 from metarl.training.state import fitted
 
 RESULTS = Path(__file__).parent / "results"
-SHIPPED = {"navigation": "navigation-paper/maml-seed1", "cheetah": "cheetah-dir/maml-seed1"}
+SHIPPED = {
+    "navigation": "navigation-paper/maml-seed1",
+    "cheetah": "cheetah-dir/maml-seed1",
+    "ant": "ant-dir/maml-seed1",
+}
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Arguments:
     """Which policy to adapt, and to which task."""
 
     policy: tyro.conf.Positional[str] = "navigation"
-    """A shipped policy, navigation or cheetah; or the directory of a run of your own."""
+    """A shipped policy, navigation, cheetah or ant; or the directory of a run of your own."""
     task: tuple[float, ...] | None = None
     """The task, number by number. Default: one that training never saw."""
     gradient_steps: int = 2

@@ -165,7 +165,7 @@ def _omniglot() -> Experiment:
 PAPER: dict[str, Experiment] = {
     "navigation-paper": _navigation(),
     # 8 million timesteps a seed: ten minutes of one core.
-    "cheetah-dir": _robot("cheetah-dir", 200, films={"film.gif": ("maml-seed1", "--height 160 --speed 2")}),
+    "cheetah-dir": _robot("cheetah-dir", 200, films={"film.gif": ("maml-seed1", "--height 144 --speed 3")}),
     "cheetah-dir-plain-head": _plain_head("cheetah-dir"),
     "cheetah-vel": _robot("cheetah-vel", 200),
     "cheetah-dir-long": _long("cheetah-dir"),
@@ -174,8 +174,8 @@ PAPER: dict[str, Experiment] = {
     "cheetah-dir-paper-dynamics": _paper_dynamics(),
     "cheetah-vel-paper": _cheetah("cheetah-vel-paper", (1,)),
     "cheetah-dir-paper": _cheetah("cheetah-dir-paper", (1, 2)),
-    # 8 million timesteps: half an hour of one core.
-    "ant-dir": _robot("ant-dir", 500, {"film.gif": ("maml-seed1", "--height 160 --speed 2")}, seeds=(1,)),
+    # 7 million timesteps: half an hour of one core.
+    "ant-dir": _robot("ant-dir", 450, {"film.gif": ("maml-seed1", "--height 144 --speed 3")}, seeds=(1,)),
     "ants-paper-dynamics": _ants(),
     "sinusoid": _sinusoid(),
     "omniglot": _omniglot(),

@@ -44,7 +44,7 @@ def test_it_takes_a_run_of_ones_own_and_a_task_of_its_own(trained: Path, tmp_pat
 
 def test_what_it_refuses(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    refused(run("demo", "nowhere"), "there is no run nowhere", "navigation, cheetah")
+    refused(run("demo", "nowhere"), "there is no run nowhere", "navigation, cheetah, ant")
     refused(run("demo", "--task", "1"), "--task must have 2 numbers")
     refused(run("demo", "cheetah", "--task", "0.5"), "--task must be 1 or -1")
     refused(run("demo", "--output", "film.avi"), "must end in .mp4, .gif or .png")
