@@ -14,7 +14,7 @@ from metarl.training.run_directory import BEST, CONFIG, LAST, METRICS, read_conf
 
 # The order matters: best.pt and metrics.csv may be ahead of the last checkpoint, which is copied first.
 TO_GO_ON = (LAST, BEST, METRICS, CONFIG)
-DIGITS = 4  # significant digits of a finished run's learning curve; more would only fill the repository
+DIGITS = 3  # significant digits of a finished run's learning curve; more would only fill the repository
 CHECKPOINTS = {"last": LAST, "best": BEST}
 
 

@@ -62,7 +62,7 @@ def _robot(preset: str, iterations: int, films: Films = None, seeds: tuple[int, 
 def _plain_head(preset: str) -> Experiment:
     """The same with a last layer that starts as the paper's."""
     runs = seeded("maml", preset, "--head-scale 1 --iterations 200 --checkpoint-every 10")
-    return Experiment(runs, {"figure": _names(runs)})
+    return Experiment(runs)
 
 
 def _long(preset: str) -> Experiment:
@@ -165,7 +165,7 @@ def _omniglot() -> Experiment:
 PAPER: dict[str, Experiment] = {
     "navigation-paper": _navigation(),
     # 8 million timesteps a seed: ten minutes of one core.
-    "cheetah-dir": _robot("cheetah-dir", 200, films={"film.gif": ("maml-seed1", "--height 144 --speed 3")}),
+    "cheetah-dir": _robot("cheetah-dir", 200, films={"film.gif": ("maml-seed1", "--height 128 --speed 3")}),
     "cheetah-dir-plain-head": _plain_head("cheetah-dir"),
     "cheetah-vel": _robot("cheetah-vel", 200),
     "cheetah-dir-long": _long("cheetah-dir"),
@@ -175,7 +175,7 @@ PAPER: dict[str, Experiment] = {
     "cheetah-vel-paper": _cheetah("cheetah-vel-paper", (1,)),
     "cheetah-dir-paper": _cheetah("cheetah-dir-paper", (1, 2)),
     # 7 million timesteps: half an hour of one core.
-    "ant-dir": _robot("ant-dir", 450, {"film.gif": ("maml-seed1", "--height 144 --speed 3")}, seeds=(1,)),
+    "ant-dir": _robot("ant-dir", 450, {"film.gif": ("maml-seed1", "--height 112 --speed 3")}, seeds=(1,)),
     "ants-paper-dynamics": _ants(),
     "sinusoid": _sinusoid(),
     "omniglot": _omniglot(),
