@@ -62,7 +62,7 @@ def _robot(preset: str, iterations: int, films: Films = None, seeds: tuple[int, 
 def _plain_head(preset: str) -> Experiment:
     """The same with a last layer that starts as the paper's."""
     runs = seeded("maml", preset, "--head-scale 1 --iterations 200 --checkpoint-every 10")
-    return Experiment(runs)
+    return Experiment(runs, {"figure": _names(runs)})
 
 
 def _long(preset: str) -> Experiment:

@@ -155,7 +155,7 @@ def test_an_unfinished_run_is_kept_gone_on_with_and_dropped(
     published = kept.parents[1] / ONE.name
     assert {path.name for path in published.iterdir()} == PUBLISHED
     short = read_metrics(published / "metrics.csv")
-    assert short[1] == {name: pytest.approx(value, rel=5e-4) for name, value in rows[1].items()}
+    assert short[1] == {name: pytest.approx(value, rel=5e-3) for name, value in rows[1].items()}
     whole = (tmp_path / "runs" / "toy" / ONE.name / "metrics.csv").stat().st_size
     assert (published / "metrics.csv").stat().st_size < 0.7 * whole
 
