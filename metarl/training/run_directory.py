@@ -10,7 +10,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -221,16 +221,18 @@ def command_line() -> str:
 
 def versions_of(*packages: str) -> dict[str, str]:
     """The versions of those packages that are installed."""
-    return {name: version for name in packages if (version := _version(name)) is not None}
+    versions = {}
+    for name in packages:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = _version(name)
+    return versions
 
 
-# Cached, because for a version Python parses all that a package says about itself.
+# Cached, because for a version Python parses all that a package says about itself. That a package is missing is an
+# exception, which is not cached.
 @functools.cache
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+def _version(package: str) -> str:
+    return importlib.metadata.version(package)
 
 
 # Cached: the code of a process is that of its start, whatever is committed later.

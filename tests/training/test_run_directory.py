@@ -1,4 +1,5 @@
 import json
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from toy import TOY
 from metarl.training import checkpoint
 from metarl.training.checkpoint import load, save
 from metarl.training.config import Config
-from metarl.training.run_directory import claimed, identity_of, read_config
+from metarl.training.run_directory import claimed, identity_of, read_config, versions_of
 from metarl.training.runs import train
 from metarl.training.state import TrainState
 
@@ -98,3 +99,17 @@ def test_a_checkpoint_of_a_newer_version_is_never_replaced(
     with pytest.raises(ValueError, match=rf"{name} was written by a newer version of metarl \(format 9"):
         train(Bowl(), roll(), run_dir=tmp_path, iterations=5, sinks=[], resume=True)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_package_that_is_missing_at_first_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed: dict[str, str] = {}
+
+    def version(package: str) -> str:
+        if package not in installed:
+            raise PackageNotFoundError(package)
+        return installed[package]
+
+    monkeypatch.setattr("importlib.metadata.version", version)
+    assert versions_of("late") == {}
+    installed["late"] = "1.0"
+    assert versions_of("late") == {"late": "1.0"}
