@@ -176,6 +176,7 @@ PAPER: dict[str, Experiment] = {
     "cheetah-dir-paper": _cheetah("cheetah-dir-paper", (1, 2)),
     # 7 million timesteps: half an hour of one core.
     "ant-dir": _robot("ant-dir", 450, {"film.gif": ("maml-seed1", "--height 112 --speed 3")}, seeds=(1,)),
+    "ant-vel": _robot("ant-vel", 300, seeds=(1,)),
     "ants-paper-dynamics": _ants(),
     "sinusoid": _sinusoid(),
     "omniglot": _omniglot(),
