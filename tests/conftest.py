@@ -86,6 +86,16 @@ def tasks_at_a_time(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
+@pytest.fixture
+def printed(capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
+    """What was printed since it was last asked for, as one line without the boxes of help."""
+
+    def line() -> str:
+        return " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+    return line
+
+
 class Regression(NamedTuple):
     inputs: Tensor  # [M, N, 2]
     targets: Tensor  # [M, N, 2]

@@ -5,6 +5,7 @@ import importlib.metadata
 import re
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,12 +54,9 @@ def test_every_command_has_help_under_its_own_name(
     assert f"experiments/{name}.py" not in shown
 
 
-def test_help_of_a_group_is_a_whole_sentence(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_help_of_a_group_is_a_whole_sentence(monkeypatch: pytest.MonkeyPatch, printed: Callable[[], str]) -> None:
     assert console(monkeypatch, "train", "navigation", "--help") == 0
-    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert "Trust region policy optimisation (Schulman et al. 2015; Finn et al. 2017, section 4.2)" in shown
+    assert "Trust region policy optimisation (Schulman et al. 2015; Finn et al. 2017, section 4.2)" in printed()
 
 
 def test_commands_that_it_prints_can_be_copied(

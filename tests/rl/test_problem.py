@@ -39,7 +39,7 @@ SETTINGS = RolloutSettings(
 def problem(
     *,
     inner_steps: int = 1,
-    inner_loss: str = "log_prob",
+    inner_loss: Any = "log_prob",
     initial_std: float = 1.0,
     seed: int = 1,
     settings: RolloutSettings = SETTINGS,
@@ -53,7 +53,7 @@ def problem(
         gaussian_mlp(2, 2, hidden_sizes=(8,), initial_std=initial_std),
         rule or sgd(0.1),
         inner_steps=inner_steps,
-        inner_loss=INNER_LOSSES.find(inner_loss)().build(),
+        inner_loss=INNER_LOSSES.find(inner_loss)().build() if isinstance(inner_loss, str) else inner_loss,
         baseline=BASELINE,
         settings=settings,
         seed=seed,
@@ -438,18 +438,8 @@ def test_what_does_not_learn_is_refused_by_the_first_iteration() -> None:
     made = problem(rule=held)
     with pytest.raises(ValueError, match=r"update of the rule must give the parameters .* it lacks body.0.weight"):
         made.collect(made.initial_parameters(1), 0)
-    unbuilt: Any = LogProb()
     with pytest.raises(ValueError, match="inner_loss must be a function; got LogProb"):
-        MetaRL(
-            made._make_env,
-            made.policy,
-            sgd(0.1),
-            inner_steps=1,
-            inner_loss=unbuilt,
-            baseline=BASELINE,
-            settings=SETTINGS,
-            seed=1,
-        )
+        problem(inner_loss=LogProb())
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The command line of a tree of parts."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -58,10 +59,10 @@ def test_what_is_wrong_is_said_in_one_line(line: str, words: str) -> None:
     assert words in str(error.value)
 
 
-def test_help_shows_the_chosen_parts_in_groups(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_shows_the_chosen_parts_in_groups(printed: Callable[[], str]) -> None:
     with pytest.raises(SystemExit):
         parse("--tool", "drill", "--help")
-    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    shown = printed()
     for words in (
         "--speed",
         "Turns per second",
@@ -140,10 +141,10 @@ class Wordy:
     """At once, or not."""
 
 
-def test_help_says_what_a_flag_takes_and_no_default_that_is_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_says_what_a_flag_takes_and_no_default_that_is_nothing(printed: Callable[[], str]) -> None:
     with pytest.raises(SystemExit):
         tyro.cli(flags.worded(Wordy), args=["--help"], config=flags.HELP_IS_GIVEN)
-    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    shown = printed()
     for words in (
         "[PLACE] The folder. (default: here)",
         "[NAME ...] Names.",
