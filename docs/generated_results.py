@@ -79,10 +79,12 @@ def _near(metrics: Path, million: int) -> float:
 
 
 def _trained(run_dir: Path) -> tuple[int, float]:
-    """The last iteration of a kept run whose metrics are kept, and the seconds of the median one."""
+    """The last iteration of a kept run whose metrics are kept, and the processor seconds of the median one."""
     with (run_dir / "metrics.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["time/iteration"]]
-    return int(rows[-1]["iteration"]), statistics.median(float(row["time/iteration"]) for row in rows)
+    # Versions before 0.8 measured no processor time.
+    seconds = [float(row.get("time/processor") or row["time/iteration"]) for row in rows]
+    return int(rows[-1]["iteration"]), statistics.median(seconds)
 
 
 def _score(step: dict[str, Any]) -> str:

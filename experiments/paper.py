@@ -60,13 +60,13 @@ def _robot(preset: str, iterations: int, films: Films = None, seeds: tuple[int, 
 
 
 def _plain_head(preset: str) -> Experiment:
-    """The same with a last layer that starts as the paper's."""
+    """MAML with the preset's settings, but a last layer that starts as the paper's: 8 million timesteps a seed."""
     runs = seeded("maml", preset, "--head-scale 1 --iterations 200 --checkpoint-every 10")
     return Experiment(runs, {"figure": _names(runs)})
 
 
 def _long(preset: str) -> Experiment:
-    """The same with all of the preset's iterations, 40 million timesteps a seed."""
+    """MAML with the preset's settings and all of its iterations: 40 million timesteps a seed."""
     runs = seeded("maml", preset, "--checkpoint-every 10")
     return Experiment(runs, {"figure": _names(runs)}, policies=_names(runs[:1]))
 
@@ -85,7 +85,7 @@ def _paper_dynamics() -> Experiment:
 
 
 def _trpo(preset: str) -> Experiment:
-    """As many timesteps with TRPO at its best."""
+    """TRPO with the best settings that were found for it: 40 million timesteps a seed."""
     runs = seeded("trpo", preset, f"{TRPO_AT_ITS_BEST} --iterations 250 --checkpoint-every 10")
     return Experiment(runs, {"figure": _names(runs)})
 

@@ -150,9 +150,11 @@ def headlines(cells: list[str], folder: Path) -> list[str]:
 
 
 def _name(row: Row, file: str) -> str:
-    """What a row of scores is of: the preset, and the table's name where that says more."""
+    """What a row of scores is of: the experiment; of an experiment with several tables the preset and the table."""
     stem = Path(file).stem
-    return row["preset"] if stem == "figure" or stem in row["preset"] else f"{row['preset']}, {stem}"
+    if stem == "figure":
+        return Path(file).parent.name
+    return row["preset"] if stem in row["preset"] else f"{row['preset']}, {stem}"
 
 
 def columns(rows: list[Row], names: list[str]) -> list[str]:
