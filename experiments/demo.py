@@ -63,7 +63,7 @@ def main(arguments: Arguments) -> None:
     config = agent.config
     problem = agent.problem
     theta = fitted(agent.theta, problem, f"the policy of {arguments.policy}")
-    if arguments.gradient_steps and config.method == "oracle":
+    if arguments.gradient_steps and config.knows_the_task:
         raise ValueError(f"an oracle knows the task: --gradient-steps must be 0; got {arguments.gradient_steps}")
     task = task_of(agent, arguments)
     console = Console(markup=False, highlight=False)

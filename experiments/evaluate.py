@@ -78,7 +78,7 @@ class Arguments:
 def main(arguments: Arguments) -> None:
     """Evaluate, print the table, and write evaluation.csv, .json and .npz to the run directory."""
     stored = read_config(arguments.run_dir)
-    if stored.method == "oracle" and (arguments.gradient_steps or arguments.step_sizes):
+    if stored.knows_the_task and (arguments.gradient_steps or arguments.step_sizes):
         raise ValueError(f"{arguments.run_dir} is an oracle, which knows the task: it takes no gradient steps")
     if stored.rule.learns_step_sizes and arguments.step_sizes:
         raise ValueError(f"--step-sizes means nothing for rule {flat(stored)['rule']}, which learns its own")

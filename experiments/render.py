@@ -59,8 +59,8 @@ def main(arguments: Arguments) -> None:
     require_video(arguments.output.suffix)
     config = read_config(arguments.run_dir)
     steps = min(1, config.test_steps) if arguments.gradient_steps is None else arguments.gradient_steps
-    if steps < 0 or (steps > 0 and config.method == "oracle"):
-        right = "0 for an oracle, which knows the task" if config.method == "oracle" else "at least 0"
+    if steps < 0 or (steps > 0 and config.knows_the_task):
+        right = "0 for an oracle, which knows the task" if config.knows_the_task else "at least 0"
         raise ValueError(f"--gradient-steps must be {right}; got {steps}")
     config = overridden(config, arguments, {"data_dir": "data_dir", "device": "device"})
     checkpoint = read_parameters(arguments.run_dir, arguments.checkpoint or config.evaluation_checkpoint)

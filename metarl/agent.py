@@ -64,9 +64,8 @@ class Agent:
             ValueError: the environment cannot be made, or draws nothing although a `render_mode` is given.
         """
         horizon = cast(Any, self.config.problem).horizon
-        knows_the_task = self.config.method == "oracle"
         return self._environment.build(
-            num_envs, horizon=horizon, render_mode=render_mode, task_in_observation=knows_the_task
+            num_envs, horizon=horizon, render_mode=render_mode, task_in_observation=self.config.knows_the_task
         )
 
     def adapt(self, env: VectorEnv, task: ArrayLike, *, gradient_steps: int = 1, seed: int = 0) -> "Agent":
@@ -85,7 +84,7 @@ class Agent:
                 or actions than those of training, drop tasks or do not take this one, or the parameters diverge.
         """
         require_integers(0, gradient_steps=gradient_steps, seed=seed)
-        if gradient_steps and self.config.method == "oracle":
+        if gradient_steps and self.config.knows_the_task:
             raise ValueError(f"an oracle knows the task and takes no gradient steps; got {gradient_steps}")
         rule = self.config.test_rule
         numbers = numeric(task)
@@ -113,7 +112,7 @@ class Agent:
     @cached_property
     def _spaces(self) -> tuple[Space, Space]:
         """Of the run's environment, as the policy sees them."""
-        return self._environment.spaces(task_in_observation=self.config.method == "oracle")
+        return self._environment.spaces(task_in_observation=self.config.knows_the_task)
 
     def act(self, observation: Any, rng: np.random.Generator | None = None) -> NDArray[Any]:
         """Choose an action for an observation: the policy's mode (a Gaussian's mean), or with `rng` a sample.
@@ -148,7 +147,7 @@ class Agent:
     def _flat(self, observation: Any) -> NDArray[Any]:
         """The vector [..., O] that the policy sees. Raises ValueError that names both for one of another size."""
         try:
-            own = np.asarray(observation) if self.config.method == "oracle" else self._environment.flat(observation)
+            own = np.asarray(observation) if self.config.knows_the_task else self._environment.flat(observation)
             flat = numeric(own)
             if flat is None:
                 raise TypeError("it is no array of real numbers")

@@ -22,7 +22,7 @@ from metarl.envs.adapters.turns import Instances
 from metarl.envs.adapters.wrappers import remarks_on
 from metarl.envs.drawing import prepare
 from metarl.outside import raised_at_the_call
-from metarl.parts import MAY_CHANGE, POSITIVE, at_least, options
+from metarl.parts import MAY_CHANGE, POSITIVE, at_least, values_of
 from metarl.rl.contract import check_vector
 from metarl.rl.environments import ENVIRONMENTS, Environment, TaskDistribution
 from metarl.rl.spaces import environment_actions
@@ -143,16 +143,12 @@ class GymnasiumEnvironment(OwnEnvironment):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """The subclass of an id is found anew where the part is unpickled, also in another process."""
-        return _rebuild, (ENVIRONMENTS.name_of(self), gymnasium.spec(self.shown), _values(self))
+        return _rebuild, (ENVIRONMENTS.name_of(self), gymnasium.spec(self.shown), values_of(self))
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdoptedEnvironment(OwnEnvironment):
     """A class of environments, or a function that makes one, chosen as MODULE:NAME: see `adopted`."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """The subclass is made anew where the part is unpickled."""
-        return _found, (ENVIRONMENTS.name_of(self), _values(self))
 
 
 class _Maker(NamedTuple):
@@ -163,10 +159,6 @@ class _Maker(NamedTuple):
 
     def __call__(self) -> gymnasium.Env:
         return _made(self.part, self.render_mode)
-
-
-def _values(part: OwnEnvironment) -> dict[str, Any]:
-    return {option.name: getattr(part, option.name) for option in options(type(part))}
 
 
 def _made(part: OwnEnvironment, render_mode: str | None) -> gymnasium.Env:
@@ -217,17 +209,12 @@ def adopted(thing: Any) -> type[Environment] | None:
     return type(thing.__name__, (AdoptedEnvironment,), {**namespace, "__module__": __name__, "__doc__": thing.__doc__})
 
 
-def _found(name: str, values: dict[str, Any]) -> Environment:
-    """Make the part that an environment's name stands for, with these options, in this process."""
-    kind: Any = ENVIRONMENTS.find(name)
-    return kind(**values)
-
-
 def _rebuild(name: str, spec: EnvSpec, values: dict[str, Any]) -> Environment:
     """Make a part in this process; register its id if only the process that pickled it had done so."""
     if ":" not in name and spec.id not in gymnasium.registry:
         gymnasium.registry[spec.id] = spec
-    return _found(name, values)
+    kind: Any = ENVIRONMENTS.find(name)
+    return kind(**values)
 
 
 def in_python(value: Any) -> Any:

@@ -54,10 +54,6 @@ class VectorEnvironment(Environment):
 
     maker: ClassVar[type[VectorEnv]]
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Find the subclass again, by name, where the part is unpickled."""
-        return _found, (ENVIRONMENTS.name_of(self), self.environment_options)
-
     def build(
         self, num_envs: int, *, horizon: int, render_mode: str | None = None, task_in_observation: bool = False
     ) -> VectorEnv:
@@ -113,8 +109,3 @@ def adopted(thing: Any) -> type[VectorEnvironment] | None:
         return None
     namespace = {"maker": thing, "__module__": __name__, "__doc__": thing.__doc__}
     return type(thing.__name__, (VectorEnvironment,), namespace)
-
-
-def _found(name: str, environment_options: dict[str, Any]) -> Environment:
-    kind: Any = ENVIRONMENTS.find(name)
-    return kind(environment_options=environment_options)

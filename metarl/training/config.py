@@ -130,6 +130,11 @@ class Config(Watching, HeldOut, Adaptation, Training):
         return 0 if self.method in ("pretrained", "oracle") else self.inner_steps
 
     @property
+    def knows_the_task(self) -> bool:
+        """Whether the model is given the task: an oracle is not adapted."""
+        return self.method == "oracle"
+
+    @property
     def without_effect(self) -> dict[str, str]:
         """The options that mean nothing beside what else was chosen, and why; they are refused if they are given."""
         found: dict[str, str] = {}
@@ -137,15 +142,15 @@ class Config(Watching, HeldOut, Adaptation, Training):
         if self.method in ("pretrained", "oracle"):
             found |= dict.fromkeys(("inner_steps", "first_order"), why)
         # Pretrained is adapted at evaluation, oracle is not.
-        if self.method == "oracle":
+        if self.knows_the_task:
             own = ("rule", "inner_loss", "evaluation_steps", "evaluation_step_sizes", *tree.flat(self.rule))
             found |= dict.fromkeys(own, why)
         if self.method == "maml":
             if not self.inner_steps:
                 found["first_order"] = "inner_steps 0, which trains without inner steps"
             if not self.outer.differentiates:
-                choices = {leaf.option.name: leaf for leaf in tree.leaves(self.problem)}
-                own = [name for name, leaf in choices.items() if leaf.title.startswith("outer_loss ")]
+                chosen = getattr(self.problem, "outer_loss", None)
+                own = () if chosen is None else tuple(tree.flat(chosen))
                 why = f"outer {OUTERS.name_of(self.outer)}, which differentiates no outer loss"
                 found |= dict.fromkeys(("first_order", "outer_loss", *own), why)
         if self.rule.learns_step_sizes:
@@ -165,7 +170,7 @@ class Config(Watching, HeldOut, Adaptation, Training):
     @property
     def test_steps(self) -> int:
         """Gradient steps at evaluation: none for the oracle, which knows the task."""
-        return 0 if self.method == "oracle" else self.evaluation_steps
+        return 0 if self.knows_the_task else self.evaluation_steps
 
     @property
     def test_step_sizes(self) -> tuple[float, ...]:

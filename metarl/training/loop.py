@@ -8,7 +8,7 @@ from pathlib import Path
 
 from metarl.arguments import require_built
 from metarl.engine.objective import MetaObjective
-from metarl.engine.outer import Info, OuterOptimizer, State, refused
+from metarl.engine.outer import Info, OuterOptimizer, State, nonfinite, refused
 from metarl.engine.params import Params, finite
 from metarl.engine.soundness import require_state, unchanged
 from metarl.metrics import Metric, MetricTable
@@ -180,7 +180,7 @@ def _stepped(outer: OuterOptimizer, state: TrainState, objective: MetaObjective)
     require_state("the state of an outer optimiser", outer_state, state.outer_state)
     info = info if "nonfinite" in info else info | {"nonfinite": 0.0}
     if not info["nonfinite"] and not finite(theta):
-        return state.theta, state.outer_state, info | {"nonfinite": 1.0, "nonfinite_parameters": 1.0}
+        return state.theta, state.outer_state, info | nonfinite(parameters=math.nan)
     return theta, outer_state, info
 
 

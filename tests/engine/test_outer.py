@@ -11,7 +11,7 @@ from metarl.engine.curvature import CURVATURES, EPSILON, FINITE_DIFFERENCES
 from metarl.engine.maml import AdaptedTask
 from metarl.engine.model import Model, mlp
 from metarl.engine.objective import MetaObjective, TaskFunctions
-from metarl.engine.outer import OUTERS, Info, OuterOptimizer, State
+from metarl.engine.outer import OUTERS, Info, OuterOptimizer, State, refused
 from metarl.engine.outer.adam import Adam
 from metarl.engine.outer.ppo import PPO
 from metarl.engine.outer.promp import ProMP
@@ -455,3 +455,11 @@ def test_a_schedule_that_is_over_before_the_training_is_told(outer: Any, iterati
     remarks = outer.remarks(iterations)
     assert len(remarks) == bool(words)
     assert all(words in remark for remark in remarks)
+
+
+def test_a_step_that_is_not_finite_is_refused_whatever_else_it_says() -> None:
+    """An optimiser accepts its step, and the loop refuses its parameters."""
+    assert refused({"nonfinite": 1.0, "accepted": 1.0})
+    assert refused({"nonfinite": 0.0, "accepted": 0.0})
+    assert not refused({"nonfinite": 0.0, "accepted": 1.0})
+    assert not refused({"nonfinite": 0.0})

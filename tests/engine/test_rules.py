@@ -287,6 +287,13 @@ def test_lslr_has_step_sizes_and_shifts_for_every_layer_and_step(steps: int) -> 
     assert all(bool(leaf[1].any()) == (steps > 1) for name, leaf in gradient.items() if name.startswith("after."))
 
 
+def test_lslr_overwrites_no_parameter_of_the_model() -> None:
+    params = parameters(mlp((2, 4, 2), "tanh"))
+    taken = params | {"step_sizes.head.bias": params["head.bias"]}
+    with pytest.raises(ValueError, match=r"rule lslr has a parameter 'step_sizes\.head\.bias', and so has the model"):
+        LSLR().build().init(taken, generator(0))
+
+
 def test_lslr_starts_as_sgd() -> None:
     params = parameters(mlp((2, 4, 2), "tanh"))
     rule = LSLR(inner_step_size=0.2, learned_steps=3).build((0.2, 0.1))

@@ -73,7 +73,7 @@ def refused(info: Mapping[str, float], prefix: str = "") -> bool:
         info: the metrics of the step.
         prefix: of the metrics' names, such as `outer/` in metrics.csv.
     """
-    return info.get(f"{prefix}accepted", 1.0 - info[f"{prefix}nonfinite"]) == 0.0
+    return info[f"{prefix}nonfinite"] != 0.0 or info.get(f"{prefix}accepted", 1.0) == 0.0
 
 
 def nonfinite(**values: float) -> Info:

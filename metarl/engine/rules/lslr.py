@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 import torch
 
-from metarl.engine.params import Params
+from metarl.engine.params import Params, joined
 from metarl.engine.rules import RULES, GradientRule, InnerRule, fits, overwrite, require_names, step_size
 from metarl.parts import at_least
 
@@ -36,8 +36,9 @@ class LSLR(GradientRule):
 
         Step k multiplies its learned sizes by step_sizes[k] / step_sizes[0], as Meta-SGD's.
 
-        The rule's `init` raises ValueError for a pattern that no parameter's name fits, and for one of `per_step` that
-        inner steps change; both it and `start` where no parameter has step sizes.
+        The rule's `init` raises ValueError for a pattern that no parameter's name fits, for one of `per_step` that
+        inner steps change, and for a parameter of the model that has the name of a learned one; both it and `start`
+        where no parameter has step sizes.
         """
         sizes = self.sizes(step_sizes)
         frozen = fits(self.not_adapted)
@@ -47,14 +48,15 @@ class LSLR(GradientRule):
         def init(params: Params, generator: torch.Generator) -> Params:
             self.require_known(params)
             require_names("per_step", self.per_step, params)
-            meta = dict(params)
+            added: Params = {}
             for name, leaf in params.items():
                 if not frozen(name):
-                    meta[f"{STEP_SIZES}{name}"] = leaf.new_full((self.learned_steps,), self.inner_step_size)
+                    added[f"{STEP_SIZES}{name}"] = leaf.new_full((self.learned_steps,), self.inner_step_size)
                 if own(name):
                     if not frozen(name):
                         raise ValueError(f"per_step: {name} is changed by inner steps; name it in not_adapted, too")
-                    meta[f"{AFTER}{name}"] = leaf.expand(self.learned_steps, *leaf.shape).clone()
+                    added[f"{AFTER}{name}"] = leaf.expand(self.learned_steps, *leaf.shape).clone()
+            meta = joined(params, added, "rule lslr")
             # Raises where nothing adapts.
             start(meta)
             return meta
