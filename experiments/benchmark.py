@@ -22,8 +22,8 @@ from metarl.experiments.benchmarks.ranks import ranks
 from metarl.experiments.benchmarks.sampling import sampler
 from metarl.experiments.benchmarks.supervised import supervised
 from metarl.experiments.benchmarks.workers import workers
-from metarl.experiments.command_line import arguments_of, run
-from metarl.experiments.outputs import write_figure
+from metarl.experiments.commands.command_line import arguments_of, run
+from metarl.experiments.commands.output_files import write_figure
 from metarl.files import write_atomically
 from metarl.machine import cores
 from metarl.training.helping import listing

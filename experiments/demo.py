@@ -18,7 +18,7 @@ from rich.table import Table
 
 import metarl
 from metarl.agent import Agent
-from metarl.experiments.command_line import arguments_of, run, waiting
+from metarl.experiments.commands.command_line import arguments_of, run, waiting
 from metarl.experiments.render import environment_of, own_task
 from metarl.files import write_atomically
 from metarl.randomness import Purpose

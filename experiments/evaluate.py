@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from metarl.experiments.callbacks import TELLING, options
-from metarl.experiments.command_line import arguments_of, run, waiting
+from metarl.experiments.commands.changed_options import overridden
+from metarl.experiments.commands.command_line import arguments_of, run, waiting
+from metarl.experiments.commands.task_files import read_tasks
+from metarl.experiments.commands.training_callbacks import TELLING, options
 from metarl.experiments.evaluated import label_of, published_of, read_run
-from metarl.experiments.overrides import overridden
 from metarl.experiments.published import evaluation_tasks
-from metarl.experiments.task_files import read_tasks
 from metarl.extras import missing
 from metarl.metrics import number
 from metarl.problem import Evaluation, Problem

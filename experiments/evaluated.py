@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl.experiments.command_line import command_of
+from metarl.experiments.commands.command_line import command_of
 from metarl.experiments.presets import preset_config
 from metarl.experiments.published import published_returns, published_scores
 from metarl.parts import MAY_CHANGE

@@ -13,11 +13,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from metarl.engine.outer import refused
-from metarl.experiments.command_line import arguments_of, run
+from metarl.experiments.commands.command_line import arguments_of, run
+from metarl.experiments.commands.output_files import write_figure, write_table
 from metarl.experiments.compared import by_setting, grouped, require_comparable, split_by_training
 from metarl.experiments.evaluated import Run, pooled, published, read_run
 from metarl.experiments.learning import XAxis
-from metarl.experiments.outputs import write_figure, write_table
 from metarl.extras import require
 from metarl.metrics import number
 from metarl.training.config import Config

@@ -21,7 +21,7 @@ from typing import Any
 
 from rich.console import Console
 
-from metarl.experiments.command_line import arguments_of, run
+from metarl.experiments.commands.command_line import arguments_of, run
 from metarl.experiments.evaluated import interval_in_words
 from metarl.files import write_atomically
 from metarl.reading import read_object, read_table, reading

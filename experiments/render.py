@@ -14,8 +14,8 @@ import tyro
 from numpy.typing import NDArray
 from rich.console import Console
 
-from metarl.experiments.command_line import arguments_of, run, waiting
-from metarl.experiments.overrides import overridden
+from metarl.experiments.commands.changed_options import overridden
+from metarl.experiments.commands.command_line import arguments_of, run, waiting
 from metarl.experiments.published import evaluation_tasks
 from metarl.files import write_atomically
 from metarl.rl.environments import Environment

@@ -17,12 +17,12 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from metarl.experiments.command_line import arguments_of, run
+from metarl.experiments.commands.command_line import arguments_of, run
+from metarl.experiments.commands.output_files import write_table
 from metarl.experiments.curves import kept_courses, kept_curves
 from metarl.experiments.experiment import Experiment
 from metarl.experiments.kept import Place, Run
 from metarl.experiments.methods import METHODS
-from metarl.experiments.outputs import write_table
 from metarl.experiments.paper import PAPER
 from metarl.experiments.progress import Progress
 from metarl.experiments.studies import STUDIES

@@ -16,8 +16,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from metarl.experiments.callbacks import callbacks, own_callbacks
-from metarl.experiments.command_line import command_of, described, program, run, shown_path, with_homes
+from metarl.experiments.commands.command_line import command_of, described, program, run, shown_path, with_homes
+from metarl.experiments.commands.training_callbacks import callbacks, own_callbacks
 from metarl.experiments.preset_options import Variant, require_preset
 from metarl.experiments.presets import PRESETS, preset_config, variants_of
 from metarl.experiments.published import require_published

@@ -69,7 +69,7 @@ def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def unpainted(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Has figures become empty PNG files from its call on: to paint them is most of a plot's time."""
-    return lambda: monkeypatch.setattr("metarl.experiments.outputs._png", lambda *_: b"")
+    return lambda: monkeypatch.setattr("metarl.experiments.commands.output_files._png", lambda *_: b"")
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from scripts import TOY, run
 
 from metarl import files, machine
 from metarl.envs.physics import mujoco_threads
-from metarl.experiments import command_line, reproduce
+from metarl.experiments import reproduce
+from metarl.experiments.commands import command_line
 from metarl.files import owned, write_atomically
 from metarl.training.interruption import StoppedError, wishes
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from metarl.experiments.benchmarks.configured import built
 from metarl.experiments.benchmarks.report import show
 from metarl.experiments.benchmarks.sampling import environments
-from metarl.experiments.command_line import keep_freed_memory
+from metarl.experiments.commands.command_line import keep_freed_memory
 from metarl.experiments.presets import preset_config
 from metarl.machine import cores
 from metarl.threads import torch_threads

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from scripts import ROOT, TOY, as_main
 
-from metarl.experiments import command_line
+from metarl.experiments.commands import command_line
 from metarl.experiments.console import COMMANDS, main
 
 

@@ -16,7 +16,7 @@ from toy import TOY
 
 from metarl.engine.objective import MetaObjective
 from metarl.engine.params import Params, ravel
-from metarl.experiments.callbacks import callbacks
+from metarl.experiments.commands.training_callbacks import callbacks
 from metarl.problem import Problem
 from metarl.rl.losses import mean_kl
 from metarl.training.callbacks.csv import read_metrics

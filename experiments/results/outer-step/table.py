@@ -8,7 +8,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from metarl.experiments.outputs import write_table
+from metarl.experiments.commands.output_files import write_table
 from metarl.training.callbacks.csv import read_metrics
 
 PRESETS = ("cheetah-dir", "navigation-paper")

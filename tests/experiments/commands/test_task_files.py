@@ -10,8 +10,8 @@ import pytest
 from scripts import TOY, refused, run
 
 from metarl.envs.tasks import Sign, Uniform
+from metarl.experiments.commands.task_files import read_tasks
 from metarl.experiments.evaluated import read_run
-from metarl.experiments.task_files import read_tasks
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 GOALS = Uniform(("x [m]", "y [m]"), (-0.5, -0.5), (0.5, 0.5))

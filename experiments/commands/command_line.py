@@ -158,7 +158,7 @@ def _started(script: str | None = None) -> list[str]:
     file = started.with_name(f"{script}.py") if script else started
     # A user's own program may have called this one.
     if script and not file.is_file():
-        file = Path(__file__).with_name(file.name)
+        file = Path(__file__).parents[1] / file.name
     return [python, shown_path(file)]
 
 
