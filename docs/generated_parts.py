@@ -15,7 +15,7 @@ from metarl.engine.rules import RULES
 from metarl.engine.schedules import SCHEDULES
 from metarl.experiments.comparison import Comparison, Method
 from metarl.experiments.methods import METHODS as COMPARISONS
-from metarl.experiments.presets import BASELINES, PRESETS
+from metarl.experiments.presets.configuration import BASELINES, PRESETS
 from metarl.experiments.train import parse
 from metarl.metrics import Metric
 from metarl.parts import Registry

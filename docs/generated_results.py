@@ -10,7 +10,7 @@ from typing import Any
 
 from generated_tables import table
 
-from metarl.experiments.presets import PRESETS
+from metarl.experiments.presets.configuration import PRESETS
 from metarl.training.config import Training
 
 ROOT = Path(__file__).resolve().parents[1]

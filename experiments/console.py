@@ -5,7 +5,7 @@ import importlib
 import importlib.metadata
 import sys
 
-from metarl.experiments.preset_options import require_preset
+from metarl.experiments.presets.options import require_preset
 from metarl.extras import MissingExtraError
 
 COMMANDS = {

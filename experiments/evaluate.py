@@ -19,7 +19,7 @@ from metarl.experiments.commands.command_line import arguments_of, run, waiting
 from metarl.experiments.commands.task_files import read_tasks
 from metarl.experiments.commands.training_callbacks import TELLING, options
 from metarl.experiments.evaluated import label_of, published_of, read_run
-from metarl.experiments.published import evaluation_tasks
+from metarl.experiments.presets.published import evaluation_tasks
 from metarl.extras import missing
 from metarl.metrics import number
 from metarl.problem import Evaluation, Problem

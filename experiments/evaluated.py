@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metarl.experiments.commands.command_line import command_of
-from metarl.experiments.presets import preset_config
-from metarl.experiments.published import published_returns, published_scores
+from metarl.experiments.presets.configuration import preset_config
+from metarl.experiments.presets.published import published_returns, published_scores
 from metarl.parts import MAY_CHANGE
 from metarl.reading import reading
 from metarl.tasks import numbered_names

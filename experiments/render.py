@@ -16,7 +16,7 @@ from rich.console import Console
 
 from metarl.experiments.commands.changed_options import overridden
 from metarl.experiments.commands.command_line import arguments_of, run, waiting
-from metarl.experiments.published import evaluation_tasks
+from metarl.experiments.presets.published import evaluation_tasks
 from metarl.files import write_atomically
 from metarl.rl.environments import Environment
 from metarl.rl.problem import MetaRL

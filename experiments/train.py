@@ -18,9 +18,9 @@ from rich.table import Table
 
 from metarl.experiments.commands.command_line import command_of, described, program, run, shown_path, with_homes
 from metarl.experiments.commands.training_callbacks import callbacks, own_callbacks
-from metarl.experiments.preset_options import Variant, require_preset
-from metarl.experiments.presets import PRESETS, preset_config, variants_of
-from metarl.experiments.published import require_published
+from metarl.experiments.presets.configuration import PRESETS, preset_config, variants_of
+from metarl.experiments.presets.options import Variant, require_preset
+from metarl.experiments.presets.published import require_published
 from metarl.extras import missing
 from metarl.rl.environments import ENVIRONMENTS
 from metarl.shard import Shard

@@ -16,7 +16,7 @@ from scripts import ROOT, TOY, run
 import metarl
 from metarl import envs
 from metarl.envs.navigation import Navigation2D
-from metarl.experiments.published import evaluation_tasks
+from metarl.experiments.presets.published import evaluation_tasks
 from metarl.rl.problem import MetaRL
 from metarl.training.evaluation import evaluate
 from metarl.training.run_directory import read_config

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from metarl.engine.outer import OUTERS
-from metarl.experiments.presets import preset_config
+from metarl.experiments.presets.configuration import preset_config
 from metarl.problems import reinforcement, supervised
 from metarl.training.tree import with_options
 

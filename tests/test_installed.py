@@ -14,7 +14,7 @@ FOREIGN = "raise RuntimeError('a module of the user, which nobody else should im
 SCRIPT = """
 import gymnasium, importlib, sys
 import metarl, metarl.envs
-from metarl.experiments.presets import preset_config
+from metarl.experiments.presets.configuration import preset_config
 
 assert metarl.__file__.startswith(sys.argv[1]), metarl.__file__
 config = preset_config("navigation", "maml", {})
@@ -46,7 +46,7 @@ def test_the_wheel_holds_one_package_with_its_data(installed: Installed) -> None
     shipped = {path for run in SHIPPED.values() for path in (RESULTS / run).iterdir()}
     policies = {f"metarl/experiments/{path.relative_to(RESULTS.parent).as_posix()}" for path in shipped}
     assert len(policies) > len(SHIPPED)
-    assert data == {"metarl/py.typed", "metarl/experiments/published_returns.csv", *policies}
+    assert data == {"metarl/py.typed", "metarl/experiments/presets/published_returns.csv", *policies}
     for folder in ("metarl", "envs", "experiments"):
         here = [path for path in (ROOT / folder).rglob("*.py") if "results" not in path.parts]
         prefix = "" if folder == "metarl" else "metarl/"

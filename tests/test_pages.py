@@ -24,7 +24,7 @@ from scripts import ROOT, TOY, run
 import metarl
 from metarl.envs import GymnasiumEnvironment
 from metarl.experiments import demo, evaluate, plot, render, reproduce, train
-from metarl.experiments.presets import PRESETS, preset_config
+from metarl.experiments.presets.configuration import PRESETS, preset_config
 from metarl.experiments.readme import pages
 from metarl.parts import options
 from metarl.rl.environments import ENVIRONMENTS

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
 from metarl.engine.outer import OuterOptimizer
-from metarl.experiments.presets import preset_config
+from metarl.experiments.presets.configuration import preset_config
 from metarl.rl.problem import MetaRL
 from metarl.training.config import Config
 from metarl.training.tree import flat, with_options

@@ -16,7 +16,7 @@ from metarl.engine.params import Params, ravel
 from metarl.engine.solvers import Matvec, conjugate_gradient
 from metarl.experiments.benchmarks.configured import built
 from metarl.experiments.benchmarks.report import relative_cost, seconds, show
-from metarl.experiments.presets import preset_config
+from metarl.experiments.presets.configuration import preset_config
 from metarl.training.checkpoint import load
 from metarl.training.config import Config
 from metarl.training.tree import flat, with_options

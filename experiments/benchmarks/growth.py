@@ -15,7 +15,7 @@ from metarl.experiments.benchmarks.configured import built
 from metarl.experiments.benchmarks.report import show
 from metarl.experiments.benchmarks.sampling import environments
 from metarl.experiments.commands.command_line import keep_freed_memory
-from metarl.experiments.presets import preset_config
+from metarl.experiments.presets.configuration import preset_config
 from metarl.machine import cores
 from metarl.threads import torch_threads
 from metarl.training.config import Config

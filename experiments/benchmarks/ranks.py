@@ -24,7 +24,7 @@ from rich.console import Console
 from torch import Tensor
 
 from metarl.experiments.benchmarks.report import show
-from metarl.experiments.presets import preset_config
+from metarl.experiments.presets.configuration import preset_config
 from metarl.shard import Shard
 from metarl.training.callbacks.csv import read_metrics
 from metarl.training.config import Config

@@ -16,7 +16,7 @@ from scripts import ROOT, TOY, run
 from metarl.envs import LoopVectorEnv, drawing, mujoco_rendering
 from metarl.envs.adapters import block, gymnasium_part
 from metarl.envs.adapters.block import ContractError
-from metarl.experiments.presets import preset_config
+from metarl.experiments.presets.configuration import preset_config
 
 WATCH = """
 import sys

@@ -10,7 +10,7 @@ from built import changed, meta_rl
 from gymnasium.spaces import Box
 
 from metarl.envs import LoopVectorEnv
-from metarl.experiments.presets import preset_config
+from metarl.experiments.presets.configuration import preset_config
 from metarl.randomness import Purpose
 from metarl.rl.drawing_tasks import draw_tasks
 from metarl.rl.environments import ENVIRONMENTS

@@ -18,7 +18,7 @@ from scripts import TOY, refused, run
 from metarl.envs import ENVIRONMENTS, LoopVectorEnv, check_environment
 from metarl.envs.adapters import metaworld
 from metarl.envs.adapters.metaworld import MetaWorld, adapt_welds
-from metarl.experiments.presets import preset_config
+from metarl.experiments.presets.configuration import preset_config
 from metarl.randomness import Purpose
 
 ML1, ML10 = "metarl/ML1-v0", "metarl/ML10-v0"

@@ -13,7 +13,7 @@ from lonely import Lonely
 from metarl.envs import LoopVectorEnv
 from metarl.envs.adapters.turns import Instances
 from metarl.experiments import train
-from metarl.experiments.presets import preset_config
+from metarl.experiments.presets.configuration import preset_config
 from metarl.randomness import Purpose
 from metarl.rl.episodes import Episodes
 from metarl.rl.policies.gaussian_mlp import GaussianMLP

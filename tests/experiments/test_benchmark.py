@@ -32,7 +32,7 @@ from metarl.experiments.benchmarks.iteration import EXACT
 from metarl.experiments.benchmarks.ranks import collectives
 from metarl.experiments.benchmarks.report import relative_cost, show
 from metarl.experiments.benchmarks.sampling import Loops
-from metarl.experiments.presets import preset_config
+from metarl.experiments.presets.configuration import preset_config
 from metarl.randomness import Purpose
 from metarl.training.tree import flat, with_options
 

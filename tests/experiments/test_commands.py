@@ -15,7 +15,7 @@ from scripts import ROOT, TOY, as_main, in_a_process, refused, run
 from metarl.experiments.evaluate import score_table
 from metarl.experiments.evaluated import published_of
 from metarl.experiments.plot import comparison_table
-from metarl.experiments.presets import PRESETS, preset_config
+from metarl.experiments.presets.configuration import PRESETS, preset_config
 from metarl.experiments.train import differences_from
 from metarl.parts import HIDDEN
 from metarl.training.tree import flat, leaves, with_options

@@ -15,7 +15,7 @@ from metarl.experiments.compared import by_setting, grouped, require_comparable
 from metarl.experiments.evaluated import Commands, Run, read_run
 from metarl.experiments.figures import draw
 from metarl.experiments.learning import points
-from metarl.experiments.presets import preset_config
+from metarl.experiments.presets.configuration import preset_config
 from metarl.training.tree import with_options
 
 pytestmark = pytest.mark.usefixtures("undrawn")

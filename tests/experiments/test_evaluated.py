@@ -11,7 +11,7 @@ from scripts import ROOT, TOY, refused, run
 
 from metarl.experiments.evaluated import Run, pooled, published, read_run
 from metarl.experiments.figures import draw
-from metarl.experiments.presets import preset_config
+from metarl.experiments.presets.configuration import preset_config
 from metarl.experiments.readme import columns, filled, pages, scores
 from metarl.training.tree import with_options
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scripts import TOY, refused, run
 
 from metarl.engine.params import ravel
-from metarl.experiments.presets import preset_config
+from metarl.experiments.presets.configuration import preset_config
 from metarl.training.checkpoint import load
 from metarl.training.config import Config
 from metarl.training.tree import leaves

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from scripts import TOY, run, sized
 
-from metarl.experiments.presets import BASELINES, PRESETS, preset_config
+from metarl.experiments.presets.configuration import BASELINES, PRESETS, preset_config
 from metarl.experiments.train import parse
 from metarl.training.checkpoint import load
 from metarl.training.tree import flat

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from scripts import TOY, refused, run
 
-from metarl.experiments.presets import preset_config
+from metarl.experiments.presets.configuration import preset_config
 from metarl.experiments.train import parse
 from metarl.outside import named
 from metarl.rl.environments import ENVIRONMENTS

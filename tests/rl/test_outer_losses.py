@@ -10,7 +10,7 @@ from oracles import task
 
 from metarl.engine.maml import AdaptedTask
 from metarl.engine.params import Params, ravel
-from metarl.experiments.presets import preset_config
+from metarl.experiments.presets.configuration import preset_config
 from metarl.rl.losses import likelihood_ratio
 from metarl.rl.outer_losses import OUTER_LOSSES
 from metarl.rl.outer_losses.e_maml import EMAML, deviation, exploration

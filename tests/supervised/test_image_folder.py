@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metarl.experiments.presets import preset_config
+from metarl.experiments.presets.configuration import preset_config
 from metarl.problems.supervised import Supervised
 from metarl.supervised.datasets.image_folder import ImageFolder
 from metarl.supervised.image_cache import cache_folder

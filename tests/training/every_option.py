@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, get_origin
 import numpy as np
 from PIL import Image
 
-from metarl.experiments.presets import preset_config
+from metarl.experiments.presets.configuration import preset_config
 from metarl.parts import HIDDEN, Option
 from metarl.training.config import Config
 from metarl.training.tree import flat, leaves, registries, with_options

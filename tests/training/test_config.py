@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scripts import ROOT
 from toy import TOY
 
-from metarl.experiments.presets import PRESETS, preset_config
-from metarl.experiments.published import published_tasks
+from metarl.experiments.presets.configuration import PRESETS, preset_config
+from metarl.experiments.presets.published import published_tasks
 from metarl.parts import options
 from metarl.problems import require_device
 from metarl.training.config import Config

@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_flatten
 
 from metarl.engine.objective import MetaObjective
 from metarl.engine.params import Params, ravel
-from metarl.experiments.presets import preset_config
+from metarl.experiments.presets.configuration import preset_config
 from metarl.problem import Metrics
 from metarl.shard import ALONE, Shard
 from metarl.training import loop

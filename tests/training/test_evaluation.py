@@ -7,7 +7,7 @@ import pytest
 from built import make_problem
 from toy import TOY
 
-from metarl.experiments.published import published_returns, published_tasks
+from metarl.experiments.presets.published import published_returns, published_tasks
 from metarl.problem import Evaluation
 from metarl.training.evaluation import evaluate, held_out_tasks
 from metarl.training.evaluation_files import write_evaluation

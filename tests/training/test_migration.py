@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from metarl.experiments.presets import preset_config
+from metarl.experiments.presets.configuration import preset_config
 from metarl.training import checkpoint
 from metarl.training.config import Config
 from metarl.training.migration import dotted_names, format_2

@@ -9,7 +9,7 @@ import pytest
 from built import changed, make_problem
 from every_option import CLASSIFICATION, REINFORCEMENT, small_of, write_images
 
-from metarl.experiments.published import evaluation_tasks
+from metarl.experiments.presets.published import evaluation_tasks
 from metarl.randomness import Purpose, numpy_generator
 from metarl.rl.environments import ENVIRONMENTS
 from metarl.supervised.datasets import DATASETS, glyphs, omniglot

@@ -1,6 +1,6 @@
 """A tiny, fast MAML-RL configuration for the tests of the loop and of the commands."""
 
-from metarl.experiments.presets import preset_config
+from metarl.experiments.presets.configuration import preset_config
 from metarl.training.tree import with_options
 
 TOY = with_options(

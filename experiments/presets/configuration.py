@@ -6,7 +6,7 @@ A preset is what `train.py PRESET` starts from. What it leaves out has the defau
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from metarl.experiments.preset_options import BASELINES, PRESETS, Options, Variant, require_preset
+from metarl.experiments.presets.options import BASELINES, PRESETS, Options, Variant, require_preset
 from metarl.training.config import Config
 from metarl.training.tree import from_flat
 
