@@ -13,8 +13,8 @@ from generated_tables import docstring, flag_rows, options_table, sentence, tabl
 from metarl.engine.outer import OUTERS
 from metarl.engine.rules import RULES
 from metarl.engine.schedules import SCHEDULES
-from metarl.experiments.comparison import Comparison, Method
-from metarl.experiments.methods import METHODS as COMPARISONS
+from metarl.experiments.catalogue.comparison import Comparison, Method
+from metarl.experiments.catalogue.method_comparisons import METHODS as COMPARISONS
 from metarl.experiments.presets.configuration import BASELINES, PRESETS
 from metarl.experiments.train import parse
 from metarl.metrics import Metric

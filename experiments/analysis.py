@@ -8,7 +8,7 @@ from typing import TypeVar
 import tyro
 from rich.console import Console
 
-from metarl.experiments.experiment import Experiment, Training
+from metarl.experiments.catalogue.experiment import Experiment, Training
 
 OfRun = TypeVar("OfRun")  # what is read of a run: its Curve, or its Course
 

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from metarl.experiments.analysis import Arguments, finished_runs
+from metarl.experiments.catalogue.comparison import Comparison
+from metarl.experiments.catalogue.method_comparisons import METHODS
 from metarl.experiments.commands.command_line import arguments_of, run
 from metarl.experiments.commands.output_files import write_figure, write_table
-from metarl.experiments.comparison import Comparison
 from metarl.experiments.comparison_figures import draw_courses
 from metarl.experiments.curves import CURVES, RUNS, Course, finished_course, kept_courses, write_courses
-from metarl.experiments.methods import METHODS
 from metarl.experiments.train import parse
 from metarl.training.statistics import interval_over_seeds
 

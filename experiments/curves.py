@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from metarl.experiments.catalogue.experiment import Experiment, Training
 from metarl.experiments.commands.output_files import write_table
-from metarl.experiments.experiment import Experiment, Training
 from metarl.experiments.train import parse
 from metarl.problem import Metrics
 from metarl.reading import numbers, read_object, read_table, reading

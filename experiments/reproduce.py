@@ -17,15 +17,15 @@ import numpy as np
 import tyro
 from rich.console import Console
 
+from metarl.experiments.catalogue.experiment import Experiment
+from metarl.experiments.catalogue.method_comparisons import METHODS
+from metarl.experiments.catalogue.paper import PAPER
+from metarl.experiments.catalogue.studies import STUDIES
 from metarl.experiments.commands.command_line import arguments_of, run
 from metarl.experiments.commands.output_files import write_table
 from metarl.experiments.curves import kept_courses, kept_curves
-from metarl.experiments.experiment import Experiment
 from metarl.experiments.kept import Place, Run
-from metarl.experiments.methods import METHODS
-from metarl.experiments.paper import PAPER
 from metarl.experiments.progress import Progress
-from metarl.experiments.studies import STUDIES
 from metarl.machine import cores, keep_to
 from metarl.training.evaluation_files import PER_TASK, is_whole, read_summary
 from metarl.training.helping import listing

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metarl.experiments.catalogue.study_design import Cell, Study
 from metarl.experiments.curves import Curve
-from metarl.experiments.design import Cell, Study
 from metarl.experiments.effects import Effect
 from metarl.extras import needs
 

@@ -11,8 +11,10 @@ from scipy import stats
 from scripts import TOY, refused, run
 
 from metarl.experiments import reproduce
+from metarl.experiments.catalogue.comparison import Comparison, Method
+from metarl.experiments.catalogue.experiment import Experiment, Training
+from metarl.experiments.catalogue.method_comparisons import METHODS
 from metarl.experiments.compare import table_rows
-from metarl.experiments.comparison import Comparison, Method
 from metarl.experiments.comparison_figures import aligned, draw_courses
 from metarl.experiments.curves import (
     Course,
@@ -23,8 +25,6 @@ from metarl.experiments.curves import (
     write_courses,
     write_table,
 )
-from metarl.experiments.experiment import Experiment, Training
-from metarl.experiments.methods import METHODS
 from metarl.experiments.train import parse
 from metarl.training.tree import flat
 

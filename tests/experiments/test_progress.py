@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from metarl.experiments.experiment import Training
+from metarl.experiments.catalogue.experiment import Training
 from metarl.experiments.kept import Place, Run, iterations_logged
 from metarl.experiments.progress import Progress
 

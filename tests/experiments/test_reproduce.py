@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from scripts import ROOT, TOY, refused, run
 
 from metarl.experiments import figures, reproduce
-from metarl.experiments.design import Factor, one_at_a_time
-from metarl.experiments.experiment import Experiment, Protocol, Training
+from metarl.experiments.catalogue.experiment import Experiment, Protocol, Training
+from metarl.experiments.catalogue.studies import STUDIES
+from metarl.experiments.catalogue.study_design import Factor, one_at_a_time
 from metarl.experiments.kept import Place, Run
-from metarl.experiments.studies import STUDIES
 from metarl.experiments.train import parse
 from metarl.training.callbacks.csv import read_metrics
 

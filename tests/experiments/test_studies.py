@@ -8,7 +8,9 @@ import pytest
 from scipy import stats
 from scripts import refused, run
 
-import metarl.experiments.studies
+import metarl.experiments
+from metarl.experiments.catalogue.experiment import Training
+from metarl.experiments.catalogue.studies import STUDIES, TIMESTEPS
 from metarl.experiments.curves import Curve, finished_curve, kept_curves, settings, write_curves, write_table
 from metarl.experiments.effects import (
     differences_from_base,
@@ -17,8 +19,6 @@ from metarl.experiments.effects import (
     seed_error,
     terms,
 )
-from metarl.experiments.experiment import Training
-from metarl.experiments.studies import STUDIES, TIMESTEPS
 from metarl.experiments.study import complete_seeds, effects_of, run_rows
 from metarl.experiments.study_figures import mean_curve
 from metarl.experiments.train import parse
@@ -27,7 +27,7 @@ from metarl.training.tree import flat, with_options
 
 SCREENING = STUDIES["what-matters"].study
 assert SCREENING is not None
-RESULTS = Path(metarl.experiments.studies.__file__).parent / "results"
+RESULTS = Path(metarl.experiments.__file__).parent / "results"
 LEVELS = np.array([cell.levels for cell in SCREENING.cells if cell.seed == 1])
 
 

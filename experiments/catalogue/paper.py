@@ -1,6 +1,6 @@
 """The experiments of the paper: the runs that are trained, and the runs that share a figure."""
 
-from metarl.experiments.experiment import SEEDS, Experiment, Protocol, Training, seeded
+from metarl.experiments.catalogue.experiment import SEEDS, Experiment, Protocol, Training, seeded
 
 MORE_SEEDS = (1, 2, 3, 4, 5, 6)
 METHODS = ("maml", "pretrained", "oracle", "random")

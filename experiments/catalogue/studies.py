@@ -1,7 +1,7 @@
 """The studies of what matters in MAML for reinforcement learning: a screening design, then one factor at a time."""
 
-from metarl.experiments.design import Factor, Settings, Study, fractional_factorial, one_at_a_time
-from metarl.experiments.experiment import SEEDS, Experiment, Training
+from metarl.experiments.catalogue.experiment import SEEDS, Experiment, Training
+from metarl.experiments.catalogue.study_design import Factor, Settings, Study, fractional_factorial, one_at_a_time
 
 PRESET = "cheetah-dir"
 CHECKPOINTS: Settings = {"checkpoint-every": "10"}

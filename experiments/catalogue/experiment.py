@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from metarl.experiments.comparison import Comparison
-from metarl.experiments.design import Study
+from metarl.experiments.catalogue.comparison import Comparison
+from metarl.experiments.catalogue.study_design import Study
 from metarl.experiments.train import parse
 
 SEEDS = (1, 2, 3)

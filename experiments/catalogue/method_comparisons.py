@@ -1,7 +1,7 @@
 """The comparisons of methods, one a problem; each method has the settings of its own paper."""
 
-from metarl.experiments.comparison import Comparison, Method
-from metarl.experiments.experiment import SEEDS, Experiment, Training
+from metarl.experiments.catalogue.comparison import Comparison, Method
+from metarl.experiments.catalogue.experiment import SEEDS, Experiment, Training
 
 # What Rothfuss et al. (2019) train with; ratios keep the inner gradient right while theta moves through the epochs.
 EPOCHS = "--inner-loss likelihood_ratio --learning-rate 0.001 --epochs 5 --clip 0.3"

@@ -1,0 +1,1 @@
+"""The experiments that `reproduce` makes, by name: those of the paper, comparisons of methods, and studies."""
