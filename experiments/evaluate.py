@@ -18,7 +18,7 @@ from metarl.experiments.commands.changed_options import overridden
 from metarl.experiments.commands.command_line import arguments_of, run, waiting
 from metarl.experiments.commands.task_files import read_tasks
 from metarl.experiments.commands.training_callbacks import TELLING, options
-from metarl.experiments.evaluated import label_of, published_of, read_run
+from metarl.experiments.figures.evaluated_runs import label_of, published_of, read_run
 from metarl.experiments.presets.published import evaluation_tasks
 from metarl.extras import missing
 from metarl.metrics import number
@@ -129,7 +129,7 @@ def _for_tensorboard(run_dir: Path, config: Config, steps: list[dict[str, Any]])
     if missing("tensorboard") or missing("plots"):
         return
     # Imported here, because they belong to extras.
-    from metarl.experiments.figures import draw
+    from metarl.experiments.figures.run_figures import draw
     from metarl.training.events import write_adaptation
 
     scored = read_run(run_dir)

@@ -15,9 +15,9 @@ from rich.table import Table
 from metarl.engine.outer import refused
 from metarl.experiments.commands.command_line import arguments_of, run
 from metarl.experiments.commands.output_files import write_figure, write_table
-from metarl.experiments.compared import by_setting, grouped, require_comparable, split_by_training
-from metarl.experiments.evaluated import Run, pooled, published, read_run
-from metarl.experiments.learning import XAxis
+from metarl.experiments.figures.comparable_runs import by_setting, grouped, require_comparable, split_by_training
+from metarl.experiments.figures.curve_points import XAxis
+from metarl.experiments.figures.evaluated_runs import Run, pooled, published, read_run
 from metarl.extras import require
 from metarl.metrics import number
 from metarl.training.config import Config
@@ -70,7 +70,7 @@ def main(arguments: Arguments) -> None:
     elif table:
         raise ValueError(f"--table {table} would be empty: none of the runs is evaluated")
     console.print(refused_steps(methods))
-    from metarl.experiments.figures import draw  # here: belongs to an extra
+    from metarl.experiments.figures.run_figures import draw  # here: belongs to an extra
 
     write_figure(output, draw(methods, arguments.x), dpi=150)
     console.print(f"figure: {output}", highlight=False, soft_wrap=True, markup=False)

@@ -22,7 +22,7 @@ from typing import Any
 from rich.console import Console
 
 from metarl.experiments.commands.command_line import arguments_of, run
-from metarl.experiments.evaluated import interval_in_words
+from metarl.experiments.figures.evaluated_runs import interval_in_words
 from metarl.files import write_atomically
 from metarl.reading import read_object, read_table, reading
 

@@ -25,7 +25,7 @@ NEED = (  # modules that import packages of an extra as they are loaded
     "metarl.experiments.benchmarks.peer_sampling",
     "metarl.experiments.benchmarks.peer_steps",
     "metarl.experiments.comparison_figures",
-    "metarl.experiments.figures",
+    "metarl.experiments.figures.run_figures",
     "metarl.experiments.study_figures",
     "metarl.supervised.pictures",
     "metarl.training.callbacks.tensorboard",

@@ -13,7 +13,7 @@ from rich.console import Console
 from scripts import ROOT, TOY, as_main, in_a_process, refused, run
 
 from metarl.experiments.evaluate import score_table
-from metarl.experiments.evaluated import published_of
+from metarl.experiments.figures.evaluated_runs import published_of
 from metarl.experiments.plot import comparison_table
 from metarl.experiments.presets.configuration import PRESETS, preset_config
 from metarl.experiments.train import differences_from

@@ -10,10 +10,11 @@ import pytest
 from matplotlib.figure import Figure
 from scripts import ROOT, TOY, refused, run
 
-from metarl.experiments import figures, reproduce
+from metarl.experiments import reproduce
 from metarl.experiments.catalogue.experiment import Experiment, Protocol, Training
 from metarl.experiments.catalogue.studies import STUDIES
 from metarl.experiments.catalogue.study_design import Factor, one_at_a_time
+from metarl.experiments.figures import run_figures
 from metarl.experiments.kept import Place, Run
 from metarl.experiments.train import parse
 from metarl.training.callbacks.csv import read_metrics
@@ -65,7 +66,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]
     )
     monkeypatch.setitem(reproduce.EXPERIMENTS, "toy", toy)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(figures, "draw", lambda *_: Figure((1, 1)))  # nobody looks at it here
+    monkeypatch.setattr(run_figures, "draw", lambda *_: Figure((1, 1)))  # nobody looks at it here
     scripts: list[tuple[str, ...]] = []
 
     def script(self: reproduce.Workers, log: Path, name: str, *arguments: object) -> None:

@@ -11,7 +11,7 @@ from scripts import TOY, refused, run
 
 from metarl.envs.tasks import Sign, Uniform
 from metarl.experiments.commands.task_files import read_tasks
-from metarl.experiments.evaluated import read_run
+from metarl.experiments.figures.evaluated_runs import read_run
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 GOALS = Uniform(("x [m]", "y [m]"), (-0.5, -0.5), (0.5, 0.5))

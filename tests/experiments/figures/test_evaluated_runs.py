@@ -9,8 +9,8 @@ import pytest
 from built import changed
 from scripts import ROOT, TOY, refused, run
 
-from metarl.experiments.evaluated import Run, pooled, published, read_run
-from metarl.experiments.figures import draw
+from metarl.experiments.figures.evaluated_runs import Run, pooled, published, read_run
+from metarl.experiments.figures.run_figures import draw
 from metarl.experiments.presets.configuration import preset_config
 from metarl.experiments.readme import columns, filled, pages, scores
 from metarl.training.tree import with_options

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from metarl.experiments.evaluated import Run, task_options
+from metarl.experiments.figures.evaluated_runs import Run, task_options
 from metarl.training.tree import flat, may_change, recorded, registries
 
 OUTSIDE = ", outside training"  # how labels of tasks end that training may not draw

@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl.experiments.evaluated import Run
+from metarl.experiments.figures.evaluated_runs import Run
 from metarl.extras import needs
 from metarl.rl.environments import TaskDistribution
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from scripts import refused, run
 
-from metarl.experiments.compared import by_setting, grouped, require_comparable
-from metarl.experiments.evaluated import Commands, Run, read_run
-from metarl.experiments.figures import draw
-from metarl.experiments.learning import points
+from metarl.experiments.figures.comparable_runs import by_setting, grouped, require_comparable
+from metarl.experiments.figures.curve_points import points
+from metarl.experiments.figures.evaluated_runs import Commands, Run, read_run
+from metarl.experiments.figures.run_figures import draw
 from metarl.experiments.presets.configuration import preset_config
 from metarl.training.tree import with_options
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl.experiments.compared import OUTSIDE, grouped, split_by_training
-from metarl.experiments.evaluated import Run, interval_in_words, pooled, published
-from metarl.experiments.learning import WORDS, XAxis, points
-from metarl.experiments.task_figures import draws_tasks, score_by_task
+from metarl.experiments.figures.comparable_runs import OUTSIDE, grouped, split_by_training
+from metarl.experiments.figures.curve_points import WORDS, XAxis, points
+from metarl.experiments.figures.evaluated_runs import Run, interval_in_words, pooled, published
+from metarl.experiments.figures.task_scores import draws_tasks, score_by_task
 from metarl.extras import needs
 from metarl.supervised.pictures import draw_fits, draw_images
 

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl.experiments.evaluated import Run
+from metarl.experiments.figures.evaluated_runs import Run
 
 XAxis = Literal["iterations", "timesteps", "seconds"]
 WORDS: dict[XAxis, str] = {

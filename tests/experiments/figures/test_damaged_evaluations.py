@@ -21,7 +21,7 @@ from metarl.experiments.catalogue.studies import STUDIES
 from metarl.experiments.commands import command_line
 from metarl.experiments.commands.output_files import write_figure, write_table
 from metarl.experiments.curves import kept_curves
-from metarl.experiments.evaluated import read_run
+from metarl.experiments.figures.evaluated_runs import read_run
 from metarl.experiments.presets.configuration import preset_config
 from metarl.experiments.reproduce import is_evaluated, protocol_rows
 from metarl.problem import Evaluation

@@ -1,0 +1,1 @@
+"""Evaluated runs, read from disk, in tables and figures."""
