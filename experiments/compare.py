@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from metarl.experiments.analysis import Arguments, finished_runs
+from metarl.experiments.analysis.comparison_figures import draw_courses
+from metarl.experiments.analysis.finished_runs import Arguments, finished_runs
+from metarl.experiments.analysis.stored_curves import CURVES, RUNS, Course, finished_course, kept_courses, write_courses
 from metarl.experiments.catalogue.comparison import Comparison
 from metarl.experiments.catalogue.method_comparisons import METHODS
 from metarl.experiments.commands.command_line import arguments_of, run
 from metarl.experiments.commands.output_files import write_figure, write_table
-from metarl.experiments.comparison_figures import draw_courses
-from metarl.experiments.curves import CURVES, RUNS, Course, finished_course, kept_courses, write_courses
 from metarl.experiments.train import parse
 from metarl.training.statistics import interval_over_seeds
 

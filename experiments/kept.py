@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from metarl.experiments.analysis.stored_curves import settings
 from metarl.experiments.catalogue.experiment import Experiment, Training
-from metarl.experiments.curves import settings
 from metarl.files import write_atomically
 from metarl.training.callbacks.csv import read_metrics, write_metrics
 from metarl.training.evaluation_files import PER_TASK, SUMMARY, read_summary

@@ -17,13 +17,13 @@ import numpy as np
 import tyro
 from rich.console import Console
 
+from metarl.experiments.analysis.stored_curves import kept_courses, kept_curves
 from metarl.experiments.catalogue.experiment import Experiment
 from metarl.experiments.catalogue.method_comparisons import METHODS
 from metarl.experiments.catalogue.paper import PAPER
 from metarl.experiments.catalogue.studies import STUDIES
 from metarl.experiments.commands.command_line import arguments_of, run
 from metarl.experiments.commands.output_files import write_table
-from metarl.experiments.curves import kept_courses, kept_curves
 from metarl.experiments.kept import Place, Run
 from metarl.experiments.progress import Progress
 from metarl.machine import cores, keep_to

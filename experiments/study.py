@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from metarl.experiments.analysis import Arguments, finished_runs
+from metarl.experiments.analysis.effects import LETTERS, Effect, differences_from_base, factorial_effects
+from metarl.experiments.analysis.finished_runs import Arguments, finished_runs
+from metarl.experiments.analysis.stored_curves import CURVES, RUNS, Curve, finished_curve, kept_curves, write_curves
+from metarl.experiments.analysis.study_figures import draw_curves, draw_effects
 from metarl.experiments.catalogue.studies import STUDIES
 from metarl.experiments.catalogue.study_design import Cell, Study
 from metarl.experiments.commands.command_line import arguments_of, run
 from metarl.experiments.commands.output_files import write_figure, write_table
-from metarl.experiments.curves import CURVES, RUNS, Curve, finished_curve, kept_curves, write_curves
-from metarl.experiments.effects import LETTERS, Effect, differences_from_base, factorial_effects
-from metarl.experiments.study_figures import draw_curves, draw_effects
 
 RESPONSES = {"end": "return at the end", "whole": "mean return over the whole run"}
 

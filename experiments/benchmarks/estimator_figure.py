@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from metarl.experiments.study_figures import COLORS, STYLE
+from metarl.experiments.analysis.study_figures import COLORS, STYLE
 from metarl.extras import needs
 
 with needs("plots", "figures"):

@@ -42,7 +42,7 @@ def test_every_run_is_a_command_and_every_figure_has_its_runs(name: str) -> None
     assert len(set(names)) == len(names)
     of_one_seed = [one for one in experiment.runs if re.fullmatch(r".*-seed1|(?!.*-seed\d).*", one.name)]
     if experiment.comparison:
-        of_one_seed = of_one_seed[:1]  # test_methods_compared.py parses the methods' own flags
+        of_one_seed = of_one_seed[:1]  # test_method_comparisons.py parses the methods' own flags
     iterations = [parse(one.arguments).config.iterations for one in of_one_seed]
     assert parse(of_one_seed[0].quick().arguments).config.iterations == -(-iterations[0] // 10)
     used = [*sum(experiment.figures.values(), ()), *sum((one.runs for one in experiment.protocols), ())]

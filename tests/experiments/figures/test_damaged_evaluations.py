@@ -17,10 +17,10 @@ from PIL import Image
 from scripts import refused, run
 
 from metarl.experiments import readme
+from metarl.experiments.analysis.stored_curves import kept_curves
 from metarl.experiments.catalogue.studies import STUDIES
 from metarl.experiments.commands import command_line
 from metarl.experiments.commands.output_files import write_figure, write_table
-from metarl.experiments.curves import kept_curves
 from metarl.experiments.figures.evaluated_runs import read_run
 from metarl.experiments.presets.configuration import preset_config
 from metarl.experiments.reproduce import is_evaluated, protocol_rows

@@ -11,12 +11,8 @@ from scipy import stats
 from scripts import TOY, refused, run
 
 from metarl.experiments import reproduce
-from metarl.experiments.catalogue.comparison import Comparison, Method
-from metarl.experiments.catalogue.experiment import Experiment, Training
-from metarl.experiments.catalogue.method_comparisons import METHODS
-from metarl.experiments.compare import table_rows
-from metarl.experiments.comparison_figures import aligned, draw_courses
-from metarl.experiments.curves import (
+from metarl.experiments.analysis.comparison_figures import aligned, draw_courses
+from metarl.experiments.analysis.stored_curves import (
     Course,
     finished_course,
     kept_courses,
@@ -25,6 +21,10 @@ from metarl.experiments.curves import (
     write_courses,
     write_table,
 )
+from metarl.experiments.catalogue.comparison import Comparison, Method
+from metarl.experiments.catalogue.experiment import Experiment, Training
+from metarl.experiments.catalogue.method_comparisons import METHODS
+from metarl.experiments.compare import table_rows
 from metarl.experiments.train import parse
 from metarl.training.tree import flat
 

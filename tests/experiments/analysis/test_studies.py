@@ -9,18 +9,25 @@ from scipy import stats
 from scripts import refused, run
 
 import metarl.experiments
-from metarl.experiments.catalogue.experiment import Training
-from metarl.experiments.catalogue.studies import STUDIES, TIMESTEPS
-from metarl.experiments.curves import Curve, finished_curve, kept_curves, settings, write_curves, write_table
-from metarl.experiments.effects import (
+from metarl.experiments.analysis.effects import (
     differences_from_base,
     factorial_effects,
     lenth_margin,
     seed_error,
     terms,
 )
+from metarl.experiments.analysis.stored_curves import (
+    Curve,
+    finished_curve,
+    kept_curves,
+    settings,
+    write_curves,
+    write_table,
+)
+from metarl.experiments.analysis.study_figures import mean_curve
+from metarl.experiments.catalogue.experiment import Training
+from metarl.experiments.catalogue.studies import STUDIES, TIMESTEPS
 from metarl.experiments.study import complete_seeds, effects_of, run_rows
-from metarl.experiments.study_figures import mean_curve
 from metarl.experiments.train import parse
 from metarl.reading import read_table
 from metarl.training.tree import flat, with_options

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl.experiments.curves import Course
-from metarl.experiments.study_figures import MILLION, STYLE, shared_points
+from metarl.experiments.analysis.stored_curves import Course
+from metarl.experiments.analysis.study_figures import MILLION, STYLE, shared_points
 from metarl.extras import needs
 from metarl.training.statistics import interval_over_seeds
 

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metarl.experiments.analysis.effects import Effect
+from metarl.experiments.analysis.stored_curves import Curve
 from metarl.experiments.catalogue.study_design import Cell, Study
-from metarl.experiments.curves import Curve
-from metarl.experiments.effects import Effect
 from metarl.extras import needs
 
 with needs("plots", "figures"):

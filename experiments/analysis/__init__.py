@@ -1,0 +1,1 @@
+"""What `study` and `compare` make of finished runs: learning curves in a small table, effects, and figures."""
