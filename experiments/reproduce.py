@@ -24,8 +24,8 @@ from metarl.experiments.catalogue.paper import PAPER
 from metarl.experiments.catalogue.studies import STUDIES
 from metarl.experiments.commands.command_line import arguments_of, run
 from metarl.experiments.commands.output_files import write_table
-from metarl.experiments.kept import Place, Run
-from metarl.experiments.progress import Progress
+from metarl.experiments.reproducing.progress_line import Progress
+from metarl.experiments.reproducing.stored_runs import Place, Run
 from metarl.machine import cores, keep_to
 from metarl.training.evaluation_files import PER_TASK, is_whole, read_summary
 from metarl.training.helping import listing

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from metarl.experiments.kept import Run
+from metarl.experiments.reproducing.stored_runs import Run
 
 EVERY = 60.0  # seconds between plain lines, and between copies of what runs must not lose
 

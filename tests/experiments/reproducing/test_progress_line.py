@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 
 from metarl.experiments.catalogue.experiment import Training
-from metarl.experiments.kept import Place, Run, iterations_logged
-from metarl.experiments.progress import Progress
+from metarl.experiments.reproducing.progress_line import Progress
+from metarl.experiments.reproducing.stored_runs import Place, Run, iterations_logged
 
 
 def log(run: Run, iterations: int) -> None:
