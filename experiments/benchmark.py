@@ -26,7 +26,7 @@ from metarl.experiments.commands.command_line import arguments_of, run
 from metarl.experiments.commands.output_files import write_figure
 from metarl.files import write_atomically
 from metarl.machine import cores
-from metarl.training.helping import listing
+from metarl.training.help_texts import listing
 from metarl.training.run_directory import versions_of
 
 Name = Literal[

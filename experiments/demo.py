@@ -23,7 +23,7 @@ from metarl.experiments.render import environment_of, own_task
 from metarl.files import write_atomically
 from metarl.randomness import Purpose
 from metarl.rl.films import worded
-from metarl.training.pictures import at_speed, require_video, side_by_side, video
+from metarl.training.film_frames import at_speed, require_video, side_by_side, video
 from metarl.training.state import fitted
 
 RESULTS = Path(__file__).parent / "results"

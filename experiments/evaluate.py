@@ -130,7 +130,7 @@ def _for_tensorboard(run_dir: Path, config: Config, steps: list[dict[str, Any]])
         return
     # Imported here, because they belong to extras.
     from metarl.experiments.figures.run_figures import draw
-    from metarl.training.events import write_adaptation
+    from metarl.training.tensorboard_files import write_adaptation
 
     scored = read_run(run_dir)
     figure = draw({scored.label: [scored]})

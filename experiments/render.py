@@ -21,7 +21,7 @@ from metarl.files import write_atomically
 from metarl.rl.environments import Environment
 from metarl.rl.problem import MetaRL
 from metarl.training.config import Config
-from metarl.training.pictures import at_speed, require_video, side_by_side, video
+from metarl.training.film_frames import at_speed, require_video, side_by_side, video
 from metarl.training.run_directory import read_config, read_parameters
 from metarl.training.state import fitted
 

@@ -28,7 +28,7 @@ from metarl.experiments.reproducing.progress_line import Progress
 from metarl.experiments.reproducing.stored_runs import Place, Run
 from metarl.machine import cores, keep_to
 from metarl.training.evaluation_files import PER_TASK, is_whole, read_summary
-from metarl.training.helping import listing
+from metarl.training.help_texts import listing
 from metarl.training.run_directory import BEST, CONFIG, LAST
 from metarl.training.statistics import interval_is_over, interval_over_seeds
 

@@ -27,7 +27,7 @@ from metarl.shard import Shard
 from metarl.training import flags
 from metarl.training.config import Config
 from metarl.training.distributed import connected, one_at_first
-from metarl.training.helping import paragraphs
+from metarl.training.help_texts import paragraphs
 from metarl.training.run_directory import CONFIG, identity_of, read_config
 from metarl.training.runs import train
 from metarl.training.tree import differences, flat, with_options

@@ -29,7 +29,7 @@ NEED = (  # modules that import packages of an extra as they are loaded
     "metarl.experiments.analysis.study_figures",
     "metarl.supervised.pictures",
     "metarl.training.callbacks.tensorboard",
-    "metarl.training.events",
+    "metarl.training.tensorboard_files",
     "torch.utils.tensorboard",
 )
 

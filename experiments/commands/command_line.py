@@ -26,7 +26,7 @@ from metarl.extras import MissingExtraError
 from metarl.files import DISK
 from metarl.rl.environments import WorkerError
 from metarl.training.flags import HELP_IS_GIVEN, worded
-from metarl.training.helping import paragraphs
+from metarl.training.help_texts import paragraphs
 from metarl.training.interruption import StoppedError, no_exit
 
 Arguments = TypeVar("Arguments")

@@ -14,8 +14,8 @@ from metarl.randomness import Purpose
 from metarl.training.callbacks.callback import Callback
 from metarl.training.callbacks.console import ConsoleProgress
 from metarl.training.callbacks.csv import Csv
-from metarl.training.callbacks.events import event_files
 from metarl.training.callbacks.films import Films
+from metarl.training.callbacks.optional_tensorboard import event_files
 from metarl.training.callbacks.validation import Validation
 from metarl.training.config import Config
 from metarl.training.evaluation import evaluate, validation_pictures, validation_tasks
@@ -23,7 +23,7 @@ from metarl.training.run_directory import METRICS
 from metarl.training.tree import flat, recorded
 
 if TYPE_CHECKING:
-    from metarl.training.events import Option
+    from metarl.training.tensorboard_files import Option
 
 TELLING = ("method", "preset", "seed", "inner_step_size")  # options by which runs are told apart
 

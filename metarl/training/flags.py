@@ -15,7 +15,7 @@ import tyro
 from tyro.conf import HelptextFromCommentsOff, OmitArgPrefixes
 
 from metarl.parts import Option, Registry, options
-from metarl.training.helping import argument, paragraphs, positional, takes
+from metarl.training.help_texts import argument, paragraphs, positional, takes
 from metarl.training.tree import Leaf, flat, is_hidden, leaves, registries, unknown_option, with_options
 
 FIRST_CHOICES = ("environment",)  # choices that are read before there is a tree: it may not exist without them

@@ -14,9 +14,9 @@ from metarl.engine.soundness import require_state, unchanged
 from metarl.metrics import Metric, MetricTable
 from metarl.problem import Metrics, Problem
 from metarl.shard import ALONE, Shard
+from metarl.training.callback_list import CallbackList
 from metarl.training.callbacks.callback import Callback, Moment, Training
 from metarl.training.checkpoint import decode, encode
-from metarl.training.crew import Crew
 from metarl.training.distributed import agree, broadcast
 from metarl.training.interruption import GRACE, StoppedError, no_exit, wishes
 from metarl.training.state import TrainState, fitted, require_like
@@ -72,26 +72,26 @@ def train(
     state = _begin(problem, outer, seed, state, shard)
     if state.iteration >= iterations:
         return state
-    crew = Crew(callbacks if shard.rank == 0 else ())
+    callback_list = CallbackList(callbacks if shard.rank == 0 else ())
     measures = problem.measures + MetricTable(*outer.measures, *MEASURES)
-    training = Training(problem, iterations, measures, crew.stage)
-    with crew.at_work(training, state), wishes(crew.announce, grace) as wish, no_exit("the training"):
+    training = Training(problem, iterations, measures, callback_list.stage)
+    with callback_list.at_work(training, state), wishes(callback_list.announce, grace) as wish, no_exit("the training"):
         streak = _Streak(max_nonfinite)
         while state.iteration < iterations:
             wish.done = state.iteration
-            moment = _iterate(problem, outer, state, crew, streak, log_every)
+            moment = _iterate(problem, outer, state, callback_list, streak, log_every)
             wanted = agree(moment.after.theta, wish.signal is not None, shard)
             # A training whose last iteration is done is complete, not stopped.
             stop = wanted and moment.after.iteration < iterations
-            crew.iteration(moment._replace(last=stop))
+            callback_list.iteration(moment._replace(last=stop))
             state = moment.after
             if stop:
                 # Without a signal here, another rank had one.
                 raise StoppedError(wish.signal or signal.SIGTERM, state.iteration)
             streak.require_progress(state.iteration)
         wish.done = state.iteration
-        moment = _judged(problem, state, state, crew.measure(state, {}))
-        crew.iteration(moment._replace(last=True))
+        moment = _judged(problem, state, state, callback_list.measure(state, {}))
+        callback_list.iteration(moment._replace(last=True))
     return moment.after
 
 
@@ -133,16 +133,21 @@ def _begin(problem: Problem, outer: OuterOptimizer, seed: int, state: TrainState
 
 
 def _iterate(
-    problem: Problem, outer: OuterOptimizer, state: TrainState, crew: Crew, streak: "_Streak", log_every: int
+    problem: Problem,
+    outer: OuterOptimizer,
+    state: TrainState,
+    callback_list: CallbackList,
+    streak: "_Streak",
+    log_every: int,
 ) -> Moment:
     """Make one meta-iteration, and measure it."""
-    crew.stage("collecting")
+    callback_list.stage("collecting")
     start = time.perf_counter()
     processor = time.process_time()
     objective, metrics = problem.collect(state.theta, state.iteration)
     # What compiles nothing need not say so.
     compiles = getattr(objective, "must_compile", False)
-    crew.stage("outer step, compiled first" if compiles else "outer step")
+    callback_list.stage("outer step, compiled first" if compiles else "outer step")
     collected = time.perf_counter()
     theta, outer_state, info = _stepped(outer, state, objective)
     if not info["nonfinite"]:
@@ -161,7 +166,7 @@ def _iterate(
         outer_state=outer_state,
         env_steps=metrics.get("env_steps", state.env_steps),
     )
-    measured = crew.measure(state, metrics)
+    measured = callback_list.measure(state, metrics)
     moment = _judged(problem, state, after, metrics | measured, refused=is_refused)
     shown = is_refused or state.iteration % log_every == 0
     return moment if shown else moment._replace(metrics=measured)

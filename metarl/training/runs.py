@@ -20,13 +20,13 @@ from metarl.problem import Evaluation, Problem
 from metarl.randomness import Purpose
 from metarl.shard import ALONE, Shard
 from metarl.training import loop
+from metarl.training.callback_list import listed
 from metarl.training.callbacks.callback import Callback
 from metarl.training.callbacks.checkpoints import Checkpoints, save_last
 from metarl.training.callbacks.console import ConsoleProgress
 from metarl.training.callbacks.csv import Csv
-from metarl.training.callbacks.events import event_files
+from metarl.training.callbacks.optional_tensorboard import event_files
 from metarl.training.checkpoint import load, save
-from metarl.training.crew import listed
 from metarl.training.interruption import GRACE
 from metarl.training.run_directory import BEST, CONFIG, METRICS, Identity, claimed, plain_identity, update_config
 from metarl.training.state import TrainState, fitted
@@ -91,7 +91,7 @@ def train(
     own = listed(callbacks)
     place = Path(run_dir).expanduser()
     identity = config if isinstance(config, Identity) else plain_identity({"seed": seed} if config is None else config)
-    crew = [*own, *(standard_sinks(place, log_every) if sinks is None else sinks)]
+    watching = [*own, *(standard_sinks(place, log_every) if sinks is None else sinks)]
     with ExitStack() as stack:
         state = None
         if shard.rank == 0:
@@ -115,7 +115,7 @@ def train(
             outer,
             iterations=iterations,
             seed=seed,
-            callbacks=[*crew, Checkpoints(place, checkpoint_every, keep_every)],
+            callbacks=[*watching, Checkpoints(place, checkpoint_every, keep_every)],
             state=state,
             log_every=log_every,
             max_nonfinite=max_nonfinite,

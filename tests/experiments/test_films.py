@@ -13,7 +13,7 @@ from scripts import TOY, refused, run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from metarl.rl.films import AtMode, worded
-from metarl.training.pictures import at_speed, gif
+from metarl.training.film_frames import at_speed, gif
 
 
 def frames_of(video: Path, width: int) -> np.ndarray:

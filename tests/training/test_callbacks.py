@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import EventA
 from metarl.engine.params import Params
 from metarl.engine.rules.sgd import SGD
 from metarl.problem import Evaluation, Film, Metrics
-from metarl.training import events, loop
+from metarl.training import loop
 from metarl.training.callbacks.callback import Callback
 from metarl.training.callbacks.console import ConsoleProgress
 from metarl.training.callbacks.films import Films
@@ -151,8 +151,8 @@ def test_a_clock_that_goes_back_hides_no_points(tmp_path: Path, monkeypatch: pyt
     accumulator = PluginAccumulator(str(tmp_path))
     train(TensorBoard(tmp_path), iterations=4)
     accumulator.Reload()  # as a TensorBoard that is open all the time
-    now = events.time.time()
-    monkeypatch.setattr(events.time, "time", lambda: now - 86400)
+    now = tensorboard_files.time.time()
+    monkeypatch.setattr(tensorboard_files.time, "time", lambda: now - 86400)
     train(TensorBoard(tmp_path), iterations=5, state=state)
     for one in (accumulator.Reload(), PluginAccumulator(str(tmp_path)).Reload()):
         points = one.Tensors("Learning/bowl/height_step0")
@@ -163,7 +163,7 @@ def test_a_clock_that_goes_back_hides_no_points(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_full_disk_names_the_event_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = events.EventFile(tmp_path)
+    file = tensorboard_files.EventFile(tmp_path)
 
     def full() -> None:
         raise OSError(28, os.strerror(28))

@@ -11,7 +11,7 @@ from tools import BITS, Drill, Hammer, Steel, Wood, Work
 
 from metarl.parts import Part
 from metarl.training import flags
-from metarl.training.helping import listing, paragraphs
+from metarl.training.help_texts import listing, paragraphs
 from metarl.training.tree import with_options
 
 

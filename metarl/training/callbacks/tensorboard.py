@@ -8,10 +8,10 @@ from torch.utils.tensorboard.summary import custom_scalars, scalar, text
 from metarl.metrics import MetricTable
 from metarl.problem import Film, Metrics
 from metarl.training.callbacks.callback import Callback, Moment, Training
-from metarl.training.events import EventFile, Option, hyperparameters, option_table, picture
-from metarl.training.pictures import gif, side_by_side
+from metarl.training.film_frames import gif, side_by_side
 from metarl.training.run_directory import command_line
 from metarl.training.state import TrainState
+from metarl.training.tensorboard_files import EventFile, Option, hyperparameters, option_table, picture
 
 FILM_HEIGHT = 240  # pixels
 FIRST = "Learning"  # group of the headline metrics; TensorBoard sorts groups by name, capitals first

@@ -13,7 +13,7 @@ from metarl.training.state import TrainState
 ITERATION = "iteration"  # the name that files have for the number of the iteration
 
 
-class Crew:
+class CallbackList:
     """The callbacks of this rank, called together.
 
     Raises:

@@ -9,7 +9,7 @@ from metarl.extras import advice, missing
 
 if TYPE_CHECKING:
     from metarl.training.callbacks.tensorboard import TensorBoard
-    from metarl.training.events import Option
+    from metarl.training.tensorboard_files import Option
 
 
 def event_files(
