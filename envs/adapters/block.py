@@ -42,7 +42,7 @@ class Slots(NamedTuple):
         return Slots(*arrays)
 
 
-class Crew(Protocol):
+class EnvironmentGroup(Protocol):
     """What steps the environments: one block in this process, or one block in each of several processes."""
 
     def reset(self, which: Sequence[int], seeds: Sequence[int | None]) -> Notes:
@@ -76,7 +76,11 @@ class Block:
         self._notes: Notes = {"achieved": np.full(len(envs), np.nan)}
 
     def reset(self, which: Sequence[int], seeds: Sequence[int | None]) -> Notes:
-        """Start episodes; see `Crew.reset`. Raises ContractError unless an environment returns (observation, info)."""
+        """Start episodes; see `EnvironmentGroup.reset`.
+
+        Raises:
+            ContractError: an environment returns something else than (observation, info).
+        """
         for i, seed in zip(which, seeds, strict=True):
             env = self.envs[i]
             options = {"task": self._slots.tasks[i].copy()}
@@ -86,7 +90,7 @@ class Block:
         return self._notes
 
     def step(self, which: Sequence[int]) -> Notes:
-        """Step; see `Crew.step`. Raises ContractError for anything but the five results of a step."""
+        """Step; see `EnvironmentGroup.step`. Raises ContractError for anything but the five results of a step."""
         # Environments that are frozen have no reward.
         for name, values in self._notes.items():
             if name.startswith(TERM):

@@ -12,7 +12,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
 from metarl.arrays import Array, Mask
-from metarl.envs.adapters.block import Block, Crew, Notes, Slots, made, one_of
+from metarl.envs.adapters.block import Block, EnvironmentGroup, Notes, Slots, made, one_of
 from metarl.envs.adapters.conversion import own_actions, policy_actions, policy_observations
 from metarl.envs.adapters.turns import Instances, InTurns
 from metarl.envs.adapters.workers import PATIENCE, Workers
@@ -93,18 +93,18 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         self._find_one = functools.partial(shared.whichever, make_env) if shared else lambda: first
         self._slots = self._new_slots(space)
         self._notes: Notes = {}
-        self._crew: Crew
+        self._group: EnvironmentGroup
         self.at_once = num_envs  # that can run at the same time
         if shared:
             turns = InTurns(shared, make_env, self._slots)
-            self._crew = turns
+            self._group = turns
             self.at_once = turns.at_once
         elif workers and num_envs > 1:
-            crew = Workers(make_env, self._slots, workers=min(workers, num_envs), patience=worker_timeout)
-            self._crew = crew
-            self._slots = crew.slots
+            group = Workers(make_env, self._slots, workers=min(workers, num_envs), patience=worker_timeout)
+            self._group = group
+            self._slots = group.slots
         else:
-            self._crew = Block(made(make_env, num_envs, [first]), self._slots)
+            self._group = Block(made(make_env, num_envs, [first]), self._slots)
 
     def _new_slots(self, space: Box) -> Slots:
         n = self.num_envs
@@ -155,7 +155,7 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         if rows is not None and not np.isfinite(rows).all():
             raise ValueError(f"tasks must be finite; got {rows[~np.isfinite(rows).all(1)][0]}")
         first = not self._started
-        if not isinstance(self._crew, InTurns):
+        if not isinstance(self._group, InTurns):
             check_first(first, mask)
         which = np.flatnonzero(mask).tolist()
         own = []
@@ -168,7 +168,7 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
                 self._slots.tasks[i] = self.sample_tasks(self._rngs[i], 1)[0]
             # libraries want small seeds
             own.append(None if seeds[i] is None else int(self._rngs[i].integers(2**31)))
-        self._notes = self._crew.reset(which, own)
+        self._notes = self._group.reset(which, own)
         self._started = True
         self._slots.terminated[mask] = self._slots.truncated[mask] = False
         return self._observe(), self._noted()
@@ -184,7 +184,7 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
             raise ValueError(f"actions must have shape {slots.actions.shape}; got {chosen.shape}")
         slots.actions[running] = own_actions(self._actions, chosen[running])
         slots.rewards[:] = 0.0
-        self._notes = self._crew.step(np.flatnonzero(running).tolist())
+        self._notes = self._group.step(np.flatnonzero(running).tolist())
         return self._observe(), slots.rewards.copy(), slots.terminated.copy(), slots.truncated.copy(), self._noted()
 
     def _noted(self) -> dict[str, Any]:
@@ -202,10 +202,10 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
 
     def render(self) -> tuple[Any, ...] | None:
         """What each environment draws; None without a render mode. Raises ValueError if it lacks a library for that."""
-        return None if self.render_mode is None else tuple(self._crew.render())
+        return None if self.render_mode is None else tuple(self._group.render())
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close them all, and end the worker processes."""
-        self._crew.close()
-        if isinstance(self._crew, Workers):
+        self._group.close()
+        if isinstance(self._group, Workers):
             self.one().close()

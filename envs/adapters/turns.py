@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from metarl.envs.adapters.block import Block, Crew, Notes, Slots, made, one_of
+from metarl.envs.adapters.block import Block, EnvironmentGroup, Notes, Slots, made, one_of
 from metarl.envs.adapters.workers import PATIENCE, Workers
 from metarl.rl.vector_results import TERM
 
@@ -40,7 +40,7 @@ class Instances:
         self._users: weakref.WeakSet[InTurns] = weakref.WeakSet()
         self._make_env: MakeEnv | None = None
         self._first: gymnasium.Env | None = None
-        self._crew: Crew | None = None
+        self._group: EnvironmentGroup | None = None
         self._holder: InTurns | None = None
 
     def join(self, user: "InTurns") -> None:
@@ -71,7 +71,7 @@ class Instances:
             self._close()
         return self.whichever(make_env)
 
-    def take(self, user: "InTurns", make_env: MakeEnv, slots: Slots) -> tuple[Crew, Slots]:
+    def take(self, user: "InTurns", make_env: MakeEnv, slots: Slots) -> tuple[EnvironmentGroup, Slots]:
         """Give all environments to a user, who starts episodes in them; who had them before must reset to go on.
 
         Args:
@@ -80,33 +80,33 @@ class Instances:
             slots: arrays of the kinds that are needed.
         """
         first = self.first(make_env)
-        if self._crew is None:
+        if self._group is None:
             arrays: list[Any] = [np.zeros((self.at_once, *array.shape[1:]), array.dtype) for array in slots]
             self._slots = Slots(*arrays)
             if self._workers:
                 processes = min(self._workers, self.at_once)
-                self._crew = workers = Workers(make_env, self._slots, workers=processes, patience=self._patience)
+                self._group = workers = Workers(make_env, self._slots, workers=processes, patience=self._patience)
                 self._slots = workers.slots
             else:
-                self._crew = Block(made(make_env, self.at_once, [first]), self._slots)
+                self._group = Block(made(make_env, self.at_once, [first]), self._slots)
         self._holder = user
-        return self._crew, self._slots
+        return self._group, self._slots
 
-    def held(self, user: "InTurns") -> tuple[Crew, Slots]:
+    def held(self, user: "InTurns") -> tuple[EnvironmentGroup, Slots]:
         """The environments in which a user's episodes run. Raises ValueError if another user has started others."""
-        if self._holder is not user or self._crew is None:
+        if self._holder is not user or self._group is None:
             raise ValueError(
                 "other environments that share these instances have been reset since: call reset before step"
             )
-        return self._crew, self._slots
+        return self._group, self._slots
 
     def _close(self) -> None:
-        crew = self._crew
+        group = self._group
         first = self._first
-        self._crew = self._first = self._make_env = self._holder = None
-        if crew is not None:
-            crew.close()
-        if first is not None and not isinstance(crew, Block):  # else it was one of the crew's
+        self._group = self._first = self._make_env = self._holder = None
+        if group is not None:
+            group.close()
+        if first is not None and not isinstance(group, Block):  # else it was one of the group's
             first.close()
 
 
@@ -138,32 +138,32 @@ class InTurns:
                 f"{len(which)}: choose them by reset_mask, and play their episodes before those of others"
             )
         slots = self._slots
-        crew, own = self._instances.take(self, self._make_env, slots)
+        group, own = self._instances.take(self, self._make_env, slots)
         self._places = {i: place for place, i in enumerate(which)}
         slots.truncated[~slots.terminated] = True
         slots.truncated[which] = False
         own.tasks[: len(which)] = slots.tasks[which]
         own.terminated[:] = own.truncated[:] = False
-        return self._shown(which, own, crew.reset(list(self._places.values()), seeds))
+        return self._shown(which, own, group.reset(list(self._places.values()), seeds))
 
     def step(self, which: Sequence[int]) -> Notes:
-        """Step; see `Crew.step`. Raises ValueError where other environments have taken the instances."""
+        """Step; see `EnvironmentGroup.step`. Raises ValueError where other environments took the instances."""
         slots = self._slots
-        crew, own = self._instances.held(self)
+        group, own = self._instances.held(self)
         places = [self._places[i] for i in which]
         own.actions[places] = slots.actions[which]
         for name, values in self._notes.items():
             if name.startswith(TERM):
                 values[:] = 0.0
-        notes = self._shown(which, own, crew.step(places))
+        notes = self._shown(which, own, group.step(places))
         for ours, theirs in zip(slots[3:], own[3:], strict=True):  # rewards, terminated, truncated
             ours[which] = theirs[places]
         return notes
 
     def render(self) -> list[Any]:
         """What each environment draws; None of those whose episodes do not run."""
-        crew, _ = self._instances.held(self)
-        pictures = crew.render()
+        group, _ = self._instances.held(self)
+        pictures = group.render()
         return [pictures[self._places[i]] if i in self._places else None for i in range(len(self._slots.rewards))]
 
     def close(self) -> None:

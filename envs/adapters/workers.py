@@ -111,14 +111,14 @@ class Workers:
                 self._answer(worker, "be made", deadline)
 
     def reset(self, which: Sequence[int], seeds: Sequence[int | None]) -> Notes:
-        """Start episodes; see `Crew.reset`."""
+        """Start episodes; see `EnvironmentGroup.reset`."""
         pairs = list(zip(which, seeds, strict=True))
         shares = [[(i - w.first, seed) for i, seed in pairs if w.first <= i < w.end] for w in self._team]
         arguments = [([i for i, _ in share], [seed for _, seed in share]) for share in shares]
         return joined(self._answers("reset", arguments))
 
     def step(self, which: Sequence[int]) -> Notes:
-        """Step; see `Crew.step`."""
+        """Step; see `EnvironmentGroup.step`."""
         shares = [[i - worker.first for i in which if worker.first <= i < worker.end] for worker in self._team]
         return joined(self._answers("step", [(share,) for share in shares]))
 

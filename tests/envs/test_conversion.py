@@ -48,7 +48,7 @@ gymnasium.register("Anything-v0", entry_point=f"{__name__}:Anything", disable_en
 def test_observations_are_flattened_as_gymnasium_does(space: Any) -> None:
     env = LoopVectorEnv(lambda: Anything(space), 2, task_in_observation=True)
     seen, _ = env.reset(seed=1)
-    single = cast(Any, env._crew).envs
+    single = cast(Any, env._group).envs
     flat: Any = [flatten(space, one.shown) for one in single]
     expected = [np.concatenate([values, row]) for values, row in zip(flat, env.tasks, strict=True)]
     np.testing.assert_array_equal(seen, expected)
@@ -72,7 +72,7 @@ def test_actions_arrive_in_the_environments_units(space: Any, given: Any, right:
     env = LoopVectorEnv(lambda: Anything(taken=space), 2)
     env.reset(seed=0)
     env.step(given)
-    np.testing.assert_array_equal([one.taken[0] for one in cast(Any, env._crew).envs], right)
+    np.testing.assert_array_equal([one.taken[0] for one in cast(Any, env._group).envs], right)
     with pytest.raises(ValueError, match="actions must have shape"):
         env.step(given[:1])
 

@@ -188,7 +188,7 @@ def test_task_methods_are_found_through_wrappers() -> None:
     env = LoopVectorEnv(lambda: Given(gymnasium.make("Pendulum-v1")), 2)
     assert env.task_names == ("gravity [m/s^2]",)
     env.reset(seed=0)
-    assert [one.unwrapped.g for one in cast(Any, env._crew).envs] == [row[0] for row in env.tasks]  # pyright: ignore
+    assert [one.unwrapped.g for one in cast(Any, env._group).envs] == [row[0] for row in env.tasks]  # pyright: ignore
 
 
 def test_every_batch_has_a_simulator_of_its_own() -> None:

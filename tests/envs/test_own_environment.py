@@ -27,7 +27,7 @@ def test_the_loop_equals_the_batch() -> None:
     tasks = batch.sample_tasks(np.random.default_rng(0), N)
     np.testing.assert_array_equal(loop.sample_tasks(np.random.default_rng(0), N), tasks)
     assert loop.reset(seed=1, options={"tasks": tasks})[0].shape == batch.observation_space.shape
-    states = np.stack([cast(Any, env)._batch.states[0] for env in cast(Any, loop._crew).envs])
+    states = np.stack([cast(Any, env)._batch.states[0] for env in cast(Any, loop._group).envs])
     batch.reset(seed=1, options={"tasks": tasks})
     batch._states = states  # seeds reach a single environment by another way
     actions = np.random.default_rng(1).uniform(-1.5, 1.5, (60, N, 1))
@@ -40,7 +40,7 @@ def test_the_loop_equals_the_batch() -> None:
 def test_what_the_task_does_and_that_it_stays() -> None:
     env = pendulums()
     env.reset(seed=0, options={"tasks": [[5.0], [10.0], [15.0]]})
-    assert [cast(Any, one.unwrapped).g for one in cast(Any, env._crew).envs] == [5.0, 10.0, 15.0]
+    assert [cast(Any, one.unwrapped).g for one in cast(Any, env._group).envs] == [5.0, 10.0, 15.0]
     env.reset()
     np.testing.assert_array_equal(env.tasks, [[5.0], [10.0], [15.0]])
     env.reset(seed=0)
@@ -82,7 +82,7 @@ def test_the_end_freezes_and_actions_are_rescaled() -> None:
     assert env.single_action_space == gymnasium.spaces.Box(-1, 1, (1,), np.float64)
     env.reset(seed=0)
     env.step(np.array([[0.5], [1.0], [9.0]]))
-    assert [cast(Any, one.unwrapped).last_u for one in cast(Any, env._crew).envs] == [
+    assert [cast(Any, one.unwrapped).last_u for one in cast(Any, env._group).envs] == [
         1.0,
         2.0,
         2.0,

@@ -55,7 +55,7 @@ def test_numbers_are_the_same_in_any_number_of_processes_and_closed_ones_are_gon
     env.close()
     assert not any(process.is_alive() for process in processes)
     with pytest.raises(ValueError, match="these environments are closed"):
-        env._crew.step([0])
+        env._group.step([0])
 
 
 @pytest.mark.parametrize(
