@@ -20,7 +20,7 @@ from metarl.experiments.train import parse
 from metarl.metrics import Metric
 from metarl.parts import Registry
 from metarl.problems import PROBLEMS
-from metarl.rl import measuring
+from metarl.rl import episode_metrics
 from metarl.rl.baselines import BASELINES as REWARD_BASELINES
 from metarl.rl.environments import ENVIRONMENTS
 from metarl.rl.inner_losses import INNER_LOSSES
@@ -134,7 +134,7 @@ def metrics() -> str:
     """Every declared metric."""
     outers = (OUTERS.find(name)().build().measures for name in OUTERS.names)
     tables = {
-        "Reinforcement learning": measuring.MEASURES,
+        "Reinforcement learning": episode_metrics.MEASURES,
         "Supervised learning": _union(*map(supervised_metrics.measures, ("regression", "classification"))),
         "The outer step": _union(*outers),
         "Time": loop.MEASURES,

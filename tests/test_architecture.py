@@ -58,7 +58,7 @@ MAY_IMPORT["metarl.training.migration"] = {*MAY_IMPORT["metarl.training"], "meta
 # What environments need of metarl.rl, and their worker processes, which load no torch.
 BASE = tuple(
     f"metarl.rl.{name}"
-    for name in ("contract", "drawing_tasks", "environments", "numeric", "results", "spaces", "vector_results")
+    for name in ("contract", "drawing_tasks", "environments", "numeric", "step_results", "spaces", "vector_results")
 )
 MAY_IMPORT["metarl.envs"].update(BASE)
 for name in BASE:

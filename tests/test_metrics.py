@@ -5,7 +5,7 @@ import torch
 
 from metarl.engine.outer import OUTERS
 from metarl.metrics import Metric, MetricTable, number, over_ranks
-from metarl.rl.measuring import MEASURES
+from metarl.rl.episode_metrics import MEASURES
 from metarl.supervised.metrics import measures
 from metarl.training import loop
 

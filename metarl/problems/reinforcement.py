@@ -16,9 +16,9 @@ from metarl.problems import MOST_AT_A_TIME, PROBLEMS, ProblemOptions, Setting, r
 from metarl.rl.baselines import BASELINES, Baseline
 from metarl.rl.baselines.linear_features import LinearFeatures
 from metarl.rl.environments import ENVIRONMENTS, Environment
+from metarl.rl.episode_metrics import RETURN, SCORES
 from metarl.rl.inner_losses import INNER_LOSSES, InnerLoss
 from metarl.rl.inner_losses.log_prob import LogProb
-from metarl.rl.measuring import RETURN, SCORES
 from metarl.rl.normalizers import NORMALIZATIONS, Normalization
 from metarl.rl.normalizers.none import Unscaled
 from metarl.rl.outer_losses import OUTER_LOSSES, OuterLoss

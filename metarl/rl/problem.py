@@ -23,10 +23,7 @@ from metarl.randomness import PICTURES_OF, SPLIT_OF, Purpose, numpy_generator, t
 from metarl.rl.advantages import policy_batch
 from metarl.rl.baselines import Values
 from metarl.rl.drawing_tasks import draw_tasks
-from metarl.rl.episodes import Episodes, PolicyBatch
-from metarl.rl.films import film
-from metarl.rl.inner_losses import PolicyLoss
-from metarl.rl.measuring import (
+from metarl.rl.episode_metrics import (
     MEASURES,
     RETURN,
     Clock,
@@ -36,12 +33,15 @@ from metarl.rl.measuring import (
     totals_of_episodes,
     traces_of,
 )
+from metarl.rl.episodes import Episodes, PolicyBatch
+from metarl.rl.films import film
+from metarl.rl.inner_losses import PolicyLoss
 from metarl.rl.normalizers import Normalizer
 from metarl.rl.normalizers.none import Unscaled
 from metarl.rl.outer_losses import OuterPolicyLoss, functions_of
 from metarl.rl.outer_losses.surrogate import Surrogate
+from metarl.rl.rollout_settings import RolloutSettings
 from metarl.rl.sampler import ROLLOUTS, rollout
-from metarl.rl.settings import RolloutSettings
 from metarl.shard import ALONE, Shard
 
 ROLLOUTS_FOR = {  # what tasks are for -> what their rollouts are keyed by

@@ -15,8 +15,8 @@ from metarl.engine.model import Model
 from metarl.engine.params import Params
 from metarl.randomness import Purpose, seed_sequence
 from metarl.rl.contract import require_vector
+from metarl.rl.episode_progress import Progress
 from metarl.rl.episodes import Episodes
-from metarl.rl.progress import Progress
 from metarl.rl.spaces import action_size, environment_actions, observation_size
 from metarl.rl.vector_results import VectorResults
 from metarl.threads import torch_threads

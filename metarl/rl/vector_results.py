@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from metarl.arrays import is_tensor, on_device
 from metarl.rl.numeric import numeric, shown
-from metarl.rl.results import begun, stepped
 from metarl.rl.spaces import flat_observations, observation_size
+from metarl.rl.step_results import begun, stepped
 
 Mask = NDArray[np.bool_]
 TERM = "reward/"  # prefix of the names of reward terms in an environment's `info`

@@ -176,7 +176,7 @@ def test_spaces_must_be_there(name: str, space: Any, words: str) -> None:
 
 def test_what_pays_late_is_counted() -> None:
     """A term of the reward that is named from the second timestep on."""
-    from metarl.rl.progress import Progress
+    from metarl.rl.episode_progress import Progress
 
     progress = Progress(2, 3)
     for t in range(3):

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from metarl.rl.episode_progress import Progress
 from metarl.rl.episodes import BREAKS
-from metarl.rl.progress import Progress
 
 
 def where(*environments: int, n: int = 4) -> np.ndarray:

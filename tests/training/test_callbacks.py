@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import EventA
 from metarl.engine.params import Params
 from metarl.engine.rules.sgd import SGD
 from metarl.problem import Evaluation, Film, Metrics
-from metarl.training import loop
+from metarl.training import loop, tensorboard_files
 from metarl.training.callbacks.callback import Callback
 from metarl.training.callbacks.console import ConsoleProgress
 from metarl.training.callbacks.films import Films

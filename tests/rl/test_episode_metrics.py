@@ -10,9 +10,9 @@ from metarl import envs
 from metarl.engine.params import stack
 from metarl.randomness import Purpose
 from metarl.rl.baselines.zero import zero
+from metarl.rl.episode_metrics import scores_of, totals_of_episodes
 from metarl.rl.episodes import BREAKS, Episodes
 from metarl.rl.losses import policy_gradient
-from metarl.rl.measuring import scores_of, totals_of_episodes
 from metarl.rl.problem import MetaRL, RolloutSettings
 from metarl.rl.sampler import rollout
 
