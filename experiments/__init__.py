@@ -2,7 +2,7 @@
 
 import os
 
-from metarl.machine import forget_missing_backend
+from metarl.operating_system import forget_missing_backend
 
 # Before torch is loaded: its threads shall sleep while they wait. Spinning, they take the cores from MuJoCo's threads
 # and from other runs: with three runs on two cores, outer steps took 5 times as long.

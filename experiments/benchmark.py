@@ -25,7 +25,7 @@ from metarl.experiments.benchmarks.workers import workers
 from metarl.experiments.commands.command_line import arguments_of, run
 from metarl.experiments.commands.output_files import write_figure
 from metarl.files import write_atomically
-from metarl.machine import cores
+from metarl.operating_system import cores
 from metarl.training.help_texts import listing
 from metarl.training.run_directory import versions_of
 

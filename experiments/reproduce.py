@@ -26,7 +26,7 @@ from metarl.experiments.commands.command_line import arguments_of, run
 from metarl.experiments.commands.output_files import write_table
 from metarl.experiments.reproducing.progress_line import Progress
 from metarl.experiments.reproducing.stored_runs import Place, Run
-from metarl.machine import cores, keep_to
+from metarl.operating_system import cores, keep_to
 from metarl.training.evaluation_files import PER_TASK, is_whole, read_summary
 from metarl.training.help_texts import listing
 from metarl.training.run_directory import BEST, CONFIG, LAST

@@ -29,7 +29,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
-from metarl.outside import module_named, named, part_of_function, require_both
+from metarl.user_code import module_named, named, part_of_function, require_both
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from scripts import TOY, run
 
-from metarl import files, machine
+from metarl import files, operating_system
 from metarl.envs.physics import mujoco_threads
 from metarl.experiments import reproduce
 from metarl.experiments.commands import command_line
@@ -21,17 +21,17 @@ from metarl.training.interruption import StoppedError, wishes
 
 
 def test_cores_without_affinities(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert machine.cores() == len(os.sched_getaffinity(0))
+    assert operating_system.cores() == len(os.sched_getaffinity(0))
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.delattr(os, "sched_setaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
-    assert machine.cores() == 6
-    machine.keep_to(os.getpid(), [0])
+    assert operating_system.cores() == 6
+    operating_system.keep_to(os.getpid(), [0])
     assert reproduce.Workers(4)._shares == [{0, 4}, {1, 5}, {2}, {3}]
     physics: Any = mujoco_threads.MujocoThreads("half_cheetah.xml", frame_skip=1)
     assert physics._threads == 6
     monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert machine.cores() == 1
+    assert operating_system.cores() == 1
 
 
 def test_a_run_without_locks_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +113,7 @@ def test_the_backend_of_a_notebook_that_is_not_here(monkeypatch: pytest.MonkeyPa
     """With that value, matplotlib cannot be imported where Jupyter is not installed."""
     for value, stays in (("module://nowhere.backend_inline", False), ("module://json.tool", True), ("agg", True)):
         monkeypatch.setenv("MPLBACKEND", value)
-        machine.forget_missing_backend()
+        operating_system.forget_missing_backend()
         assert ("MPLBACKEND" in os.environ) == stays
 
 

@@ -14,7 +14,6 @@ from gymnasium.spaces import Box, Discrete
 from metarl.engine.outer import OUTERS
 from metarl.engine.rules import RULES
 from metarl.engine.schedules import SCHEDULES
-from metarl.outside import part_of_function
 from metarl.parts import (
     MAY_CHANGE,
     NOT_EMPTY,
@@ -34,6 +33,7 @@ from metarl.rl.inner_losses import INNER_LOSSES
 from metarl.rl.normalizers import NORMALIZATIONS
 from metarl.rl.policies import POLICIES
 from metarl.supervised.datasets import DATASETS
+from metarl.user_code import part_of_function
 
 
 class Tool(Part):

@@ -21,12 +21,12 @@ from metarl.envs.adapters.gymnasium_loop import PATIENCE, LoopVectorEnv
 from metarl.envs.adapters.turns import Instances
 from metarl.envs.adapters.wrappers import remarks_on
 from metarl.envs.drawing import prepare
-from metarl.outside import raised_at_the_call
 from metarl.parts import MAY_CHANGE, POSITIVE, at_least, values_of
 from metarl.rl.contract import check_vector
 from metarl.rl.environments import ENVIRONMENTS, Environment, TaskDistribution
 from metarl.rl.spaces import environment_actions
 from metarl.tasks import Split
+from metarl.user_code import raised_at_the_call
 
 MISSING = re.compile(r"missing \d+ required (?:positional|keyword-only) arguments?: '(\w+)'")  # as Python words it
 

@@ -20,7 +20,7 @@ from metarl.envs.physics.columns import CARRIED, ColumnPhysics
 from metarl.envs.physics.models import STAGES, body_rows, checked_measured, columns_of, compile_model
 from metarl.envs.physics.planar import GEOMETRY, Planar, planar
 from metarl.envs.physics.protocol import Contacts
-from metarl.machine import cores
+from metarl.operating_system import cores
 
 STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
 

@@ -16,7 +16,7 @@ from metarl.experiments.benchmarks.report import show
 from metarl.experiments.benchmarks.sampling import environments
 from metarl.experiments.commands.command_line import keep_freed_memory
 from metarl.experiments.presets.configuration import preset_config
-from metarl.machine import cores
+from metarl.operating_system import cores
 from metarl.threads import torch_threads
 from metarl.training.config import Config
 from metarl.training.tree import with_options

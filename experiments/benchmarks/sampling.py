@@ -22,7 +22,7 @@ from metarl.envs.physics.models import compile_model
 from metarl.envs.physics.mujoco_threads import MujocoThreads
 from metarl.experiments.benchmarks.report import seconds, show
 from metarl.extras import needs
-from metarl.machine import cores
+from metarl.operating_system import cores
 from metarl.randomness import Purpose
 from metarl.rl.episodes import Episodes
 from metarl.rl.policies.gaussian_mlp import GaussianMLP

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from metarl.extras import advice, missing
-from metarl.outside import named
 from metarl.problem import Problem
 from metarl.randomness import Purpose
 from metarl.training.callbacks.callback import Callback
@@ -21,6 +20,7 @@ from metarl.training.config import Config
 from metarl.training.evaluation import evaluate, validation_pictures, validation_tasks
 from metarl.training.run_directory import METRICS
 from metarl.training.tree import flat, recorded
+from metarl.user_code import named
 
 if TYPE_CHECKING:
     from metarl.training.tensorboard_files import Option

@@ -14,7 +14,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 
 from metarl.engine.model import Model
 from metarl.engine.params import Params
-from metarl.outside import raised_at_the_call
+from metarl.user_code import raised_at_the_call
 
 
 def from_module(module: nn.Module) -> Model:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from metarl.outside import called_with
 from metarl.rl.numeric import shown
+from metarl.user_code import called_with
 
 
 def begun(

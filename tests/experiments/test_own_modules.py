@@ -12,9 +12,9 @@ from scripts import TOY, refused, run
 
 from metarl.experiments.presets.configuration import preset_config
 from metarl.experiments.train import parse
-from metarl.outside import named
 from metarl.rl.environments import ENVIRONMENTS
 from metarl.training.tree import differences, with_options
+from metarl.user_code import named
 
 NEEDY = """
 import gymnasium

@@ -12,10 +12,10 @@ from torch import nn
 
 from metarl.engine.model import Model
 from metarl.engine.module import keyed
-from metarl.outside import keyword_fields
 from metarl.parts import POSITIVE
 from metarl.rl.policies.policy import Policy, categorical, gaussian, require_stds
 from metarl.rl.spaces import action_size, categories, observation_size
+from metarl.user_code import keyword_fields
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,9 +21,9 @@ from torch import nn
 
 from metarl.engine.model import Model
 from metarl.engine.module import keyed
-from metarl.outside import part_of_function
 from metarl.parts import Part, Registry
 from metarl.supervised.tasks import KindName
+from metarl.user_code import part_of_function
 
 
 class Network(Part, ABC):
