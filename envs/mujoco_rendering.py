@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metarl.arrays import Array
-from metarl.envs.drawing import opengl_fails, prepare
+from metarl.envs.opengl import opengl_fails, prepare
 from metarl.envs.physics.binding import MjModel, mujoco
 from metarl.extras import needs
 

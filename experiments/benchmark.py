@@ -10,11 +10,11 @@ from typing import Any, Literal, get_args
 import tyro
 from rich.console import Console
 
-from metarl.experiments.benchmarks.busy import busy
+from metarl.experiments.benchmarks.busy_machine import busy
+from metarl.experiments.benchmarks.cost_growth import growth
 from metarl.experiments.benchmarks.curvature import hvp, step
 from metarl.experiments.benchmarks.device import device
 from metarl.experiments.benchmarks.estimators import estimators
-from metarl.experiments.benchmarks.growth import growth
 from metarl.experiments.benchmarks.iteration import iteration
 from metarl.experiments.benchmarks.learning import learning
 from metarl.experiments.benchmarks.peers import peers

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-import torch._dynamo  # a gradient needs it, and it must be loaded before somebody's OpenGL: see envs/drawing.py
+import torch._dynamo  # a gradient needs it, and it must be loaded before somebody's OpenGL: see envs/opengl.py
 from gymnasium import Space
 from gymnasium.vector import VectorEnv
 from numpy.typing import ArrayLike, NDArray

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from metarl.arrays import Array, Mask
 from metarl.envs.adapters.conversion import flat_observation
-from metarl.envs.drawing import of_opengl, opengl_fails, prepare
+from metarl.envs.opengl import of_opengl, opengl_fails, prepare
 from metarl.rl.numeric import numeric, shown
 from metarl.rl.step_results import begun, stepped
 from metarl.rl.vector_results import TERM

@@ -20,7 +20,7 @@ from metarl.envs.adapters.conversion import DISCRETE, flat_observation, own_acti
 from metarl.envs.adapters.gymnasium_loop import PATIENCE, LoopVectorEnv
 from metarl.envs.adapters.turns import Instances
 from metarl.envs.adapters.wrappers import remarks_on
-from metarl.envs.drawing import prepare
+from metarl.envs.opengl import prepare
 from metarl.parts import MAY_CHANGE, POSITIVE, at_least, values_of
 from metarl.rl.contract import check_vector
 from metarl.rl.environments import ENVIRONMENTS, Environment, TaskDistribution

@@ -17,7 +17,7 @@ from gymnasium import Space
 from numpy.typing import NDArray
 
 from metarl.arrays import Array, Mask
-from metarl.envs.drawing import prepare
+from metarl.envs.opengl import prepare
 from metarl.extras import needs
 from metarl.rl.environments import Split
 

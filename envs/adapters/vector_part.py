@@ -12,7 +12,7 @@ from gymnasium.vector import VectorEnv
 
 from metarl.arrays import Array, Mask
 from metarl.envs.adapters.gymnasium_part import in_python
-from metarl.envs.drawing import prepare
+from metarl.envs.opengl import prepare
 from metarl.rl.contract import checked_sample, require_vector
 from metarl.rl.drawing_tasks import draw_tasks
 from metarl.rl.environments import ENVIRONMENTS, Environment, TaskDistribution

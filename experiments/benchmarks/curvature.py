@@ -14,7 +14,7 @@ from metarl.engine.curvature import CURVATURES, FINITE_DIFFERENCES
 from metarl.engine.objective import MetaObjective
 from metarl.engine.params import Params, ravel
 from metarl.engine.solvers import Matvec, conjugate_gradient
-from metarl.experiments.benchmarks.configured import built
+from metarl.experiments.benchmarks.changed_presets import built
 from metarl.experiments.benchmarks.report import relative_cost, seconds, show
 from metarl.experiments.presets.configuration import preset_config
 from metarl.training.checkpoint import load

@@ -19,7 +19,7 @@ from metarl.envs.family import make_family
 from metarl.envs.locomotion import Locomotion
 from metarl.envs.physics.models import ASSETS
 from metarl.envs.physics.mujoco_threads import MujocoThreads
-from metarl.experiments.benchmarks.configured import configured
+from metarl.experiments.benchmarks.changed_presets import configured
 from metarl.experiments.benchmarks.iteration import stages
 from metarl.experiments.benchmarks.report import show
 from metarl.experiments.benchmarks.sampling import OURS, policy_for, timed_rollout

@@ -12,7 +12,7 @@ from metarl.engine.maml import AdaptedTask, Learner
 from metarl.engine.params import Params
 from metarl.engine.rules.sgd import SGD
 from metarl.experiments.benchmarks.report import show
-from metarl.experiments.benchmarks.tabular import (
+from metarl.experiments.benchmarks.tabular_processes import (
     LOGITS,
     Process,
     Trajectories,

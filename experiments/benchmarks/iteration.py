@@ -13,7 +13,7 @@ from metarl.engine.objective import MetaObjective
 from metarl.engine.params import Params
 from metarl.engine.solvers import Matvec
 from metarl.experiments.benchmarks import straightforward
-from metarl.experiments.benchmarks.configured import Configured, built, configured
+from metarl.experiments.benchmarks.changed_presets import Configured, built, configured
 from metarl.experiments.benchmarks.report import show
 from metarl.experiments.benchmarks.sampling import EPISODES, Loops
 from metarl.randomness import Purpose

@@ -15,7 +15,7 @@ from torch.func import grad, hessian, jacrev
 
 from metarl.engine.params import Params
 from metarl.experiments.benchmarks.estimators import Moments, moments, outer_moments, return_after_sampled_step
-from metarl.experiments.benchmarks.tabular import (
+from metarl.experiments.benchmarks.tabular_processes import (
     LOGITS,
     Process,
     Trajectories,

@@ -20,7 +20,7 @@ from metarl.engine.gradients import gradients_of
 from metarl.engine.objective import MetaObjective
 from metarl.engine.params import ravel, stack
 from metarl.envs import Navigation2D, TaskFamily, make_family
-from metarl.experiments.benchmarks.configured import configured
+from metarl.experiments.benchmarks.changed_presets import configured
 from metarl.problems import reinforcement
 from metarl.randomness import Purpose
 from metarl.rl.contract import check_vector

@@ -25,8 +25,8 @@ from scripts import refused, run
 
 from metarl.engine.params import ravel
 from metarl.experiments import benchmark
-from metarl.experiments.benchmarks import growth, learning, straightforward
-from metarl.experiments.benchmarks.busy import others
+from metarl.experiments.benchmarks import cost_growth, learning, straightforward
+from metarl.experiments.benchmarks.busy_machine import others
 from metarl.experiments.benchmarks.estimator_figure import draw_errors
 from metarl.experiments.benchmarks.iteration import EXACT
 from metarl.experiments.benchmarks.ranks import collectives
@@ -54,7 +54,7 @@ class InThisProcess(Executor):
 def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     output = tmp_path_factory.mktemp("benchmark") / "new" / "figures.json"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(growth, "ProcessPoolExecutor", InThisProcess)
+        patch.setattr(cost_growth, "ProcessPoolExecutor", InThisProcess)
         benchmark.command(["--quick", "--output", str(output), "--figure", str(output.with_suffix(".png"))])
     assert output.with_suffix(".png").stat().st_size > 1000
     return json.loads(output.read_text())

@@ -13,7 +13,7 @@ import pytest
 from lonely import Lonely
 from scripts import ROOT, TOY, run
 
-from metarl.envs import LoopVectorEnv, drawing, mujoco_rendering
+from metarl.envs import LoopVectorEnv, mujoco_rendering, opengl
 from metarl.envs.adapters import block, gymnasium_part
 from metarl.envs.adapters.block import ContractError
 from metarl.experiments.presets.configuration import preset_config
@@ -93,12 +93,12 @@ def test_a_backend_is_chosen(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "platform", platform)
-    monkeypatch.setattr(drawing.ctypes.util, "find_library", lambda name: name if name in libraries else None)
+    monkeypatch.setattr(opengl.ctypes.util, "find_library", lambda name: name if name in libraries else None)
     reloaded: list[str] = []
-    monkeypatch.setattr(drawing.importlib, "reload", lambda module: reloaded.append(module.__name__))
-    drawing.prepare.__wrapped__()
-    assert drawing.os.environ.get("MUJOCO_GL") == chosen
-    assert reloaded == ([drawing.CONTEXTS] if chosen in drawing.HEADLESS else [])
+    monkeypatch.setattr(opengl.importlib, "reload", lambda module: reloaded.append(module.__name__))
+    opengl.prepare.__wrapped__()
+    assert opengl.os.environ.get("MUJOCO_GL") == chosen
+    assert reloaded == ([opengl.CONTEXTS] if chosen in opengl.HEADLESS else [])
 
 
 def test_where_nothing_can_draw_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from metarl.experiments.benchmarks.configured import built
+from metarl.experiments.benchmarks.changed_presets import built
 from metarl.experiments.benchmarks.report import show
 from metarl.experiments.benchmarks.sampling import environments
 from metarl.experiments.commands.command_line import keep_freed_memory

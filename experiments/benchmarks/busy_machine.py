@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from metarl.engine.params import Params
-from metarl.experiments.benchmarks.configured import Configured, configured
+from metarl.experiments.benchmarks.changed_presets import Configured, configured
 from metarl.experiments.benchmarks.iteration import SETTINGS
 from metarl.experiments.benchmarks.report import show
 from metarl.threads import torch_threads
