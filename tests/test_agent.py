@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from built import make_env, make_problem
+from built_from_config import make_env, make_problem
 from gymnasium.vector import AutoresetMode
 from scripts import ROOT, TOY, run
 

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hidden import hidden
+from hidden_packages import hidden
 from scripts import ROOT, TOY, refused, run
 
 from metarl.envs import make_family

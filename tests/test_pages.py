@@ -11,11 +11,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import arm
 import generate
 import generated_parts
 import generated_results
 import mathml
+import meta_world_stand_in
 import pytest
 import tyro
 from docutils import nodes
@@ -83,7 +83,7 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page: str, folder: Path, m
 @pytest.mark.parametrize("page", [page for page in TEXTS if commands(page)])
 def test_the_commands_of_a_page_can_be_given(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page that writes a part of its own names the file that its Python would be saved as."""
-    arm.install(monkeypatch)
+    meta_world_stand_in.install(monkeypatch)
     for name, arguments in commands(page):
         for file in re.findall(r"(?<= )(\w+\.py):", " " + " ".join(arguments)):
             (folder / file).write_text("\n".join(PYTHON[page]))

@@ -11,7 +11,7 @@ from examples.pendulum import GravityPendulum
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers import NormalizeObservation, NormalizeReward, TimeLimit, TransformReward
 from scripts import TOY, refused, run
-from worlds import Target
+from small_environments import Target
 
 import metarl
 from metarl.envs import LoopVectorEnv

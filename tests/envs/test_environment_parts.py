@@ -93,7 +93,7 @@ def test_classes_and_functions_are_parts_by_their_names(name: str) -> None:
 
 
 def test_vector_environments_are_parts_by_their_names(tmp_path: Path) -> None:
-    kind: Any = ENVIRONMENTS.find("worlds:Levers")
+    kind: Any = ENVIRONMENTS.find("small_environments:Levers")
     part = kind()
     assert pickle.loads(pickle.dumps(part)) == part
     assert part.tasks.names == ("task_0",)
@@ -106,7 +106,7 @@ def test_vector_environments_are_parts_by_their_names(tmp_path: Path) -> None:
         kind(environment_options={"width": 3}).build(2, horizon=3)
     with pytest.raises(ValueError, match="Levers cannot be made with render_mode 'rgb_array': add a parameter"):
         part.build(2, horizon=3, render_mode="rgb_array")
-    result = run("train", "custom", "--environment", "worlds:Levers", *TOY, "--run-dir", tmp_path / "run")
+    result = run("train", "custom", "--environment", "small_environments:Levers", *TOY, "--run-dir", tmp_path / "run")
     assert result.returncode == 0, result.stderr
 
 

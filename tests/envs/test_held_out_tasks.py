@@ -6,7 +6,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from built import changed, meta_rl
+from built_from_config import changed, meta_rl
 from gymnasium.spaces import Box
 
 from metarl.envs import LoopVectorEnv

@@ -11,8 +11,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from arm import COMPILED, EPISODE, GOALS, OTHER, OWN, WELD, Arm, SawyerMocapBase, install
-from built import changed, meta_rl
+from built_from_config import changed, meta_rl
+from meta_world_stand_in import COMPILED, EPISODE, GOALS, OTHER, OWN, WELD, Arm, SawyerMocapBase, install
 from scripts import TOY, refused, run
 
 from metarl.envs import ENVIRONMENTS, LoopVectorEnv, check_environment

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import gaussian_mlp, sgd
 from gymnasium.vector import VectorEnv
-from worlds import Fragile, Target
+from small_environments import Fragile, Target
 
 from metarl.engine.outer.trpo import TRPO
 from metarl.engine.params import Params

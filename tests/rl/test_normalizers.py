@@ -4,8 +4,8 @@ from typing import Any, cast
 import pytest
 import torch
 from conftest import gaussian_mlp, generator, policy_data, sgd
+from small_environments import Target
 from torch import Tensor
-from worlds import Target
 
 from metarl.engine.curvature import CURVATURES
 from metarl.engine.outer.adam import Adam

@@ -12,8 +12,8 @@ import pytest
 import torch
 from conftest import gaussian_mlp, generator
 from gymnasium.vector import VectorEnv, VectorWrapper
+from small_environments import Levers, Target
 from torch.utils._pytree import tree_leaves, tree_map
-from worlds import Levers, Target
 
 from metarl.engine.curvature import CURVATURES
 from metarl.engine.gradients import gradients_of

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from built import meta_rl
+from built_from_config import meta_rl
 from conftest import TASKS, gaussian_mlp, parameters, policy_data, policy_objective
 from oracles import task
 

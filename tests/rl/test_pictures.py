@@ -7,7 +7,7 @@ import pytest
 import torch
 from gymnasium.vector import VectorEnv
 from PIL import Image
-from worlds import Target
+from small_environments import Target
 
 from metarl.engine.params import stack
 from metarl.randomness import Purpose

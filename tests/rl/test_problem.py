@@ -7,9 +7,9 @@ import pytest
 import torch
 from conftest import double, gaussian_mlp, sgd
 from oracles import loop_meta_gradient
+from small_environments import Levers
 from torch.func import grad, vmap
 from torch.utils._pytree import tree_map
-from worlds import Levers
 
 from metarl import envs
 from metarl.engine.outer.trpo import TRPO

@@ -8,8 +8,8 @@ import torch
 from conftest import gaussian_mlp, generator
 from gymnasium.spaces import Box, Text
 from gymnasium.vector import AutoresetMode, VectorEnv
+from small_environments import Levers, Target
 from torch.utils._pytree import tree_leaves, tree_map
-from worlds import Levers, Target
 
 from metarl import envs
 from metarl.engine.params import Params, stack

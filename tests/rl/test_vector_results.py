@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from worlds import Levers, Target
+from small_environments import Levers, Target
 
 import metarl
 from metarl.rl.vector_results import VectorResults

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 from bowl import Bowl, roll
-from built import make_outer, make_problem
+from built_from_config import make_outer, make_problem
 from scripts import ROOT, TOY, refused, run
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous

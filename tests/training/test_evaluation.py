@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from built import make_problem
+from built_from_config import make_problem
 from toy import TOY
 
 from metarl.experiments.presets.published import published_returns, published_tasks

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from built import changed, make_outer, make_problem
+from built_from_config import changed, make_outer, make_problem
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toy import TOY

@@ -4,7 +4,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from built import changed, make_outer, make_problem
+from built_from_config import changed, make_outer, make_problem
 from every_option import Case, every_case
 from toy import TOY
 

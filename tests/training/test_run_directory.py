@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from bowl import Bowl, roll
-from built import changed, make_outer, make_problem
+from built_from_config import changed, make_outer, make_problem
 from toy import TOY
 
 from metarl.training import checkpoint

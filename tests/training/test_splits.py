@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from built import changed, make_problem
+from built_from_config import changed, make_problem
 from every_option import CLASSIFICATION, REINFORCEMENT, small_of, write_images
 
 from metarl.experiments.presets.published import evaluation_tasks

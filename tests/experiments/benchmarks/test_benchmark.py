@@ -19,7 +19,7 @@ import mujoco
 import mujoco.rollout
 import numpy as np
 import pytest
-from built import make_env, make_outer, make_problem
+from built_from_config import make_env, make_outer, make_problem
 from rich.console import Console
 from scripts import refused, run
 

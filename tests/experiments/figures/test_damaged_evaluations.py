@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from built import changed
+from built_from_config import changed
 from matplotlib.figure import Figure
 from PIL import Image
 from scripts import refused, run

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from built import changed
+from built_from_config import changed
 from scripts import ROOT, TOY, refused, run
 
 from metarl.experiments.figures.evaluated_runs import Run, pooled, published, read_run

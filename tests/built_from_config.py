@@ -1,4 +1,4 @@
-"""What a configuration is made of, for tests."""
+"""What a configuration builds: the problem, the outer optimiser, environments."""
 
 from typing import Any, cast
 
