@@ -16,7 +16,7 @@ from metarl.engine.schedules import SCHEDULES
 from metarl.experiments.catalogue.comparison import Comparison, Method
 from metarl.experiments.catalogue.method_comparisons import METHODS as COMPARISONS
 from metarl.experiments.presets.configuration import BASELINES, PRESETS
-from metarl.experiments.train import parse
+from metarl.experiments.presets.training_arguments import Script, parse
 from metarl.metrics import Metric
 from metarl.parts import Registry
 from metarl.problems import PROBLEMS
@@ -66,7 +66,7 @@ def scripts() -> str:
 
 def _script(name: str) -> str:
     module = importlib.import_module(f"metarl.experiments.{name}")
-    kind = module.Script if name == "train" else module.Arguments
+    kind = Script if name == "train" else module.Arguments
     hints = typing.get_type_hints(kind, include_extras=True)
     positional = {name for name, hint in hints.items() if tyro.conf.Positional in typing.get_args(hint)[1:]}
     rows = []

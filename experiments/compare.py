@@ -17,7 +17,7 @@ from metarl.experiments.catalogue.comparison import Comparison
 from metarl.experiments.catalogue.method_comparisons import METHODS
 from metarl.experiments.commands.command_line import arguments_of, run
 from metarl.experiments.commands.output_files import write_figure, write_table
-from metarl.experiments.train import parse
+from metarl.experiments.presets.training_arguments import parse
 from metarl.training.statistics import interval_over_seeds
 
 TABLE = "methods.csv"

@@ -23,8 +23,9 @@ from scripts import ROOT, TOY, run
 
 import metarl
 from metarl.envs import GymnasiumEnvironment
-from metarl.experiments import demo, evaluate, plot, render, reproduce, train
+from metarl.experiments import demo, evaluate, plot, render, reproduce
 from metarl.experiments.presets.configuration import PRESETS, preset_config
+from metarl.experiments.presets.training_arguments import parse
 from metarl.experiments.readme import pages
 from metarl.parts import options
 from metarl.rl.environments import ENVIRONMENTS
@@ -88,7 +89,7 @@ def test_the_commands_of_a_page_can_be_given(page: str, folder: Path, monkeypatc
         for file in re.findall(r"(?<= )(\w+\.py):", " " + " ".join(arguments)):
             (folder / file).write_text("\n".join(PYTHON[page]))
         if name == "train":
-            train.parse(arguments)
+            parse(arguments)
         elif name in PARSERS:
             tyro.cli(PARSERS[name].Arguments, args=arguments)
         else:

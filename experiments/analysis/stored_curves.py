@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from metarl.experiments.catalogue.experiment import Experiment, Training
 from metarl.experiments.commands.output_files import write_table
-from metarl.experiments.train import parse
+from metarl.experiments.presets.training_arguments import parse
 from metarl.problem import Metrics
 from metarl.reading import numbers, read_object, read_table, reading
 from metarl.training.callbacks.csv import read_metrics

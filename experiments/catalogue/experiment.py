@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from metarl.experiments.catalogue.comparison import Comparison
 from metarl.experiments.catalogue.study_design import Study
-from metarl.experiments.train import parse
+from metarl.experiments.presets.training_arguments import parse
 
 SEEDS = (1, 2, 3)
 

@@ -14,6 +14,7 @@ from metarl.envs import LoopVectorEnv
 from metarl.envs.adapters.turns import Instances
 from metarl.experiments import train
 from metarl.experiments.presets.configuration import preset_config
+from metarl.experiments.presets.training_arguments import Arguments, Script
 from metarl.randomness import Purpose
 from metarl.rl.episodes import Episodes
 from metarl.rl.policies.gaussian_mlp import GaussianMLP
@@ -129,7 +130,7 @@ def test_a_whole_run_has_one_instance_at_a_time(tmp_path: Path) -> None:
             },
         )
         run_dir = tmp_path / str(instances)
-        train.main(train.Arguments(config, train.Script(run_dir)))
+        train.main(Arguments(config, Script(run_dir)))
         thetas.append(load(run_dir / "checkpoint.pt").theta)
     torch.testing.assert_close(*thetas, rtol=0, atol=0)
     assert lonely.Lonely.made > 0

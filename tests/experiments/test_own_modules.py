@@ -11,7 +11,7 @@ import pytest
 from scripts import TOY, refused, run
 
 from metarl.experiments.presets.configuration import preset_config
-from metarl.experiments.train import parse
+from metarl.experiments.presets.training_arguments import parse
 from metarl.rl.environments import ENVIRONMENTS
 from metarl.training.tree import differences, with_options
 from metarl.user_code import named

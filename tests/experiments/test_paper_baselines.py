@@ -9,7 +9,7 @@ import pytest
 from scripts import TOY, run, sized
 
 from metarl.experiments.presets.configuration import BASELINES, PRESETS, preset_config
-from metarl.experiments.train import parse
+from metarl.experiments.presets.training_arguments import parse
 from metarl.training.checkpoint import load
 from metarl.training.tree import flat
 

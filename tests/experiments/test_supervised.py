@@ -10,7 +10,7 @@ import pytest
 import torch
 from scripts import ROOT, refused, run, sized
 
-from metarl.experiments import train
+from metarl.experiments.presets.training_arguments import parse
 from metarl.randomness import Purpose
 from metarl.training.callbacks.csv import read_metrics
 from metarl.training.checkpoint import load
@@ -256,7 +256,7 @@ def test_figures_are_of_test_tasks(tmp_path: Path) -> None:
     ],
 )
 def test_few_examples_have_a_smaller_step_size_and_the_preset_says_so(flags: str, size: float, said: bool) -> None:
-    arguments = train.parse(["sinusoid", *flags.split()])
+    arguments = parse(["sinusoid", *flags.split()])
     assert flat(arguments.config)["inner_step_size"] == size
     assert [note.split(":")[0] for note in arguments.notes] == (
         ["inner_step_size is 0.001 because --shots is below 10"] if said else []
@@ -281,7 +281,7 @@ def test_a_run_keeps_the_step_size_that_it_began_with(tmp_path: Path) -> None:
 
 def test_the_step_size_for_few_examples_is_stable_over_ten_steps() -> None:
     """Of the parameters that are kept of training with 5 examples, and of training with 10."""
-    config = train.parse(["sinusoid", "--shots", "5"]).config
+    config = parse(["sinusoid", "--shots", "5"]).config
     problem = config.problem.build(config.setting())
     tasks = problem.sample_tasks(7, Purpose.EVALUATION_TASKS, count=300)
     for name in ("maml-5shot-seed1", "maml-5shot-seed2", "maml-5shot-seed3", "maml-10shot"):

@@ -14,6 +14,7 @@ import pytest
 from every_option import CLASSIFICATION, REINFORCEMENT, Case, every_case, write_images
 
 from metarl.experiments import evaluate, train
+from metarl.experiments.presets.training_arguments import Arguments, Script
 from metarl.parts import MAY_CHANGE
 from metarl.rl.problem import MetaRL
 from metarl.supervised.datasets import glyphs, omniglot
@@ -68,7 +69,7 @@ class Witness:
             if hangs:
                 patch.setattr(MetaRL, "collect", hanging(MetaRL.collect))
             try:
-                train.main(train.Arguments(config, train.Script(place / "run")))
+                train.main(Arguments(config, Script(place / "run")))
                 self.run = left_by(place / "run")
             except StoppedError as error:
                 self.run = {"refused": str(error)}

@@ -25,7 +25,7 @@ from metarl.experiments.catalogue.comparison import Comparison, Method
 from metarl.experiments.catalogue.experiment import Experiment, Training
 from metarl.experiments.catalogue.method_comparisons import METHODS
 from metarl.experiments.compare import table_rows
-from metarl.experiments.train import parse
+from metarl.experiments.presets.training_arguments import parse
 from metarl.training.tree import flat
 
 SIZES = {"iterations", "tasks", "episodes", "horizon", "shots", "queries"}

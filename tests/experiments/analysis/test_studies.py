@@ -27,8 +27,8 @@ from metarl.experiments.analysis.stored_curves import (
 from metarl.experiments.analysis.study_figures import mean_curve
 from metarl.experiments.catalogue.experiment import Training
 from metarl.experiments.catalogue.studies import STUDIES, TIMESTEPS
+from metarl.experiments.presets.training_arguments import parse
 from metarl.experiments.study import complete_seeds, effects_of, run_rows
-from metarl.experiments.train import parse
 from metarl.reading import read_table
 from metarl.training.tree import flat, with_options
 

@@ -15,8 +15,8 @@ from metarl.experiments.catalogue.experiment import Experiment, Protocol, Traini
 from metarl.experiments.catalogue.studies import STUDIES
 from metarl.experiments.catalogue.study_design import Factor, one_at_a_time
 from metarl.experiments.figures import run_figures
+from metarl.experiments.presets.training_arguments import parse
 from metarl.experiments.reproducing.stored_runs import Place, Run
-from metarl.experiments.train import parse
 from metarl.training.callbacks.csv import read_metrics
 
 pytestmark = pytest.mark.usefixtures("undrawn")
