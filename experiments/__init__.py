@@ -1,4 +1,7 @@
-"""What users launch: the only place that brings the library and its environments together."""
+"""What users launch, one command a file: the only place that brings the library and its environments together.
+
+Commands share what is in the packages here. Presets and experiments are added in `presets/options.py` and `catalogue/`.
+"""
 
 import os
 
