@@ -39,6 +39,15 @@ class Bound:
     admits: Callable[[Any], bool]
     words: str  # completes the sentence "NAME must be ..."
 
+    def require(self, name: str, value: Any) -> None:
+        """Raise ValueError for a value that the bound does not admit; `name` is what has the value."""
+        if not self.admits(value):
+            raise ValueError(f"{name} must be {self.words}; got {value}")
+
+    def of_each(self) -> "Bound":
+        """The bound of a list whose every value keeps to this bound."""
+        return Bound(lambda values: all(map(self.admits, values)), f"a list of values that are each {self.words}")
+
 
 def at_least(least: float) -> Bound:
     """Bound: a finite number that is not below `least`."""
@@ -90,14 +99,8 @@ class Option(NamedTuple):
         if typing.get_origin(self.hint) is Literal and value not in (choices := typing.get_args(self.hint)):
             raise ValueError(f"{self.name} must be {' or '.join(map(repr, choices))}; got {value!r}")
         for bound in self.bounds:
-            if isinstance(value, tuple) and bound is not NOT_EMPTY:
-                fits = all(map(bound.admits, value))
-                right = f"a list of values that are each {bound.words}"
-            else:
-                fits = bound.admits(value)
-                right = bound.words
-            if not fits:
-                raise ValueError(f"{self.name} must be {right}; got {value}")
+            applied = bound.of_each() if isinstance(value, tuple) and bound is not NOT_EMPTY else bound
+            applied.require(self.name, value)
 
 
 class Part:

@@ -3,6 +3,8 @@
 Names are dotted, such as `body.0.weight`. "Stacked" parameters have a leading task axis M on every leaf.
 """
 
+from typing import Any, TypeGuard
+
 import torch
 from torch import Tensor
 
@@ -10,6 +12,11 @@ Params = dict[str, Tensor]
 
 
 REAL = (torch.float32, torch.float64)
+
+
+def is_params(found: Any) -> TypeGuard[Params]:
+    """Whether an object, such as what a user's function returned, is tensors by name."""
+    return isinstance(found, dict) and all(isinstance(leaf, Tensor) for leaf in found.values())
 
 
 def require_real(params: Params) -> Params:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from metarl.engine.maml import Batch, Learner, OuterLoss
-from metarl.engine.params import Params
+from metarl.engine.params import Params, is_params
 
 
 def require_sound_steps(learner: Learner, theta: Params, batch: Batch) -> None:
@@ -72,7 +72,7 @@ def require_scalar(what: str, loss: Any) -> Tensor:
 
 def require_same(what: str, found: Any, expected: Params, *, whole: bool = True) -> None:
     """Raise ValueError unless parameters have the expected names, shapes and dtypes; `whole`: and no other names."""
-    if not (isinstance(found, dict) and all(isinstance(leaf, Tensor) for leaf in found.values())):
+    if not is_params(found):
         raise ValueError(f"{what} must give tensors by name; got {type(found).__name__}")
     lacking = [name for name in expected if name not in found]
     further = [name for name in found if name not in expected] if whole else []

@@ -30,9 +30,8 @@ class RolloutSettings(NamedTuple):
             evaluation_episodes=self.evaluation_episodes,
         )
         require_integers(0, traced_episodes=self.traced_episodes)
-        shares = {"discount": self.discount, "gae_lambda": self.gae_lambda, "max_broken": self.max_broken}
-        for name, value in shares.items():
-            if not PROBABILITY.admits(value):
-                raise ValueError(f"{name} must be {PROBABILITY.words}; got {value}")
+        PROBABILITY.require("discount", self.discount)
+        PROBABILITY.require("gae_lambda", self.gae_lambda)
+        PROBABILITY.require("max_broken", self.max_broken)
         if self.evaluation_counting not in ROLLOUTS:
             raise ValueError(f"evaluation_counting must be {' or '.join(ROLLOUTS)}; got {self.evaluation_counting!r}")

@@ -156,19 +156,12 @@ def _groups(config: Any, names: set[str]) -> dict[str, type]:
         config: the tree.
         names: of the options to have.
     """
-    groups: dict[str, list[tuple[Option, Any]]] = {}
-    words: dict[str, str] = {}
-    last: list[str] = []
+    groups: dict[tuple[str, type], list[tuple[Option, Any]]] = {}
     for leaf in leaves(config):
-        if leaf.option.name not in names:
-            continue
-        title, declares = _place(leaf)
-        words[title] = _first_sentence(declares)
-        groups.setdefault(title, []).append((leaf.option, leaf.value))
-        if vars(declares).get("listed_last", False) and title not in last:
-            last.append(title)
-    groups = {title: groups[title] for title in (*(title for title in groups if title not in last), *last)}
-    return {title: _group(title, words[title], members) for title, members in groups.items()}
+        if leaf.option.name in names:
+            groups.setdefault(_place(leaf), []).append((leaf.option, leaf.value))
+    order = sorted(groups, key=lambda place: vars(place[1]).get("listed_last", False))
+    return {title: _group(title, _first_sentence(kind), groups[title, kind]) for title, kind in order}
 
 
 def _place(leaf: Leaf) -> tuple[str, type]:

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from metarl.engine.params import Params
+from metarl.engine.params import Params, is_params
 from metarl.problem import Problem
 
 
@@ -27,8 +27,7 @@ def require_like(found: dict[str, Tensor], expected: dict[str, Tensor], whose: s
         expected: those of the network and the optimiser that are trained now.
         whose: where `found` comes from, for the message.
     """
-    is_named = isinstance(found, dict) and all(isinstance(leaf, Tensor) for leaf in found.values())
-    if not is_named:
+    if not is_params(found):
         raise ValueError(f"{whose} must be tensors by name; got {type(found).__name__}")
     for name in (*expected, *found):
         shapes = [tuple(leaves[name].shape) if name in leaves else None for leaves in (found, expected)]

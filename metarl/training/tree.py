@@ -101,7 +101,7 @@ def unknown_option(part: Any, name: str) -> str:
     flag = f"--{name.replace('_', '-')}"
     choices = [(leaf.option.registry, leaf.value) for leaf in leaves(part) if leaf.option.registry is not None]
     for registry, chosen in choices:
-        if owners := [kind for kind in registry.names if _has(registry, kind, name)]:
+        if owners := _owners(registry, name):
             return f"{flag} is an option of {registry.kind} {_few(owners)}; {registry.kind} is {chosen} here"
     # Parts that could be chosen in this tree come before those of a part that could be.
     for leaf in leaves(part):
@@ -115,30 +115,27 @@ def _owners_below(option: Option, name: str) -> str:
     """In words, the parts with an option that may be chosen under the parts of this choice; "" where there are none."""
     registry = option.registry
     assert registry is not None
-    holders: dict[tuple[str, str], list[str]] = {}
+    holders: dict[Registry[Any], list[str]] = {}  # of a choice among the parts of a registry
     for holder in registry.names:
         for choice in options(registry.find(holder)):
-            inner = choice.registry
-            for kind in () if inner is None else inner.names:
-                if inner is not None and _has(inner, kind, name):
-                    holders.setdefault((inner.kind, kind), []).append(holder)
-    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-    for (kind, own), of in holders.items():
-        alike.setdefault((kind, tuple(of)), []).append(own)
-    # A choice without a flag is none of the user's.
-    chosen = "" if is_hidden(option) else f", with {registry.kind} "
-    return "; ".join(
-        f"{kind} {_few(own)}" + (f"{chosen}{_few(list(of))}" if chosen else "") for (kind, of), own in alike.items()
-    )
+            if choice.registry is not None:
+                holders.setdefault(choice.registry, []).append(holder)
+    words = []
+    for inner, names in holders.items():
+        if owners := _owners(inner, name):
+            # A choice without a flag is none of the user's.
+            condition = "" if is_hidden(option) else f", with {registry.kind} {_few(names)}"
+            words.append(f"{inner.kind} {_few(owners)}{condition}")
+    return "; ".join(words)
 
 
 def _few(names: list[str]) -> str:
     return ", ".join(names[:3]) + (" and others" if len(names) > 3 else "")
 
 
-def _has(registry: Registry[Any], kind: str, name: str) -> bool:
-    """Whether a part in a registry has an option."""
-    return any(option.name == name for option in options(registry.find(kind)))
+def _owners(registry: Registry[Any], name: str) -> list[str]:
+    """The names of the parts in a registry that have an option."""
+    return [kind for kind in registry.names if any(option.name == name for option in options(registry.find(kind)))]
 
 
 class Difference(NamedTuple):
