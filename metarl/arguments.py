@@ -1,10 +1,16 @@
-"""Checks of what calls of the library are given: built things, whole numbers."""
+"""Checks of what calls of the library are given: built things, whole numbers, and conditions of any kind."""
 
 from collections.abc import Callable
 from numbers import Integral
 from typing import Any
 
 from metarl.parts import Part
+
+
+def require(condition: bool, words: str) -> None:
+    """Raise ValueError with these words unless a condition holds."""
+    if not condition:
+        raise ValueError(words)
 
 
 def require_built(**things: tuple[Any, Any]) -> None:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from metarl.arguments import require
 from metarl.engine.maml import Learner
 from metarl.engine.model import Model, mlp
 from metarl.engine.objective import MetaObjective, TaskFunctions
@@ -57,20 +58,20 @@ def _check_functions(rule: InnerRule, theta: Params, loss: Callable[[Params, _Po
     """Check what each of the rule's functions returns, and that none changes its arguments."""
     before = {name: leaf.clone() for name, leaf in theta.items()}
     fast = rule.start(theta)
-    _require(bool(fast), "start must return something that adapts")
+    require(bool(fast), "start must return something that adapts")
     started = {name: leaf.clone() for name, leaf in fast.items()}
     _require_equal(rule.start(theta), started, "start must return the same for the same meta-parameters")
     merged = rule.merge(fast, theta)
     _require_like(merged, theta, "merge must keep every name of the meta-parameters, so that theta' can adapt again")
     (gradient,) = Learner(rule, loss).inner_gradients(theta, [data])
-    _require(set(gradient) == set(fast), "the model must depend on what adapts: merge must return it, or what it makes")
+    require(set(gradient) == set(fast), "the model must depend on what adapts: merge must return it, or what it makes")
     moved = rule.update(fast, gradient, theta, 0)
-    _require(set(moved) == set(fast), f"update must return the names {', '.join(fast)}; got {', '.join(moved)}")
+    require(set(moved) == set(fast), f"update must return the names {', '.join(fast)}; got {', '.join(moved)}")
     _require_like(moved, fast, "update must keep the shapes and dtypes of what adapts")
     _require_equal(theta, before, "a rule must not change the meta-parameters in place")
     _require_equal(fast, started, "update must not change what it is given in place")
     after = ravel(rule.merge(moved, theta))
-    _require(not torch.equal(after, ravel(merged)), "a step along a gradient must change what merge returns")
+    require(not torch.equal(after, ravel(merged)), "a step along a gradient must change what merge returns")
 
 
 def _check_steps(learner: Learner, theta: Params, support: list[_Points]) -> None:
@@ -106,14 +107,14 @@ def _check_meta_gradient(
             total += learner.inner_loss(adapted, scored).item()
         return total / TASKS
 
-    _require(abs(loss_at(theta) - loss) <= 1e-9 * abs(loss), "the loss of the tasks together must be each one's mean")
+    require(abs(loss_at(theta) - loss) <= 1e-9 * abs(loss), "the loss of the tasks together must be each one's mean")
     for _ in range(3):
         direction = torch.randn(ravel(theta).shape, generator=generator, dtype=torch.float64)
         step = unravel(direction, theta)
         difference = loss_at(add(theta, step, DIFFERENCE)) - loss_at(add(theta, step, -DIFFERENCE))
         expected = difference / (2 * DIFFERENCE)
         found = ravel(gradient).dot(direction).item()
-        _require(
+        require(
             abs(found - expected) <= 1e-6 * (1 + abs(expected)),
             f"the gradient through the adaptation must be that of finite differences: {found:.8g}, not {expected:.8g}",
         )
@@ -142,11 +143,6 @@ def _in_double(params: Params) -> Params:
     return {name: leaf.double() for name, leaf in params.items()}
 
 
-def _require(condition: bool, words: str) -> None:
-    if not condition:
-        raise ValueError(words)
-
-
 def _require_like(found: Params, expected: Params, words: str) -> None:
     """The names of `expected` at least, each with its shape and dtype."""
     wrong = [
@@ -154,11 +150,11 @@ def _require_like(found: Params, expected: Params, words: str) -> None:
         for name, leaf in expected.items()
         if name not in found or (found[name].shape, found[name].dtype) != (leaf.shape, leaf.dtype)
     ]
-    _require(not wrong, f"{words}; missing, or of another shape or dtype: {', '.join(wrong)}")
+    require(not wrong, f"{words}; missing, or of another shape or dtype: {', '.join(wrong)}")
 
 
 def _require_equal(found: Params, expected: Params, words: str, *, tolerance: float = 0.0) -> None:
     names: Iterable[str] = [name for name in expected if name not in found] or [
         name for name, leaf in expected.items() if not torch.allclose(found[name], leaf, rtol=tolerance, atol=tolerance)
     ]
-    _require(not names, f"{words}; different: {', '.join(names)}")
+    require(not names, f"{words}; different: {', '.join(names)}")

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metarl.arguments import require
 from metarl.supervised.losses import KINDS
 from metarl.supervised.tasks import Examples, SupervisedTasks
 from metarl.tasks import SPLITS, Split
@@ -27,8 +28,8 @@ def check_dataset(dataset: Any) -> SupervisedTasks:
         dataset: the options of a dataset: a part, with a method `build`.
     """
     made = dataset.build()
-    _require(isinstance(made, SupervisedTasks), f"build must give SupervisedTasks; got {type(made).__name__}")
-    _require(made.kind in KINDS, f"kind must be one of {', '.join(KINDS)}; got {made.kind!r}")
+    require(isinstance(made, SupervisedTasks), f"build must give SupervisedTasks; got {type(made).__name__}")
+    require(made.kind in KINDS, f"kind must be one of {', '.join(KINDS)}; got {made.kind!r}")
     made.require_examples(SHOTS, QUERIES)
     for split in SPLITS:
         _check_tasks(made, split)
@@ -44,19 +45,19 @@ def check_dataset(dataset: Any) -> SupervisedTasks:
 
 def _check_tasks(made: SupervisedTasks, split: Split) -> None:
     few, again, many = (_tasks(made, split, n) for n in (FEW, FEW, MANY))
-    _require(
+    require(
         few.dtype == np.float64 and few.ndim == 2 and len(few) == FEW and len(many) == MANY,
         f"sample_tasks must give float64 [n, k] for n = {FEW}; got {few.dtype} {list(few.shape)} ({split})",
     )
-    _require(bool(np.isfinite(many).all()), f"tasks must be finite numbers ({split})")
-    _require(np.array_equal(few, again), f"sample_tasks must give the same for the same generator ({split})")
-    _require(
+    require(bool(np.isfinite(many).all()), f"tasks must be finite numbers ({split})")
+    require(np.array_equal(few, again), f"sample_tasks must give the same for the same generator ({split})")
+    require(
         np.array_equal(few, many[:FEW]),
         f"task i must not depend on how many are drawn: draw all numbers by one rng.random((n, ...)) ({split})",
     )
-    _require(len(np.unique(many, axis=0)) > 1, f"tasks must differ; {MANY} of them are the same ({split})")
+    require(len(np.unique(many, axis=0)) > 1, f"tasks must differ; {MANY} of them are the same ({split})")
     words = made.distribution.describe(few[0])
-    _require(isinstance(words, str) and words != "", f"describe must give the task in words; got {words!r}")
+    require(isinstance(words, str) and words != "", f"describe must give the task in words; got {words!r}")
 
 
 def _check_examples(made: SupervisedTasks, split: Split) -> None:
@@ -71,21 +72,21 @@ def _check_examples(made: SupervisedTasks, split: Split) -> None:
         inputs, targets = examples
         count = each * (made.outputs if made.kind == "classification" else 1)
         expected = (FEW, count, *made.input_shape)
-        _require(
+        require(
             inputs.dtype == torch.float32 and inputs.shape == expected,
             f"{words} inputs must be float32 {list(expected)}; got {inputs.dtype} {list(inputs.shape)}",
         )
         _require_targets(made, words, targets, (FEW, count))
-        _require(bool(inputs.isfinite().all() and targets.isfinite().all()), f"{words} examples must be finite")
-        _require(_same(examples, repeated), f"examples must be the same for the same generator ({words}, {split})")
-        _require(
+        require(bool(inputs.isfinite().all() and targets.isfinite().all()), f"{words} examples must be finite")
+        require(_same(examples, repeated), f"examples must be the same for the same generator ({words}, {split})")
+        require(
             _same(examples, Examples(more.inputs[:FEW], more.targets[:FEW])),
             "examples of task i must not depend on how many tasks there are: draw all numbers by one "
             f"rng.random((n, ...)) ({words}, {split})",
         )
     support, query = drawn
     shared = (support.inputs[:, :, None] == query.inputs[:, None]).flatten(3).all(-1)
-    _require(not bool(shared.any()), f"support and query of a task must be different examples ({split})")
+    require(not bool(shared.any()), f"support and query of a task must be different examples ({split})")
 
 
 def _require_targets(made: SupervisedTasks, words: str, targets: Tensor, leading: tuple[int, int]) -> None:
@@ -95,7 +96,7 @@ def _require_targets(made: SupervisedTasks, words: str, targets: Tensor, leading
     else:
         expected = torch.float32
         right = (*leading, made.outputs)
-    _require(
+    require(
         targets.dtype == expected and targets.shape == right,
         f"{words} targets must be {expected} {list(right)}; got {targets.dtype} {list(targets.shape)}",
     )
@@ -106,7 +107,7 @@ def _check_labels(made: SupervisedTasks) -> None:
     for each, examples in zip((SHOTS, QUERIES), _draw(made, _tasks(made, "train", FEW)), strict=True):
         for targets in examples.targets:
             counts = torch.bincount(targets.clamp(min=0), minlength=made.outputs).tolist()
-            _require(
+            require(
                 counts == [each] * made.outputs,
                 f"{each} examples of each of {made.outputs} classes must be labelled 0 to {made.outputs - 1}; labels "
                 f"are {targets.tolist()}",
@@ -120,7 +121,7 @@ def _check_disjoint(made: SupervisedTasks) -> None:
         for examples in _draw(made, _tasks(made, split, MANY)):
             for image in examples.inputs.flatten(0, 1):
                 before = seen.setdefault(image.numpy().tobytes(), split)
-                _require(before == split, f"an example of {before} is one of {split} too: splits must share no classes")
+                require(before == split, f"an example of {before} is one of {split} too: splits must share no classes")
 
 
 def _tasks(made: SupervisedTasks, split: Split, n: int) -> Any:
@@ -133,8 +134,3 @@ def _draw(made: SupervisedTasks, tasks: Any) -> tuple[Examples, Examples]:
 
 def _same(examples: Examples, other: Examples) -> bool:
     return torch.equal(examples.inputs, other.inputs) and torch.equal(examples.targets, other.targets)
-
-
-def _require(condition: bool, words: str) -> None:
-    if not condition:
-        raise ValueError(words)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metarl.arguments import require
 from metarl.files import write_atomically
 from metarl.reading import DAMAGED
 from metarl.training.migration import format_2
@@ -151,29 +152,29 @@ def _require_fields(content: dict[Any, Any]) -> None:
     """Raise ValueError unless a content has the fields of a checkpoint, each of its type and of a sane size."""
     expected = {*TrainState._fields, "format", "checksum"}
     strange = sorted(map(str, set(content) ^ expected))
-    _require(not strange, f"its fields differ: {', '.join(strange[:5])}")
+    require(not strange, f"its fields differ: {', '.join(strange[:5])}")
     for group in GROUPS:
-        _require(isinstance(content[group], dict), f"{group} must be tensors by name")
+        require(isinstance(content[group], dict), f"{group} must be tensors by name")
         for name, leaf in content[group].items():
             _require_tensor(f"{group}/{name}", name, leaf)
     iteration = content["iteration"]
     best_score = content["best_score"]
     env_steps = content["env_steps"]
     whole = type(iteration) is int and 0 <= iteration < 2**53
-    _require(whole, f"iteration must be a whole number, at least 0; got {str(iteration)[:40]!r}")
+    require(whole, f"iteration must be a whole number, at least 0; got {str(iteration)[:40]!r}")
     ordered = type(best_score) is float and not math.isnan(best_score)
-    _require(ordered, f"best_score must be a number; got {str(best_score)[:40]!r}")
+    require(ordered, f"best_score must be a number; got {str(best_score)[:40]!r}")
     finite = type(env_steps) in (int, float) and 0 <= env_steps < math.inf
-    _require(finite, f"env_steps must be a finite number, at least 0; got {str(env_steps)[:40]!r}")
-    _require(isinstance(content["config"], dict), "config must be plain values by name")
+    require(finite, f"env_steps must be a finite number, at least 0; got {str(env_steps)[:40]!r}")
+    require(isinstance(content["config"], dict), "config must be plain values by name")
     _require_plain(content["config"])
 
 
 def _require_tensor(place: str, name: Any, leaf: Any) -> None:
     """Raise ValueError unless a leaf is a named, dense tensor whose storage has all its values (none repeated)."""
     dense = isinstance(name, str) and isinstance(leaf, Tensor) and leaf.layout == torch.strided
-    _require(dense, f"{place} must be a dense tensor; got {type(leaf).__name__}")
-    _require(leaf.nbytes <= leaf.untyped_storage().nbytes(), f"{place} would be larger than what is stored of it")
+    require(dense, f"{place} must be a dense tensor; got {type(leaf).__name__}")
+    require(leaf.nbytes <= leaf.untyped_storage().nbytes(), f"{place} would be larger than what is stored of it")
 
 
 def _require_plain(value: Any) -> None:
@@ -186,18 +187,13 @@ def _require_plain(value: Any) -> None:
     while waiting:
         item = waiting.pop()
         seen += 1
-        _require(seen + len(waiting) <= MOST_VALUES, f"config has more than {MOST_VALUES} values")
+        require(seen + len(waiting) <= MOST_VALUES, f"config has more than {MOST_VALUES} values")
         if isinstance(item, dict):
             waiting += [*item.keys(), *item.values()]
         elif isinstance(item, list | tuple):
             waiting += item
         else:
-            _require(item is None or isinstance(item, bool | int | float | str), f"config has a {type(item).__name__}")
-
-
-def _require(condition: bool, words: str) -> None:
-    if not condition:
-        raise ValueError(words)
+            require(item is None or isinstance(item, bool | int | float | str), f"config has a {type(item).__name__}")
 
 
 def _checksum(content: dict[str, Any]) -> str:

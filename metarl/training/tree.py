@@ -13,6 +13,7 @@ import math
 from collections.abc import Container, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+from metarl.arguments import require
 from metarl.parts import HIDDEN, MAY_CHANGE, RECORDED, Option, Registry, check, options
 from metarl.training.values import typed_value
 
@@ -196,7 +197,7 @@ def from_dict(kind: type[Tree], values: Any) -> Tree:
     Raises:
         ValueError: an unknown or missing option, an unknown part, a value of another type or out of its bounds.
     """
-    _require(isinstance(values, dict), f"the options of {kind.__name__} must be an object; got {values!r}")
+    require(isinstance(values, dict), f"the options of {kind.__name__} must be an object; got {values!r}")
     known = {option.name: option for option in options(kind)}
     if unknown := sorted(map(str, set(values) - set(known))):
         raise ValueError(f"unknown configuration field {unknown[0]!r} of {kind.__name__}")
@@ -216,14 +217,9 @@ def _read(option: Option, value: Any) -> Any:
     if option.registry is None:
         return typed_value(option.name, option.hint, value)
     named = isinstance(value, dict) and isinstance(value.get(NAME), str)
-    _require(named, f"configuration field {option.name!r} must be an object with a name; got {value!r}")
+    require(named, f"configuration field {option.name!r} must be an object with a name; got {value!r}")
     own = {name: item for name, item in value.items() if name != NAME}
     return from_dict(option.registry.find(value[NAME]), own)
-
-
-def _require(condition: bool, words: str) -> None:
-    if not condition:
-        raise ValueError(words)
 
 
 def from_flat(kind: type[Tree], values: Mapping[str, Any], surplus: Container[str] = ()) -> Tree:
