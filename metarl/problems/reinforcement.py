@@ -45,6 +45,11 @@ class Reinforcement(ProblemOptions):
     """Discount of future rewards per timestep."""
     gae_lambda: Annotated[float, PROBABILITY] = 1.0
     """Lambda of generalised advantage estimation; 1 is the discounted return minus the baseline."""
+    inner_discount: Annotated[float | None, PROBABILITY] = None
+    """Discount in the data of the inner steps, where it is another: a smaller one makes an inner gradient with less
+    noise, that sees less far ahead."""
+    inner_gae_lambda: Annotated[float | None, PROBABILITY] = None
+    """Lambda in the data of the inner steps, where it is another."""
     max_broken: Annotated[float, PROBABILITY, MAY_CHANGE] = 0.5
     """Stop where the environment breaks more than this share of an iteration's episodes."""
     evaluation_episodes: Annotated[int, at_least(1), MAY_CHANGE] = 20
@@ -191,6 +196,8 @@ class Reinforcement(ProblemOptions):
                 evaluation_episodes=self.evaluation_episodes,
                 evaluation_counting=self.evaluation_counting,
                 traced_episodes=self.environment.traced_episodes,
+                inner_discount=self.inner_discount,
+                inner_gae_lambda=self.inner_gae_lambda,
                 max_broken=self.max_broken,
             ),
             seed=setting.seed,

@@ -177,7 +177,7 @@ class MetaRL:
                 rollout(self._env, self.policy, adapted[-1], tasks, horizon=horizon, key=key, first_task=first)
             )
             clock.lap("sample")
-            batches.append(self._process(rollouts[-1]))
+            batches.append(self._process(rollouts[-1], inner=step < self.inner_steps))
             if step == 0 < self.inner_steps and not self._is_sound:
                 require_sound_steps(self.learner, theta, batches[0])
             if step < self.inner_steps:
@@ -325,10 +325,8 @@ class MetaRL:
             stacked = learner.merge_each(fast, theta)
             episodes = gather(env, self.policy, stacked, tasks, horizon=horizon, key=key, first_task=first_task)
             yield stacked, episodes
-            fast = learner.step_each(fast, theta, self._process(episodes), step=step)
+            fast = learner.step_each(fast, theta, self._process(episodes, inner=True), step=step)
 
-    def _process(self, episodes: Episodes) -> PolicyBatch:
-        """Episodes with their advantages, as losses take them."""
-        return policy_batch(
-            episodes, self._baseline, discount=self.settings.discount, gae_lambda=self.settings.gae_lambda
-        )
+    def _process(self, episodes: Episodes, *, inner: bool) -> PolicyBatch:
+        """Episodes with their advantages, as the losses of the inner steps or of the outer step take them."""
+        return policy_batch(episodes, self._baseline, **self.settings.credit(inner=inner)._asdict())

@@ -7,6 +7,13 @@ from metarl.parts import PROBABILITY
 from metarl.rl.sampler import ROLLOUTS
 
 
+class Credit(NamedTuple):
+    """How far back in time a reward counts: the two numbers of generalised advantage estimation."""
+
+    discount: float
+    gae_lambda: float
+
+
 class RolloutSettings(NamedTuple):
     """The sizes of rollouts, and how rewards become advantages."""
 
@@ -18,6 +25,8 @@ class RolloutSettings(NamedTuple):
     evaluation_episodes: int  # E in `evaluate`
     evaluation_counting: str  # a key of `sampler.ROLLOUTS`
     traced_episodes: int = 0  # episodes per task and gradient step whose observations `evaluate` keeps for figures
+    inner_discount: float | None = None  # `discount` of the data of inner steps, where it is another
+    inner_gae_lambda: float | None = None  # `gae_lambda` likewise
     max_broken: float = 0.5  # training stops if the environment breaks more than this share of an iteration's episodes
 
     def require_sensible(self) -> None:
@@ -32,6 +41,14 @@ class RolloutSettings(NamedTuple):
         require_integers(0, traced_episodes=self.traced_episodes)
         PROBABILITY.require("discount", self.discount)
         PROBABILITY.require("gae_lambda", self.gae_lambda)
+        PROBABILITY.require("inner_discount", self.credit(inner=True).discount)
+        PROBABILITY.require("inner_gae_lambda", self.credit(inner=True).gae_lambda)
         PROBABILITY.require("max_broken", self.max_broken)
         if self.evaluation_counting not in ROLLOUTS:
             raise ValueError(f"evaluation_counting must be {' or '.join(ROLLOUTS)}; got {self.evaluation_counting!r}")
+
+    def credit(self, *, inner: bool) -> Credit:
+        """The discount and lambda of the advantages in the data of the inner steps, or in that of the outer step."""
+        discount = self.inner_discount if inner and self.inner_discount is not None else self.discount
+        gae_lambda = self.inner_gae_lambda if inner and self.inner_gae_lambda is not None else self.gae_lambda
+        return Credit(discount, gae_lambda)

@@ -204,6 +204,27 @@ def test_discount_and_lambda_reach_the_advantages() -> None:
     assert not torch.allclose(objective.support[0].advantages, other.advantages, atol=1e-3)
 
 
+def test_inner_steps_have_a_discount_and_lambda_of_their_own() -> None:
+    """In training the data of the inner steps has them and the query has not; in evaluation all data has."""
+    maml = problem(settings=SETTINGS._replace(inner_discount=0.5, inner_gae_lambda=0.25))
+    theta = maml.initial_parameters(0)
+    objective, _ = maml.collect(theta, iteration=0)
+    env = envs.TaskVectorEnv(envs.Navigation2D(), 12, horizon=8)
+    tasks = maml.sample_tasks(1, Purpose.TRAINING_TASKS, 0, count=3)
+    stacked = stack(theta, 3)
+    for batch, step, credit in ((objective.support[0], 0, (0.5, 0.25)), (objective.query, 1, (0.99, 1.0))):
+        key = (1, Purpose.TRAINING_ROLLOUTS, 0, step)
+        episodes = rollout(env, maml.policy, stacked, tasks, horizon=8, key=key)
+        expected = policy_batch(episodes, BASELINE, discount=credit[0], gae_lambda=credit[1])
+        assert torch.equal(batch.advantages, expected.advantages)
+        stacked = add(stacked, vmap(grad(maml.learner.inner_loss))(stacked, expected), -0.1)
+    adaptation = maml.adaptation(env, theta, sgd(0.1), tasks, seed=1)
+    (_, episodes), (after, _) = next(adaptation), next(adaptation)
+    batch = policy_batch(episodes, BASELINE, discount=0.5, gae_lambda=0.25)
+    by_hand = add(stack(theta, 3), vmap(grad(maml.learner.inner_loss))(stack(theta, 3), batch), -0.1)
+    assert all(torch.equal(after[name], leaf) for name, leaf in by_hand.items())
+
+
 def test_each_evaluation_step_has_its_own_size() -> None:
     """The published protocol halves the step size after the first step: the same by hand, step by step."""
     maml, sizes, tasks = problem(), (0.7, 0.05), np.array([[0.5, 0.5], [-0.2, 0.1]])
@@ -450,6 +471,8 @@ def test_what_does_not_learn_is_refused_by_the_first_iteration() -> None:
         ({"horizon": 2.0}, "horizon must be a whole number; got 2.0"),
         ({"discount": 1.5}, r"discount must be in \[0, 1\]; got 1.5"),
         ({"gae_lambda": -1.0}, r"gae_lambda must be in \[0, 1\]; got -1.0"),
+        ({"inner_discount": 1.5}, r"inner_discount must be in \[0, 1\]; got 1.5"),
+        ({"inner_gae_lambda": -1.0}, r"inner_gae_lambda must be in \[0, 1\]; got -1.0"),
         ({"max_broken": math.nan}, r"max_broken must be in \[0, 1\]; got nan"),
         ({"evaluation_counting": "steps"}, "evaluation_counting must be episodes or timesteps; got 'steps'"),
     ],

@@ -47,6 +47,8 @@ OTHERS: dict[str, tuple[Any, ...]] = {
     "evaluation_step_sizes": ((0.7,),),
     "finite_difference_epsilon": (0.5,),
     "gradient_clip": (1e-9,),
+    "inner_discount": (0.1,),
+    "inner_gae_lambda": (0.1,),
     "grace": (0.05,),
     "kl_target": (1e-6,),
     "target_kl": (1e-9,),
