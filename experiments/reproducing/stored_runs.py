@@ -15,6 +15,8 @@ from metarl.training.run_directory import BEST, CONFIG, LAST, METRICS, read_conf
 # The order matters: best.pt and metrics.csv may be ahead of the last checkpoint, which is copied first.
 TO_GO_ON = (LAST, BEST, METRICS, CONFIG)
 DIGITS = 3  # significant digits of a finished run's learning curve; more would only fill the repository
+# How the seconds of an iteration divide, which no page shows and `benchmark.py` measures better.
+NOT_PUBLISHED = {"time/sample", "time/adapt", "time/outer", "time/env_steps_per_s"}
 CHECKPOINTS = {"last": LAST, "best": BEST}
 
 
@@ -119,7 +121,8 @@ class Run:
         small = {CONFIG, SUMMARY, *checkpoints}
         _copy(self.directory, self.published, small)
         if rows := read_metrics(self.directory / METRICS):
-            write_metrics(self.published / METRICS, rows, DIGITS)
+            shown = [{name: value for name, value in row.items() if name not in NOT_PUBLISHED} for row in rows]
+            write_metrics(self.published / METRICS, shown, DIGITS)
         for file in {*TO_GO_ON, PER_TASK} - small - {METRICS}:
             (self.published / file).unlink(missing_ok=True)
         self.drop()

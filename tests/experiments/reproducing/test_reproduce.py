@@ -156,9 +156,11 @@ def test_an_unfinished_run_is_kept_gone_on_with_and_dropped(
     published = kept.parents[1] / ONE.name
     assert {path.name for path in published.iterdir()} == PUBLISHED
     short = read_metrics(published / "metrics.csv")
-    assert short[1] == {name: pytest.approx(value, rel=5e-3) for name, value in rows[1].items()}
+    left_out = {"time/sample", "time/adapt", "time/outer", "time/env_steps_per_s"}
+    assert set(rows[1]) - set(short[1]) == left_out
+    assert short[1] == {n: pytest.approx(value, rel=5e-3) for n, value in rows[1].items() if n not in left_out}
     whole = (tmp_path / "runs" / "toy" / ONE.name / "metrics.csv").stat().st_size
-    assert (published / "metrics.csv").stat().st_size < 0.7 * whole
+    assert (published / "metrics.csv").stat().st_size < 0.6 * whole
 
 
 def test_the_checkpoints_that_tables_need_are_published(tmp_path: Path) -> None:
