@@ -25,6 +25,7 @@ GENERATORS: dict[str, Callable[..., str]] = {
     "environments": generated_parts.environments,
     "compared": generated_parts.compared,
     "costs": generated_results.costs,
+    "errors": generated_results.errors,
     "optimisers": generated_results.optimisers,
     "runs": generated_results.runs,
 }

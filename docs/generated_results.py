@@ -20,6 +20,7 @@ KEPT = {  # preset -> the run of MAML that is nearest to it
     "cheetah-vel": "cheetah-vel/maml-seed1",
     "cheetah-dir": "cheetah-dir/maml-seed1",
     "ant-dir": "ant-dir/maml-seed1",
+    "ant-vel": "ant-vel/maml-seed1",
     "cheetah-vel-paper": "cheetah-vel-paper/gauss-newton-seed1",
     "cheetah-dir-paper": "cheetah-dir-paper/gauss-newton-seed1",
     "sinusoid": "sinusoid/maml-10shot",
@@ -59,7 +60,8 @@ def optimisers() -> str:
     millions = (1, 2, 4, 6, 8)
     settings = {
         "the preset": "cheetah-dir/maml-seed*",
-        "its last layer starts as the paper's": "cheetah-dir-plain-head/maml-seed*",
+        "the preset with CAVIA": "cheetah-dir-cavia/cavia-seed*",
+        "the preset, its last layer as the paper's": "cheetah-dir-plain-head/maml-seed*",
         "TRPO, and the same": "cheetah-dir-trpo/trpo-seed*",
     }
     rows = [
@@ -68,6 +70,16 @@ def optimisers() -> str:
         for path in sorted(RESULTS.glob(f"{runs}/metrics.csv"))
     ]
     return table(["settings", "seed", *(f"{m} M" for m in millions)], rows)
+
+
+def errors(experiment: str) -> str:
+    """How far the held-out tasks' episodes are from what was commanded, after each number of gradient steps."""
+    rows = []
+    for path in sorted((RESULTS / experiment).glob("*/evaluation.json")):
+        steps = json.loads(path.read_text())["steps"]
+        scores = [step["error"] for step in steps]
+        rows.append([f"`{path.parent.name}`", *(f"{s['mean']:.2f} [{s['low']:.2f}, {s['high']:.2f}]" for s in scores)])
+    return table(["error, by gradient steps", *map(str, range(len(rows[0]) - 1))], rows)
 
 
 def _near(metrics: Path, million: int) -> float:
