@@ -22,6 +22,8 @@
 | 122 .. 124 | centre of mass of the whole body | m |
 
 `observation="compact"`, under both kinds of dynamics: 0 .. 26 of the first table, with the velocities times 0.2.
+An ant that shall go to a place (`AntGoal`) also observes where it is: x and y of the torso, in metres, come first in
+every observation.
 
 Reward: the goal's term (goals.py; a bonus of 1 per timestep for velocities, 4 for positions)
 `+ 0.05 - 0.005 sum(a^2) - 0.0005 sum(clip(contact torques and forces, -1, 1)^2)`, a clipped to [-1, 1].
@@ -90,8 +92,8 @@ def _contacts(physics: Physics, states: Array) -> Array:
     return physics.of(states, "cfrc_ext").clip(-1.0, 1.0)
 
 
-def _observe(physics: Physics, states: Array) -> Array:
-    parts = joints(physics, states, first=2), _contacts(physics, states)[:, 6:]
+def _observe(physics: Physics, states: Array, first: int = 2) -> Array:
+    parts = joints(physics, states, first=first), _contacts(physics, states)[:, 6:]
     return namespace(states).concat(parts, axis=1)
 
 
@@ -107,6 +109,7 @@ def _observe_paper(physics: Physics, states: Array) -> Array:
 
 
 _observe_compact = functools.partial(joints, first=2, scale=VELOCITY_SCALE)  # without x and y
+_compact_with_position = functools.partial(joints, first=0, scale=VELOCITY_SCALE)
 
 
 def _costs_paper(physics: Physics, actions: Array, next_states: Array) -> dict[str, Array]:
@@ -156,6 +159,11 @@ PAPER = dataclasses.replace(
     observe={"raw": _observe_paper, "compact": _observe_compact},
     costs=_costs_paper,
 )
+# Who shall stop at a place must know where it is.
+GYMNASIUM_WITH_POSITION = dataclasses.replace(
+    GYMNASIUM, observe={"raw": functools.partial(_observe, first=0), "compact": _compact_with_position}
+)
+PAPER_WITH_POSITION = dataclasses.replace(PAPER, observe={"raw": _observe_paper, "compact": _compact_with_position})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,9 +189,13 @@ class AntDir(Ant):
     goal = Direction()
 
 
-@register("metarl/AntGoal-v1")
+@register("metarl/AntGoal-v2")
 @dataclass(frozen=True, kw_only=True)
 class AntGoal(Ant):
-    """The ant shall go to a place drawn uniform in [-3, 3]^2 m."""
+    """The ant shall go to a place drawn uniform in [-3, 3]^2 m.
 
+    Before version 2 it observed x and y under `dynamics="paper"`, `observation="raw"` alone.
+    """
+
+    robots = {"gymnasium": GYMNASIUM_WITH_POSITION, "paper": PAPER_WITH_POSITION}
     goal = Position(3.0, bonus=4.0)

@@ -104,7 +104,7 @@ ANT_DIR: Options = ANT_VEL | {
     "minibatches": 2,
 }
 
-ANT_GOAL: Options = ANT_VEL | {"environment": "metarl/AntGoal-v1"}
+ANT_GOAL: Options = ANT_VEL | {"environment": "metarl/AntGoal-v2"}
 
 CHEETAH_VEL_PAPER: Options = {
     "problem": "reinforcement",
@@ -141,7 +141,7 @@ ANT_DIR_PAPER: Options = ANT_VEL_PAPER | {
 }
 
 ANT_GOAL_PAPER: Options = ANT_VEL_PAPER | {  # there is no published run: the settings are the script's
-    "environment": "metarl/AntGoal-v1",
+    "environment": "metarl/AntGoal-v2",
     "iterations": 500,
     "published_tasks": False,
 }

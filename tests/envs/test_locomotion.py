@@ -37,6 +37,7 @@ def reference(environment_id: str) -> MujocoEnv:
     if "Cheetah" in environment_id:
         return cast(MujocoEnv, gymnasium.make("HalfCheetah-v5", ctrl_cost_weight=0.05).unwrapped)
     options: dict[str, Any] = {"ctrl_cost_weight": 0.005, "contact_cost_weight": 0.0005, "healthy_reward": 0.05}
+    options["exclude_current_positions_from_observation"] = "Goal" not in environment_id
     return cast(MujocoEnv, gymnasium.make("Ant-v5", contact_force_range=(-1, 1), **options).unwrapped)
 
 
@@ -65,7 +66,8 @@ def reached(environment_id: str, dynamics: str, n: int) -> Array:
 @pytest.mark.parametrize("environment_id", SAME_PHYSICS)
 def test_one_step_equals_gymnasiums(environment_id: str) -> None:
     family, states, tasks, actions = visited(environment_id, "gymnasium")
-    env, physics, kept = reference(environment_id), family.physics, 27 if "Ant" in environment_id else 17
+    env, physics = reference(environment_id), family.physics
+    kept = 17 if "Cheetah" in environment_id else 29 if "Goal" in environment_id else 27
     after = family.transition(states, actions, tasks)
     observations, terms = family.observe(after, tasks), family.reward_terms(states, actions, after, tasks)
     terminated, contacts = family.terminated(after, tasks), 0
@@ -297,7 +299,7 @@ def test_achieved_is_the_mean_velocity_or_the_distance() -> None:
     rng = np.random.default_rng(0)
     info = [env.step(rng.uniform(-1, 1, (2, 6)))[4] for _ in range(20)][-1]
     np.testing.assert_allclose(info["achieved"], [1, -1] * (env.states[:, 1] - start) / 1.0)  # 20 x 0.05 s
-    ant = vector("metarl/AntGoal-v1", 1)
+    ant = vector("metarl/AntGoal-v2", 1)
     _, info = ant.reset(seed=0, options={"tasks": [[2.0, -1.0]]})
     np.testing.assert_allclose(info["achieved"], np.abs(ant.states[:, 1:3] - [2, -1]).sum(1))
 
@@ -308,12 +310,26 @@ def test_compact_observations(environment_id: str) -> None:
     env = vector(environment_id, 4)
     raw, _ = env.reset(seed=0)
     compact, _ = vector(environment_id, 4, observation="compact").reset(seed=0)
-    start, stop = (13, 27) if "Ant" in environment_id else (8, 17)
+    start, stop = (8, 17) if "Cheetah" in environment_id else (15, 29) if "Goal" in environment_id else (13, 27)
     expected = raw[:, :stop].copy()
     expected[:, start:] *= 0.2
     np.testing.assert_allclose(compact, expected, rtol=1e-15)
     paper, _ = vector(environment_id, 4, observation="compact", dynamics="paper").reset(seed=0)
     assert paper.shape == compact.shape
+
+
+@pytest.mark.parametrize("observation", ["raw", "compact"])
+def test_an_ant_that_goes_to_a_place_sees_where_it_is(observation: str) -> None:
+    """x and y, and then what other ants see; it could not know where to stop."""
+    for dynamics in ("gymnasium", "paper"):
+        names = ("metarl/AntGoal-v2", "metarl/AntDir-v1")
+        goal, other = (make_family(name, dynamics=dynamics, observation=observation) for name in names)
+        tasks = np.zeros((3, 2))
+        states = goal.initial_state(tasks, [np.random.default_rng(i) for i in range(3)])
+        seen = goal.observe(states, tasks)
+        np.testing.assert_array_equal(seen[:, :2], states[:, 1:3])
+        others = other.observe(states, tasks[:, :1])
+        np.testing.assert_array_equal(seen[:, seen.shape[1] - others.shape[1] :], others)
 
 
 def test_mistakes(tmp_path: Any) -> None:

@@ -64,7 +64,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("metarl/HalfCheetahVel-v0", {}),
         ("metarl/HalfCheetahMass-v0", {"dynamics": "paper"}),
-        ("metarl/AntGoal-v1", {"dynamics": "paper"}),
+        ("metarl/AntGoal-v2", {"dynamics": "paper"}),
         ("metarl/AntDir-v1", {"observation": "compact"}),
     ],
 )
