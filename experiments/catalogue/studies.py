@@ -65,6 +65,22 @@ VARIED = (
             "TRPO, max KL 0.05": {"outer": "trpo", "max-kl": "0.05"},
         },
     ),
+    Factor(
+        "what adapts",
+        {
+            "all parameters": {},
+            "biases": {"not-adapted": "*.shift *.weight log_std", "inner-step-size": "1.0"},
+            "last layer (ANIL)": {"rule": "anil"},
+            "a context of 8 (CAVIA)": {"rule": "cavia", "context-size": "8", "inner-step-size": "2.0"},
+        },
+    ),
+    Factor(
+        "credit horizon of inner steps",
+        {
+            "as the outer step's": {},
+            "discount 0.9, lambda 0.9": {"inner-discount": "0.9", "inner-gae-lambda": "0.9"},
+        },
+    ),
     Factor("initial std", {value: {"initial-std": value} for value in ("0.3", "0.2", "0.5", "1.0")}),
     Factor("head's initial scale", {value: {"head-scale": value} for value in ("0.01", "0.1", "1.0")}),
     Factor("inner step size", {value: {"inner-step-size": value} for value in ("0.08", "0.04", "0.15")}),
