@@ -118,7 +118,7 @@ def _preset(name: str) -> str:
     text = f"## `{name}`\n\n{preset.description}.\n\n{table(['option', 'value'], rows)}"
     for variant in preset.variants:
         text += (
-            f"\nWith `--{variant.option}` below {variant.below} it has {_given(variant.options)}: {variant.reason}.\n"
+            f"\nWhere `--{variant.option}` {variant.condition} it has {_given(variant.options)}: {variant.reason}.\n"
         )
     for (of, method), options in BASELINES.items():
         if of == name:

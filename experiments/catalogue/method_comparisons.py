@@ -33,9 +33,10 @@ def reinforced(context: str, plain: str = "", epochs: str = EPOCHS) -> tuple[Met
 
 
 PRESET = Method("preset", "MAML-PPO, many small steps", "", "the preset: 10 epochs of 5 minibatches")
+ONE_CREDIT = "--inner-discount None --inner-gae-lambda None"  # as in its paper, whatever the preset has with CAVIA
 SMALL_CONTEXT = reinforced("--context-size 5 --inner-step-size 0.5")
 LARGE_CONTEXT = (
-    *reinforced("--context-size 50 --inner-step-size 10", "--outer trpo --max-kl 0.05", WHOLE_EPOCHS),
+    *reinforced(f"--context-size 50 --inner-step-size 10 {ONE_CREDIT}", "--outer trpo --max-kl 0.05", WHOLE_EPOCHS),
     PRESET,
 )
 

@@ -71,7 +71,7 @@ def _long(preset: str) -> Experiment:
     return Experiment(runs, {"figure": _names(runs)}, policies=_names(runs[:1]))
 
 
-# A context of a few numbers is all that adapts; the data of its steps looks less far ahead than the outer step's.
+# As `cheetah-dir` has with this rule: a context of a few numbers is all that adapts, by data that looks less far ahead.
 CAVIA = "--rule cavia --context-size 8 --inner-step-size 2 --inner-discount 0.9 --inner-gae-lambda 0.9"
 
 

@@ -7,16 +7,24 @@ Options = dict[str, Any]
 
 
 class Variant(NamedTuple):
-    """Options that a preset has otherwise where the command line gives a small number, which `train.py` then says."""
+    """Options that a preset has otherwise where the command line gives another one, which `train.py` then says."""
 
-    option: str  # the number that is given, such as `shots`
-    below: int
+    option: str  # the option that is given, such as `shots`
     options: Options
     reason: str
+    below: int | None = None  # the number that is given is smaller
+    value: str | None = None  # the word that is given
 
     def applies(self, given: str | None) -> bool:
-        """Whether the number is given, as the command line has it, and is below the limit."""
-        return given is not None and given.isdecimal() and int(given) < self.below
+        """Whether the option is given, as the command line has it, with such a value."""
+        if self.below is not None:
+            return given is not None and given.isdecimal() and int(given) < self.below
+        return given is not None and given == self.value
+
+    @property
+    def condition(self) -> str:
+        """The values for which it applies, in words that follow the option's flag."""
+        return f"is {self.value}" if self.below is None else f"is below {self.below}"
 
 
 class Preset(NamedTuple):
@@ -80,6 +88,13 @@ CHEETAH_VEL: Options = {
     "schedule_steps": 6000,
     "final_share": 0.2,
 }
+
+ROBOT_WITH_CAVIA = Variant(
+    "rule",
+    {"context_size": 8, "inner_step_size": 2.0, "inner_discount": 0.9, "inner_gae_lambda": 0.9},
+    "a context learns with other settings than the weights",
+    value="cavia",
+)
 
 CHEETAH_DIR: Options = CHEETAH_VEL | {"environment": "metarl/HalfCheetahDir-v0", "head_scale": 0.01}
 
@@ -188,9 +203,9 @@ SINUSOID: Options = {
 
 FEW_EXAMPLES = Variant(
     "shots",
-    10,
     {"inner_step_size": 0.001},  # the authors' code; docs/results/sinusoid.md has both
     "steps of 0.01, as in the paper's text, diverge on so few examples after the steps that were trained for",
+    below=10,
 )
 
 OMNIGLOT: Options = {
@@ -257,7 +272,9 @@ PRESETS: dict[str, Preset] = {
         "2D navigation as the published run: distance, step size 0.5, 100 iterations", NAVIGATION_PAPER
     ),
     "cheetah-vel": Preset("half-cheetah, goal velocity, Gymnasium's dynamics, compact observations", CHEETAH_VEL),
-    "cheetah-dir": Preset("half-cheetah, goal direction, Gymnasium's dynamics, compact observations", CHEETAH_DIR),
+    "cheetah-dir": Preset(
+        "half-cheetah, goal direction, Gymnasium's dynamics, compact observations", CHEETAH_DIR, (ROBOT_WITH_CAVIA,)
+    ),
     "ant-vel": Preset("ant, goal velocity, Gymnasium's dynamics, compact observations", ANT_VEL),
     "ant-dir": Preset("ant, goal direction, Gymnasium's dynamics, compact observations", ANT_DIR),
     "ant-goal": Preset("ant, goal position, Gymnasium's dynamics, compact observations", ANT_GOAL),

@@ -87,15 +87,15 @@ def parse(argv: Sequence[str], description: str = "") -> Arguments:
 
 
 def _words_of(variants: Sequence[Variant], parsed: flags.Parsed) -> Iterator[str]:
-    """What variants of the preset changed, a line for each option that the run has and that was not given."""
+    """What variants of the preset changed, a line each, of the options that the run has and that were not given."""
     values = flat(parsed.config)
     for variant in variants:
-        for name in variant.options:
-            if name in values and name not in parsed.given:
-                yield (
-                    f"{name} is {values[name]} because --{variant.option} is below {variant.below}: {variant.reason}; "
-                    f"--{name.replace('_', '-')} chooses another"
-                )
+        changed = [name for name in variant.options if name in values and name not in parsed.given]
+        if changed:
+            settings = ", ".join(f"{name} is {values[name]}" for name in changed)
+            others = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
+            choose = "chooses another" if len(changed) == 1 else "choose others"
+            yield f"{settings} because --{variant.option} {variant.condition}: {variant.reason}; {others} {choose}"
 
 
 def _of_the_environment(preset: str, choices: Mapping[str, str], argv: Sequence[str]) -> dict[str, Any]:
