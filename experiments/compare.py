@@ -12,7 +12,14 @@ from rich.console import Console
 
 from metarl.experiments.analysis.comparison_figures import draw_courses
 from metarl.experiments.analysis.finished_runs import Arguments, finished_runs
-from metarl.experiments.analysis.stored_curves import CURVES, RUNS, Course, finished_course, kept_courses, write_courses
+from metarl.experiments.analysis.stored_curves import (
+    CURVES,
+    RUNS,
+    Course,
+    finished_course,
+    read_stored_courses,
+    write_courses,
+)
 from metarl.experiments.catalogue.comparison import Comparison
 from metarl.experiments.catalogue.method_comparisons import METHODS
 from metarl.experiments.commands.command_line import arguments_of, run
@@ -30,7 +37,9 @@ def main(arguments: Arguments) -> None:
     comparison = experiment.comparison
     assert comparison is not None
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    courses = finished_runs(arguments, experiment, read=finished_course, kept=kept_courses, console=console)
+    courses = finished_runs(
+        arguments, experiment, read=finished_course, read_stored=read_stored_courses, console=console
+    )
     results = arguments.results_dir
     write_courses(results / CURVES, courses)
     made = [{"run": one.name, "flags": one.flags} for one in experiment.runs if one.name in courses]

@@ -13,7 +13,14 @@ from rich.console import Console
 
 from metarl.experiments.analysis.effects import LETTERS, Effect, differences_from_base, factorial_effects
 from metarl.experiments.analysis.finished_runs import Arguments, finished_runs
-from metarl.experiments.analysis.stored_curves import CURVES, RUNS, Curve, finished_curve, kept_curves, write_curves
+from metarl.experiments.analysis.stored_curves import (
+    CURVES,
+    RUNS,
+    Curve,
+    finished_curve,
+    read_stored_curves,
+    write_curves,
+)
 from metarl.experiments.analysis.study_figures import draw_curves, draw_effects
 from metarl.experiments.catalogue.studies import STUDIES
 from metarl.experiments.catalogue.study_design import Cell, Study
@@ -29,7 +36,7 @@ def main(arguments: Arguments) -> None:
     study = experiment.study
     assert study is not None
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    curves = finished_runs(arguments, experiment, read=finished_curve, kept=kept_curves, console=console)
+    curves = finished_runs(arguments, experiment, read=finished_curve, read_stored=read_stored_curves, console=console)
     results = arguments.results_dir
     write_curves(results / CURVES, curves)
     flags = {training.name: training.flags for training in experiment.runs}

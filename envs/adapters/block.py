@@ -175,7 +175,7 @@ class Block:
         return bool(array.reshape(()))
 
 
-def one_of(make_env: Callable[[], gymnasium.Env]) -> gymnasium.Env:
+def one_environment(make_env: Callable[[], gymnasium.Env]) -> gymnasium.Env:
     """Make an environment. Raises ContractError if what was made is none, or is many."""
     env = make_env()
     if not isinstance(env, gymnasium.Env):
@@ -183,12 +183,14 @@ def one_of(make_env: Callable[[], gymnasium.Env]) -> gymnasium.Env:
     return env
 
 
-def made(make_env: Callable[[], gymnasium.Env], count: int, first: Iterable[gymnasium.Env] = ()) -> list[gymnasium.Env]:
+def make_environments(
+    make_env: Callable[[], gymnasium.Env], count: int, first: Iterable[gymnasium.Env] = ()
+) -> list[gymnasium.Env]:
     """Make `count` environments, the `first` of which exist already; all are closed again if one cannot be made."""
     envs = list(first)
     try:
         while len(envs) < count:
-            envs.append(one_of(make_env))
+            envs.append(one_environment(make_env))
     except BaseException:
         for env in envs:
             env.close()

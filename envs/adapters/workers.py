@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 
-from metarl.envs.adapters.block import Block, ContractError, Notes, Slots, joined, made
+from metarl.envs.adapters.block import Block, ContractError, Notes, Slots, joined, make_environments
 from metarl.rl.environments import WorkerError
 
 START_SECONDS = 120.0  # that processes may take to import what they need and to make their environments, at least
@@ -241,7 +241,7 @@ def _work(
 
         def make() -> None:
             nonlocal block
-            block = Block(made(make_env, end - first), slots)
+            block = Block(make_environments(make_env, end - first), slots)
 
         command, arguments = make, ()
         try:

@@ -143,22 +143,24 @@ def _finished_rows(run_dir: Path, training: Training) -> list[Metrics] | None:
     return rows
 
 
-def kept_curves(results: Path, experiment: Experiment) -> dict[str, Curve]:
+def read_stored_curves(results: Path, experiment: Experiment) -> dict[str, Curve]:
     """The curves that lie in `results`, of the runs that the study still has, with the flags it still gives.
 
     Raises:
         ValueError: a table is damaged; it is named.
     """
     columns = ("timesteps", "before", "after")
-    return {name: Curve(*values) for name, values in _kept(results, experiment, columns).items()}
+    return {name: Curve(*values) for name, values in _stored_columns(results, experiment, columns).items()}
 
 
-def kept_courses(results: Path, experiment: Experiment) -> dict[str, Course]:
-    """As `kept_curves`, of a comparison."""
-    return {name: Course(*values) for name, values in _kept(results, experiment, Course._fields).items()}
+def read_stored_courses(results: Path, experiment: Experiment) -> dict[str, Course]:
+    """As `read_stored_curves`, of a comparison."""
+    return {name: Course(*values) for name, values in _stored_columns(results, experiment, Course._fields).items()}
 
 
-def _kept(results: Path, experiment: Experiment, columns: Sequence[str]) -> dict[str, list[NDArray[np.float64]]]:
+def _stored_columns(
+    results: Path, experiment: Experiment, columns: Sequence[str]
+) -> dict[str, list[NDArray[np.float64]]]:
     """Columns of the curves that lie in `results`, each [I], by run."""
     if not ((results / CURVES).is_file() and (results / RUNS).is_file()):
         return {}

@@ -25,12 +25,12 @@ from metarl.user_code import named
 if TYPE_CHECKING:
     from metarl.training.tensorboard_files import Option
 
-TELLING = ("method", "preset", "seed", "inner_step_size")  # options by which runs are told apart
+DISTINGUISHING = ("method", "preset", "seed", "inner_step_size")  # options by which runs are told apart
 
 
 def callbacks(config: Config, problem: Problem, run_dir: Path, console: Console) -> list[Callback]:
     """Those of a configuration, but for the checkpoints."""
-    tensorboard = event_files(run_dir, options(config), TELLING)
+    tensorboard = event_files(run_dir, options(config), DISTINGUISHING)
     found: list[Callback] = []
     if config.evaluate_every:
         tasks = validation_tasks(problem, config)

@@ -15,8 +15,8 @@ from metarl.experiments.analysis.comparison_figures import aligned, draw_courses
 from metarl.experiments.analysis.stored_curves import (
     Course,
     finished_course,
-    kept_courses,
     mean_of_last,
+    read_stored_courses,
     settings,
     write_courses,
     write_table,
@@ -143,7 +143,7 @@ def test_kept_courses_are_those_of_the_same_flags(tmp_path: Path) -> None:
     write_table(
         tmp_path / "runs.csv", [{"run": "a", "flags": "--seed 1"}, {"run": "b", "flags": "--seed 3"}], ("run", "flags")
     )
-    kept = kept_courses(tmp_path, Experiment(runs))
+    kept = read_stored_courses(tmp_path, Experiment(runs))
     assert set(kept) == {"a"}
     assert kept["a"].end == pytest.approx(1 / 3, rel=1e-6)
     assert mean_of_last(kept["a"].amount, kept["a"].seconds) == pytest.approx(4.75)

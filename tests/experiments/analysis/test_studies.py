@@ -19,7 +19,7 @@ from metarl.experiments.analysis.effects import (
 from metarl.experiments.analysis.stored_curves import (
     Curve,
     finished_curve,
-    kept_curves,
+    read_stored_curves,
     settings,
     write_curves,
     write_table,
@@ -96,7 +96,7 @@ def test_one_at_a_time_starts_from_the_preset() -> None:
 def test_the_runs_in_the_results_are_runs_of_the_study_as_it_is(name: str) -> None:
     """Else the study would train them anew, and leave theirs out of its tables."""
     made = {row["run"] for row in read_table(RESULTS / name / "runs.csv", ("run",))}
-    assert made == set(kept_curves(RESULTS / name, STUDIES[name]))
+    assert made == set(read_stored_curves(RESULTS / name, STUDIES[name]))
 
 
 def test_effects_of_a_known_response_are_found_exactly() -> None:
@@ -188,7 +188,7 @@ def test_only_seeds_with_all_their_runs_count_and_kept_curves_are_those_of_the_s
     flags = {one.name: one.flags for one in experiment.runs}
     changed = of_one[3].name
     write_table(tmp_path / "runs.csv", *run_rows(study, curves, flags | {changed: flags[changed] + " --tasks 7"}))
-    kept = kept_curves(tmp_path, experiment)
+    kept = read_stored_curves(tmp_path, experiment)
     assert set(kept) == set(curves) - {changed}
     assert kept[of_one[1].name].end == curves[of_one[1].name].end
 
