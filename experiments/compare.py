@@ -1,6 +1,7 @@
 """Compare methods: python experiments/compare.py NAME [--runs DIR]: a table, and a figure.
 
-Finished runs are read from DIR and added to curves.csv in the comparison's results, of which everything else is made.
+Finished runs are read from DIR and added to curves.csv in the comparison's results. The table and the figure are made
+from that file.
 """
 
 import sys

@@ -1,6 +1,7 @@
 """Analyse a study's finished runs: python experiments/study.py NAME [--runs DIR]: tables of effects, and figures.
 
-Finished runs are read from DIR and added to curves.csv in the study's results, of which everything else is made.
+Finished runs are read from DIR and added to curves.csv in the study's results. Tables and figures are made from that
+file.
 """
 
 import math

@@ -60,13 +60,13 @@ class Instances:
             self._close()
 
     def whichever(self, make_env: MakeEnv) -> gymnasium.Env:
-        """One of them, to draw tasks; made by `make_env` if there is none."""
+        """One of the instances, to draw tasks; made by `make_env` if there is none."""
         if self._first is None:
             self._first, self._make_env = one_environment(make_env), make_env
         return self._first
 
     def first(self, make_env: MakeEnv) -> gymnasium.Env:
-        """One that `make_env` has made; where it is not what made the present ones, these are closed first."""
+        """An instance that `make_env` has made. Instances that something else made are closed first."""
         if self._make_env != make_env:
             self._close()
         return self.whichever(make_env)

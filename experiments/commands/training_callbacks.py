@@ -29,7 +29,7 @@ DISTINGUISHING = ("method", "preset", "seed", "inner_step_size")  # options by w
 
 
 def callbacks(config: Config, problem: Problem, run_dir: Path, console: Console) -> list[Callback]:
-    """Those of a configuration, but for the checkpoints."""
+    """The callbacks that a configuration asks for. Checkpoints are not among them: every training writes them."""
     tensorboard = event_files(run_dir, options(config), DISTINGUISHING)
     found: list[Callback] = []
     if config.evaluate_every:

@@ -35,7 +35,7 @@ class Commands(NamedTuple):
     achieved_name: str
 
     def of(self, chosen: NDArray[np.bool_]) -> "Commands":
-        """Those of some tasks, [N] of truth values."""
+        """Keep the tasks for which `chosen` [N] is true."""
         return self._replace(wanted=self.wanted[chosen], achieved=self.achieved[:, chosen])
 
 

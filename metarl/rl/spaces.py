@@ -119,7 +119,7 @@ class Interface(NamedTuple):
 
     @staticmethod
     def of(observations: Space, actions: Space) -> "Interface":
-        """That of the spaces of single observations and actions."""
+        """The interface of the spaces of single observations and actions."""
         return Interface(in_words(observations), in_words(actions))
 
 

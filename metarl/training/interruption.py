@@ -26,7 +26,7 @@ class StoppedError(Exception):
 
 
 class OverdueError(BaseException):
-    """The grace is over; raised in the middle of what the iteration does.
+    """The seconds of grace are over; raised in the middle of what the iteration does.
 
     It derives from BaseException, as KeyboardInterrupt does, so that an environment or a model that goes on after its
     own errors does not catch it.
@@ -97,7 +97,7 @@ def wishes(announce: Callable[[str], None], grace: float = GRACE) -> Iterator[Wi
 
 @contextmanager
 def no_exit(what: str) -> Iterator[None]:
-    """Make an error of a wish to exit Python in this block: it would end `what` as if all were well.
+    """Turn `sys.exit` in this block into an error, because it would end `what` as if all were well.
 
     Raises:
         RuntimeError: something called `sys.exit`.

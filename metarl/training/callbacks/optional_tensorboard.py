@@ -1,4 +1,4 @@
-"""TensorBoard as a choice: whoever has not installed it trains without its files."""
+"""TensorBoard's callback where TensorBoard is installed; without it, a training writes no event files."""
 
 import warnings
 from collections.abc import Mapping, Sequence
