@@ -17,7 +17,7 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from metarl.experiments.analysis.stored_curves import read_stored_courses, read_stored_curves
+from metarl.experiments.analysis.stored_curves import read_stored_return_curves, read_stored_score_curves
 from metarl.experiments.catalogue.experiment import Experiment
 from metarl.experiments.catalogue.method_comparisons import METHODS
 from metarl.experiments.catalogue.paper import PAPER
@@ -87,7 +87,7 @@ def unfinished(experiment: Experiment, runs: list[ExperimentRun], place: Place) 
     published ones are evaluated again, but not trained.
     """
     if experiment.analysed_by:
-        read_stored = read_stored_curves if experiment.study else read_stored_courses
+        read_stored = read_stored_return_curves if experiment.study else read_stored_score_curves
         curves = read_stored(place.results, experiment)
         return [job for job in runs if job.training.name not in curves]
     made = all((place.results / file).is_file() for file in experiment.outputs)

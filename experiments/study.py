@@ -17,10 +17,10 @@ from metarl.experiments.analysis.finished_runs import Arguments, finished_runs
 from metarl.experiments.analysis.stored_curves import (
     CURVES,
     RUNS,
-    Curve,
-    finished_curve,
-    read_stored_curves,
-    write_curves,
+    ReturnCurve,
+    finished_return_curve,
+    read_stored_return_curves,
+    write_return_curves,
 )
 from metarl.experiments.analysis.study_figures import draw_curves, draw_effects
 from metarl.experiments.catalogue.studies import STUDIES
@@ -37,9 +37,11 @@ def main(arguments: Arguments) -> None:
     study = experiment.study
     assert study is not None
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    curves = finished_runs(arguments, experiment, read=finished_curve, read_stored=read_stored_curves, console=console)
+    curves = finished_runs(
+        arguments, experiment, read=finished_return_curve, read_stored=read_stored_return_curves, console=console
+    )
     results = arguments.results_dir
-    write_curves(results / CURVES, curves)
+    write_return_curves(results / CURVES, curves)
     flags = {training.name: training.flags for training in experiment.runs}
     write_table(results / RUNS, *run_rows(study, curves, flags))
     write_figure(results / "curves.png", draw_curves(study, curves), dpi=110)
@@ -52,7 +54,7 @@ def main(arguments: Arguments) -> None:
 
 
 def run_rows(
-    study: Study, curves: dict[str, Curve], flags: dict[str, str]
+    study: Study, curves: dict[str, ReturnCurve], flags: dict[str, str]
 ) -> tuple[list[dict[str, str]], tuple[str, ...]]:
     """A row per finished run, with its levels, its responses and its flags; and the names of the columns."""
     rows = []
@@ -64,13 +66,13 @@ def run_rows(
     return rows, ("run", "seed", *(factor.name for factor in study.factors), *RESPONSES, "flags")
 
 
-def complete_seeds(study: Study, curves: dict[str, Curve]) -> list[int]:
+def complete_seeds(study: Study, curves: dict[str, ReturnCurve]) -> list[int]:
     """The seeds of which every combination of levels is finished."""
     seeds = sorted({cell.seed for cell in study.cells})
     return [seed for seed in seeds if all(cell.name in curves for cell in study.cells if cell.seed == seed)]
 
 
-def effects_of(study: Study, curves: dict[str, Curve]) -> tuple[dict[str, list[Effect]], int]:
+def effects_of(study: Study, curves: dict[str, ReturnCurve]) -> tuple[dict[str, list[Effect]], int]:
     """The effects on each response from the seeds that are complete ({} if none is), and the number of these seeds."""
     seeds = complete_seeds(study, curves)
     if not seeds:
@@ -88,7 +90,7 @@ def effects_of(study: Study, curves: dict[str, Curve]) -> tuple[dict[str, list[E
 
 
 def _responses(
-    study: Study, curves: dict[str, Curve], cells: list[Cell], seeds: list[int], response: str
+    study: Study, curves: dict[str, ReturnCurve], cells: list[Cell], seeds: list[int], response: str
 ) -> NDArray[np.float64]:
     """The response of every combination of levels with every complete seed, [cells, seeds]."""
     names = {(cell.levels, cell.seed): cell.name for cell in study.cells}

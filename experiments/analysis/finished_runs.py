@@ -10,7 +10,7 @@ from rich.console import Console
 
 from metarl.experiments.catalogue.experiment import Experiment, Training
 
-OfRun = TypeVar("OfRun")  # what is read of a run: its Curve, or its Course
+OfRun = TypeVar("OfRun")  # what is read of a run: its ReturnCurve, or its ScoreCurve
 
 
 @dataclass(frozen=True)
