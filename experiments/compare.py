@@ -43,7 +43,7 @@ def main(arguments: Arguments) -> None:
     )
     results = arguments.results_dir
     write_score_curves(results / CURVES, curves)
-    made = [{"run": one.name, "flags": one.flags} for one in experiment.runs if one.name in curves]
+    made = [{"run": training.name, "flags": training.flags} for training in experiment.runs if training.name in curves]
     write_table(results / RUNS, made, ("run", "flags"))
     write_table(results / TABLE, *table_rows(comparison, curves))
     config = parse(experiment.runs[0].arguments).config
@@ -60,17 +60,17 @@ def by_method(comparison: Comparison, curves: dict[str, ScoreCurve]) -> dict[str
         method.words: [curves[name] for seed in comparison.seeds if (name := comparison.run(method, seed)) in curves]
         for method in comparison.methods
     }
-    return {words: ones for words, ones in found.items() if ones}
+    return {words: finished for words, finished in found.items() if finished}
 
 
 def table_rows(comparison: Comparison, curves: dict[str, ScoreCurve]) -> tuple[list[dict[str, str]], tuple[str, ...]]:
     """A row per method: its scores at the end and its seconds, means over seeds with intervals; and the columns."""
     rows = []
-    for words, ones in by_method(comparison, curves).items():
-        row = {"method": words, "seeds": str(len(ones))}
-        row |= _over_seeds("before", np.array([curve.start for curve in ones]))
-        row |= _over_seeds("after", np.array([curve.end for curve in ones]))
-        rows.append(row | _over_seeds("seconds", np.array([curve.seconds[-1] for curve in ones])))
+    for words, finished in by_method(comparison, curves).items():
+        row = {"method": words, "seeds": str(len(finished))}
+        row |= _over_seeds("before", np.array([curve.start for curve in finished]))
+        row |= _over_seeds("after", np.array([curve.end for curve in finished]))
+        rows.append(row | _over_seeds("seconds", np.array([curve.seconds[-1] for curve in finished])))
     bounds = (f"{name}{ending}" for name in ("before", "after", "seconds") for ending in ("", "_low", "_high"))
     return rows, ("method", "seeds", *bounds)
 

@@ -55,7 +55,7 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Train and evaluate what is missing, then draw."""
-    names = list(dict.fromkeys(one for name in arguments.names for one in GROUPS.get(name, [name])))
+    names = list(dict.fromkeys(name for given in arguments.names for name in GROUPS.get(given, [given])))
     if unknown := [name for name in names if name not in EXPERIMENTS]:
         raise ValueError(f"unknown experiment {unknown[0]!r}: choose of {', '.join(EXPERIMENTS)}, methods, or all")
     if not names:
@@ -190,12 +190,12 @@ def protocol_rows(summaries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     score = "loss" if "loss" in summaries[0]["steps"][0] else "average_return"
     rows = []
     for step in range(min(len(summary["steps"]) for summary in summaries)):
-        ones = [summary["steps"][step][score] for summary in summaries]
-        means = np.array([np.nan if summary["mean"] is None else summary["mean"] for summary in ones], np.float64)
-        row = {"seeds": len(ones), "gradient_steps": step, "interval_over": interval_is_over(len(ones))}
+        scores = [summary["steps"][step][score] for summary in summaries]
+        means = np.array([np.nan if summary["mean"] is None else summary["mean"] for summary in scores], np.float64)
+        row = {"seeds": len(scores), "gradient_steps": step, "interval_over": interval_is_over(len(scores))}
         row["mean"] = float(means.mean())
-        if len(ones) == 1:
-            rows.append(row | {name: ones[0][name] for name in ("low", "high", "median")})
+        if len(scores) == 1:
+            rows.append(row | {name: scores[0][name] for name in ("low", "high", "median")})
         else:
             low, high = map(float, interval_over_seeds(means))
             rows.append(row | {"low": low, "high": high, "median": None})

@@ -57,9 +57,9 @@ def own_callbacks(choices: Sequence[str]) -> list[Callback]:
     Raises:
         ValueError: there is no such name, or it makes no callback.
     """
-    things = [named("callback", choice) for choice in choices]
-    made: list[Any] = [thing() if callable(thing) else thing for thing in things]
-    if wrong := [choice for choice, thing in zip(choices, made, strict=True) if not isinstance(thing, Callback)]:
+    given = [named("callback", choice) for choice in choices]
+    made: list[Any] = [maker() if callable(maker) else maker for maker in given]
+    if wrong := [choice for choice, callback in zip(choices, made, strict=True) if not isinstance(callback, Callback)]:
         raise ValueError(f"callback {wrong[0]!r} must be a class of callbacks, or a function that returns one")
     return made
 

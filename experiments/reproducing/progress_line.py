@@ -86,7 +86,7 @@ class Progress:
         """The runs that are being made, how many are done and wait, and the time left as far as it is known."""
         with self._lock:
             now = self._clock()
-            pace = defaultdict(list, {name: list(ones) for name, ones in self._seconds.items()})
+            pace = defaultdict(list, {name: list(seconds) for name, seconds in self._seconds.items()})
             words = []
             left = 0.0
             for active in self._active.values():
