@@ -15,6 +15,7 @@ from metarl.arrays import Array, Mask
 from metarl.envs.adapters.conversion import flat_observation
 from metarl.envs.opengl import of_opengl, opengl_fails, prepare
 from metarl.rl.numeric import numeric, shown
+from metarl.rl.spaces import NOT_OF_THE_SPACE
 from metarl.rl.step_results import begun, stepped
 from metarl.rl.vector_results import TERM
 
@@ -134,8 +135,7 @@ class Block:
         row = self._slots.observations[i]
         try:
             seen = flat_observation(space, observation)
-        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            # What flattens an observation raises any of these where it is not of its space.
+        except NOT_OF_THE_SPACE as error:
             words = f"observations must be of {space}; got {shown(observation)} ({error})"
             raise ContractError(f"{self.envs[i]}: {words}") from error
         if seen.shape != row.shape:

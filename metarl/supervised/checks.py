@@ -104,12 +104,12 @@ def _require_targets(made: SupervisedTasks, words: str, targets: Tensor, leading
 
 def _check_labels(made: SupervisedTasks) -> None:
     """Check that every class of a task has as many examples as were asked for, under its label."""
-    for count, examples in zip((SHOTS, QUERIES), _draw(made, _tasks(made, "train", FEW)), strict=True):
+    for each, examples in zip((SHOTS, QUERIES), _draw(made, _tasks(made, "train", FEW)), strict=True):
         for targets in examples.targets:
             counts = torch.bincount(targets.clamp(min=0), minlength=made.outputs).tolist()
             require(
-                counts == [count] * made.outputs,
-                f"{count} examples of each of {made.outputs} classes must be labelled 0 to {made.outputs - 1}; labels "
+                counts == [each] * made.outputs,
+                f"{each} examples of each of {made.outputs} classes must be labelled 0 to {made.outputs - 1}; labels "
                 f"are {targets.tolist()}",
             )
 
