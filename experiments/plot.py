@@ -89,7 +89,7 @@ def _require_places(arguments: Arguments, output: Path, table: Path | None) -> N
 
 
 def comparison(methods: dict[str, list[Run]]) -> list[dict[str, Any]]:
-    """A row per method and gradient step: what `pooled` says of the score, over what, and the published mean."""
+    """A row per method and gradient step: the score by `pooled`, what intervals are over, and the published mean."""
     rows = []
     for method, runs in methods.items():
         theirs = published(runs)

@@ -85,8 +85,8 @@ class TensorBoard(Callback):
 def tag(name: str, measures: MetricTable) -> str:
     """The name of a metric in TensorBoard: that of metrics.csv, for headline metrics in a group before all others.
 
-    Of scores of validation tasks that are those before the first gradient step and after it: ten more a score would
-    hide what follows.
+    Of the scores of validation tasks, those before and after the first gradient step alone are headlines: ten more of
+    each score would hide what follows.
     """
     metric = measures.find(name)
     if metric is None or not metric.headline:
