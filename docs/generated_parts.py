@@ -149,7 +149,7 @@ def _union(*tables: Iterable[Metric]) -> list[Metric]:
 
 def _metrics(declared: Iterable[Metric]) -> str:
     better = {None: "", True: "higher", False: "lower"}
-    rows = [[f"`{one.name}`", one.meaning, one.unit, better[one.higher_is_better]] for one in declared]
+    rows = [[f"`{metric.name}`", metric.meaning, metric.unit, better[metric.higher_is_better]] for metric in declared]
     return table(["metric", "meaning", "unit", "better"], rows)
 
 
@@ -176,7 +176,7 @@ def _comparison(name: str) -> str:
     comparison = COMPARISONS[name].comparison
     assert comparison is not None
     first, *others = (_compared_options(comparison, method) for method in comparison.methods)
-    shared = {option for option, value in first.items() if all(one.get(option, "") == value for one in others)}
+    shared = {option for option, value in first.items() if all(own.get(option, "") == value for own in others)}
     rows = []
     for method, own in zip(comparison.methods, [first, *others], strict=True):
         known = shared if own is first else {option for option, value in own.items() if first.get(option, "") == value}

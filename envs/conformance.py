@@ -120,7 +120,7 @@ def _alone_as_among_others(family: TaskFamily) -> None:
 
 
 def _row(values: Any, i: int) -> Any:
-    """What environment i has of the values [n] of all; of an info, by name."""
+    """Entry i of an array [n] of all environments; of an info, which is a dictionary of arrays, entry i of each."""
     return {name: of_all[i] for name, of_all in values.items()} if isinstance(values, dict) else values[i]
 
 

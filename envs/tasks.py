@@ -70,7 +70,7 @@ class LogUniform(Uniform):
 class Sign(TaskDistribution):
     """One number, 1 or -1, equally likely: rows come in pairs of both, in random order.
 
-    Independent draws would make some meta-batches, and more often their parts, of one sign nearly alone.
+    Of independent draws some meta-batches, and more often the tasks of one rank, would have nearly one sign alone.
     """
 
     name: str

@@ -1,6 +1,7 @@
 """Compare methods: python experiments/compare.py NAME [--runs DIR]: a table, and a figure.
 
-Finished runs are read from DIR and added to curves.csv in the comparison's results, of which everything else is made.
+Finished runs are read from DIR and added to curves.csv in the comparison's results. The table and the figure are made
+from that file.
 """
 
 import sys
@@ -10,9 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from metarl.experiments.analysis.comparison_figures import draw_courses
+from metarl.experiments.analysis.comparison_figures import draw_score_curves
 from metarl.experiments.analysis.finished_runs import Arguments, finished_runs
-from metarl.experiments.analysis.stored_curves import CURVES, RUNS, Course, finished_course, kept_courses, write_courses
+from metarl.experiments.analysis.stored_curves import (
+    CURVES,
+    RUNS,
+    ScoreCurve,
+    finished_score_curve,
+    read_stored_score_curves,
+    write_score_curves,
+)
 from metarl.experiments.catalogue.comparison import Comparison
 from metarl.experiments.catalogue.method_comparisons import METHODS
 from metarl.experiments.commands.command_line import arguments_of, run
@@ -30,37 +38,39 @@ def main(arguments: Arguments) -> None:
     comparison = experiment.comparison
     assert comparison is not None
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    courses = finished_runs(arguments, experiment, read=finished_course, kept=kept_courses, console=console)
+    curves = finished_runs(
+        arguments, experiment, read=finished_score_curve, read_stored=read_stored_score_curves, console=console
+    )
     results = arguments.results_dir
-    write_courses(results / CURVES, courses)
-    made = [{"run": one.name, "flags": one.flags} for one in experiment.runs if one.name in courses]
+    write_score_curves(results / CURVES, curves)
+    made = [{"run": training.name, "flags": training.flags} for training in experiment.runs if training.name in curves]
     write_table(results / RUNS, made, ("run", "flags"))
-    write_table(results / TABLE, *table_rows(comparison, courses))
+    write_table(results / TABLE, *table_rows(comparison, curves))
     config = parse(experiment.runs[0].arguments).config
     metric, _ = config.problem.drawn_curve
     amount = "timesteps [millions]" if config.problem.score == "average_return" else "meta-iterations"
-    drawn = draw_courses(by_method(comparison, courses), amount=amount, score=metric.label)
+    drawn = draw_score_curves(by_method(comparison, curves), amount=amount, score=metric.label)
     write_figure(results / FIGURE, drawn, dpi=110)
     console.print(f"table and figure: {results}")
 
 
-def by_method(comparison: Comparison, courses: dict[str, Course]) -> dict[str, list[Course]]:
-    """The courses of each method's finished seeds, by the method in words; methods without any are left out."""
+def by_method(comparison: Comparison, curves: dict[str, ScoreCurve]) -> dict[str, list[ScoreCurve]]:
+    """The curves of each method's finished seeds, by the method in words; methods without any are left out."""
     found = {
-        method.words: [courses[name] for seed in comparison.seeds if (name := comparison.run(method, seed)) in courses]
+        method.words: [curves[name] for seed in comparison.seeds if (name := comparison.run(method, seed)) in curves]
         for method in comparison.methods
     }
-    return {words: ones for words, ones in found.items() if ones}
+    return {words: finished for words, finished in found.items() if finished}
 
 
-def table_rows(comparison: Comparison, courses: dict[str, Course]) -> tuple[list[dict[str, str]], tuple[str, ...]]:
+def table_rows(comparison: Comparison, curves: dict[str, ScoreCurve]) -> tuple[list[dict[str, str]], tuple[str, ...]]:
     """A row per method: its scores at the end and its seconds, means over seeds with intervals; and the columns."""
     rows = []
-    for words, ones in by_method(comparison, courses).items():
-        row = {"method": words, "seeds": str(len(ones))}
-        row |= _over_seeds("before", np.array([course.start for course in ones]))
-        row |= _over_seeds("after", np.array([course.end for course in ones]))
-        rows.append(row | _over_seeds("seconds", np.array([course.seconds[-1] for course in ones])))
+    for words, finished in by_method(comparison, curves).items():
+        row = {"method": words, "seeds": str(len(finished))}
+        row |= _over_seeds("before", np.array([curve.start for curve in finished]))
+        row |= _over_seeds("after", np.array([curve.end for curve in finished]))
+        rows.append(row | _over_seeds("seconds", np.array([curve.seconds[-1] for curve in finished])))
     bounds = (f"{name}{ending}" for name in ("before", "after", "seconds") for ending in ("", "_low", "_high"))
     return rows, ("method", "seeds", *bounds)
 

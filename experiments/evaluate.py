@@ -17,7 +17,7 @@ from rich.text import Text
 from metarl.experiments.commands.changed_options import overridden
 from metarl.experiments.commands.command_line import arguments_of, run, waiting
 from metarl.experiments.commands.task_files import read_tasks
-from metarl.experiments.commands.training_callbacks import TELLING, options
+from metarl.experiments.commands.training_callbacks import DISTINGUISHING, options
 from metarl.experiments.figures.evaluated_runs import label_of, published_of, read_run
 from metarl.experiments.presets.published import evaluation_tasks
 from metarl.extras import missing
@@ -134,7 +134,7 @@ def _for_tensorboard(run_dir: Path, config: Config, steps: list[dict[str, Any]])
 
     scored = read_run(run_dir)
     figure = draw({scored.label: [scored]})
-    write_adaptation(run_dir, config.problem.score, steps, figure, options(config), TELLING)
+    write_adaptation(run_dir, config.problem.score, steps, figure, options(config), DISTINGUISHING)
 
 
 def _tasks(

@@ -56,10 +56,10 @@ def main(arguments: Arguments) -> None:
         runs = by_setting(runs, arguments.by)
     require_comparable(runs, arguments.by)
     methods = grouped(runs)
-    for each in runs:
-        if not each.is_evaluated:
-            made, planned = each.progress
-            words = f"in progress: {each.directory}, {made} of {planned} iterations, without an evaluation"
+    for shown in runs:
+        if not shown.is_evaluated:
+            made, planned = shown.progress
+            words = f"in progress: {shown.directory}, {made} of {planned} iterations, without an evaluation"
             console.print(words, highlight=False, soft_wrap=True, markup=False)
     if scored := grouped(split_by_training(runs)):
         rows = comparison(scored)
@@ -89,7 +89,7 @@ def _require_places(arguments: Arguments, output: Path, table: Path | None) -> N
 
 
 def comparison(methods: dict[str, list[Run]]) -> list[dict[str, Any]]:
-    """A row per method and gradient step: what `pooled` says of the score, over what, and the published mean."""
+    """A row per method and gradient step: the score by `pooled`, what intervals are over, and the published mean."""
     rows = []
     for method, runs in methods.items():
         theirs = published(runs)
@@ -138,10 +138,10 @@ def refused_steps(methods: dict[str, list[Run]]) -> str:
     """How many outer steps were refused (each has its row in metrics.csv): learning must not stall unseen."""
     counts = []
     for method, runs in methods.items():
-        rows = [row for each in runs for row in each.metrics if "outer/nonfinite" in row]
+        rows = [row for shown in runs for row in shown.metrics if "outer/nonfinite" in row]
         if rows:
             count = sum(refused(row, "outer/") for row in rows)
-            steps = sum(each.progress[0] for each in runs)
+            steps = sum(shown.progress[0] for shown in runs)
             counts.append(f"{method} {count} of {steps}")
     return f"refused outer steps: {', '.join(counts) or 'none made'}"
 

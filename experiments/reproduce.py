@@ -17,7 +17,7 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from metarl.experiments.analysis.stored_curves import kept_courses, kept_curves
+from metarl.experiments.analysis.stored_curves import read_stored_return_curves, read_stored_score_curves
 from metarl.experiments.catalogue.experiment import Experiment
 from metarl.experiments.catalogue.method_comparisons import METHODS
 from metarl.experiments.catalogue.paper import PAPER
@@ -25,7 +25,7 @@ from metarl.experiments.catalogue.studies import STUDIES
 from metarl.experiments.commands.command_line import arguments_of, run
 from metarl.experiments.commands.output_files import write_table
 from metarl.experiments.reproducing.progress_line import Progress
-from metarl.experiments.reproducing.stored_runs import Place, Run
+from metarl.experiments.reproducing.stored_runs import ExperimentRun, Place
 from metarl.operating_system import cores, keep_to
 from metarl.training.evaluation_files import PER_TASK, is_whole, read_summary
 from metarl.training.help_texts import listing
@@ -55,7 +55,7 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Train and evaluate what is missing, then draw."""
-    names = list(dict.fromkeys(one for name in arguments.names for one in GROUPS.get(name, [name])))
+    names = list(dict.fromkeys(name for given in arguments.names for name in GROUPS.get(given, [given])))
     if unknown := [name for name in names if name not in EXPERIMENTS]:
         raise ValueError(f"unknown experiment {unknown[0]!r}: choose of {', '.join(EXPERIMENTS)}, methods, or all")
     if not names:
@@ -63,11 +63,11 @@ def main(arguments: Arguments) -> None:
     if arguments.jobs < 1:
         raise ValueError(f"--jobs must be at least 1; got {arguments.jobs}")
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    missing: dict[str, list[Run]] = {}
+    missing: dict[str, list[ExperimentRun]] = {}
     for name in names:
         experiment = EXPERIMENTS[name].quick() if arguments.quick else EXPERIMENTS[name]
         place = Place.of(name, quick=arguments.quick)
-        runs = [Run(name, training, place) for training in experiment.runs]
+        runs = [ExperimentRun(name, training, place) for training in experiment.runs]
         missing[name] = unfinished(experiment, runs, place) if arguments.go_on else runs
         begun = sum(job.iterations_done > 0 for job in missing[name])
         console.print(f"{name}: {len(runs)} runs, {len(runs) - len(missing[name])} finished before, {begun} begun")
@@ -80,15 +80,15 @@ def main(arguments: Arguments) -> None:
                 finish(EXPERIMENTS[name], name, arguments, workers, console)
 
 
-def unfinished(experiment: Experiment, runs: list[Run], place: Place) -> list[Run]:
+def unfinished(experiment: Experiment, runs: list[ExperimentRun], place: Place) -> list[ExperimentRun]:
     """The runs that are still to be made.
 
     Where an experiment's tables need the scores of single tasks, one missing run makes all of them count as missing:
     published ones are evaluated again, but not trained.
     """
     if experiment.analysed_by:
-        kept = kept_curves if experiment.study else kept_courses
-        curves = kept(place.results, experiment)
+        read_stored = read_stored_return_curves if experiment.study else read_stored_score_curves
+        curves = read_stored(place.results, experiment)
         return [job for job in runs if job.training.name not in curves]
     made = all((place.results / file).is_file() for file in experiment.outputs)
     if made and all(job.is_published(job.training.iterations) for job in runs):
@@ -106,7 +106,7 @@ class Making:
     console: Console
     analysing: threading.Lock = field(default_factory=threading.Lock)
 
-    def make(self, job: Run) -> None:
+    def make(self, job: ExperimentRun) -> None:
         """Train a run, evaluate it or add it to its analysis, and copy its small files to the results."""
         iterations = job.training.iterations
         log = job.directory.with_suffix(".log")
@@ -190,12 +190,12 @@ def protocol_rows(summaries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     score = "loss" if "loss" in summaries[0]["steps"][0] else "average_return"
     rows = []
     for step in range(min(len(summary["steps"]) for summary in summaries)):
-        ones = [summary["steps"][step][score] for summary in summaries]
-        means = np.array([np.nan if summary["mean"] is None else summary["mean"] for summary in ones], np.float64)
-        row = {"seeds": len(ones), "gradient_steps": step, "interval_over": interval_is_over(len(ones))}
+        scores = [summary["steps"][step][score] for summary in summaries]
+        means = np.array([np.nan if summary["mean"] is None else summary["mean"] for summary in scores], np.float64)
+        row = {"seeds": len(scores), "gradient_steps": step, "interval_over": interval_is_over(len(scores))}
         row["mean"] = float(means.mean())
-        if len(ones) == 1:
-            rows.append(row | {name: ones[0][name] for name in ("low", "high", "median")})
+        if len(scores) == 1:
+            rows.append(row | {name: scores[0][name] for name in ("low", "high", "median")})
         else:
             low, high = map(float, interval_over_seeds(means))
             rows.append(row | {"low": low, "high": high, "median": None})

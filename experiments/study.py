@@ -1,6 +1,7 @@
 """Analyse a study's finished runs: python experiments/study.py NAME [--runs DIR]: tables of effects, and figures.
 
-Finished runs are read from DIR and added to curves.csv in the study's results, of which everything else is made.
+Finished runs are read from DIR and added to curves.csv in the study's results. Tables and figures are made from that
+file.
 """
 
 import math
@@ -13,7 +14,14 @@ from rich.console import Console
 
 from metarl.experiments.analysis.effects import LETTERS, Effect, differences_from_base, factorial_effects
 from metarl.experiments.analysis.finished_runs import Arguments, finished_runs
-from metarl.experiments.analysis.stored_curves import CURVES, RUNS, Curve, finished_curve, kept_curves, write_curves
+from metarl.experiments.analysis.stored_curves import (
+    CURVES,
+    RUNS,
+    ReturnCurve,
+    finished_return_curve,
+    read_stored_return_curves,
+    write_return_curves,
+)
 from metarl.experiments.analysis.study_figures import draw_curves, draw_effects
 from metarl.experiments.catalogue.studies import STUDIES
 from metarl.experiments.catalogue.study_design import Cell, Study
@@ -29,9 +37,11 @@ def main(arguments: Arguments) -> None:
     study = experiment.study
     assert study is not None
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    curves = finished_runs(arguments, experiment, read=finished_curve, kept=kept_curves, console=console)
+    curves = finished_runs(
+        arguments, experiment, read=finished_return_curve, read_stored=read_stored_return_curves, console=console
+    )
     results = arguments.results_dir
-    write_curves(results / CURVES, curves)
+    write_return_curves(results / CURVES, curves)
     flags = {training.name: training.flags for training in experiment.runs}
     write_table(results / RUNS, *run_rows(study, curves, flags))
     write_figure(results / "curves.png", draw_curves(study, curves), dpi=110)
@@ -44,7 +54,7 @@ def main(arguments: Arguments) -> None:
 
 
 def run_rows(
-    study: Study, curves: dict[str, Curve], flags: dict[str, str]
+    study: Study, curves: dict[str, ReturnCurve], flags: dict[str, str]
 ) -> tuple[list[dict[str, str]], tuple[str, ...]]:
     """A row per finished run, with its levels, its responses and its flags; and the names of the columns."""
     rows = []
@@ -56,13 +66,13 @@ def run_rows(
     return rows, ("run", "seed", *(factor.name for factor in study.factors), *RESPONSES, "flags")
 
 
-def complete_seeds(study: Study, curves: dict[str, Curve]) -> list[int]:
+def complete_seeds(study: Study, curves: dict[str, ReturnCurve]) -> list[int]:
     """The seeds of which every combination of levels is finished."""
     seeds = sorted({cell.seed for cell in study.cells})
     return [seed for seed in seeds if all(cell.name in curves for cell in study.cells if cell.seed == seed)]
 
 
-def effects_of(study: Study, curves: dict[str, Curve]) -> tuple[dict[str, list[Effect]], int]:
+def effects_of(study: Study, curves: dict[str, ReturnCurve]) -> tuple[dict[str, list[Effect]], int]:
     """The effects on each response from the seeds that are complete ({} if none is), and the number of these seeds."""
     seeds = complete_seeds(study, curves)
     if not seeds:
@@ -80,7 +90,7 @@ def effects_of(study: Study, curves: dict[str, Curve]) -> tuple[dict[str, list[E
 
 
 def _responses(
-    study: Study, curves: dict[str, Curve], cells: list[Cell], seeds: list[int], response: str
+    study: Study, curves: dict[str, ReturnCurve], cells: list[Cell], seeds: list[int], response: str
 ) -> NDArray[np.float64]:
     """The response of every combination of levels with every complete seed, [cells, seeds]."""
     names = {(cell.levels, cell.seed): cell.name for cell in study.cells}

@@ -81,10 +81,12 @@ def _train(arguments: Arguments, shard: Shard) -> None:
 
 
 def differences_from(source: Path | None, config: Config) -> list[str]:
-    """What is otherwise in the run that parameters are taken from, in words; [] where that cannot be told."""
+    """Say in which options the run that parameters are taken from differs; [] where it has no configuration."""
     if source is None or not (source / CONFIG).is_file():
         return []
-    found = [each for each in differences(read_config(source), config) if each.name not in TOLD_ALREADY]
+    found = [
+        difference for difference in differences(read_config(source), config) if difference.name not in TOLD_ALREADY
+    ]
     return [f"the parameters are of another run: {'; '.join(map(str, found))}"] if found else []
 
 

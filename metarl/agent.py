@@ -111,7 +111,7 @@ class Agent:
 
     @cached_property
     def _spaces(self) -> tuple[Space, Space]:
-        """Of the run's environment, as the policy sees them."""
+        """The spaces of the run's environment, as the policy sees them."""
         return self._environment.spaces(task_in_observation=self.config.knows_the_task)
 
     def act(self, observation: Any, rng: np.random.Generator | None = None) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""Checks of what calls of the library are given: built things, whole numbers, and conditions of any kind."""
+"""Checks of what calls of the library are given: built things, whole numbers."""
 
 from collections.abc import Callable
 from numbers import Integral

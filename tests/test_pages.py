@@ -35,6 +35,7 @@ TEXTS = {str(page.relative_to(ROOT)): page.read_text() for page in pages()}
 EVERYTHING = "\n".join(TEXTS.values())
 PYTHON = {page: found for page, text in TEXTS.items() if (found := re.findall(r"```python\n(.*?)```", text, re.S))}
 SCRIPT = re.compile(r"(?:experiments/(\w+)\.py|\bmetarl (\w+))((?: [^\s#]+)*)")
+OF_AN_EXPERIMENT = ("runs", "errors")  # generators that take an experiment's name
 PARSERS = {"demo": demo, "evaluate": evaluate, "plot": plot, "render": render, "reproduce": reproduce}
 
 
@@ -154,7 +155,8 @@ def known_options() -> set[str]:
 
 
 def test_named_flags_exist() -> None:
-    scripts = "".join((ROOT / "experiments" / f"{name}.py").read_text() for name in generated_parts.SCRIPTS)
+    files = (*(f"{name}.py" for name in generated_parts.SCRIPTS), "presets/training_arguments.py")
+    scripts = "".join((ROOT / "experiments" / file).read_text() for file in files)
     own = "".join(block for blocks in PYTHON.values() for block in blocks)
     own += "".join(path.read_text() for path in (ROOT / "examples").glob("*.py"))
     known = known_options()
@@ -170,7 +172,7 @@ def test_named_flags_exist() -> None:
 def test_generated_pages_have_every_preset_part_option_and_metric() -> None:
     presets = generated_parts.presets()
     assert all(f"## `{name}`" in presets for name in PRESETS)
-    pages = "".join(function() for name, function in generate.GENERATORS.items() if name != "runs")
+    pages = "".join(function() for name, function in generate.GENERATORS.items() if name not in OF_AN_EXPERIMENT)
     for registry in (*generated_parts.METHODS.values(), ENVIRONMENTS):
         assert all(f"### `{name}`" in pages for name in registry.names if ":" not in name)
         for name in registry.names:

@@ -15,6 +15,7 @@ from metarl.arrays import Array, Mask
 from metarl.envs.adapters.conversion import flat_observation
 from metarl.envs.opengl import of_opengl, opengl_fails, prepare
 from metarl.rl.numeric import numeric, shown
+from metarl.rl.spaces import NOT_OF_THE_SPACE
 from metarl.rl.step_results import begun, stepped
 from metarl.rl.vector_results import TERM
 
@@ -117,7 +118,8 @@ class Block:
             raise ContractError(f"{self.envs[0]} does not draw itself: it has no method render of its own") from error
         except gymnasium.error.DependencyNotInstalled as error:
             raise ContractError(f"{self.envs[0]} cannot draw itself here: {error}") from error
-        except Exception as error:  # OpenGL's libraries raise errors of any class; all others are raised again below
+        # OpenGL's libraries raise errors of any class. All others go on.
+        except Exception as error:
             if of_opengl(error):
                 raise ContractError(f"{self.envs[0]}: {opengl_fails(error)}") from error
             raise
@@ -134,8 +136,7 @@ class Block:
         row = self._slots.observations[i]
         try:
             seen = flat_observation(space, observation)
-        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            # What flattens an observation raises any of these where it is not of its space.
+        except NOT_OF_THE_SPACE as error:
             words = f"observations must be of {space}; got {shown(observation)} ({error})"
             raise ContractError(f"{self.envs[i]}: {words}") from error
         if seen.shape != row.shape:
@@ -175,7 +176,7 @@ class Block:
         return bool(array.reshape(()))
 
 
-def one_of(make_env: Callable[[], gymnasium.Env]) -> gymnasium.Env:
+def one_environment(make_env: Callable[[], gymnasium.Env]) -> gymnasium.Env:
     """Make an environment. Raises ContractError if what was made is none, or is many."""
     env = make_env()
     if not isinstance(env, gymnasium.Env):
@@ -183,12 +184,14 @@ def one_of(make_env: Callable[[], gymnasium.Env]) -> gymnasium.Env:
     return env
 
 
-def made(make_env: Callable[[], gymnasium.Env], count: int, first: Iterable[gymnasium.Env] = ()) -> list[gymnasium.Env]:
+def make_environments(
+    make_env: Callable[[], gymnasium.Env], count: int, first: Iterable[gymnasium.Env] = ()
+) -> list[gymnasium.Env]:
     """Make `count` environments, the `first` of which exist already; all are closed again if one cannot be made."""
     envs = list(first)
     try:
         while len(envs) < count:
-            envs.append(one_of(make_env))
+            envs.append(one_environment(make_env))
     except BaseException:
         for env in envs:
             env.close()

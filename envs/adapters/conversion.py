@@ -53,7 +53,7 @@ def policy_actions(space: Space) -> Space:
 def flat_observation(space: Space, observation: Any) -> Array:
     """Flatten an observation to a vector [O]; observations of a Box may also be many at once, [..., O].
 
-    What is not of the space raises one of many kinds of errors.
+    An observation that is not of the space raises one of `NOT_OF_THE_SPACE`.
     """
     if not isinstance(space, Box):
         _require_choices(space, observation)

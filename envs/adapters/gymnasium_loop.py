@@ -12,7 +12,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
 from metarl.arrays import Array, Mask
-from metarl.envs.adapters.block import Block, EnvironmentGroup, Notes, Slots, made, one_of
+from metarl.envs.adapters.block import Block, EnvironmentGroup, Notes, Slots, make_environments, one_environment
 from metarl.envs.adapters.conversion import own_actions, policy_actions, policy_observations
 from metarl.envs.adapters.turns import Instances, InTurns
 from metarl.envs.adapters.workers import PATIENCE, Workers
@@ -67,7 +67,7 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         if not isinstance(instances, Instances) and instances:
             instances = Instances(instances, workers=workers, patience=worker_timeout)
         shared = instances or None
-        first = shared.first(make_env) if shared else one_of(make_env)
+        first = shared.first(make_env) if shared else one_environment(make_env)
         try:
             require_spaces(first, ("observation_space", "action_space"))
             self._task_size = task_size(first)
@@ -104,7 +104,7 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
             self._group = group
             self._slots = group.slots
         else:
-            self._group = Block(made(make_env, num_envs, [first]), self._slots)
+            self._group = Block(make_environments(make_env, num_envs, [first]), self._slots)
 
     def _new_slots(self, space: Box) -> Slots:
         n = self.num_envs

@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from metarl.envs.adapters.block import Block, EnvironmentGroup, Notes, Slots, made, one_of
+from metarl.envs.adapters.block import Block, EnvironmentGroup, Notes, Slots, make_environments, one_environment
 from metarl.envs.adapters.workers import PATIENCE, Workers
 from metarl.rl.vector_results import TERM
 
@@ -60,13 +60,13 @@ class Instances:
             self._close()
 
     def whichever(self, make_env: MakeEnv) -> gymnasium.Env:
-        """One of them, to draw tasks; made by `make_env` if there is none."""
+        """One of the instances, to draw tasks; made by `make_env` if there is none."""
         if self._first is None:
-            self._first, self._make_env = one_of(make_env), make_env
+            self._first, self._make_env = one_environment(make_env), make_env
         return self._first
 
     def first(self, make_env: MakeEnv) -> gymnasium.Env:
-        """One that `make_env` has made; where it is not what made the present ones, these are closed first."""
+        """An instance that `make_env` has made. Instances that something else made are closed first."""
         if self._make_env != make_env:
             self._close()
         return self.whichever(make_env)
@@ -88,7 +88,7 @@ class Instances:
                 self._group = workers = Workers(make_env, self._slots, workers=processes, patience=self._patience)
                 self._slots = workers.slots
             else:
-                self._group = Block(made(make_env, self.at_once, [first]), self._slots)
+                self._group = Block(make_environments(make_env, self.at_once, [first]), self._slots)
         self._holder = user
         return self._group, self._slots
 

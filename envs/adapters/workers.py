@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 
-from metarl.envs.adapters.block import Block, ContractError, Notes, Slots, joined, made
+from metarl.envs.adapters.block import Block, ContractError, Notes, Slots, joined, make_environments
 from metarl.rl.environments import WorkerError
 
 START_SECONDS = 120.0  # that processes may take to import what they need and to make their environments, at least
@@ -100,7 +100,7 @@ class Workers:
             words = Path(folder.name) / str(first)
             arguments = (theirs, make_env, shared, first, end, str(words))
             process = context.Process(target=_work, args=arguments, daemon=True)
-            with _deaf():
+            with _signals_blocked():
                 process.start()
             # With this end closed, the end of the process shows as the end of its pipe.
             theirs.close()
@@ -176,8 +176,8 @@ class Workers:
 
 
 @contextlib.contextmanager
-def _deaf() -> Iterator[None]:
-    """Processes that are started in this block hear no signal before they know what to do about it."""
+def _signals_blocked() -> Iterator[None]:
+    """Block signals in the processes that this block starts, until each of them has set its handlers."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -241,7 +241,7 @@ def _work(
 
         def make() -> None:
             nonlocal block
-            block = Block(made(make_env, end - first), slots)
+            block = Block(make_environments(make_env, end - first), slots)
 
         command, arguments = make, ()
         try:
@@ -260,13 +260,13 @@ def _work(
 def _outlive_signals() -> None:
     """End with the caller, and not before its signals: it may want to finish its iteration.
 
-    Each has a handler, for what is ignored stays ignored in simulators that an environment starts, and these could not
-    be ended then.
+    Signals get a handler that does nothing. Ignored, they would stay ignored in the simulators that an environment
+    starts, which could then not be ended.
     """
     for number in SIGNALS:
         signal.signal(number, lambda *_: None)
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # see `_deaf`
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # see `_signals_blocked`
     caller = multiprocessing.parent_process()
     assert caller is not None  # this is a child
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from metarl.experiments.catalogue.experiment import Experiment, Training
 
-OfRun = TypeVar("OfRun")  # what is read of a run: its Curve, or its Course
+OfRun = TypeVar("OfRun")  # what is read of a run: its ReturnCurve, or its ScoreCurve
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def finished_runs(
     experiment: Experiment,
     *,
     read: Callable[[Path, Training], OfRun | None],
-    kept: Callable[[Path, Experiment], dict[str, OfRun]],
+    read_stored: Callable[[Path, Experiment], dict[str, OfRun]],
     console: Console,
 ) -> dict[str, OfRun]:
     """What is read of every finished run, by the run's name.
@@ -58,13 +58,13 @@ def finished_runs(
         arguments: where the runs and the results are.
         experiment: whose runs to read.
         read: a run's directory and declaration -> what is read of it; None if the run is not finished.
-        kept: the directory of results -> what it holds of runs whose directories are gone.
+        read_stored: the directory of results -> what it holds of runs whose directories are gone.
         console: is told how many runs are finished.
 
     Raises:
         ValueError: no run is finished, or a directory holds another run.
     """
-    before = kept(arguments.results_dir, experiment)
+    before = read_stored(arguments.results_dir, experiment)
     found = {
         training.name: read(arguments.runs_dir / training.name, training) or before.get(training.name)
         for training in experiment.runs

@@ -18,7 +18,7 @@ from metarl.training.run_directory import CONFIG, METRICS
 
 CURVES = "curves.csv"
 RUNS = "runs.csv"
-LAST_PART = 0.2  # share of a run's timesteps, the last ones, that `Curve.end` averages over
+LAST_PART = 0.2  # share of a run's timesteps, the last ones, that `ReturnCurve.end` averages over
 RETURNS = "rollout/return_step"
 # Decimals of returns. They are rounded where runs are read, so that kept curves give the same effects.
 DECIMALS = 2
@@ -26,7 +26,7 @@ DIGITS = 6  # significant ones of scores and seconds in comparisons
 PROCESSOR = "time/processor"
 
 
-class Curve(NamedTuple):
+class ReturnCurve(NamedTuple):
     """A run's average returns during meta-training, by iteration."""
 
     timesteps: NDArray[np.float64]  # timesteps sampled so far, those of the iteration included, [I]
@@ -44,7 +44,7 @@ class Curve(NamedTuple):
         return float(self.after.mean())
 
 
-class Course(NamedTuple):
+class ScoreCurve(NamedTuple):
     """A run's scores during meta-training, with what they took: timesteps or meta-iterations, and processor time."""
 
     amount: NDArray[np.float64]  # timesteps sampled so far; meta-iterations where a problem samples none, [I]
@@ -81,7 +81,7 @@ def settings(arguments: Sequence[str]) -> dict[str, tuple[str, ...]]:
     return {name: values for name, values in found.items() if name not in ("run-dir", "resume")}
 
 
-def finished_curve(run_dir: Path, training: Training) -> Curve | None:
+def finished_return_curve(run_dir: Path, training: Training) -> ReturnCurve | None:
     """The curve of a run; None if there is no such run, or if it is unfinished.
 
     Raises:
@@ -93,10 +93,10 @@ def finished_curve(run_dir: Path, training: Training) -> Curve | None:
     with reading(run_dir / METRICS, "the metrics of reinforcement learning"):
         last = max(int(name.removeprefix(RETURNS)) for name in rows[0] if name.startswith(RETURNS))
         columns = ("env_steps", f"{RETURNS}0", f"{RETURNS}{last}")
-        return Curve(*(np.array([row[name] for row in rows]).round(DECIMALS) for name in columns))
+        return ReturnCurve(*(np.array([row[name] for row in rows]).round(DECIMALS) for name in columns))
 
 
-def finished_course(run_dir: Path, training: Training) -> Course | None:
+def finished_score_curve(run_dir: Path, training: Training) -> ScoreCurve | None:
     """The scores that the learning curve of a run shows; None if there is no such run, or if it is unfinished.
 
     Seconds are iterations times the median processor time of an iteration: what the first one takes to start or to
@@ -120,7 +120,7 @@ def finished_course(run_dir: Path, training: Training) -> Course | None:
         amount = [row.get("env_steps", row["iteration"]) for row in scored]
         before, after = ([row[name] for row in scored] for name in names)
         values = (amount, [seconds * count for count in done], before, after)
-        return Course(*(np.array([float(f"{value:.{DIGITS}g}") for value in column]) for column in values))
+        return ScoreCurve(*(np.array([float(f"{value:.{DIGITS}g}") for value in column]) for column in values))
 
 
 def _finished_rows(run_dir: Path, training: Training) -> list[Metrics] | None:
@@ -143,22 +143,26 @@ def _finished_rows(run_dir: Path, training: Training) -> list[Metrics] | None:
     return rows
 
 
-def kept_curves(results: Path, experiment: Experiment) -> dict[str, Curve]:
+def read_stored_return_curves(results: Path, experiment: Experiment) -> dict[str, ReturnCurve]:
     """The curves that lie in `results`, of the runs that the study still has, with the flags it still gives.
 
     Raises:
         ValueError: a table is damaged; it is named.
     """
     columns = ("timesteps", "before", "after")
-    return {name: Curve(*values) for name, values in _kept(results, experiment, columns).items()}
+    return {name: ReturnCurve(*values) for name, values in _stored_columns(results, experiment, columns).items()}
 
 
-def kept_courses(results: Path, experiment: Experiment) -> dict[str, Course]:
-    """As `kept_curves`, of a comparison."""
-    return {name: Course(*values) for name, values in _kept(results, experiment, Course._fields).items()}
+def read_stored_score_curves(results: Path, experiment: Experiment) -> dict[str, ScoreCurve]:
+    """As `read_stored_return_curves`, of a comparison."""
+    return {
+        name: ScoreCurve(*values) for name, values in _stored_columns(results, experiment, ScoreCurve._fields).items()
+    }
 
 
-def _kept(results: Path, experiment: Experiment, columns: Sequence[str]) -> dict[str, list[NDArray[np.float64]]]:
+def _stored_columns(
+    results: Path, experiment: Experiment, columns: Sequence[str]
+) -> dict[str, list[NDArray[np.float64]]]:
     """Columns of the curves that lie in `results`, each [I], by run."""
     if not ((results / CURVES).is_file() and (results / RUNS).is_file()):
         return {}
@@ -174,7 +178,7 @@ def _kept(results: Path, experiment: Experiment, columns: Sequence[str]) -> dict
     }
 
 
-def write_curves(path: Path, curves: dict[str, Curve]) -> None:
+def write_return_curves(path: Path, curves: dict[str, ReturnCurve]) -> None:
     """Write learning curves to a table, a row per run and iteration."""
     rows = [
         {
@@ -189,11 +193,12 @@ def write_curves(path: Path, curves: dict[str, Curve]) -> None:
     write_table(path, rows, ("run", "timesteps", "before", "after"))
 
 
-def write_courses(path: Path, courses: dict[str, Course]) -> None:
-    """Write courses to a table, a row per run and measured iteration."""
+def write_score_curves(path: Path, curves: dict[str, ScoreCurve]) -> None:
+    """Write curves to a table, a row per run and measured iteration."""
     rows = [
-        {"run": name} | {column: f"{value:.{DIGITS}g}" for column, value in zip(Course._fields, values, strict=True)}
-        for name, course in courses.items()
-        for values in zip(*course, strict=True)
+        {"run": name}
+        | {column: f"{value:.{DIGITS}g}" for column, value in zip(ScoreCurve._fields, values, strict=True)}
+        for name, curve in curves.items()
+        for values in zip(*curve, strict=True)
     ]
-    write_table(path, rows, ("run", *Course._fields))
+    write_table(path, rows, ("run", *ScoreCurve._fields))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metarl.experiments.analysis.effects import Effect
-from metarl.experiments.analysis.stored_curves import Curve
+from metarl.experiments.analysis.stored_curves import ReturnCurve
 from metarl.experiments.catalogue.study_design import Cell, Study
 from metarl.extras import needs
 
@@ -21,7 +21,7 @@ COLUMNS = 4  # panels beside each other
 MILLION = 1e6
 
 
-def draw_curves(study: Study, curves: dict[str, Curve]) -> Figure:
+def draw_curves(study: Study, curves: dict[str, ReturnCurve]) -> Figure:
     """A panel per factor: the return after adaptation of every run by timesteps, and the mean of each level."""
     with mpl.rc_context(STYLE):
         rows = -(-len(study.factors) // COLUMNS)
@@ -39,7 +39,7 @@ def draw_curves(study: Study, curves: dict[str, Curve]) -> Figure:
     return figure
 
 
-def _curves_of_factor(axes: Axes, study: Study, place: int, curves: dict[str, Curve]) -> None:
+def _curves_of_factor(axes: Axes, study: Study, place: int, curves: dict[str, ReturnCurve]) -> None:
     factor = study.factors[place]
     for level, words in enumerate(factor.levels):
         chosen = [
@@ -61,7 +61,7 @@ def _shown(study: Study, cell: Cell, place: int, level: int) -> bool:
     return cell.levels[place] == level and (study.analysis == "factorial" or not any(others))
 
 
-def mean_curve(curves: list[Curve]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def mean_curve(curves: list[ReturnCurve]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The timesteps of the coarsest curve that all curves reach, and the mean return after adaptation there."""
     shared = shared_points([curve.timesteps for curve in curves])
     return shared, np.mean([np.interp(shared, curve.timesteps, curve.after) for curve in curves], axis=0)

@@ -149,7 +149,7 @@ def outer_moments(process: Process, policy: Params, weight: float) -> Moments:
     queries = [batch_of(process, {LOGITS: logits}, every) for logits in adapted]
     # Task i N + j has support i and trajectory j as query.
     query = PolicyBatch(
-        *(torch.cat([field.transpose(0, 1) for field in each])[:, :, None] for each in zip(*queries, strict=True))
+        *(torch.cat([field.transpose(0, 1) for field in fields])[:, :, None] for fields in zip(*queries, strict=True))
     )
     support = PolicyBatch(*(field.repeat_interleave(count, 0) for field in supports))
 

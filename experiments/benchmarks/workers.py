@@ -36,11 +36,11 @@ class Busy(gymnasium.Env[NDArray[np.float64], NDArray[np.float64]]):
         return rng.uniform(size=(n, 1))
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Show zeros."""
+        """Start an episode: the observation is all zeros."""
         return np.zeros(8), {}
 
     def step(self, action: NDArray[np.float64]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Be busy."""
+        """Compute for some milliseconds; the observation is all zeros."""
         end = time.thread_time() + self.seconds
         while time.thread_time() < end:
             pass

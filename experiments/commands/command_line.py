@@ -66,7 +66,7 @@ def run(
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except (ValueError, OSError) as error:
-        if from_code_of_ones_own(error):
+        if comes_from_users_code(error):
             raise
         print(f"error: {' '.join(_words(error).split())}", file=sys.stderr)
         sys.exit(2)
@@ -76,7 +76,7 @@ def run(
     except (MemoryError, OverflowError, RuntimeError) as error:
         # torch says "allocate" where the memory of the CPU or of a GPU is not enough.
         of_memory = not isinstance(error, RuntimeError) or "allocate" in str(error)
-        if not of_memory or from_code_of_ones_own(error):
+        if not of_memory or comes_from_users_code(error):
             raise
         words = " ".join(str(error).split())[:200]
         print(f"error: this does not fit into memory, or a number is too large ({words})", file=sys.stderr)
@@ -92,13 +92,13 @@ def waiting(words: str) -> AbstractContextManager[object]:
 
 
 def _words(error: ValueError | OSError) -> str:
-    """The message of an error. A disk error that names no file is of standard output: writers of files name theirs."""
+    """The message of an error. A disk error that names no file comes from standard output."""
     if isinstance(error, OSError) and error.errno in DISK and error.filename is None:
         return f"cannot write what is printed to where standard output goes ({error.strerror})"
     return str(error)
 
 
-def from_code_of_ones_own(error: BaseException) -> bool:
+def comes_from_users_code(error: BaseException) -> bool:
     """Whether an error came through a file that is neither metarl's nor Python's nor an installed package's."""
     return any(not frame.filename.startswith(("<", *_places())) for frame in traceback.extract_tb(error.__traceback__))
 
@@ -230,7 +230,7 @@ def _parse(parse: Callable[[Sequence[str]], Arguments], argv: Sequence[str]) -> 
         helped = stop.code in (0, None)
         if helped and {"--help", "-h"} & set(argv):
             raise
-        if helped or from_code_of_ones_own(stop):
+        if helped or comes_from_users_code(stop):
             raise RuntimeError("something that the command line names called sys.exit") from stop
         raise ValueError(_unboxed(stderr.getvalue())) from None
     # What a module of the user's says where it is imported.

@@ -25,12 +25,12 @@ from metarl.user_code import named
 if TYPE_CHECKING:
     from metarl.training.tensorboard_files import Option
 
-TELLING = ("method", "preset", "seed", "inner_step_size")  # options by which runs are told apart
+DISTINGUISHING = ("method", "preset", "seed", "inner_step_size")  # options by which runs are told apart
 
 
 def callbacks(config: Config, problem: Problem, run_dir: Path, console: Console) -> list[Callback]:
-    """Those of a configuration, but for the checkpoints."""
-    tensorboard = event_files(run_dir, options(config), TELLING)
+    """The callbacks that a configuration asks for. Checkpoints are not among them: every training writes them."""
+    tensorboard = event_files(run_dir, options(config), DISTINGUISHING)
     found: list[Callback] = []
     if config.evaluate_every:
         tasks = validation_tasks(problem, config)
@@ -57,9 +57,9 @@ def own_callbacks(choices: Sequence[str]) -> list[Callback]:
     Raises:
         ValueError: there is no such name, or it makes no callback.
     """
-    things = [named("callback", choice) for choice in choices]
-    made: list[Any] = [thing() if callable(thing) else thing for thing in things]
-    if wrong := [choice for choice, thing in zip(choices, made, strict=True) if not isinstance(thing, Callback)]:
+    given = [named("callback", choice) for choice in choices]
+    made: list[Any] = [maker() if callable(maker) else maker for maker in given]
+    if wrong := [choice for choice, callback in zip(choices, made, strict=True) if not isinstance(callback, Callback)]:
         raise ValueError(f"callback {wrong[0]!r} must be a class of callbacks, or a function that returns one")
     return made
 

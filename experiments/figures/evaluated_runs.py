@@ -35,7 +35,7 @@ class Commands(NamedTuple):
     achieved_name: str
 
     def of(self, chosen: NDArray[np.bool_]) -> "Commands":
-        """Those of some tasks, [N] of truth values."""
+        """Keep the tasks for which `chosen` [N] is true."""
         return self._replace(wanted=self.wanted[chosen], achieved=self.achieved[:, chosen])
 
 
@@ -172,7 +172,7 @@ def read_run(directory: Path, evaluation: str = "") -> Run:
 
 
 def _drawn(directory: Path) -> dict[str, NDArray[Any]] | None:
-    """What an evaluation left to be drawn, if it did. Raises ValueError where that is not what is drawn."""
+    """The arrays that an evaluation left for figures; None if it left none. Raises ValueError for other shapes."""
     traces = read_traces(directory)
     if traces is None:
         return None

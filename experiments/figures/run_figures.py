@@ -134,7 +134,7 @@ def learning_curves(
 
 
 def _unfinished(runs: list[Run]) -> str:
-    """How far runs are of which one is in progress."""
+    """The progress of the run that is furthest behind, in words; "" where all are finished."""
     made, planned = min((run.progress for run in runs), key=lambda progress: progress[0] - progress[1])
     return f" ({made} of {planned})" if 0 < made < planned else ""
 

@@ -87,7 +87,7 @@ def parse(argv: Sequence[str], description: str = "") -> Arguments:
 
 
 def _words_of(variants: Sequence[Variant], parsed: flags.Parsed) -> Iterator[str]:
-    """What variants of the preset changed, a line each, of the options that the run has and that were not given."""
+    """Say what variants of the preset changed, a line each, of the options that the run has and that were not given."""
     values = flat(parsed.config)
     for variant in variants:
         changed = [name for name in variant.options if name in values and name not in parsed.given]
@@ -117,7 +117,7 @@ def _require_meaning(parsed: flags.Parsed) -> None:
 
 
 def _nothing_to_resume(argv: Sequence[str]) -> str:
-    """What is wrong where a command line names a directory to go on in that holds no run; "" where it names none."""
+    """A message where a command line goes on in a directory that holds no run; "" where nothing is wrong."""
     place = flags.value_of(argv, "run_dir")
     return without_run(Path(place).expanduser()) if place and _resumes(argv) else ""
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from metarl.experiments.reproducing.stored_runs import Run
+from metarl.experiments.reproducing.stored_runs import ExperimentRun
 
 EVERY = 60.0  # seconds between plain lines, and between copies of what runs must not lose
 
@@ -20,7 +20,7 @@ EVERY = 60.0  # seconds between plain lines, and between copies of what runs mus
 class Active:
     """A run that is being made."""
 
-    run: Run
+    run: ExperimentRun
     iterations: int  # in all
     started: float  # the time at which this session began
     first: int  # iterations that were done then
@@ -44,7 +44,7 @@ class Progress:
     """
 
     def __init__(
-        self, console: Console, waiting: Sequence[Run], jobs: int, clock: Callable[[], float] = time.monotonic
+        self, console: Console, waiting: Sequence[ExperimentRun], jobs: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._console = console
         self._clock = clock
@@ -66,7 +66,7 @@ class Progress:
         self._thread.join()
 
     @contextmanager
-    def making(self, run: Run, iterations: int) -> Iterator[Active]:
+    def making(self, run: ExperimentRun, iterations: int) -> Iterator[Active]:
         """Show a run as being made while the block trains and evaluates it."""
         active = Active(run, iterations, self._clock(), run.iterations_done)
         with self._lock:
@@ -86,7 +86,7 @@ class Progress:
         """The runs that are being made, how many are done and wait, and the time left as far as it is known."""
         with self._lock:
             now = self._clock()
-            pace = defaultdict(list, {name: list(ones) for name, ones in self._seconds.items()})
+            pace = defaultdict(list, {name: list(seconds) for name, seconds in self._seconds.items()})
             words = []
             left = 0.0
             for active in self._active.values():

@@ -37,7 +37,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Run:
+class ExperimentRun:
     """A run of an experiment: where it is made, and where the small part of it is kept."""
 
     experiment: str

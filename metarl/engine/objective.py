@@ -113,7 +113,7 @@ class MetaObjective:
         return self._with(support=support, query=query, num_tasks=len(chosen), first_task=first_task)
 
     def _with(self, **changes: Any) -> "MetaObjective":
-        """This objective with some arguments of another value, which is not compiled."""
+        """The same objective, not compiled, with other values of some arguments."""
         arguments = {
             "functions": self.functions,
             "support": self.support,

@@ -1,4 +1,4 @@
-"""What a training asks of rules, losses and whoever is given its tensors: mistakes that would train in silence."""
+"""Checks of rules, losses, optimisers and callbacks while a training runs: their mistakes would train in silence."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from metarl.engine.params import Params, is_params
 
 
 def require_sound_steps(learner: Learner, theta: Params, batch: Batch) -> None:
-    """Take the first inner step of the first task, and look at what it is made of.
+    """Take the first inner step of the first task, and check the inner loss and what the rule's functions return.
 
     Args:
         learner: what adapts to a task.
@@ -43,7 +43,7 @@ def require_sound_steps(learner: Learner, theta: Params, batch: Batch) -> None:
 def require_sound_outer_loss(
     learner: Learner, outer_loss: OuterLoss, theta: Params, support: Sequence[Batch], query: Batch
 ) -> None:
-    """Look at the outer loss of the first task.
+    """Compute the outer loss of the first task, and check that it can be differentiated.
 
     Args:
         learner: what adapts to a task.

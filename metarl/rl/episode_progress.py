@@ -53,7 +53,7 @@ class Progress:
         self.reward_terms: dict[str, Array] = {}
 
     def begin(self, which: slice) -> None:
-        """Some episodes run from now on, and no others."""
+        """Let some episodes run from now on, and no others."""
         self.running = namespace(self.running).zeros_like(self.running)
         self.running[which] = True
 

@@ -92,7 +92,7 @@ def picture(drawn: Any, whose: str) -> NDArray[np.uint8]:
 def worded(name: str, value: float) -> str:
     """Write a quantity in words: `velocity [m/s]` and 1.5 become `velocity 1.50 m/s`.
 
-    `direction (1 or -1)` and -1.0 become `direction -1`: what values there are is no news beside one of them.
+    `direction (1 or -1)` and -1.0 become `direction -1`: beside a value, the list of possible values is left out.
     """
     words, _, unit = name.removesuffix("]").partition(" [") if name.endswith("]") else (name, "", "")
     number = f"{value:g}" if float(value).is_integer() and not unit else f"{value:.2f}"

@@ -34,6 +34,10 @@ def observation_size(space: Space) -> int:
     return flatdim(space)
 
 
+# What flattening an observation has been seen to raise where the observation is not of its space.
+NOT_OF_THE_SPACE = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
+
 def flat_observations(space: Space) -> Callable[[Any], NDArray[Any]]:
     """Make a function that flattens a vector environment's observations to [n, O], as `gymnasium.spaces.flatten` does.
 
@@ -119,7 +123,7 @@ class Interface(NamedTuple):
 
     @staticmethod
     def of(observations: Space, actions: Space) -> "Interface":
-        """That of the spaces of single observations and actions."""
+        """The interface of the spaces of single observations and actions."""
         return Interface(in_words(observations), in_words(actions))
 
 

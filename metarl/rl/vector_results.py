@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from metarl.arrays import is_tensor, on_device
 from metarl.rl.numeric import numeric, shown
-from metarl.rl.spaces import flat_observations, observation_size
+from metarl.rl.spaces import NOT_OF_THE_SPACE, flat_observations, observation_size
 from metarl.rl.step_results import begun, stepped
 
 Mask = NDArray[np.bool_]
@@ -91,8 +91,7 @@ class VectorResults:
         why = "no numbers"
         try:
             flat = numeric(self._flat(seen))
-        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            # What flattens observations raises any of these where they are not of their space.
+        except NOT_OF_THE_SPACE as error:
             flat = None
             why = str(error)
         if flat is not None and flat.shape == self._shape:

@@ -52,7 +52,7 @@ def after_each_step(loss: ExampleLoss, predict: Callable[[Params, WeightedExampl
         query: WeightedExamples = task.query
         examples = Examples(query.inputs, query.targets)
         outputs = [*(predict(params, query) for params in task.path[1:]), task.outputs]
-        return torch.stack([loss(each, examples) for each in outputs]) @ query.step_weights
+        return torch.stack([loss(of_step, examples) for of_step in outputs]) @ query.step_weights
 
     return outer_loss
 

@@ -32,7 +32,7 @@ def argument(hint: Any, words: str, default: Any, metavar: str | None = None) ->
 
 
 def _is_shown(default: Any, words: str) -> bool:
-    """Whether to show a default: None only where the words say what None does, and nothing that is empty."""
+    """Whether `--help` shows a default: an empty value never, None only where the words say what None does."""
     if default is None:
         return "None:" in words
     return default is not dataclasses.MISSING and default not in ((), "")

@@ -26,7 +26,7 @@ class StoppedError(Exception):
 
 
 class OverdueError(BaseException):
-    """The grace is over; raised in the middle of what the iteration does.
+    """The seconds of grace are over; raised in the middle of what the iteration does.
 
     It derives from BaseException, as KeyboardInterrupt does, so that an environment or a model that goes on after its
     own errors does not catch it.
@@ -80,7 +80,8 @@ def wishes(announce: Callable[[str], None], grace: float = GRACE) -> Iterator[Wi
         yield wish
     except OverdueError:
         raise StoppedError(wish.signal or SIGTERM, wish.done) from None
-    except Exception as error:  # a signal may break whatever the iteration needs; without one it is raised again below
+    # A signal may break whatever the iteration needs. Without a signal, the error goes on.
+    except Exception as error:
         # A disk that does not take what is written is no consequence of a signal.
         of_disk = isinstance(error, OSError) and error.errno in DISK
         if wish.signal is None or of_disk or isinstance(error, StoppedError):
@@ -97,7 +98,7 @@ def wishes(announce: Callable[[str], None], grace: float = GRACE) -> Iterator[Wi
 
 @contextmanager
 def no_exit(what: str) -> Iterator[None]:
-    """Make an error of a wish to exit Python in this block: it would end `what` as if all were well.
+    """Turn `sys.exit` in this block into an error, because it would end `what` as if all were well.
 
     Raises:
         RuntimeError: something called `sys.exit`.

@@ -90,13 +90,13 @@ def option_table(options: Mapping[str, Option]) -> Any:
 
 
 def hyperparameters(
-    options: Mapping[str, Option], telling: Sequence[str], metrics: Sequence[str], held_out: Sequence[str]
+    options: Mapping[str, Option], distinguishing: Sequence[str], metrics: Sequence[str], held_out: Sequence[str]
 ) -> Sequence[Any]:
     """Summaries for TensorBoard's table of hyperparameters: the experiment, this run's start, and its end.
 
     Args:
         options: the columns.
-        telling: names of the options by which runs are told apart, which TensorBoard shows first.
+        distinguishing: names of the options by which runs are told apart, which TensorBoard shows first.
         metrics: tags of the run's scalars, whose last values are shown.
         held_out: names of scores, whose means on held-out tasks (see `write_adaptation`) are shown before those.
     """
@@ -106,7 +106,7 @@ def hyperparameters(
     content = HParamsPluginData.FromString(metadata.content)
     for info in content.experiment.hparam_infos:
         # TensorBoard sorts by this first, then by name.
-        info.differs = info.name in telling
+        info.differs = info.name in distinguishing
     for info in content.experiment.metric_infos:
         if info.name.tag in tags:
             # The folder of the run directory that has the scalar.
@@ -121,7 +121,7 @@ def write_adaptation(
     steps: Sequence[dict[str, Any]],
     figure: "Figure",
     options: Mapping[str, Option],
-    telling: Sequence[str],
+    distinguishing: Sequence[str],
 ) -> None:
     """Write an evaluation's scores over gradient steps, and its figure, replacing those of an earlier evaluation.
 
@@ -134,7 +134,7 @@ def write_adaptation(
         steps: the summaries that `write_evaluation` returns.
         figure: a figure of this run alone.
         options: the options with which the run was trained and evaluated.
-        telling: names of the options by which runs are told apart.
+        distinguishing: names of the options by which runs are told apart.
     """
     place = run_dir / FOLDER
     if place.exists() and not place.resolve().is_relative_to(run_dir.resolve()):
@@ -147,7 +147,7 @@ def write_adaptation(
     # A method that trains nothing has no event file yet, and no row in the table of hyperparameters.
     if not list(run_dir.glob(f"{NAME}*")):
         row = EventFile(run_dir)
-        row.add(0, *hyperparameters(options, telling, [], [score]))
+        row.add(0, *hyperparameters(options, distinguishing, [], [score]))
         row.close()
     for earlier in place.glob(f"{NAME}*"):
         earlier.unlink()

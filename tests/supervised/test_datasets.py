@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from metarl.parts import options
-from metarl.supervised.checks import check_dataset
+from metarl.supervised.conformance import check_dataset
 from metarl.supervised.datasets import DATASETS, glyphs
 from metarl.supervised.datasets.glyphs import DRAWINGS, Glyphs, draw
 from metarl.supervised.datasets.sinusoid import Sinusoid

@@ -1,4 +1,4 @@
-"""Of the runs in a folder, PRESET-OUTER-seedN each: PRESET.csv, and differences.csv of cheetah-dir from the authors'.
+"""Tables of the runs PRESET-OUTER-seedN in a folder: PRESET.csv, and differences.csv of cheetah-dir from the authors'.
 
 Both are of the mean return after one gradient step. Runs of one seed see the same tasks in every iteration.
 """

@@ -8,7 +8,7 @@ MODULE:NAME. The keyword-only parameters of a function are its options:
         ranges = {"a": (-steepest, steepest), "b": (-1.0, 1.0)}
         return function_regression(lambda x, a, b: a * x + b, ranges, inputs=(-5.0, 5.0))
 
-`few_shot.few_shot_from_arrays` makes the tasks of a classification from arrays, and `checks.check_dataset` says
+`few_shot.few_shot_from_arrays` makes the tasks of a classification from arrays, and `conformance.check_dataset` says
 whether a dataset keeps the contract.
 """
 

@@ -93,10 +93,10 @@ def image_classes(found: CachedImages) -> ImageClasses:
 def _decode(layouts: dict[Split, Layout], write: WriteClass) -> str:
     """Give every class of every split to the cache."""
     classes: dict[Split, list[Class]] = {split: layout.classes() for split, layout in layouts.items()}
-    require_disjoint({split: [each.name for each in members] for split, members in classes.items()})
+    require_disjoint({split: [member.name for member in members] for split, members in classes.items()})
     for split, members in classes.items():
-        for each in members:
-            write(each.name, split, np.stack([read() for read in each.images]))
+        for member in members:
+            write(member.name, split, np.stack([read() for read in member.images]))
     return ""
 
 

@@ -11,5 +11,5 @@ class LastStep(OuterLoss):
     """The loss on the query after the last inner step (Finn et al. 2017, algorithm 2, line 10)."""
 
     def build(self, inner_steps: int) -> None:
-        """The weights are None, that is to say the last step alone counts."""
+        """Return None in place of a weight for each step: the last step alone counts."""
         return

@@ -39,7 +39,8 @@ class Films(Callback):
         self._training.stage("filming")
         try:
             films = self._film(moment.before.theta)
-        except Exception as error:  # a renderer may raise anything, and must not end a training: it is warned of below
+        # A renderer may raise anything, which must not end a training.
+        except Exception as error:
             self._failed = True
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             warnings.warn(f"no films from here on, for filming failed: {reason}", stacklevel=2)

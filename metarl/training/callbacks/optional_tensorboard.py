@@ -1,4 +1,4 @@
-"""TensorBoard as a choice: whoever has not installed it trains without its files."""
+"""TensorBoard's callback where TensorBoard is installed; without it, a training writes no event files."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 def event_files(
-    directory: Path, options: "Mapping[str, Option] | None" = None, telling: Sequence[str] = ()
+    directory: Path, options: "Mapping[str, Option] | None" = None, distinguishing: Sequence[str] = ()
 ) -> "list[TensorBoard]":
     """The callback that writes TensorBoard's files; none, and a warning, where TensorBoard is not installed.
 
     Args:
-        directory, options, telling: see `TensorBoard`.
+        directory, options, distinguishing: see `TensorBoard`.
     """
     if missing("tensorboard"):
         warnings.warn(f"no files for TensorBoard, which is not installed: {advice('tensorboard')}", stacklevel=2)
         return []
     from metarl.training.callbacks.tensorboard import TensorBoard  # here: belongs to an extra
 
-    return [TensorBoard(directory, options, telling)]
+    return [TensorBoard(directory, options, distinguishing)]

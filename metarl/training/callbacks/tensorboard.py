@@ -23,15 +23,15 @@ class TensorBoard(Callback):
     Args:
         directory: the run directory.
         options: the run's options, which TensorBoard lists as text and as hyperparameters.
-        telling: names of the options by which runs are told apart.
+        distinguishing: names of the options by which runs are told apart.
     """
 
     def __init__(
-        self, directory: Path, options: Mapping[str, Option] | None = None, telling: Sequence[str] = ()
+        self, directory: Path, options: Mapping[str, Option] | None = None, distinguishing: Sequence[str] = ()
     ) -> None:
         self._directory = directory
         self._options = dict(options or {})
-        self._telling = telling
+        self._distinguishing = distinguishing
         self._file: EventFile | None = None
         self._training: Training | None = None
         self._described = False
@@ -79,14 +79,14 @@ class TensorBoard(Callback):
         self._described = True
         shown = [tag(name, measures) for metric in measures.headlines for name in map(metric.at, metric.steps(metrics))]
         scores = [metric.score for metric in measures.headlines if metric.score]
-        self._file.add(iteration, *hyperparameters(self._options, self._telling, shown, scores))
+        self._file.add(iteration, *hyperparameters(self._options, self._distinguishing, shown, scores))
 
 
 def tag(name: str, measures: MetricTable) -> str:
     """The name of a metric in TensorBoard: that of metrics.csv, for headline metrics in a group before all others.
 
-    Of scores of validation tasks that are those before the first gradient step and after it: ten more a score would
-    hide what follows.
+    Of the scores of validation tasks, those before and after the first gradient step alone are headlines: ten more of
+    each score would hide what follows.
     """
     metric = measures.find(name)
     if metric is None or not metric.headline:

@@ -11,14 +11,14 @@ from scipy import stats
 from scripts import TOY, refused, run
 
 from metarl.experiments import reproduce
-from metarl.experiments.analysis.comparison_figures import aligned, draw_courses
+from metarl.experiments.analysis.comparison_figures import aligned, draw_score_curves
 from metarl.experiments.analysis.stored_curves import (
-    Course,
-    finished_course,
-    kept_courses,
+    ScoreCurve,
+    finished_score_curve,
     mean_of_last,
+    read_stored_score_curves,
     settings,
-    write_courses,
+    write_score_curves,
     write_table,
 )
 from metarl.experiments.catalogue.comparison import Comparison, Method
@@ -69,9 +69,9 @@ def test_methods_have_the_settings_of_their_papers() -> None:
         assert [cheetah.get(option) for option in own] == [point.get(option) for option in own]
 
 
-def course(level: float, seconds: float = 0.5) -> Course:
+def curve(level: float, seconds: float = 0.5) -> ScoreCurve:
     amount = np.arange(1.0, 11.0)
-    return Course(amount, seconds * amount, np.zeros(10), np.full(10, level))
+    return ScoreCurve(amount, seconds * amount, np.zeros(10), np.full(10, level))
 
 
 def test_a_course_is_read_where_the_run_is_finished(tmp_path: Path) -> None:
@@ -80,15 +80,15 @@ def test_a_course_is_read_where_the_run_is_finished(tmp_path: Path) -> None:
     rows += [f"{i},{-i},{2 * i},{100 * (i + 1)},{9 if i == 0 else 0.5}" for i in range(5)]
     (tmp_path / "config.json").write_text('{"command": "train.py navigation --seed 1 --iterations 5 --resume"}')
     (tmp_path / "metrics.csv").write_text("\n".join(rows[:5]) + "\n")
-    assert finished_course(tmp_path, one) is None
+    assert finished_score_curve(tmp_path, one) is None
     (tmp_path / "metrics.csv").write_text("\n".join(rows) + "\n")
-    found = finished_course(tmp_path, one)
+    found = finished_score_curve(tmp_path, one)
     assert found is not None
     assert found.amount.tolist() == [100, 200, 300, 400, 500]
     assert found.seconds.tolist() == [0.5, 1.0, 1.5, 2.0, 2.5]  # the first iteration's start does not count
     assert (found.start, found.end) == (-4.0, 8.0)
     with pytest.raises(ValueError, match="another run: --iterations is 5 there and 4 here"):
-        finished_course(tmp_path, one._replace(flags="--iterations 4 --seed 1"))
+        finished_score_curve(tmp_path, one._replace(flags="--iterations 4 --seed 1"))
 
 
 def test_a_supervised_course_is_that_of_the_validation_tasks(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_supervised_course_is_that_of_the_validation_tasks(tmp_path: Path) -> 
     rows = ["iteration,train/loss_step1,evaluation/loss_step0,evaluation/loss_step1,time/processor"]
     rows += ["0,5,4,3,0.2", "1,5,,,0.2", "2,5,4,2,0.4", "3,5,,,0.2", "4,,4,1,"]
     (tmp_path / "metrics.csv").write_text("\n".join(rows) + "\n")
-    found = finished_course(tmp_path, one)
+    found = finished_score_curve(tmp_path, one)
     assert found is not None
     assert found.amount.tolist() == [0, 2, 4]
     assert found.seconds == pytest.approx([0, 0.4, 0.8])
@@ -107,29 +107,29 @@ def test_a_supervised_course_is_that_of_the_validation_tasks(tmp_path: Path) -> 
 def test_the_table_has_means_over_seeds_with_students_interval() -> None:
     compared = Comparison("navigation", "", (Method("one", "One", "", ""), Method("two", "Two", "", "")), (1, 2, 3))
     levels = np.array([1.0, 2.0, 6.0])
-    courses = {f"one-seed{seed}": course(level) for seed, level in zip((1, 2, 3), levels, strict=True)}
-    (row,), _ = table_rows(compared, courses)
+    curves = {f"one-seed{seed}": curve(level) for seed, level in zip((1, 2, 3), levels, strict=True)}
+    (row,), _ = table_rows(compared, curves)
     half = stats.t.ppf(0.975, 2) * levels.std(ddof=1) / np.sqrt(3)
     assert (row["method"], row["seeds"], float(row["before"])) == ("One", "3", 0.0)
     assert [float(row[name]) for name in ("after", "after_low", "after_high")] == pytest.approx(
         [3.0, 3.0 - half, 3.0 + half], rel=1e-3
     )
     assert float(row["seconds"]) == 5.0
-    (alone,), _ = table_rows(compared, {"two-seed2": course(4.0)})
+    (alone,), _ = table_rows(compared, {"two-seed2": curve(4.0)})
     assert (alone["method"], alone["seeds"], "after_low" in alone) == ("Two", "1", False)
 
 
 def test_seeds_are_aligned_by_what_they_sampled() -> None:
-    slow = course(0.0)._replace(amount=np.arange(1.0, 11.0) - 0.5, after=np.arange(10.0))
-    points, seconds, after = aligned([slow, course(0.0, seconds=1.5)._replace(after=np.arange(10.0))])
+    slow = curve(0.0)._replace(amount=np.arange(1.0, 11.0) - 0.5, after=np.arange(10.0))
+    points, seconds, after = aligned([slow, curve(0.0, seconds=1.5)._replace(after=np.arange(10.0))])
     assert points.tolist() == [1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5, 9.5]
     assert after[0].tolist() == [1.0, 0.5]
     assert seconds[0] == pytest.approx((0.5 * 2 + 1.5 * 1.5) / 2)
 
 
 def test_a_figure_shows_every_method_and_ends_where_they_do() -> None:
-    figure = draw_courses(
-        {"One": [course(1.0), course(3.0)], "Two": [course(5.0)]}, amount="iterations", score="return"
+    figure = draw_score_curves(
+        {"One": [curve(1.0), curve(3.0)], "Two": [curve(5.0)]}, amount="iterations", score="return"
     )
     sampled, timed, ends = figure.axes
     assert [line.get_label() for line in timed.get_lines()] == ["One (2)", "Two (1)"]
@@ -139,11 +139,11 @@ def test_a_figure_shows_every_method_and_ends_where_they_do() -> None:
 
 def test_kept_courses_are_those_of_the_same_flags(tmp_path: Path) -> None:
     runs = (Training("a", "navigation", "--seed 1"), Training("b", "navigation", "--seed 2"))
-    write_courses(tmp_path / "curves.csv", {"a": course(1 / 3), "b": course(2.0)})
+    write_score_curves(tmp_path / "curves.csv", {"a": curve(1 / 3), "b": curve(2.0)})
     write_table(
         tmp_path / "runs.csv", [{"run": "a", "flags": "--seed 1"}, {"run": "b", "flags": "--seed 3"}], ("run", "flags")
     )
-    kept = kept_courses(tmp_path, Experiment(runs))
+    kept = read_stored_score_curves(tmp_path, Experiment(runs))
     assert set(kept) == {"a"}
     assert kept["a"].end == pytest.approx(1 / 3, rel=1e-6)
     assert mean_of_last(kept["a"].amount, kept["a"].seconds) == pytest.approx(4.75)

@@ -17,11 +17,11 @@ from metarl.experiments.analysis.effects import (
     terms,
 )
 from metarl.experiments.analysis.stored_curves import (
-    Curve,
-    finished_curve,
-    kept_curves,
+    ReturnCurve,
+    finished_return_curve,
+    read_stored_return_curves,
     settings,
-    write_curves,
+    write_return_curves,
     write_table,
 )
 from metarl.experiments.analysis.study_figures import mean_curve
@@ -96,7 +96,7 @@ def test_one_at_a_time_starts_from_the_preset() -> None:
 def test_the_runs_in_the_results_are_runs_of_the_study_as_it_is(name: str) -> None:
     """Else the study would train them anew, and leave theirs out of its tables."""
     made = {row["run"] for row in read_table(RESULTS / name / "runs.csv", ("run",))}
-    assert made == set(kept_curves(RESULTS / name, STUDIES[name]))
+    assert made == set(read_stored_return_curves(RESULTS / name, STUDIES[name]))
 
 
 def test_effects_of_a_known_response_are_found_exactly() -> None:
@@ -151,24 +151,24 @@ def test_a_curve_is_read_where_the_run_is_finished_and_the_same(tmp_path: Path) 
     one = Training("toy", "cheetah-dir", "--hidden-sizes 8 8 --iterations 5 --seed 1")
     metrics = "iteration,rollout/return_step0,rollout/return_step1,env_steps\n"
     rows = [f"{i},{-i},{2 * i},{100 * (i + 1)}\n" for i in range(5)]
-    assert finished_curve(tmp_path, one) is None
+    assert finished_return_curve(tmp_path, one) is None
     command = "train.py cheetah-dir --seed=1 --iterations 5 --hidden-sizes 8 8 --run-dir somewhere --resume"
     (tmp_path / "config.json").write_text(f'{{"command": "{command}"}}')
     (tmp_path / "metrics.csv").write_text(metrics + "".join(rows[:4]))
-    assert finished_curve(tmp_path, one) is None
+    assert finished_return_curve(tmp_path, one) is None
     (tmp_path / "metrics.csv").write_text(metrics + "".join(rows))
-    curve = finished_curve(tmp_path, one)
+    curve = finished_return_curve(tmp_path, one)
     assert curve is not None
     assert (curve.end, curve.whole) == (8.0, 4.0)
     assert curve.before.tolist() == [0, -1, -2, -3, -4]
     other = one._replace(flags="--hidden-sizes 9 9 --iterations 5 --seed 1")
     with pytest.raises(ValueError, match="another run: --hidden-sizes is 8 8 there and 9 9 here"):
-        finished_curve(tmp_path, other)
+        finished_return_curve(tmp_path, other)
 
 
-def curve(level: float, points: int = 30) -> Curve:
+def curve(level: float, points: int = 30) -> ReturnCurve:
     timesteps = np.linspace(TIMESTEPS / points, TIMESTEPS, points)
-    return Curve(timesteps, np.zeros(points), np.full(points, level))
+    return ReturnCurve(timesteps, np.zeros(points), np.full(points, level))
 
 
 def test_only_seeds_with_all_their_runs_count_and_kept_curves_are_those_of_the_same_flags(tmp_path: Path) -> None:
@@ -184,17 +184,20 @@ def test_only_seeds_with_all_their_runs_count_and_kept_curves_are_those_of_the_s
     effects, seeds = effects_of(study, curves)
     assert seeds == 1
     assert effects["end"][0].estimate == effects["whole"][0].estimate == 10.0
-    write_curves(tmp_path / "curves.csv", curves)
+    write_return_curves(tmp_path / "curves.csv", curves)
     flags = {one.name: one.flags for one in experiment.runs}
     changed = of_one[3].name
     write_table(tmp_path / "runs.csv", *run_rows(study, curves, flags | {changed: flags[changed] + " --tasks 7"}))
-    kept = kept_curves(tmp_path, experiment)
+    kept = read_stored_return_curves(tmp_path, experiment)
     assert set(kept) == set(curves) - {changed}
     assert kept[of_one[1].name].end == curves[of_one[1].name].end
 
 
 def test_mean_curves_are_of_timesteps_that_all_have() -> None:
-    one, other = Curve(*np.array([[2, 4], [0, 0], [1, 3]])), Curve(*np.array([[1, 2, 3, 4], [0] * 4, [0, 1, 2, 3]]))
+    one, other = (
+        ReturnCurve(*np.array([[2, 4], [0, 0], [1, 3]])),
+        ReturnCurve(*np.array([[1, 2, 3, 4], [0] * 4, [0, 1, 2, 3]])),
+    )
     timesteps, mean = mean_curve([one, other])
     assert (timesteps.tolist(), mean.tolist()) == ([2, 4], [1, 3])
 

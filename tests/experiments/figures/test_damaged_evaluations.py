@@ -17,7 +17,7 @@ from PIL import Image
 from scripts import refused, run
 
 from metarl.experiments import readme
-from metarl.experiments.analysis.stored_curves import kept_curves
+from metarl.experiments.analysis.stored_curves import read_stored_return_curves
 from metarl.experiments.catalogue.studies import STUDIES
 from metarl.experiments.commands import command_line
 from metarl.experiments.commands.output_files import write_figure, write_table
@@ -198,7 +198,7 @@ def test_kept_curves_are_named_too(rows: str, tmp_path: Path) -> None:
     (tmp_path / "runs.csv").write_text("run,flags\nx,--seed 1\n")
     (tmp_path / "curves.csv").write_text(f"run,timesteps,before,after\n{rows}")
     with pytest.raises(ValueError, match=r"curves\.csv is damaged"):
-        kept_curves(tmp_path, STUDIES["what-matters"])
+        read_stored_return_curves(tmp_path, STUDIES["what-matters"])
 
 
 def test_protocol_tables_have_intervals_over_seeds() -> None:

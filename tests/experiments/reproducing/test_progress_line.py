@@ -8,10 +8,10 @@ from rich.console import Console
 
 from metarl.experiments.catalogue.experiment import Training
 from metarl.experiments.reproducing.progress_line import Progress
-from metarl.experiments.reproducing.stored_runs import Place, Run, iterations_logged
+from metarl.experiments.reproducing.stored_runs import ExperimentRun, Place, iterations_logged
 
 
-def log(run: Run, iterations: int) -> None:
+def log(run: ExperimentRun, iterations: int) -> None:
     run.directory.mkdir(parents=True, exist_ok=True)
     rows = "".join(f"{iteration},1.5\n" for iteration in range(iterations))
     (run.directory / "metrics.csv").write_text(f"iteration,loss\n{rows}")
@@ -19,8 +19,8 @@ def log(run: Run, iterations: int) -> None:
 
 def test_the_line_tells_iterations_counts_and_time(tmp_path: Path) -> None:
     place, now = Place(tmp_path / "runs", tmp_path / "results"), [0.0]
-    runs = [Run("study", Training(name, "toy"), place) for name in ("one", "two", "three")]
-    strange = Run("other", Training("strange", "toy"), place)
+    runs = [ExperimentRun("study", Training(name, "toy"), place) for name in ("one", "two", "three")]
+    strange = ExperimentRun("other", Training("strange", "toy"), place)
     progress = Progress(Console(file=io.StringIO()), [*runs, strange], jobs=1, clock=lambda: now[0])
     assert progress.line() == "0 done, 4 waiting"
     log(runs[0], 4)  # of a day before: these took no time today

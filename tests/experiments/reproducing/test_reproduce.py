@@ -16,7 +16,7 @@ from metarl.experiments.catalogue.studies import STUDIES
 from metarl.experiments.catalogue.study_design import Factor, one_at_a_time
 from metarl.experiments.figures import run_figures
 from metarl.experiments.presets.training_arguments import parse
-from metarl.experiments.reproducing.stored_runs import Place, Run
+from metarl.experiments.reproducing.stored_runs import ExperimentRun, Place
 from metarl.training.callbacks.csv import read_metrics
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -165,7 +165,7 @@ def test_an_unfinished_run_is_kept_gone_on_with_and_dropped(
 
 def test_the_checkpoints_that_tables_need_are_published(tmp_path: Path) -> None:
     protocols = (Protocol("last", (ONE.name,), "--checkpoint last"),)
-    one = Run("toy", ONE, Place(tmp_path / "runs", tmp_path / "results"))
+    one = ExperimentRun("toy", ONE, Place(tmp_path / "runs", tmp_path / "results"))
     one.directory.mkdir(parents=True)
     for file in ("config.json", "checkpoint.pt", "checkpoint.previous.pt", "best.pt", "evaluation.csv"):
         (one.directory / file).touch()
