@@ -4,7 +4,7 @@ The tables are made of experiments/results/. They stand between a line that says
 
     <!-- scores FILE [STEP ...] -->                    methods x gradient steps
     <!-- rows FILE COLUMN ... -->                      some columns; spaces in their names are written as underscores
-    <!-- headlines FILE:METHOD:STEP:PAGE ... -->       single scores of several files
+    <!-- headlines FILE:METHOD:STEP:PAGE ... -->       single scores of several files; spaces as underscores likewise
     <!-- figure FILE WORDS -->                         a picture
 """
 
@@ -135,6 +135,7 @@ def headlines(cells: list[str], folder: Path) -> list[str]:
     table = [["experiment", "method", "gradient steps", "metarl", "published"]]
     for cell in cells:
         file, method, step, page = cell.split(":")
+        method = method.replace("_", " ")
         rows = read(file)
         with _showing(file):
             found = [row for row in rows if (row["method"], row["gradient_steps"]) == (method, step)]
