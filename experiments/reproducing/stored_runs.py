@@ -1,5 +1,6 @@
 """What `experiments/results/` keeps of a run: enough to go on with it, and less once it is finished."""
 
+import math
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from metarl.training.run_directory import BEST, CONFIG, LAST, METRICS, read_conf
 # The order matters: best.pt and metrics.csv may be ahead of the last checkpoint, which is copied first.
 TO_GO_ON = (LAST, BEST, METRICS, CONFIG)
 DIGITS = 3  # significant digits of a finished run's learning curve; more would only fill the repository
+ROWS = 300  # of a finished run's learning curve, beside those with a validation
 # How the seconds of an iteration divide, which no page shows and `benchmark.py` measures better.
 NOT_PUBLISHED = {"time/sample", "time/adapt", "time/outer", "time/env_steps_per_s"}
 CHECKPOINTS = {"last": LAST, "best": BEST}
@@ -121,8 +123,7 @@ class ExperimentRun:
         small = {CONFIG, SUMMARY, *checkpoints}
         _copy(self.directory, self.published, small)
         if rows := read_metrics(self.directory / METRICS):
-            shown = [{name: value for name, value in row.items() if name not in NOT_PUBLISHED} for row in rows]
-            write_metrics(self.published / METRICS, shown, DIGITS)
+            write_metrics(self.published / METRICS, thinned(rows), DIGITS)
         for file in {*TO_GO_ON, PER_TASK} - small - {METRICS}:
             (self.published / file).unlink(missing_ok=True)
         self.drop()
@@ -133,6 +134,17 @@ class ExperimentRun:
             shutil.rmtree(self.unfinished)
             if not any(self.unfinished.parent.iterdir()):
                 self.unfinished.parent.rmdir()
+
+
+def thinned(rows: list[dict[str, float]]) -> list[dict[str, float]]:
+    """Return what is published of a learning curve: every row of a validation, the last, and `ROWS` others at most."""
+    every = math.ceil(len(rows) / ROWS)
+    kept = [
+        row
+        for number, row in enumerate(rows, start=1)
+        if number % every == 0 or number == len(rows) or any(name.startswith("evaluation/") for name in row)
+    ]
+    return [{name: value for name, value in row.items() if name not in NOT_PUBLISHED} for row in kept]
 
 
 def iterations_logged(metrics: Path) -> int:

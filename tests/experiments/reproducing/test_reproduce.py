@@ -16,7 +16,7 @@ from metarl.experiments.catalogue.studies import STUDIES
 from metarl.experiments.catalogue.study_design import Factor, one_at_a_time
 from metarl.experiments.figures import run_figures
 from metarl.experiments.presets.training_arguments import parse
-from metarl.experiments.reproducing.stored_runs import ExperimentRun, Place
+from metarl.experiments.reproducing.stored_runs import ExperimentRun, Place, thinned
 from metarl.training.callbacks.csv import read_metrics
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -161,6 +161,17 @@ def test_an_unfinished_run_is_kept_gone_on_with_and_dropped(
     assert short[1] == {n: pytest.approx(value, rel=5e-3) for n, value in rows[1].items() if n not in left_out}
     whole = (tmp_path / "runs" / "toy" / ONE.name / "metrics.csv").stat().st_size
     assert (published / "metrics.csv").stat().st_size < 0.6 * whole
+
+
+def test_what_is_kept_of_a_long_learning_curve() -> None:
+    rows = [{"iteration": float(i), "time/adapt": 1.0} for i in range(700)]
+    rows[100]["evaluation/loss_step0"] = 0.5
+    kept = thinned(rows)
+    assert [row["iteration"] for row in kept[:4]] == [2, 5, 8, 11]
+    assert kept[-1] == {"iteration": 699}
+    assert {"iteration": 100, "evaluation/loss_step0": 0.5} in kept
+    assert len(kept) == 233 + 2
+    assert [row["iteration"] for row in thinned(rows[:300])] == [*range(300)]
 
 
 def test_the_checkpoints_that_tables_need_are_published(tmp_path: Path) -> None:
