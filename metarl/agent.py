@@ -25,6 +25,7 @@ from metarl.rl.environments import Environment
 from metarl.rl.numeric import numeric
 from metarl.rl.problem import MetaRL
 from metarl.rl.spaces import Interface, in_words, observation_size, require_unchanged
+from metarl.surroundings import usual_torch
 from metarl.training.checkpoint import load, save
 from metarl.training.config import Config
 from metarl.training.run_directory import read_config, read_parameters, understood
@@ -32,7 +33,8 @@ from metarl.training.state import TrainState, fitted
 from metarl.training.tree import registries, with_options
 
 
-@dataclass(frozen=True)
+# Compared by identity, because tensors have no single truth value that says whether they are equal.
+@dataclass(frozen=True, eq=False)
 class Agent:
     """A policy's parameters and the configuration of its run, which says how to adapt it. Agents can be pickled."""
 
@@ -68,6 +70,7 @@ class Agent:
             num_envs, horizon=horizon, render_mode=render_mode, task_in_observation=self.config.knows_the_task
         )
 
+    @usual_torch()
     def adapt(self, env: VectorEnv, task: ArrayLike, *, gradient_steps: int = 1, seed: int = 0) -> "Agent":
         """Make an agent that is adapted to a task, by gradient steps on a fresh episode of every environment each.
 
@@ -114,6 +117,7 @@ class Agent:
         """The spaces of the run's environment, as the policy sees them."""
         return self._environment.spaces(task_in_observation=self.config.knows_the_task)
 
+    @usual_torch()
     def act(self, observation: Any, rng: np.random.Generator | None = None) -> NDArray[Any]:
         """Choose an action for an observation: the policy's mode (a Gaussian's mean), or with `rng` a sample.
 
@@ -162,6 +166,7 @@ class Agent:
         return flat
 
 
+@usual_torch()
 def load_agent(place: str | Path, checkpoint: str | int | None = None) -> Agent:
     """Load the policy of a run, or one that `Agent.save` wrote.
 

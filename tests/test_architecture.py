@@ -25,6 +25,7 @@ FOUNDATION = {
     "metarl.extras",
     "metarl.operating_system",
     "metarl.tasks",
+    "metarl.surroundings",
 }
 # A layer may import itself, what stands below it, and metarl's root modules (randomness, problem).
 MAY_IMPORT = {
@@ -36,6 +37,7 @@ MAY_IMPORT = {
     "metarl.metrics": set(),
     "metarl.extras": set(),
     "metarl.tasks": set(),
+    "metarl.surroundings": set(),
     "metarl.engine": {"metarl.engine", *FOUNDATION},
     # __init__.py: when asked
     "metarl": {"metarl", "metarl.engine", "metarl.agent", "metarl.training", "metarl.envs", *FOUNDATION},

@@ -19,6 +19,7 @@ from metarl.engine.rules import InnerRule
 from metarl.problem import Evaluation, Problem
 from metarl.randomness import Purpose
 from metarl.shard import ALONE, Shard
+from metarl.surroundings import usual_torch
 from metarl.training import loop
 from metarl.training.callback_list import listed
 from metarl.training.callbacks.callback import Callback
@@ -32,6 +33,7 @@ from metarl.training.run_directory import BEST, CONFIG, METRICS, Identity, claim
 from metarl.training.state import TrainState, fitted
 
 
+@usual_torch()
 def train(
     problem: Problem,
     outer: OuterOptimizer,
@@ -130,6 +132,7 @@ def standard_sinks(run_dir: Path, log_every: int = 1) -> list[Callback]:
     return [Csv(run_dir / METRICS, log_every), *event_files(run_dir), console]
 
 
+@usual_torch()
 def evaluate(
     problem: Problem,
     theta: Params,
