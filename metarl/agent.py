@@ -18,7 +18,7 @@ from gymnasium import Space
 from gymnasium.vector import VectorEnv
 from numpy.typing import ArrayLike, NDArray
 
-from metarl.arguments import is_whole, require_integers
+from metarl.arguments import is_whole, path_of, require_integers
 from metarl.engine.params import Params
 from metarl.rl.contract import require_task_taken
 from metarl.rl.environments import Environment
@@ -55,9 +55,10 @@ class Agent:
         """Write parameters and configuration to a file for `load_agent`; `returns` is not written.
 
         Raises:
+            ValueError: `path` is none.
             OSError: the file cannot be written.
         """
-        save(Path(path).expanduser(), TrainState(0, self.theta, {}, -math.inf, config=self.config.to_dict()))
+        save(path_of("path", path), TrainState(0, self.theta, {}, -math.inf, config=self.config.to_dict()))
 
     def make_vec(self, num_envs: int, *, render_mode: str | None = None) -> VectorEnv:
         """Make environments like those of the run, with its options and horizon, as `adapt` wants them.
@@ -65,6 +66,7 @@ class Agent:
         Raises:
             ValueError: the environment cannot be made, or draws nothing although a `render_mode` is given.
         """
+        require_integers(1, num_envs=num_envs)
         horizon = cast(Any, self.config.problem).horizon
         return self._environment.build(
             num_envs, horizon=horizon, render_mode=render_mode, task_in_observation=self.config.knows_the_task
@@ -91,8 +93,9 @@ class Agent:
             raise ValueError(f"an oracle knows the task and takes no gradient steps; got {gradient_steps}")
         rule = self.config.test_rule
         numbers = numeric(task)
-        if numbers is None or not numbers.size:
-            raise ValueError(f"a task must be numbers [k]; got {task!r}")
+        if numbers is None or not numbers.size or numbers.ndim > 1:
+            shape = f" of the shape {list(numbers.shape)}" if numbers is not None and numbers.ndim > 1 else ""
+            raise ValueError(f"a task must be numbers [k]; got {task!r}{shape}")
         tasks = np.atleast_1d(numbers.astype(np.float64))[None]
         require_task_taken(env, tasks[0])
         present = Interface.of(env.single_observation_space, env.single_action_space)
@@ -138,7 +141,8 @@ class Agent:
         if not can_draw:
             raise ValueError(f"rng must be a NumPy generator, such as numpy.random.default_rng(1); got {rng!r}")
         like = next(iter(self._theta.values()))
-        seen = torch.as_tensor(self._flat(observation)).to(like)
+        # A copy, because torch takes no array with negative strides, and warns of one that may not be written.
+        seen = torch.from_numpy(np.array(self._flat(observation))).to(like)
         if not seen.isfinite().all():
             raise ValueError(f"observations must be finite numbers, also as {like.dtype}; got {observation}")
         with torch.no_grad():
@@ -180,10 +184,10 @@ def load_agent(place: str | Path, checkpoint: str | int | None = None) -> Agent:
     Raises:
         ValueError: there is no run, the run is supervised, the checkpoint is damaged, or one is chosen of a file.
     """
-    is_known = checkpoint in (None, "best", "last") or is_whole(checkpoint)
+    is_known = checkpoint in (None, "best", "last") or (is_whole(checkpoint) and int(checkpoint) >= 0)
     if not is_known:
         raise ValueError(f"checkpoint must be 'best', 'last' or a number of outer steps; got {checkpoint!r}")
-    path = Path(place).expanduser()
+    path = path_of("place", place)
     if path.is_file():
         if checkpoint is not None:
             raise ValueError(f"checkpoint chooses among those of a run directory; {path} is a file; got {checkpoint!r}")

@@ -48,6 +48,7 @@ MAY_IMPORT = {
     "metarl.agent": {"metarl", "metarl.engine", "metarl.rl", "metarl.training", *FOUNDATION},
     "metarl.envs": {
         "metarl.envs",
+        "metarl.arguments",
         "metarl.arrays",
         "metarl.parts",
         "metarl.extras",

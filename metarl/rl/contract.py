@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from metarl.arrays import on_device, on_host
 from metarl.rl.drawing_tasks import draw_tasks
+from metarl.rl.numeric import shown
 from metarl.rl.spaces import action_size
 from metarl.rl.vector_results import VectorResults
 
@@ -102,6 +103,12 @@ def unread(info: Mapping[Any, Any]) -> list[str]:
 
 def require_vector(env: VectorEnv) -> None:
     """Raise ValueError unless rollouts can be made in a vector environment: without auto-reset, known actions."""
+    is_vector = isinstance(getattr(env, "num_envs", None), int) and hasattr(env, "metadata")
+    if not is_vector:
+        raise ValueError(
+            "rollouts need a vector environment, such as metarl.envs.LoopVectorEnv(make_env, num_envs) makes of single "
+            f"ones; got {shown(env)}"
+        )
     if env.metadata.get("autoreset_mode") is not AutoresetMode.DISABLED:
         raise ValueError(
             f"{env} resets by itself: rollouts need autoreset_mode DISABLED. Make it with "

@@ -68,6 +68,8 @@ def claimed(run_dir: Path, identity: Identity, *, resume: bool) -> Iterator[Trai
     """
     if run_dir.exists() and not run_dir.is_dir():
         raise ValueError(f"{run_dir} is a file; a run needs a directory")
+    if run_dir.is_symlink() and not run_dir.exists():
+        raise ValueError(f"{run_dir} is a link to nowhere, {run_dir.readlink()}; a run needs a directory")
     if run_dir.is_dir() and not (run_dir / CONFIG).is_file() and any(map(_foreign, run_dir.iterdir())):
         raise ValueError(f"{run_dir} is not empty and holds no run: choose another --run-dir")
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -160,11 +162,25 @@ def _read_values(run_dir: Path) -> dict[str, Any]:
     """The plain values in config.json. Raises ValueError if there are none."""
     path = run_dir / CONFIG
     if not path.is_file():
-        raise ValueError(f"{run_dir} holds no run: there is no {CONFIG} in it")
+        raise ValueError(f"{run_dir} holds no run: {_why_none(run_dir)}")
     try:
         return dict(json.loads(path.read_text())["config"])
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a configuration of metarl: it has no object 'config'") from error
+    except (ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is not a configuration of metarl: {error}") from error
+
+
+def _why_none(run_dir: Path) -> str:
+    """Why a place holds no run, and where there may be one."""
+    if not run_dir.exists():
+        return "there is no such directory"
+    if not run_dir.is_dir():
+        return "it is a file" + (f"; {run_dir.parent} holds one" if (run_dir.parent / CONFIG).is_file() else "")
+    within = sorted(path.parent.name for path in run_dir.glob(f"*/{CONFIG}"))
+    further = f" and {len(within) - 3} more" if len(within) > 3 else ""
+    inside = f"; in it, {', '.join(within[:3])}{further} {'hold one' if within[1:] else 'holds one'}" if within else ""
+    return f"there is no {CONFIG} in it{inside}"
 
 
 def understood(values: Mapping[str, Any], where: Path) -> Config:
@@ -180,6 +196,13 @@ def kept_name(iteration: int) -> str:
     return f"checkpoint-{iteration:06d}.pt"
 
 
+def _kept(run_dir: Path) -> str:
+    """In words, which checkpoints of a run are kept for good."""
+    names = [path.stem.removeprefix("checkpoint-") for path in run_dir.glob("checkpoint-*.pt")]
+    steps = sorted(int(name) for name in names if name.isdecimal())
+    return f"there are those of {', '.join(map(str, steps))}" if steps else "it keeps none (see keep_every)"
+
+
 def read_parameters(run_dir: Path, which: str | int) -> TrainState:
     """Read a checkpoint of a run: the `last`, the `best`, or the one that was kept after a number of outer steps.
 
@@ -187,7 +210,12 @@ def read_parameters(run_dir: Path, which: str | int) -> TrainState:
         ValueError: the checkpoint is missing, damaged, or of another run.
     """
     config = read_config(run_dir)
-    path = run_dir / ({"last": LAST, "best": BEST}[which] if isinstance(which, str) else kept_name(which))
+    if isinstance(which, str):
+        path = run_dir / {"last": LAST, "best": BEST}[which]
+    else:
+        path = run_dir / kept_name(which)
+        if not path.is_file():
+            raise ValueError(f"{run_dir} has kept no checkpoint of {which} outer steps: {_kept(run_dir)}")
     state = _load_last(run_dir) if which == "last" else load(path)
     _require_same(understood(state.config, path), config, path)
     return state

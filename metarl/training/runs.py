@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from rich.console import Console
 
-from metarl.arguments import require_built, require_integers
+from metarl.arguments import path_of, require_built, require_integers
 from metarl.engine.outer import OuterOptimizer
 from metarl.engine.params import Params
 from metarl.engine.rules import InnerRule
@@ -91,7 +91,7 @@ def train(
     if not hasattr(problem, "collect"):
         raise ValueError(f"problem must be a Problem, such as a MetaRL; got {problem!r}")
     own = listed(callbacks)
-    place = Path(run_dir).expanduser()
+    place = path_of("run_dir", run_dir)
     identity = config if isinstance(config, Identity) else plain_identity({"seed": seed} if config is None else config)
     watching = [*own, *(standard_sinks(place, log_every) if sinks is None else sinks)]
     with ExitStack() as stack:
