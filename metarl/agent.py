@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from metarl.arguments import is_whole, path_of, require_integers
 from metarl.engine.params import Params
-from metarl.rl.contract import require_task_taken
+from metarl.rl.contract import played_alone, require_task_taken, require_vector
 from metarl.rl.environments import Environment
 from metarl.rl.numeric import numeric
 from metarl.rl.problem import MetaRL
@@ -86,7 +86,8 @@ class Agent:
 
         Raises:
             ValueError: the agent is an oracle, `gradient_steps` is negative, the environments have other observations
-                or actions than those of training, drop tasks or do not take this one, or the parameters diverge.
+                or actions than those of training, drop tasks or do not take this one, are played by another thread at
+                the same time, or the parameters diverge.
         """
         require_integers(0, gradient_steps=gradient_steps, seed=seed)
         if gradient_steps and self.config.knows_the_task:
@@ -97,10 +98,12 @@ class Agent:
             shape = f" of the shape {list(numbers.shape)}" if numbers is not None and numbers.ndim > 1 else ""
             raise ValueError(f"a task must be numbers [k]; got {task!r}{shape}")
         tasks = np.atleast_1d(numbers.astype(np.float64))[None]
-        require_task_taken(env, tasks[0])
-        present = Interface.of(env.single_observation_space, env.single_action_space)
-        require_unchanged(Interface.of(*self._spaces), present, str(env))
-        steps = list(islice(self.problem.adaptation(env, self._theta, rule, tasks, seed), gradient_steps + 1))
+        require_vector(env)
+        with played_alone(env):
+            require_task_taken(env, tasks[0])
+            present = Interface.of(env.single_observation_space, env.single_action_space)
+            require_unchanged(Interface.of(*self._spaces), present, str(env))
+            steps = list(islice(self.problem.adaptation(env, self._theta, rule, tasks, seed), gradient_steps + 1))
         returns = tuple(episodes.average(episodes.returns).item() for _, episodes in steps)
         if not np.isfinite(returns).all():
             raise ValueError(f"the policy diverged, or every episode broke down at once: returns are {returns}")

@@ -225,3 +225,24 @@ def test_observations_are_arrays_of_any_strides(trained: Path) -> None:
     np.testing.assert_array_equal(agent.act(rows[::-1]), agent.act(rows)[::-1])
     rows.flags.writeable = False
     np.testing.assert_array_equal(agent.act(rows[0]), agent.act([0.1, 0.2]))
+
+
+def test_threads_do_not_share_environments(trained: Path) -> None:
+    """Both adapted to a mixture of the other's episodes and their own."""
+    agent = metarl.load_agent(trained)
+    shared = agent.make_vec(2)
+    step = shared.step
+    refusals = []
+
+    def interfering(actions: Any) -> Any:
+        if not refusals:
+            with pytest.raises(ValueError, match="is played by another thread: give every thread environments") as told:
+                agent.adapt(shared, [0.1, 0.2])
+            refusals.append(told)
+        return step(actions)
+
+    shared.step = interfering
+    expected = agent.adapt(agent.make_vec(2), [0.1, 0.2]).returns
+    assert agent.adapt(shared, [0.1, 0.2]).returns == expected
+    assert refusals
+    assert agent.adapt(shared, [0.1, 0.2]).returns == expected

@@ -26,6 +26,7 @@ FOUNDATION = {
     "metarl.operating_system",
     "metarl.tasks",
     "metarl.surroundings",
+    "metarl.kinds",
 }
 # A layer may import itself, what stands below it, and metarl's root modules (randomness, problem).
 MAY_IMPORT = {
@@ -33,7 +34,8 @@ MAY_IMPORT = {
     "metarl.arguments": {"metarl.parts"},
     "metarl.user_code": set(),
     "metarl.operating_system": set(),
-    "metarl.parts": {"metarl.user_code"},
+    "metarl.kinds": set(),
+    "metarl.parts": {"metarl.kinds", "metarl.user_code"},
     "metarl.metrics": set(),
     "metarl.extras": set(),
     "metarl.tasks": set(),

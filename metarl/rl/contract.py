@@ -5,6 +5,7 @@ Axes: n environments, T timesteps, O observation, k numbers of a task.
 
 import copy
 import random
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -117,6 +118,21 @@ def require_vector(env: VectorEnv) -> None:
         )
     require_spaces(env, ("single_observation_space", "single_action_space"))
     action_size(env.single_action_space)
+
+
+@contextmanager
+def played_alone(env: VectorEnv) -> Iterator[None]:
+    """Play environments inside the block. Raises ValueError where another thread does so: both would see a mixture."""
+    if env in _PLAYED:
+        raise ValueError(f"{env} is played by another thread: give every thread environments of its own")
+    _PLAYED.add(env)
+    try:
+        yield
+    finally:
+        _PLAYED.discard(env)
+
+
+_PLAYED: weakref.WeakSet[VectorEnv] = weakref.WeakSet()
 
 
 def require_spaces(env: Any, names: tuple[str, ...]) -> None:

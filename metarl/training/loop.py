@@ -3,6 +3,7 @@
 import math
 import signal
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -153,6 +154,7 @@ def _iterate(
     if not info["nonfinite"]:
         theta = problem.refresh(theta, objective)
     is_refused = streak.count(info)
+    streak.warn_of_nothing_to_learn(info, state.iteration)
     if metrics or is_refused:
         metrics |= {f"outer/{name}": value for name, value in info.items()}
         metrics["time/outer"] = time.perf_counter() - collected
@@ -208,6 +210,17 @@ class _Streak:
         self._limit = limit
         self._length = 0
         self._what: set[str] = set()
+        self._has_warned = False
+
+    def warn_of_nothing_to_learn(self, info: Metrics, iteration: int) -> None:
+        """Warn once in a training of a meta-gradient that is exactly zero."""
+        if info.get("grad_norm") == 0.0 and not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"iteration {iteration} has nothing to learn from, for its meta-gradient is exactly zero: are all "
+                "rewards the same (or is there one timestep in all), or does the model not depend on its parameters?",
+                stacklevel=2,
+            )
 
     def count(self, info: Metrics) -> bool:
         """Count an outer step, and tell whether it was refused, for whatever reason."""

@@ -110,6 +110,9 @@ def train(
                 save(place / BEST, state)
                 save_last(place, state)
             elif state.iteration >= iterations:
+                if state.iteration > iterations:
+                    made = f"{place} has made {state.iteration} iterations"
+                    warnings.warn(f"{made}: to end after {iterations} means nothing for it any more", stacklevel=2)
                 # No iteration is left to do, but the options of the next evaluation may have changed.
                 update_config(place, identity.values)
         return loop.train(
