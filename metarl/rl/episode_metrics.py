@@ -4,6 +4,7 @@ Episodes that broke count in none of these, except in the share of broken episod
 """
 
 import time
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -195,3 +196,20 @@ def distances(before: Params, after: Params) -> Tensor:
     """The Euclidean distance of every task's parameters before and after adaptation, [M]."""
     squares = [(after[name] - leaf).square().reshape(len(leaf), -1).sum(1) for name, leaf in before.items()]
     return torch.stack(squares).sum(0).sqrt()
+
+
+def warn_of_equal_rewards(episodes: Episodes) -> None:
+    """Warn where all rewards are the same number, other than 0, and all episodes are of one length.
+
+    Their returns are then all the same, and what the baseline leaves of them is none of the policy's doing. Where all
+    are 0, so is the meta-gradient, which the training tells.
+    """
+    played = episodes.rewards[episodes.mask > 0]
+    if len(played) < 2 or (episodes.num_steps != episodes.num_steps[0, 0]).any():
+        return
+    if (played == played[0]).all() and played[0] != 0:
+        warnings.warn(
+            f"all rewards of the first episodes are {played[0].item():g}, in {played.dtype}: nothing can be learned "
+            "from them. Are differences lost beside a large number?",
+            stacklevel=2,
+        )

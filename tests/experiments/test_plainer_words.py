@@ -33,7 +33,7 @@ from metarl.experiments.evaluated import read_run
             "--speed must be a number; got 'x'",
         ),
         (
-            "Error parsing --step-sizes: no type matching {None}|{[FLOAT [FLOAT ...]]} could be made from ['0.1', 'x'].",
+            "Error parsing --step-sizes: no type matching {None}|{[FLOAT [FLOAT ...]]} could be from ['0.1', 'x'].",
             "--step-sizes must be numbers; got '0.1', 'x'",
         ),
         (
