@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from scripts import refused, run
 
-from metarl.experiments.command_line import _unboxed
-from metarl.experiments.evaluated import read_run
+from metarl.experiments.commands.command_line import _unboxed
+from metarl.experiments.figures.evaluated_runs import read_run
 
 
 @pytest.mark.parametrize(
