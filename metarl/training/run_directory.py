@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from metarl.files import LOCK, keep_copy, owned, write_atomically
+from metarl.reading import read_object
 from metarl.training.checkpoint import NewerFormatError, load
 from metarl.training.config import Config
 from metarl.training.state import TrainState
 from metarl.training.tree import differences
+from metarl.user_code import digests, of_a_stored_run
 
 CONFIG = "config.json"
+CODE = "code"  # in config.json: digests of the user's modules, by the names that the options have for them
 METRICS = "metrics.csv"
 LAST = "checkpoint.pt"
 PREVIOUS = "checkpoint.previous.pt"  # the last checkpoint but one
@@ -90,6 +93,7 @@ def _claim(run_dir: Path, identity: Identity, *, resume: bool) -> TrainState | N
                 f"{run_dir} already holds a run: add --resume to go on with it, or choose another --run-dir"
             )
         identity.require_same(_read_values(run_dir), run_dir)
+        _warn_of_changed_code(run_dir)
         _require_known_formats(run_dir)
         # A process that was killed while it wrote leaves temporary files.
         for leftover in run_dir.glob(".*.tmp"):
@@ -109,7 +113,7 @@ def _claim(run_dir: Path, identity: Identity, *, resume: bool) -> TrainState | N
         return state._replace(config=identity.values, best_score=best_score)
     if resume:
         warnings.warn(f"{run_dir} holds no run to go on with: a new one begins", stacklevel=2)
-    _write_config(run_dir, identity.values, _provenance())
+    _write_config(run_dir, identity.values, _provenance(identity.values))
     return None
 
 
@@ -186,7 +190,8 @@ def _why_none(run_dir: Path) -> str:
 def understood(values: Mapping[str, Any], where: Path) -> Config:
     """Make a configuration of stored values. Raises ValueError, which names `where`, if they are not one."""
     try:
-        return Config.from_dict(values)
+        with of_a_stored_run():
+            return Config.from_dict(values)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{where} is not a configuration of metarl: {error}") from error
 
@@ -218,7 +223,16 @@ def read_parameters(run_dir: Path, which: str | int) -> TrainState:
             raise ValueError(f"{run_dir} has kept no checkpoint of {which} outer steps: {_kept(run_dir)}")
     state = _load_last(run_dir) if which == "last" else load(path)
     _require_same(understood(state.config, path), config, path)
+    _warn_of_changed_code(run_dir)
     return state
+
+
+def _warn_of_changed_code(run_dir: Path) -> None:
+    """Warn of modules of the user's that are others than where the run began, as far as it noted them."""
+    noted = read_object(run_dir / CONFIG).get(CODE)
+    for place, digest in digests().items():
+        if isinstance(noted, dict) and noted.get(place, digest) != digest:
+            warnings.warn(f"{place} has changed since {run_dir} began: what it computes may be another", stacklevel=3)
 
 
 def _load_last(run_dir: Path) -> TrainState:
@@ -273,10 +287,11 @@ def _commit() -> str | None:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
 
 
-def _provenance() -> dict[str, Any]:
-    """How a run was started: the command, the versions of packages, and the commit of the source tree if it has one."""
+def _provenance(values: Mapping[str, Any]) -> dict[str, Any]:
+    """How a run was started: the command, versions of packages, the source tree's commit, digests of user's modules."""
     return {
         "command": command_line(),
         "versions": versions_of("metarl", "torch", "numpy", "scipy", "gymnasium", "mujoco"),
         "git_commit": _commit(),
+        CODE: {place: digest for place, digest in digests().items() if f'"{place}:' in json.dumps(values)},
     }
