@@ -18,6 +18,7 @@ from metarl.problem import Metrics
 from metarl.rl.episodes import BREAKS, Episodes
 
 CPU = torch.device("cpu")
+LOST = 0.01  # differences of rewards that matter
 BROKEN = "rollout/broken"  # the share of broken episodes; with _REASON the share that broke for this reason, if above 0
 SCORES = {"rollout/return": "average_return", "rollout/achieved": "achieved", "rollout/success": "success"}
 """The name of a metric of episodes -> the name of the same score in an evaluation."""
@@ -199,17 +200,11 @@ def distances(before: Params, after: Params) -> Tensor:
 
 
 def warn_of_equal_rewards(episodes: Episodes) -> None:
-    """Warn where all rewards are the same number, other than 0, and all episodes are of one length.
-
-    Their returns are then all the same, and what the baseline leaves of them is none of the policy's doing. Where all
-    are 0, so is the meta-gradient, which the training tells.
-    """
+    """Warn where all rewards are the same large number, beside which their dtype has lost the differences."""
     played = episodes.rewards[episodes.mask > 0]
-    if len(played) < 2 or (episodes.num_steps != episodes.num_steps[0, 0]).any():
-        return
-    if (played == played[0]).all() and played[0] != 0:
+    if len(played) > 1 and abs(played[0]) * torch.finfo(played.dtype).eps > LOST and (played == played[0]).all():
         warnings.warn(
-            f"all rewards of the first episodes are {played[0].item():g}, in {played.dtype}: nothing can be learned "
-            "from them. Are differences lost beside a large number?",
+            f"all rewards of the first episodes are {played[0].item():g}: {played.dtype} has no smaller differences "
+            "beside such a number, and nothing can be learned from them; take the constant out of the rewards",
             stacklevel=2,
         )

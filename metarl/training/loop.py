@@ -23,6 +23,7 @@ from metarl.training.interruption import GRACE, StoppedError, no_exit, wishes
 from metarl.training.state import TrainState, fitted, require_like
 
 MAX_NONFINITE = 10
+NOTHING_TO_LEARN = 10  # meta-gradients of zero in a row, as of rewards that are sparse at first, before a warning
 MEASURES = (
     Metric(name="time/outer", meaning="time for the outer step", unit="s", higher_is_better=False),
     Metric(name="time/iteration", meaning="time for the meta-iteration", unit="s", higher_is_better=False),
@@ -210,14 +211,14 @@ class _Streak:
         self._limit = limit
         self._length = 0
         self._what: set[str] = set()
-        self._has_warned = False
+        self._without_gradient = 0  # outer steps in a row
 
     def warn_of_nothing_to_learn(self, info: Metrics, iteration: int) -> None:
-        """Warn once in a training of a meta-gradient that is exactly zero."""
-        if info.get("grad_norm") == 0.0 and not self._has_warned:
-            self._has_warned = True
+        """Warn where so many meta-gradients in a row were exactly zero."""
+        self._without_gradient = self._without_gradient + 1 if info.get("grad_norm") == 0.0 else 0
+        if self._without_gradient == NOTHING_TO_LEARN:
             warnings.warn(
-                f"iteration {iteration} has nothing to learn from, for its meta-gradient is exactly zero: are all "
+                f"the last {NOTHING_TO_LEARN} meta-gradients, up to iteration {iteration}, were exactly zero: are all "
                 "rewards the same (or is there one timestep in all), or does the model not depend on its parameters?",
                 stacklevel=2,
             )
