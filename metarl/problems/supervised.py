@@ -12,7 +12,7 @@ import numpy as np
 from metarl.metrics import Metric
 from metarl.parts import HIDDEN, MAY_CHANGE, RECORDED, at_least
 from metarl.problems import MOST_AT_A_TIME, PROBLEMS, ProblemOptions, Setting, require_device, require_enough_steps
-from metarl.supervised.checks import complaint
+from metarl.supervised.conformance import complaint
 from metarl.supervised.datasets import DATASETS, Dataset
 from metarl.supervised.metrics import headline
 from metarl.supervised.networks import NETWORKS, Network
