@@ -9,6 +9,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
+from metarl.arguments import require_integers
 from metarl.arrays import Array, Mask, copied, known_all, namespace, on_device, on_host
 from metarl.envs.arguments import (
     check_first,
@@ -60,13 +61,11 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         render_mode: str | None = None,
         task_in_observation: bool = False,
     ) -> None:
-        if num_envs < 1:
-            raise ValueError(f"num_envs must be at least 1; got {num_envs}")
+        require_integers(1, num_envs=num_envs)
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"unknown render_mode {render_mode!r}: choose None or 'rgb_array'")
         self.horizon = process.usual_horizon if horizon is None else horizon
-        if self.horizon < 1:
-            raise ValueError(f"horizon must be at least 1 timestep; got {horizon}")
+        require_integers(1, horizon=self.horizon)
         self.process = process
         self.render_mode = render_mode
         self.metadata = type(self).metadata | {"render_fps": process.timesteps_per_second}

@@ -3,6 +3,7 @@
 import gymnasium
 from gymnasium.vector import VectorEnv
 
+from metarl.arguments import require_integers
 from metarl.envs.adapters.gymnasium_loop import LoopVectorEnv
 from metarl.envs.adapters.wrappers import remarks_on
 from metarl.rl.contract import TIMESTEPS, check_vector
@@ -21,6 +22,8 @@ def check_environment(env: gymnasium.Env | VectorEnv | str, horizon: int | None 
         ValueError: the environment cannot be meta-trained in; the message says how to mend it. An error inside the
             environment is passed on as it is.
     """
+    if horizon is not None:
+        require_integers(1, horizon=horizon)
     if isinstance(env, str):
         return ENVIRONMENTS.find(env)().remarks(horizon or TIMESTEPS)
     if isinstance(env, VectorEnv):

@@ -56,7 +56,7 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Adapt, print the table, and write the film."""
-    require_video(arguments.output.suffix)
+    require_video(arguments.output.suffix.lower())
     if arguments.gradient_steps < 0:
         raise ValueError(f"--gradient-steps must be at least 0; got {arguments.gradient_steps}")
     agent = metarl.load_agent(run_of(arguments.policy))
@@ -77,7 +77,7 @@ def main(arguments: Arguments) -> None:
         films = problem.pictures(theta, config.test_rule, steps, task[None], 0, arguments.seed, mean_action=True)
     frames, rate = at_speed(side_by_side(films, height=arguments.height), films[0].frames_per_second, arguments.speed)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(arguments.output, video(frames, rate, arguments.output.suffix))
+    write_atomically(arguments.output, video(frames, rate, arguments.output.suffix.lower()))
     console.print(f"film:   {shlex.quote(str(arguments.output))}, of the policy's mean actions", soft_wrap=True)
 
 

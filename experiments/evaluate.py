@@ -27,7 +27,7 @@ from metarl.randomness import Purpose
 from metarl.training.config import Config
 from metarl.training.evaluation import evaluate, validation_tasks
 from metarl.training.evaluation_files import write_evaluation
-from metarl.training.run_directory import read_config, read_parameters
+from metarl.training.run_directory import CONFIG, read_config, read_parameters
 from metarl.training.state import fitted
 from metarl.training.statistics import summaries_of
 from metarl.training.tree import flat
@@ -78,8 +78,11 @@ class Arguments:
 def main(arguments: Arguments) -> None:
     """Evaluate, print the table, and write evaluation.csv, .json and .npz to the run directory."""
     stored = read_config(arguments.run_dir)
+    _require_place(arguments)
     if stored.knows_the_task and (arguments.gradient_steps or arguments.step_sizes):
         raise ValueError(f"{arguments.run_dir} is an oracle, which knows the task: it takes no gradient steps")
+    if arguments.step_sizes == ():
+        raise ValueError("--step-sizes needs at least one number")
     if stored.rule.learns_step_sizes and arguments.step_sizes:
         raise ValueError(f"--step-sizes means nothing for rule {flat(stored)['rule']}, which learns its own")
     config = overridden(
@@ -122,6 +125,17 @@ def main(arguments: Arguments) -> None:
         _print_apart(console, title, result, inside, config)
     if directory == arguments.run_dir and split == "test":
         _for_tensorboard(directory, config, steps)
+
+
+def _require_place(arguments: Arguments) -> None:
+    """Raise ValueError for an output that is a file, or that is the directory of another run."""
+    output = arguments.output
+    if output is None:
+        return
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"--output {output} is a file; scores need a directory")
+    if (output / CONFIG).exists() and not output.samefile(arguments.run_dir):
+        raise ValueError(f"--output {output} is the directory of another run, whose scores would be replaced")
 
 
 def _for_tensorboard(run_dir: Path, config: Config, steps: list[dict[str, Any]]) -> None:

@@ -1,6 +1,7 @@
 """Draw runs from what they left on disk: python experiments/plot.py RUN_DIR ... --output FIGURE.png (or .svg, .pdf)."""
 
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,7 @@ def main(arguments: Arguments) -> None:
             words = f"in progress: {shown.directory}, {made} of {planned} iterations, without an evaluation"
             console.print(words, highlight=False, soft_wrap=True, markup=False)
     if scored := grouped(split_by_training(runs)):
+        _warn_of_steps(scored)
         rows = comparison(scored)
         words = "tasks of a file" if arguments.evaluation else "held-out tasks"
         console.print(comparison_table(runs[0].config, rows, words))
@@ -78,14 +80,23 @@ def main(arguments: Arguments) -> None:
 
 def _require_places(arguments: Arguments, output: Path, table: Path | None) -> None:
     """Raise ValueError for files that cannot be written so, or no runs."""
-    if table and table.suffix != ".csv":
+    if table and table.suffix.lower() != ".csv":
         raise ValueError(f"--table must end in .csv; got {table}")
     if table and (table.parent / CONFIG).exists():
         raise ValueError(f"--table {table} lies in a run directory: choose another place")
-    if output.suffix not in (".png", ".svg", ".pdf"):
+    if output.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise ValueError(f"--output must end in .png, .svg or .pdf; got {output}")
     if not arguments.run_dirs:
         raise ValueError("name at least one run directory")
+
+
+def _warn_of_steps(methods: dict[str, list[Run]]) -> None:
+    """Warn of methods whose runs were evaluated after different numbers of gradient steps, and what is left out."""
+    for method, runs in methods.items():
+        steps = sorted({len(each.scores) - 1 for each in runs})
+        if len(steps) > 1:
+            words = f"the runs of {method} were evaluated after up to {' or '.join(map(str, steps))} gradient steps"
+            warnings.warn(f"{words}: what follows step {steps[0]} is left out", stacklevel=2)
 
 
 def comparison(methods: dict[str, list[Run]]) -> list[dict[str, Any]]:

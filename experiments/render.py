@@ -56,7 +56,7 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Adapt, film, and write the video."""
-    require_video(arguments.output.suffix)
+    require_video(arguments.output.suffix.lower())
     config = read_config(arguments.run_dir)
     steps = min(1, config.test_steps) if arguments.gradient_steps is None else arguments.gradient_steps
     if steps < 0 or (steps > 0 and config.knows_the_task):
@@ -84,12 +84,12 @@ def main(arguments: Arguments) -> None:
             films = problem.pictures(*what)
     frames, rate = at_speed(side_by_side(films, height=arguments.height), films[0].frames_per_second, arguments.speed)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(arguments.output, video(frames, rate, arguments.output.suffix))
+    write_atomically(arguments.output, video(frames, rate, arguments.output.suffix.lower()))
     console = Console(markup=False, highlight=False, soft_wrap=True)
     for step, film in enumerate(films):
         words = ", ".join(film.captions[-1].splitlines())
         console.print(f"{film.title}, after {step} gradient step{'' if step == 1 else 's'}: {words}")
-    words = "picture" if arguments.output.suffix == ".png" else f"{len(frames)} frames at {rate:.0f} per second"
+    words = "picture" if arguments.output.suffix.lower() == ".png" else f"{len(frames)} frames at {rate:.0f} per second"
     console.print(f"{words}: {arguments.output}")
 
 

@@ -18,13 +18,14 @@ from gymnasium import Space
 from gymnasium.vector import VectorEnv
 from numpy.typing import ArrayLike, NDArray
 
-from metarl.arguments import is_whole, require_integers
+from metarl.arguments import is_whole, path_of, require_integers
 from metarl.engine.params import Params
-from metarl.rl.contract import require_task_taken
+from metarl.rl.contract import played_alone, require_task_taken, require_vector
 from metarl.rl.environments import Environment
 from metarl.rl.numeric import numeric
 from metarl.rl.problem import MetaRL
 from metarl.rl.spaces import Interface, in_words, observation_size, require_unchanged
+from metarl.surroundings import usual_torch
 from metarl.training.checkpoint import load, save
 from metarl.training.config import Config
 from metarl.training.run_directory import read_config, read_parameters, understood
@@ -32,7 +33,8 @@ from metarl.training.state import TrainState, fitted
 from metarl.training.tree import registries, with_options
 
 
-@dataclass(frozen=True)
+# Compared by identity, because tensors have no single truth value that says whether they are equal.
+@dataclass(frozen=True, eq=False)
 class Agent:
     """A policy's parameters and the configuration of its run, which says how to adapt it. Agents can be pickled."""
 
@@ -53,9 +55,10 @@ class Agent:
         """Write parameters and configuration to a file for `load_agent`; `returns` is not written.
 
         Raises:
+            ValueError: `path` is none.
             OSError: the file cannot be written.
         """
-        save(Path(path).expanduser(), TrainState(0, self.theta, {}, -math.inf, config=self.config.to_dict()))
+        save(path_of("path", path), TrainState(0, self.theta, {}, -math.inf, config=self.config.to_dict()))
 
     def make_vec(self, num_envs: int, *, render_mode: str | None = None) -> VectorEnv:
         """Make environments like those of the run, with its options and horizon, as `adapt` wants them.
@@ -63,11 +66,13 @@ class Agent:
         Raises:
             ValueError: the environment cannot be made, or draws nothing although a `render_mode` is given.
         """
+        require_integers(1, num_envs=num_envs)
         horizon = cast(Any, self.config.problem).horizon
         return self._environment.build(
             num_envs, horizon=horizon, render_mode=render_mode, task_in_observation=self.config.knows_the_task
         )
 
+    @usual_torch()
     def adapt(self, env: VectorEnv, task: ArrayLike, *, gradient_steps: int = 1, seed: int = 0) -> "Agent":
         """Make an agent that is adapted to a task, by gradient steps on a fresh episode of every environment each.
 
@@ -81,20 +86,24 @@ class Agent:
 
         Raises:
             ValueError: the agent is an oracle, `gradient_steps` is negative, the environments have other observations
-                or actions than those of training, drop tasks or do not take this one, or the parameters diverge.
+                or actions than those of training, drop tasks or do not take this one, are played by another thread at
+                the same time, or the parameters diverge.
         """
         require_integers(0, gradient_steps=gradient_steps, seed=seed)
         if gradient_steps and self.config.knows_the_task:
             raise ValueError(f"an oracle knows the task and takes no gradient steps; got {gradient_steps}")
         rule = self.config.test_rule
         numbers = numeric(task)
-        if numbers is None or not numbers.size:
-            raise ValueError(f"a task must be numbers [k]; got {task!r}")
+        if numbers is None or not numbers.size or numbers.ndim > 1:
+            shape = f" of the shape {list(numbers.shape)}" if numbers is not None and numbers.ndim > 1 else ""
+            raise ValueError(f"a task must be numbers [k]; got {task!r}{shape}")
         tasks = np.atleast_1d(numbers.astype(np.float64))[None]
-        require_task_taken(env, tasks[0])
-        present = Interface.of(env.single_observation_space, env.single_action_space)
-        require_unchanged(Interface.of(*self._spaces), present, str(env))
-        steps = list(islice(self.problem.adaptation(env, self._theta, rule, tasks, seed), gradient_steps + 1))
+        require_vector(env)
+        with played_alone(env):
+            require_task_taken(env, tasks[0])
+            present = Interface.of(env.single_observation_space, env.single_action_space)
+            require_unchanged(Interface.of(*self._spaces), present, str(env))
+            steps = list(islice(self.problem.adaptation(env, self._theta, rule, tasks, seed), gradient_steps + 1))
         returns = tuple(episodes.average(episodes.returns).item() for _, episodes in steps)
         if not np.isfinite(returns).all():
             raise ValueError(f"the policy diverged, or every episode broke down at once: returns are {returns}")
@@ -114,6 +123,7 @@ class Agent:
         """The spaces of the run's environment, as the policy sees them."""
         return self._environment.spaces(task_in_observation=self.config.knows_the_task)
 
+    @usual_torch()
     def act(self, observation: Any, rng: np.random.Generator | None = None) -> NDArray[Any]:
         """Choose an action for an observation: the policy's mode (a Gaussian's mean), or with `rng` a sample.
 
@@ -134,7 +144,8 @@ class Agent:
         if not can_draw:
             raise ValueError(f"rng must be a NumPy generator, such as numpy.random.default_rng(1); got {rng!r}")
         like = next(iter(self._theta.values()))
-        seen = torch.as_tensor(self._flat(observation)).to(like)
+        # A copy, because torch takes no array with negative strides, and warns of one that may not be written.
+        seen = torch.from_numpy(np.array(self._flat(observation))).to(like)
         if not seen.isfinite().all():
             raise ValueError(f"observations must be finite numbers, also as {like.dtype}; got {observation}")
         with torch.no_grad():
@@ -162,6 +173,7 @@ class Agent:
         return flat
 
 
+@usual_torch()
 def load_agent(place: str | Path, checkpoint: str | int | None = None) -> Agent:
     """Load the policy of a run, or one that `Agent.save` wrote.
 
@@ -175,10 +187,10 @@ def load_agent(place: str | Path, checkpoint: str | int | None = None) -> Agent:
     Raises:
         ValueError: there is no run, the run is supervised, the checkpoint is damaged, or one is chosen of a file.
     """
-    is_known = checkpoint in (None, "best", "last") or is_whole(checkpoint)
+    is_known = checkpoint in (None, "best", "last") or (is_whole(checkpoint) and int(checkpoint) >= 0)
     if not is_known:
         raise ValueError(f"checkpoint must be 'best', 'last' or a number of outer steps; got {checkpoint!r}")
-    path = Path(place).expanduser()
+    path = path_of("place", place)
     if path.is_file():
         if checkpoint is not None:
             raise ValueError(f"checkpoint chooses among those of a run directory; {path} is a file; got {checkpoint!r}")

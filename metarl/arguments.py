@@ -1,7 +1,9 @@
-"""Checks of what calls of the library are given: built things, whole numbers."""
+"""Checks of what calls of the library are given: built things, whole numbers, paths."""
 
+import os
 from collections.abc import Callable
 from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 from metarl.parts import Part
@@ -39,6 +41,14 @@ def require_integers(least: int, **values: Any) -> None:
 def is_whole(value: Any) -> bool:
     """Whether a value is a whole number, of Python or NumPy; truth values are none."""
     return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def path_of(name: str, value: Any) -> Path:
+    """The path that a text or a path stands for, `~` being the home. Raises ValueError for anything else, and ""."""
+    is_path = isinstance(value, str | os.PathLike) and str(value) != ""
+    if not is_path:
+        raise ValueError(f"{name} must be a path; got {value!r}")
+    return Path(value).expanduser()
 
 
 def _short(thing: Any) -> str:

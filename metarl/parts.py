@@ -29,6 +29,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
+from metarl.kinds import is_of, type_in_words
 from metarl.user_code import module_named, named, part_of_function, require_both
 
 
@@ -89,17 +90,20 @@ class Option(NamedTuple):
     registry: "Registry[Any] | None"  # where the option is a choice among parts; None for a value
 
     def check(self, value: Any) -> None:
-        """Raise ValueError for a value that is none of a Literal's choices, or that a bound does not admit.
+        """Raise ValueError for a value of another type, none of a Literal's choices, or that a bound does not admit.
 
         Every value of a tuple must keep to the bounds; only NOT_EMPTY is about the tuple itself.
         """
-        # Types are checked elsewhere, so that None is a value of an optional option here.
+        if self.registry is not None and not callable(getattr(value, "build", None)):
+            raise ValueError(f"{self.name} must be a part, which has a method build; got {value!r}")
+        if self.registry is None and not is_of(self.hint, value):
+            raise ValueError(f"{self.name} must be {type_in_words(self.hint)}; got {value!r}")
         if value is None:
             return
         if typing.get_origin(self.hint) is Literal and value not in (choices := typing.get_args(self.hint)):
             raise ValueError(f"{self.name} must be {' or '.join(map(repr, choices))}; got {value!r}")
         for bound in self.bounds:
-            applied = bound.of_each() if isinstance(value, tuple) and bound is not NOT_EMPTY else bound
+            applied = bound.of_each() if isinstance(value, tuple | list) and bound is not NOT_EMPTY else bound
             applied.require(self.name, value)
 
 

@@ -5,16 +5,39 @@ Modules are files, or in the current folder, or anywhere on Python's path.
 
 import dataclasses
 import difflib
+import hashlib
 import importlib
 import importlib.util
 import inspect
 import sys
 import traceback
 import typing
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+_FILES: dict[str, str] = {}  # modules that users named, as they named them -> the file of each that has one
+_of_a_run: ContextVar[bool] = ContextVar("of_a_run", default=False)
+
+
+@contextmanager
+def of_a_stored_run() -> Iterator[None]:
+    """Look inside the block for files that have moved in the current folder and on Python's path, with a warning."""
+    before = _of_a_run.set(True)
+    try:
+        yield
+    finally:
+        _of_a_run.reset(before)
+
+
+def digests() -> dict[str, str]:
+    """SHA-256 of the files of those modules that were named in this process, by what they were named."""
+    files = {place: Path(file) for place, file in _FILES.items()}
+    return {place: hashlib.sha256(file.read_bytes()).hexdigest() for place, file in files.items() if file.is_file()}
 
 
 def module_named(place: str, asked: str) -> ModuleType:
@@ -28,8 +51,15 @@ def module_named(place: str, asked: str) -> ModuleType:
         ValueError: there is no such module or file, or another module has the file's name. An error inside the module
             is passed on as it is.
     """
+    module = _imported(place, asked)
+    if file := getattr(module, "__file__", None):
+        _FILES[place] = file
+    return module
+
+
+def _imported(place: str, asked: str) -> ModuleType:
     if place.endswith(".py"):
-        return _of_file(Path(place).expanduser().resolve(), asked)
+        return _of_file(_present(Path(place).expanduser().resolve(), asked), asked)
     if (here := str(Path.cwd())) not in sys.path:
         # Last, so that no file of the user's hides an installed module.
         sys.path.append(here)
@@ -89,6 +119,20 @@ def _elsewhere(place: str) -> str:
     if other is None or not (mine.is_dir() or mine.with_suffix(".py").is_file()):
         return ""
     return f"{top!r} is {other} here: give the one in this folder another name, or name its file (FILE.py:NAME)"
+
+
+def _present(path: Path, asked: str) -> Path:
+    """The path of a file, or of one of its name elsewhere, where a stored run names a file that has moved."""
+    if path.is_file() or not _of_a_run.get():
+        return path
+    others = [Path(folder) / path.name for folder in (Path.cwd(), *sys.path)]
+    found = next((other.resolve() for other in others if other.is_file()), None)
+    if found is None:
+        raise ValueError(
+            f"{asked}: there is no file {path}, and none of its name in this folder or on PYTHONPATH: put it there"
+        )
+    warnings.warn(f"{asked}: there is no file {path} any more; {found} is taken", stacklevel=2)
+    return found
 
 
 def _of_file(path: Path, asked: str) -> ModuleType:

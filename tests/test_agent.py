@@ -150,6 +150,7 @@ def test_actions_are_in_the_units_of_the_runs_environment_and_a_task_may_be_a_nu
         ({"task": "left"}, "a task must be numbers \\[k\\]; got 'left'"),
         ({"task": None}, "a task must be numbers"),
         ({"task": {"goal": 1.0}}, "a task must be numbers"),
+        ({"task": [[0.1, 0.2]]}, r"a task must be numbers \[k\]; got \[\[0.1, 0.2\]\] of the shape \[1, 2\]"),
         ({"gradient_steps": 1.5}, "gradient_steps must be a whole number; got 1.5"),
         ({"gradient_steps": -1}, "gradient_steps must be at least 0; got -1"),
         ({"seed": 0.5}, "seed must be a whole number; got 0.5"),
@@ -184,5 +185,64 @@ def test_a_checkpoint_is_chosen_of_a_run_alone(trained: Path, tmp_path: Path) ->
     metarl.load_agent(trained).save(tmp_path / "agent.pt")
     with pytest.raises(ValueError, match=r"checkpoint chooses among those of a run directory; .*agent.pt is a file"):
         metarl.load_agent(tmp_path / "agent.pt", "last")
-    with pytest.raises(ValueError, match="checkpoint must be 'best', 'last' or a number of outer steps; got True"):
-        metarl.load_agent(trained, True)
+    for other in (True, -1):
+        with pytest.raises(ValueError, match=f"must be 'best', 'last' or a number of outer steps; got {other}"):
+            metarl.load_agent(trained, other)
+    with pytest.raises(ValueError, match="has kept no checkpoint of 7 outer steps: it keeps none"):
+        metarl.load_agent(trained, 7)
+    with pytest.raises(ValueError, match="there is no such directory"):
+        metarl.load_agent(tmp_path / "navigatoin")
+    with pytest.raises(ValueError, match=rf"there is no config.json in it; in it, {trained.name} holds one"):
+        metarl.load_agent(trained.parent)
+
+
+@pytest.mark.parametrize("path", [None, "", 3, b"run"])
+def test_what_is_no_path(trained: Path, path: Any) -> None:
+    with pytest.raises(ValueError, match="place must be a path; got"):
+        metarl.load_agent(path)
+    with pytest.raises(ValueError, match="path must be a path; got"):
+        metarl.load_agent(trained).save(path)
+
+
+@pytest.mark.parametrize("env", [None, "metarl/Navigation2D-v0", [1, 2], gymnasium.make("metarl/Navigation2D-v0")])
+def test_what_is_no_vector_environment(trained: Path, env: Any) -> None:
+    with pytest.raises(ValueError, match=r"rollouts need a vector environment, .*; got "):
+        metarl.load_agent(trained).adapt(env, [0.1, 0.2])
+
+
+@pytest.mark.parametrize("count", [0, -1, 2.5, "2", None, True])
+def test_numbers_of_environments_that_are_none(trained: Path, count: Any) -> None:
+    with pytest.raises(ValueError, match="num_envs must be "):
+        metarl.load_agent(trained).make_vec(count)
+    with pytest.raises(ValueError, match="num_envs must be "):
+        envs.TaskVectorEnv(Navigation2D(), count)
+
+
+def test_observations_are_arrays_of_any_strides(trained: Path) -> None:
+    """Torch takes none with negative strides, and warns of those that may not be written."""
+    agent = metarl.load_agent(trained)
+    rows = np.array([[0.1, 0.2], [0.3, 0.4]])
+    np.testing.assert_array_equal(agent.act(rows[::-1]), agent.act(rows)[::-1])
+    rows.flags.writeable = False
+    np.testing.assert_array_equal(agent.act(rows[0]), agent.act([0.1, 0.2]))
+
+
+def test_threads_do_not_share_environments(trained: Path) -> None:
+    """Both adapted to a mixture of the other's episodes and their own."""
+    agent = metarl.load_agent(trained)
+    shared = agent.make_vec(2)
+    step = shared.step
+    refusals = []
+
+    def interfering(actions: Any) -> Any:
+        if not refusals:
+            with pytest.raises(ValueError, match="is played by another thread: give every thread environments") as told:
+                agent.adapt(shared, [0.1, 0.2])
+            refusals.append(told)
+        return step(actions)
+
+    shared.step = interfering
+    expected = agent.adapt(agent.make_vec(2), [0.1, 0.2]).returns
+    assert agent.adapt(shared, [0.1, 0.2]).returns == expected
+    assert refusals
+    assert agent.adapt(shared, [0.1, 0.2]).returns == expected

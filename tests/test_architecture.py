@@ -25,6 +25,8 @@ FOUNDATION = {
     "metarl.extras",
     "metarl.operating_system",
     "metarl.tasks",
+    "metarl.surroundings",
+    "metarl.kinds",
 }
 # A layer may import itself, what stands below it, and metarl's root modules (randomness, problem).
 MAY_IMPORT = {
@@ -32,10 +34,12 @@ MAY_IMPORT = {
     "metarl.arguments": {"metarl.parts"},
     "metarl.user_code": set(),
     "metarl.operating_system": set(),
-    "metarl.parts": {"metarl.user_code"},
+    "metarl.kinds": set(),
+    "metarl.parts": {"metarl.kinds", "metarl.user_code"},
     "metarl.metrics": set(),
     "metarl.extras": set(),
     "metarl.tasks": set(),
+    "metarl.surroundings": set(),
     "metarl.engine": {"metarl.engine", *FOUNDATION},
     # __init__.py: when asked
     "metarl": {"metarl", "metarl.engine", "metarl.agent", "metarl.training", "metarl.envs", *FOUNDATION},
@@ -46,6 +50,7 @@ MAY_IMPORT = {
     "metarl.agent": {"metarl", "metarl.engine", "metarl.rl", "metarl.training", *FOUNDATION},
     "metarl.envs": {
         "metarl.envs",
+        "metarl.arguments",
         "metarl.arrays",
         "metarl.parts",
         "metarl.extras",

@@ -6,12 +6,14 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
+import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete
 
 from metarl.engine.outer import OUTERS
+from metarl.engine.outer.ppo import PPO
 from metarl.engine.rules import RULES
 from metarl.engine.schedules import SCHEDULES
 from metarl.parts import (
@@ -235,3 +237,30 @@ def test_arguments_of_build_reach_a_function() -> None:
     part = part_of_function(stretched, Part)
     assert part(factor=2.0).build(3.0) == 6.0
     assert options(part)[0].default is dataclasses.MISSING
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Hammer(weight=cast(Any, "2")), "weight must be a number; got '2'"),
+        (lambda: Hammer(weight=cast(Any, [2.0])), r"weight must be a number; got \[2.0\]"),
+        (lambda: Hammer(weight=cast(Any, None)), "weight must be a number; got None"),
+        (lambda: Hammer(sizes=cast(Any, 3)), "sizes must be a list of values that are each a whole number; got 3"),
+        (lambda: Hammer(sizes=cast(Any, (1, 2.5))), r"each a whole number; got \(1, 2.5\)"),
+        (lambda: Hammer(name=cast(Any, 3)), "name must be a text; got 3"),
+        (lambda: PPO(epochs=cast(Any, 2.5)), "epochs must be a whole number; got 2.5"),
+        (lambda: PPO(minibatches=cast(Any, True)), "minibatches must be a whole number; got True"),
+        (lambda: PPO(target_kl=cast(Any, "0.1")), "target_kl must be a number or None; got '0.1'"),
+        (lambda: PPO(schedule=cast(Any, "cosine")), "schedule must be a part, which has a method build; got 'cosine'"),
+    ],
+)
+def test_parts_made_in_python_have_values_of_their_types(make: Any, words: str) -> None:
+    """A text ended in a comparison of ours, and half an epoch in the middle of a training."""
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+def test_numbers_of_numpy_and_lists_are_values_too() -> None:
+    assert Hammer(weight=cast(Any, np.int64(2)), sizes=cast(Any, [1, 2])).build() == 2
+    with pytest.raises(ValueError, match="sizes must be a list of values that are each at least 1"):
+        Hammer(sizes=cast(Any, [0]))

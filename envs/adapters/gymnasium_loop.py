@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
+from metarl.arguments import require_integers
 from metarl.arrays import Array, Mask
 from metarl.envs.adapters.block import Block, EnvironmentGroup, Notes, Slots, make_environments, one_environment
 from metarl.envs.adapters.conversion import own_actions, policy_actions, policy_observations
@@ -60,10 +61,8 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         worker_timeout: float = PATIENCE,
         instances: int | Instances = 0,
     ) -> None:
-        if num_envs < 1:
-            raise ValueError(f"num_envs must be at least 1; got {num_envs}")
-        if workers < 0:
-            raise ValueError(f"workers must be at least 0; got {workers}")
+        require_integers(1, num_envs=num_envs)
+        require_integers(0, workers=workers)
         if not isinstance(instances, Instances) and instances:
             instances = Instances(instances, workers=workers, patience=worker_timeout)
         shared = instances or None

@@ -139,7 +139,17 @@ def arguments_of(kind: type[Arguments], script: str, description: str, argv: Seq
     parsed = tyro.cli(
         worded(kind), prog=program(script), description=paragraphs(words), args=list(argv), config=HELP_IS_GIVEN
     )
-    return with_homes(kind(**vars(parsed)))
+    arguments = kind(**vars(parsed))
+    _require_paths(arguments, argv)
+    return with_homes(arguments)
+
+
+def _require_paths(arguments: Any, argv: Sequence[str]) -> None:
+    """Raise ValueError for an empty word where a path should be, of which Python makes the present folder."""
+    has_empty = any(word == "" or word.endswith("=") for word in argv)
+    for field in dataclasses.fields(arguments):
+        if has_empty and getattr(arguments, field.name) == Path():
+            raise ValueError(f"--{field.name.replace('_', '-')} must be a path; got an empty word")
 
 
 def described(script: str, description: str) -> str:
@@ -242,6 +252,30 @@ def _parse(parse: Callable[[Sequence[str]], Arguments], argv: Sequence[str]) -> 
 PLAINER = (
     (r"Error parsing __tyro\S*: ", ""),
     (r"Missing from [^:]*: (\S+(?: [A-Z]+)?) (.*?)\.? \(required\).*", r"\1 must be given: \2"),
+    (
+        r"Error parsing (\S+): no type matching \{None\}\|INT could be .* from \[(.*?)\]\..*",
+        r"\1 must be a whole number; got \2",
+    ),
+    (
+        r"Error parsing (\S+): no type matching \{None\}\|FLOAT could be .* from \[(.*?)\]\..*",
+        r"\1 must be a number; got \2",
+    ),
+    (
+        r"Error parsing (\S+): no type matching \{None\}\|\{\[(?:FLOAT|INT) .* from \[(.*?)\]\..*",
+        r"\1 must be numbers; got \2",
+    ),
+    (r"Error parsing (\S+): Could not find valid parse for arguments: \[(.*?)\]", r"\1 cannot be \2"),
+    (r"Missing value for argument '(\S+)'\. Expected \d+ values?\.", r"\1 needs a value"),
+    (
+        r"invalid choice (\S+) for argument '(\S+)'\. Expected one of \((.*?),?\)\.?",
+        r"\2 must be one of \3; got \1",
+    ),
+    (r"must be one of 'None', ", "must be one of "),
+    (r"(must be one of .*), 'None'", r"\1"),
+    (
+        r"(Unrecognized options: (?:.* )?(?:True|False))\b.*",
+        r"\1: what is either on or off is named as --NAME or --no-NAME",
+    ),
     (r"Error parsing (\S+): invalid literal for int\(\) with base 10: ", r"\1 must be a whole number; got "),
     (r"Error parsing (\S+): could not convert string to float: ", r"\1 must be a number; got "),
 )

@@ -29,14 +29,14 @@ def write_figure(path: Path, figure: "Figure", dpi: int) -> None:
 
     A PNG has a palette of 256 colours. A PDF has TrueType fonts in it, which publishers ask for and editors can change.
     """
-    if path.suffix == ".png":
+    if path.suffix.lower() == ".png":
         _write(path, _png(figure, dpi))
         return
     import matplotlib as mpl  # here: belongs to an extra, which whoever has a figure has
 
     buffer = io.BytesIO()
     with mpl.rc_context({"pdf.fonttype": 42}):
-        figure.savefig(buffer, format=path.suffix.removeprefix("."), dpi=dpi)
+        figure.savefig(buffer, format=path.suffix.lower().removeprefix("."), dpi=dpi)
     _write(path, buffer.getvalue())
 
 

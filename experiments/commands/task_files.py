@@ -35,11 +35,11 @@ def read_tasks(path: Path, distribution: TaskDistribution) -> NDArray[np.float64
     """
     names = ", ".join(distribution.names)
     readers = {".csv": _of_csv, ".npy": lambda file, size: np.load(file, allow_pickle=False), ".json": _of_json}
-    if path.suffix not in readers:
+    if path.suffix.lower() not in readers:
         raise ValueError(f"a file of tasks must end in {', '.join(readers)}; got {path}")
     size = len(distribution.names)
     try:
-        rows = np.asarray(readers[path.suffix](path, size), np.float64)
+        rows = np.asarray(readers[path.suffix.lower()](path, size), np.float64)
     except FileNotFoundError:
         raise
     except DAMAGED as error:

@@ -142,7 +142,8 @@ def read_run(directory: Path, evaluation: str = "") -> Run:
             if not evaluation and 0 < made < planned:
                 return unevaluated
             command = f"{command_of('evaluate')} {shlex.quote(str(directory))}"
-            words = f"run {command} first" if not evaluation else "evaluate.py makes one by --task-file"
+            flag = "--validation" if evaluation == "validation" else "--task-file"
+            words = f"run {command} first" if not evaluation else f"evaluate.py makes one by {flag}"
             raise ValueError(f"{place} has no {name}: {words}")
     document = read_summary(place)
     scores = read_scores(place)

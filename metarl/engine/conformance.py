@@ -12,6 +12,7 @@ from metarl.engine.model import Model, mlp
 from metarl.engine.objective import MetaObjective, TaskFunctions
 from metarl.engine.params import Params, add, ravel, unravel
 from metarl.engine.rules import InnerRule, Rule, first_order
+from metarl.surroundings import usual_torch
 
 TASKS = 3  # M tasks of the regression
 STEPS = 2  # inner steps
@@ -26,6 +27,7 @@ class _Points(NamedTuple):
     targets: Tensor  # [M, N, 2]
 
 
+@usual_torch()
 def check_rule(rule: Rule, *, seed: int = 0) -> None:
     """Raise ValueError where a rule does not do what the engine and the problems rely on.
 

@@ -1,7 +1,8 @@
 """Any `torch.nn.Module` as a model."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,10 +12,18 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
+from metarl.engine.maml import Learner
 from metarl.engine.model import Model
-from metarl.engine.params import Params
+from metarl.engine.params import Params, detach, stack
+from metarl.engine.rules import InnerRule
 from metarl.user_code import raised_at_the_call
+
+AT_ONCE = (
+    ", for several tasks at once by torch.func's vmap and grad: no branch may depend on values, nothing may be taken "
+    "out by item, and no buffer changed"
+)
 
 
 def from_module(module: nn.Module) -> Model:
@@ -57,6 +66,10 @@ def _refusal(layer: nn.Module) -> str | None:
     """
     if getattr(layer, "track_running_stats", False):
         return "keeps running statistics: build it with track_running_stats=False"
+    if isinstance(layer, torch.jit.ScriptModule):
+        return "is compiled by torch.jit: take the module that it was made of"
+    if any(isinstance(hook, WeightNorm) for hook in layer._forward_pre_hooks.values()):
+        return "has torch's older weight norm, which cannot be copied: take torch.nn.utils.parametrizations.weight_norm"
     if isinstance(layer, nn.RReLU):
         return "draws random numbers that vmap cannot batch: take nn.LeakyReLU"
     # The probability is called `p` in the Dropout layers, `dropout` in nn.MultiheadAttention and nn.LSTM.
@@ -104,7 +117,7 @@ def keyed(make: Callable[[], nn.Module], takes: str, example: Tensor, outputs: t
                     raise ValueError(f"a module of one's own is made with {takes}: {error}") from error
                 raise
             if any(isinstance(layer, LazyModuleMixin) for layer in module.modules()):
-                with torch.no_grad():
+                with torch.no_grad(), _called_with(example):
                     module(example)
             return from_module(module)
 
@@ -121,8 +134,11 @@ def keyed(make: Callable[[], nn.Module], takes: str, example: Tensor, outputs: t
 def _require_outputs(model: Model, example: Tensor, outputs: tuple[int, ...]) -> None:
     """Raise ValueError unless a model makes outputs of this shape of an example, by its parameters alone."""
     theta = {name: leaf.requires_grad_() for name, leaf in model.init(torch.Generator()).items()}
+    if strange := [name for name, leaf in theta.items() if not leaf.isfinite().all()]:
+        raise ValueError(f"a module of one's own must begin with finite parameters; {strange[0]} is not")
     inputs = _inputs_like(example)
-    made = model.apply(theta, inputs)
+    with _called_with(inputs):
+        made = model.apply(theta, inputs)
     shape = tuple(made.shape) if isinstance(made, Tensor) else None
     if shape != outputs:
         got = type(made).__name__ if shape is None else list(shape)
@@ -146,6 +162,27 @@ def _require_outputs(model: Model, example: Tensor, outputs: tuple[int, ...]) ->
             "the outputs of a module of one's own must change with small changes of its parameters: nothing can be "
             "learned through sign, argmax, round or comparisons"
         )
+    with _called_with(inputs, AT_ONCE):
+        _differentiate_for_tasks(model, theta, inputs)
+
+
+@contextmanager
+def _called_with(inputs: Tensor, further: str = "") -> Iterator[None]:
+    """Add to errors of a module of one's own, which keep their traceback, what it was called with."""
+    try:
+        yield
+    except Exception as error:  # whatever a user's module raises
+        shape = f"{inputs.dtype} {list(inputs.shape)}, one example a row, images with their channels last"
+        error.add_note(f"metarl called it with inputs {shape}{further}")
+        raise
+
+
+def _differentiate_for_tasks(model: Model, theta: Params, inputs: Tensor) -> None:
+    """Take the gradient of a model of two tasks at once, as a training does."""
+    rule = InnerRule(lambda meta, _: meta, lambda meta: meta, lambda fast, gradient, *_: gradient, lambda fast, _: fast)
+    learner = Learner(rule, lambda params, batch: model.apply(params, batch).square().mean())
+    meta = detach(theta)
+    learner.step_each(stack(meta, 2), meta, inputs.expand(2, *inputs.shape), step=0)
 
 
 def _require_repeatable(model: Model, again: Model, example: Tensor) -> None:

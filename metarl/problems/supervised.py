@@ -12,6 +12,7 @@ import numpy as np
 from metarl.metrics import Metric
 from metarl.parts import HIDDEN, MAY_CHANGE, RECORDED, at_least
 from metarl.problems import MOST_AT_A_TIME, PROBLEMS, ProblemOptions, Setting, require_device, require_enough_steps
+from metarl.supervised.conformance import complaint
 from metarl.supervised.datasets import DATASETS, Dataset
 from metarl.supervised.metrics import headline
 from metarl.supervised.networks import NETWORKS, Network
@@ -58,7 +59,11 @@ class Supervised(ProblemOptions):
         with warnings.catch_warnings():
             # `build` says the same again.
             warnings.simplefilter("ignore")
-            return dataclasses.replace(self, examples_in_training=self.dataset.build().signature())
+            tasks = self.dataset.build()
+        # The project's own datasets keep it.
+        if ":" in DATASETS.name_of(self.dataset) and (words := complaint(tasks)):
+            warnings.warn(f"the dataset does not keep its contract, which check_dataset checks: {words}", stacklevel=2)
+        return dataclasses.replace(self, examples_in_training=tasks.signature())
 
     def _warn_of_other(self, tasks: SupervisedTasks) -> None:
         """Warn where the dataset is not that of training, where this is known."""

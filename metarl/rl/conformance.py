@@ -18,6 +18,7 @@ from metarl.rl.episodes import PolicyBatch
 from metarl.rl.losses import policy_gradient
 from metarl.rl.policies.policy import Policy
 from metarl.rl.spaces import action_size, environment_actions, observation_size
+from metarl.surroundings import usual_torch
 
 TASKS = 2  # M, the number of parameters that are stacked
 BATCH = 7  # observations under each of them
@@ -26,6 +27,7 @@ RELATIVE = 1e-4
 ABSOLUTE = 1e-5
 
 
+@usual_torch()
 def check_policy(policy: Policy, observation_space: Space, action_space: Space) -> None:
     """Check that a policy keeps the contract of `Policy.build` on the spaces of an environment.
 

@@ -5,6 +5,7 @@ Axes: n environments, T timesteps, O observation, k numbers of a task.
 
 import copy
 import random
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from metarl.arrays import on_device, on_host
 from metarl.rl.drawing_tasks import draw_tasks
+from metarl.rl.numeric import shown
 from metarl.rl.spaces import action_size
 from metarl.rl.vector_results import VectorResults
 
@@ -102,6 +104,12 @@ def unread(info: Mapping[Any, Any]) -> list[str]:
 
 def require_vector(env: VectorEnv) -> None:
     """Raise ValueError unless rollouts can be made in a vector environment: without auto-reset, known actions."""
+    is_vector = isinstance(getattr(env, "num_envs", None), int) and hasattr(env, "metadata")
+    if not is_vector:
+        raise ValueError(
+            "rollouts need a vector environment, such as metarl.envs.LoopVectorEnv(make_env, num_envs) makes of single "
+            f"ones; got {shown(env)}"
+        )
     if env.metadata.get("autoreset_mode") is not AutoresetMode.DISABLED:
         raise ValueError(
             f"{env} resets by itself: rollouts need autoreset_mode DISABLED. Make it with "
@@ -110,6 +118,21 @@ def require_vector(env: VectorEnv) -> None:
         )
     require_spaces(env, ("single_observation_space", "single_action_space"))
     action_size(env.single_action_space)
+
+
+@contextmanager
+def played_alone(env: VectorEnv) -> Iterator[None]:
+    """Play environments inside the block. Raises ValueError where another thread does so: both would see a mixture."""
+    if env in _PLAYED:
+        raise ValueError(f"{env} is played by another thread: give every thread environments of its own")
+    _PLAYED.add(env)
+    try:
+        yield
+    finally:
+        _PLAYED.discard(env)
+
+
+_PLAYED: weakref.WeakSet[VectorEnv] = weakref.WeakSet()
 
 
 def require_spaces(env: Any, names: tuple[str, ...]) -> None:

@@ -4,6 +4,7 @@ Episodes that broke count in none of these, except in the share of broken episod
 """
 
 import time
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +18,7 @@ from metarl.problem import Metrics
 from metarl.rl.episodes import BREAKS, Episodes
 
 CPU = torch.device("cpu")
+LOST = 0.01  # differences of rewards that matter
 BROKEN = "rollout/broken"  # the share of broken episodes; with _REASON the share that broke for this reason, if above 0
 SCORES = {"rollout/return": "average_return", "rollout/achieved": "achieved", "rollout/success": "success"}
 """The name of a metric of episodes -> the name of the same score in an evaluation."""
@@ -195,3 +197,14 @@ def distances(before: Params, after: Params) -> Tensor:
     """The Euclidean distance of every task's parameters before and after adaptation, [M]."""
     squares = [(after[name] - leaf).square().reshape(len(leaf), -1).sum(1) for name, leaf in before.items()]
     return torch.stack(squares).sum(0).sqrt()
+
+
+def warn_of_equal_rewards(episodes: Episodes) -> None:
+    """Warn where all rewards are the same large number, beside which their dtype has lost the differences."""
+    played = episodes.rewards[episodes.mask > 0]
+    if len(played) > 1 and abs(played[0]) * torch.finfo(played.dtype).eps > LOST and (played == played[0]).all():
+        warnings.warn(
+            f"all rewards of the first episodes are {played[0].item():g}: {played.dtype} has no smaller differences "
+            "beside such a number, and nothing can be learned from them; take the constant out of the rewards",
+            stacklevel=2,
+        )

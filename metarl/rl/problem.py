@@ -32,6 +32,7 @@ from metarl.rl.episode_metrics import (
     scores_of,
     totals_of_episodes,
     traces_of,
+    warn_of_equal_rewards,
 )
 from metarl.rl.episodes import Episodes, PolicyBatch
 from metarl.rl.films import film
@@ -185,6 +186,7 @@ class MetaRL:
             clock.lap("adapt")
         if not self._is_sound:
             require_sound_outer_loss(self.learner, self.functions.outer_loss, theta, batches[:-1], batches[-1])
+            warn_of_equal_rewards(rollouts[0])
             self._is_sound = True
         objective = MetaObjective(
             theta,

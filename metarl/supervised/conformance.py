@@ -31,6 +31,12 @@ def check_dataset(dataset: Any) -> SupervisedTasks:
     require(isinstance(made, SupervisedTasks), f"build must give SupervisedTasks; got {type(made).__name__}")
     require(made.kind in KINDS, f"kind must be one of {', '.join(KINDS)}; got {made.kind!r}")
     made.require_examples(SHOTS, QUERIES)
+    require_contract(made)
+    return made
+
+
+def require_contract(made: SupervisedTasks) -> None:
+    """Raise ValueError where tasks, of which there are enough examples, do not do what problems rely on."""
     for split in SPLITS:
         _check_tasks(made, split)
         _check_examples(made, split)
@@ -40,11 +46,23 @@ def check_dataset(dataset: Any) -> SupervisedTasks:
     if made.shared_targets and len(made.input_shape) == 1:
         oracle = made.with_task_in_inputs()
         _check_examples(oracle, "train")
-    return made
+
+
+def complaint(made: SupervisedTasks) -> str | None:
+    """What `check_dataset` says of tasks, where they have as many examples as it draws; None if it says nothing."""
+    available = made.examples_available
+    if available is not None and available < SHOTS + QUERIES:
+        return None
+    try:
+        require_contract(made)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _check_tasks(made: SupervisedTasks, split: Split) -> None:
     few, again, many = (_tasks(made, split, n) for n in (FEW, FEW, MANY))
+    require(isinstance(few, np.ndarray), f"sample_tasks must give an array; got {type(few).__name__} ({split})")
     require(
         few.dtype == np.float64 and few.ndim == 2 and len(few) == FEW and len(many) == MANY,
         f"sample_tasks must give float64 [n, k] for n = {FEW}; got {few.dtype} {list(few.shape)} ({split})",

@@ -1,5 +1,6 @@
 """Few-shot classification: a task is W classes, each with a rotation, in an order that gives their labels."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -7,11 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from metarl.arguments import require_integers
 from metarl.supervised.tasks import Examples, SupervisedTasks, TaskDistribution
 from metarl.tasks import SPLITS, Split
 
 WHITE = {"bool": 1.0, "uint8": 255.0, "uint16": 65535.0, "float32": 1.0, "float64": 1.0}  # type -> a white pixel
 CHANNELS = (1, 3, 4)  # numbers of channels that images usually have
+LARGE = 16.0  # beyond it no image is that was normalised: pixels are
 
 
 class ImageClasses(NamedTuple):
@@ -38,6 +41,7 @@ def few_shot(data: ImageClasses, *, ways: int, rotate: bool = False) -> Supervis
     Raises:
         ValueError: a split has fewer classes than `ways`; (by `examples`) a class has fewer images than are drawn.
     """
+    require_integers(0, ways=ways)
     for split, classes in data.splits.items():
         if len(classes) < 2:
             raise ValueError(
@@ -114,13 +118,12 @@ def few_shot_from_arrays(
             image, or a split has fewer classes than `ways`.
     """
     pixels, white = _checked_images(images)
-    numbers = np.asarray(labels)
-    if numbers.shape != (len(pixels),):
-        raise ValueError(f"labels must have one entry for each of the {len(pixels)} images; got {list(numbers.shape)}")
+    numbers = _checked_labels(labels, len(pixels))
     if rotate and (pixels.ndim != 4 or pixels.shape[1] != pixels.shape[2]):
         raise ValueError(f"rotate needs square images; got inputs of shape {list(pixels.shape[1:])}")
     names, classes, counts = np.unique(numbers, return_inverse=True, return_counts=True)
     chosen: dict[Split, NDArray[np.int64]]
+    require_integers(0, seed=seed)
     if splits is None:
         chosen = shuffled_splits(np.arange(len(names)), shares, seed)
     else:
@@ -138,8 +141,9 @@ def shuffled_splits(classes: NDArray[np.int64], shares: Sequence[float], seed: i
     Raises:
         ValueError: a share is not positive, or their sum is not 1.
     """
-    if len(shares) != len(SPLITS) or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
-        raise ValueError(f"shares of the classes must be three positive numbers whose sum is 1; got {list(shares)}")
+    is_given = isinstance(shares, Sequence | np.ndarray) and len(shares) == len(SPLITS)
+    if not is_given or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
+        raise ValueError(f"shares of the classes must be three positive numbers whose sum is 1; got {shares}")
     order = classes[np.random.default_rng(seed).permutation(len(classes))]
     bounds = np.round(np.cumsum(shares)[:-1] * len(classes)).astype(int)
     return dict(zip(SPLITS, np.split(order, bounds), strict=True))
@@ -147,6 +151,9 @@ def shuffled_splits(classes: NDArray[np.int64], shares: Sequence[float], seed: i
 
 def require_disjoint(classes: Mapping[Split, Sequence[Any]]) -> None:
     """Raise ValueError if a class is in two splits, or twice in one."""
+    is_named = isinstance(classes, Mapping)
+    if not is_named:
+        raise ValueError(f"splits must be lists of classes by name: {', '.join(SPLITS)}; got {type(classes).__name__}")
     seen: dict[Any, Split] = {}
     for split, names in classes.items():
         for name in names:
@@ -165,16 +172,43 @@ def _checked_images(images: Any) -> tuple[NDArray[Any], float]:
     pixels = np.asarray(images)
     kind = pixels.dtype.name
     if kind not in WHITE:
-        raise ValueError(f"images must be of one of the types {', '.join(WHITE)}; got {kind}")
+        hint = ": of pixels from 0 to 255 make uint8" if pixels.dtype.kind in "iu" else ""
+        raise ValueError(f"images must be of one of the types {', '.join(WHITE)}; got {kind}{hint}")
     if pixels.ndim not in (2, 3, 4) or 0 in pixels.shape:
         raise ValueError(f"images must have a shape [I, H, W, C], [I, H, W] or [I, D]; got {list(pixels.shape)}")
     if pixels.ndim == 4 and pixels.shape[-1] not in CHANNELS and pixels.shape[1] in CHANNELS:
         raise ValueError(
             f"images must have their channels last, [I, H, W, C]; got {list(pixels.shape)}: use movedim(1, -1)"
         )
-    if not np.isfinite(pixels).all():
-        raise ValueError("images must be finite numbers; got NaN or infinity")
+    largest = float(abs(pixels).max()) if pixels.dtype.kind == "f" else 0.0
+    if not largest <= float(np.finfo(np.float32).max):
+        raise ValueError(f"images must be finite numbers, also in float32; got {largest:g}")
+    if pixels.ndim > 2 and largest > LARGE:
+        warnings.warn(
+            f"images of {kind} stay as they are, and these reach {largest:g}: networks are made for inputs around 1. "
+            "Divide them, or hand over uint8, of which 255 becomes 1",
+            stacklevel=3,
+        )
     return (pixels[..., None] if pixels.ndim == 3 else pixels), WHITE[kind]
+
+
+def _checked_labels(labels: Any, count: int) -> NDArray[Any]:
+    """Labels [I] as an array of whole numbers or words. Raises ValueError for any other, such as NaN or None."""
+    array = np.asarray(labels)
+    if array.shape != (count,):
+        raise ValueError(f"labels must have one entry for each of the {count} images; got {list(array.shape)}")
+    # NumPy makes words of numbers that stand beside words.
+    is_mixed = array.dtype.kind == "U" and isinstance(labels, list | tuple) and any(map(_is_no_word, labels))
+    if array.dtype.kind not in "biufU" or is_mixed:
+        raise ValueError("labels must be all whole numbers, or all words, without None; got others, or both")
+    strange = array[~(np.isfinite(array) & (array == np.floor(array)))] if array.dtype.kind == "f" else []
+    if len(strange):
+        raise ValueError(f"labels must be whole numbers, or words; got {strange[0]}")
+    return array
+
+
+def _is_no_word(label: Any) -> bool:
+    return not isinstance(label, str)
 
 
 def _indices(names: NDArray[Any], splits: Mapping[Split, Sequence[Any]], split: Split) -> NDArray[np.int64]:

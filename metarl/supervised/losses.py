@@ -23,7 +23,15 @@ class WeightedExamples(NamedTuple):
 
 
 def mean_squared_error(outputs: Tensor, examples: Examples) -> Tensor:
-    """Mean over examples and outputs of the squared error (Finn et al. 2017, eq. 2, which sums)."""
+    """Mean over examples and outputs of the squared error (Finn et al. 2017, eq. 2, which sums).
+
+    Raises ValueError for targets of another shape than the outputs, which would be broadcast.
+    """
+    if outputs.shape != examples.targets.shape:
+        raise ValueError(
+            f"targets must have the shape of the network's outputs, {list(outputs.shape)} for a task; got "
+            f"{list(examples.targets.shape)}"
+        )
     return (outputs - examples.targets).square().mean()
 
 

@@ -23,10 +23,18 @@ from metarl.metrics import over_ranks
 from metarl.problem import Evaluation, Film, Metrics
 from metarl.randomness import PICTURES_OF, SPLIT_OF, Purpose, numpy_generator, torch_generator
 from metarl.shard import ALONE, Shard
+from metarl.supervised.drawing import (
+    Both,
+    draw_examples,
+    draw_tasks,
+    require_labels,
+    require_sound_examples,
+    require_sound_tasks,
+)
 from metarl.supervised.losses import KINDS, WeightedExamples, after_each_step, after_last_step
 from metarl.supervised.metrics import headline, measures
 from metarl.supervised.outer_losses import StepWeights
-from metarl.supervised.tasks import Examples, TaskDistribution
+from metarl.supervised.tasks import Examples, KindName, TaskDistribution
 
 MOST = 2**19
 """Parameters of the tasks whose meta-gradient is computed at a time, in all: four tasks of Omniglot's network."""
@@ -75,7 +83,7 @@ class MetaSupervised:
         self,
         distribution: TaskDistribution,
         model: Model,
-        kind: str,
+        kind: KindName,
         rule: InnerRule,
         *,
         inner_steps: int,
@@ -100,6 +108,7 @@ class MetaSupervised:
         self.device = torch.device(device)
         self._shard = shard
         self._local = shard.tasks(settings.tasks)
+        self._kind_name: KindName = kind
         self._kind = KINDS[kind]
         loss = self._kind.loss
         self.measures = measures(kind)
@@ -124,7 +133,7 @@ class MetaSupervised:
 
     def sample_tasks(self, seed: int, purpose: Purpose, *key: int, count: int) -> NDArray[np.float64]:
         """`count` tasks [count, k] of the purpose's split; task i depends on (seed, purpose, key, i) alone."""
-        return self.distribution.sample_tasks(numpy_generator(seed, purpose, *key), count, SPLIT_OF[purpose])
+        return draw_tasks(self.distribution, numpy_generator(seed, purpose, *key), count, SPLIT_OF[purpose])
 
     def collect(self, theta: Params, iteration: int) -> tuple[MetaObjective, Metrics]:
         """Sample tasks with their support and query examples; build the outer objective.
@@ -134,14 +143,19 @@ class MetaSupervised:
         start = time.perf_counter()
         settings = self.settings
         tasks = self.sample_tasks(self.seed, Purpose.TRAINING_TASKS, iteration, count=settings.tasks)
-        rng = numpy_generator(self.seed, Purpose.TRAINING_EXAMPLES, iteration)
+        if not self._is_sound:
+            again = self.sample_tasks(self.seed, Purpose.TRAINING_TASKS, iteration, count=settings.tasks)
+            require_sound_tasks(tasks, again)
         here = slice(self._local.start, self._local.stop)
-        support, query = (
-            Examples(*(field[here] for field in examples)) for examples in self._examples(tasks, rng, settings.queries)
-        )
+        drawn = self._training_examples(tasks, theta, iteration)
+        if not self._is_sound:
+            require_sound_examples(drawn, self._training_examples(tasks, theta, iteration))
+        support, query = (Examples(*(field[here] for field in examples)) for examples in drawn)
         steps = [support] * self.inner_steps
         weighted = self._weighted(query, iteration)
         if not self._is_sound:
+            # Scores before any step look at the labels and shapes of all that was drawn.
+            self._after_each_step(theta, self.learner, 0, support, query)
             if steps:
                 require_sound_steps(self.learner, theta, support)
             require_sound_outer_loss(self.learner, self.functions.outer_loss, theta, steps, weighted)
@@ -211,7 +225,7 @@ class MetaSupervised:
         self, theta: Params, rule: InnerRule, steps: int, tasks: NDArray[np.float64], rng: np.random.Generator
     ) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float32]]]:
         """Scores [K + 1, n] of n tasks, and the traces of the first ones, which figures draw."""
-        support, query = self._examples(tasks, rng, self.settings.evaluation_queries)
+        support, query = self._examples(tasks, rng, self.settings.evaluation_queries, theta)
         learner = dataclasses.replace(self.learner, rule=rule)
         measured = self._after_each_step(theta, learner, steps, support, query, transductive=self.settings.transductive)
         scores = {
@@ -280,6 +294,8 @@ class MetaSupervised:
             stacked = learner.merge_each(fast, theta)
             with torch.no_grad():
                 outputs = predict(stacked, query.inputs)
+                if step == 0 and self._kind_name == "classification":
+                    require_labels(outputs.shape[-1], support, query)
                 results.append(
                     (outputs, {name: vmap(score)(outputs, query) for name, score in self._kind.scores.items()})
                 )
@@ -295,12 +311,12 @@ class MetaSupervised:
         ]
         return torch.stack(outputs, dim=1)
 
-    def _examples(
-        self, tasks: NDArray[np.float64], rng: np.random.Generator, queries: int
-    ) -> tuple[Examples, Examples]:
-        support, query = self.distribution.examples(tasks, rng, self.settings.shots, queries)
-        return _to(support, self.device), _to(query, self.device)
+    def _training_examples(self, tasks: NDArray[np.float64], theta: Params, iteration: int) -> Both:
+        """Support and query of an iteration's tasks, of all ranks."""
+        rng = numpy_generator(self.seed, Purpose.TRAINING_EXAMPLES, iteration)
+        return self._examples(tasks, rng, self.settings.queries, theta)
 
-
-def _to(examples: Examples, device: torch.device) -> Examples:
-    return Examples(examples.inputs.to(device), examples.targets.to(device))
+    def _examples(self, tasks: NDArray[np.float64], rng: np.random.Generator, queries: int, theta: Params) -> Both:
+        """Support and query of tasks, in the dtype of the parameters."""
+        like = next(iter(theta.values()))
+        return draw_examples(self.distribution, tasks, rng, self.settings.shots, queries, self._kind_name, like)

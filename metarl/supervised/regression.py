@@ -29,9 +29,15 @@ def function_regression(
     """
     if not parameters:
         raise ValueError("a family of functions needs at least one parameter, whose values make its tasks; got none")
-    for name, (low, high) in {**parameters, "the input": inputs}.items():
-        if not -np.inf < low < high < np.inf:
-            raise ValueError(f"the range of {name} must be two finite numbers, the smaller first; got {low}, {high}")
+    is_named = isinstance(parameters, Mapping)
+    if not is_named:
+        raise ValueError(f"parameters must be ranges by name, such as {{'slope': (0, 1)}}; got {parameters!r}")
+    for name, ends in {**parameters, "the input": inputs}.items():
+        values = np.asarray(ends)
+        is_range = values.shape == (2,) and values.dtype.kind in "fiu" and -np.inf < values[0] < values[1] < np.inf
+        if not is_range:
+            words = ", ".join(map(str, values)) if values.ndim == 1 else repr(ends)
+            raise ValueError(f"the range of {name} must be two finite numbers, the smaller first; got {words}")
     lows, highs = np.transpose(list(parameters.values()))
 
     def sample_tasks(rng: np.random.Generator, n: int, split: Split) -> NDArray[np.float64]:
@@ -42,7 +48,13 @@ def function_regression(
     ) -> tuple[Examples, Examples]:
         low, high = inputs
         x = low + rng.random((len(tasks), shots + queries, 1)) * (high - low)
-        y = function(x, *(tasks[:, None, i : i + 1] for i in range(len(parameters))))
+        # A copy, because a function may change its argument in place.
+        y = np.asarray(function(x.copy(), *(tasks[:, None, i : i + 1] for i in range(len(parameters)))))
+        if y.shape != x.shape or y.dtype.kind not in "fiub":
+            raise ValueError(
+                f"function must make an array of real numbers of x, of its shape {list(x.shape)}; got {y.dtype} "
+                f"{list(y.shape)}: take NumPy's functions, in which x and the parameters broadcast"
+            )
         drawn = torch.from_numpy(x).float()
         targets = torch.from_numpy(y).float()
         return Examples(drawn[:, :shots], targets[:, :shots]), Examples(drawn[:, shots:], targets[:, shots:])

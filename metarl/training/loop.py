@@ -3,6 +3,7 @@
 import math
 import signal
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from metarl.training.interruption import GRACE, StoppedError, no_exit, wishes
 from metarl.training.state import TrainState, fitted, require_like
 
 MAX_NONFINITE = 10
+NOTHING_TO_LEARN = 10  # meta-gradients of zero in a row, as of rewards that are sparse at first, before a warning
 MEASURES = (
     Metric(name="time/outer", meaning="time for the outer step", unit="s", higher_is_better=False),
     Metric(name="time/iteration", meaning="time for the meta-iteration", unit="s", higher_is_better=False),
@@ -153,6 +155,7 @@ def _iterate(
     if not info["nonfinite"]:
         theta = problem.refresh(theta, objective)
     is_refused = streak.count(info)
+    streak.warn_of_nothing_to_learn(info, state.iteration)
     if metrics or is_refused:
         metrics |= {f"outer/{name}": value for name, value in info.items()}
         metrics["time/outer"] = time.perf_counter() - collected
@@ -208,6 +211,17 @@ class _Streak:
         self._limit = limit
         self._length = 0
         self._what: set[str] = set()
+        self._without_gradient = 0  # outer steps in a row
+
+    def warn_of_nothing_to_learn(self, info: Metrics, iteration: int) -> None:
+        """Warn where so many meta-gradients in a row were exactly zero."""
+        self._without_gradient = self._without_gradient + 1 if info.get("grad_norm") == 0.0 else 0
+        if self._without_gradient == NOTHING_TO_LEARN:
+            warnings.warn(
+                f"the last {NOTHING_TO_LEARN} meta-gradients, up to iteration {iteration}, were exactly zero: are all "
+                "rewards the same (or is there one timestep in all), or does the model not depend on its parameters?",
+                stacklevel=2,
+            )
 
     def count(self, info: Metrics) -> bool:
         """Count an outer step, and tell whether it was refused, for whatever reason."""

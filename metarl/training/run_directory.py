@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from metarl.files import LOCK, keep_copy, owned, write_atomically
+from metarl.reading import read_object
 from metarl.training.checkpoint import NewerFormatError, load
 from metarl.training.config import Config
 from metarl.training.state import TrainState
 from metarl.training.tree import differences
+from metarl.user_code import digests, of_a_stored_run
 
 CONFIG = "config.json"
+CODE = "code"  # in config.json: digests of the user's modules, by the names that the options have for them
 METRICS = "metrics.csv"
 LAST = "checkpoint.pt"
 PREVIOUS = "checkpoint.previous.pt"  # the last checkpoint but one
@@ -68,6 +71,8 @@ def claimed(run_dir: Path, identity: Identity, *, resume: bool) -> Iterator[Trai
     """
     if run_dir.exists() and not run_dir.is_dir():
         raise ValueError(f"{run_dir} is a file; a run needs a directory")
+    if run_dir.is_symlink() and not run_dir.exists():
+        raise ValueError(f"{run_dir} is a link to nowhere, {run_dir.readlink()}; a run needs a directory")
     if run_dir.is_dir() and not (run_dir / CONFIG).is_file() and any(map(_foreign, run_dir.iterdir())):
         raise ValueError(f"{run_dir} is not empty and holds no run: choose another --run-dir")
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -88,6 +93,7 @@ def _claim(run_dir: Path, identity: Identity, *, resume: bool) -> TrainState | N
                 f"{run_dir} already holds a run: add --resume to go on with it, or choose another --run-dir"
             )
         identity.require_same(_read_values(run_dir), run_dir)
+        _warn_of_changed_code(run_dir)
         _require_known_formats(run_dir)
         # A process that was killed while it wrote leaves temporary files.
         for leftover in run_dir.glob(".*.tmp"):
@@ -107,7 +113,7 @@ def _claim(run_dir: Path, identity: Identity, *, resume: bool) -> TrainState | N
         return state._replace(config=identity.values, best_score=best_score)
     if resume:
         warnings.warn(f"{run_dir} holds no run to go on with: a new one begins", stacklevel=2)
-    _write_config(run_dir, identity.values, _provenance())
+    _write_config(run_dir, identity.values, _provenance(identity.values))
     return None
 
 
@@ -160,17 +166,32 @@ def _read_values(run_dir: Path) -> dict[str, Any]:
     """The plain values in config.json. Raises ValueError if there are none."""
     path = run_dir / CONFIG
     if not path.is_file():
-        raise ValueError(f"{run_dir} holds no run: there is no {CONFIG} in it")
+        raise ValueError(f"{run_dir} holds no run: {_why_none(run_dir)}")
     try:
         return dict(json.loads(path.read_text())["config"])
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a configuration of metarl: it has no object 'config'") from error
+    except (ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is not a configuration of metarl: {error}") from error
+
+
+def _why_none(run_dir: Path) -> str:
+    """Why a place holds no run, and where there may be one."""
+    if not run_dir.exists():
+        return "there is no such directory"
+    if not run_dir.is_dir():
+        return "it is a file" + (f"; {run_dir.parent} holds one" if (run_dir.parent / CONFIG).is_file() else "")
+    within = sorted(path.parent.name for path in run_dir.glob(f"*/{CONFIG}"))
+    further = f" and {len(within) - 3} more" if len(within) > 3 else ""
+    inside = f"; in it, {', '.join(within[:3])}{further} {'hold one' if within[1:] else 'holds one'}" if within else ""
+    return f"there is no {CONFIG} in it{inside}"
 
 
 def understood(values: Mapping[str, Any], where: Path) -> Config:
     """Make a configuration of stored values. Raises ValueError, which names `where`, if they are not one."""
     try:
-        return Config.from_dict(values)
+        with of_a_stored_run():
+            return Config.from_dict(values)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{where} is not a configuration of metarl: {error}") from error
 
@@ -180,6 +201,13 @@ def kept_name(iteration: int) -> str:
     return f"checkpoint-{iteration:06d}.pt"
 
 
+def _kept(run_dir: Path) -> str:
+    """In words, which checkpoints of a run are kept for good."""
+    names = [path.stem.removeprefix("checkpoint-") for path in run_dir.glob("checkpoint-*.pt")]
+    steps = sorted(int(name) for name in names if name.isdecimal())
+    return f"there are those of {', '.join(map(str, steps))}" if steps else "it keeps none (see keep_every)"
+
+
 def read_parameters(run_dir: Path, which: str | int) -> TrainState:
     """Read a checkpoint of a run: the `last`, the `best`, or the one that was kept after a number of outer steps.
 
@@ -187,10 +215,24 @@ def read_parameters(run_dir: Path, which: str | int) -> TrainState:
         ValueError: the checkpoint is missing, damaged, or of another run.
     """
     config = read_config(run_dir)
-    path = run_dir / ({"last": LAST, "best": BEST}[which] if isinstance(which, str) else kept_name(which))
+    if isinstance(which, str):
+        path = run_dir / {"last": LAST, "best": BEST}[which]
+    else:
+        path = run_dir / kept_name(which)
+        if not path.is_file():
+            raise ValueError(f"{run_dir} has kept no checkpoint of {which} outer steps: {_kept(run_dir)}")
     state = _load_last(run_dir) if which == "last" else load(path)
     _require_same(understood(state.config, path), config, path)
+    _warn_of_changed_code(run_dir)
     return state
+
+
+def _warn_of_changed_code(run_dir: Path) -> None:
+    """Warn of modules of the user's that are others than where the run began, as far as it noted them."""
+    noted = read_object(run_dir / CONFIG).get(CODE)
+    for place, digest in digests().items():
+        if isinstance(noted, dict) and noted.get(place, digest) != digest:
+            warnings.warn(f"{place} has changed since {run_dir} began: what it computes may be another", stacklevel=3)
 
 
 def _load_last(run_dir: Path) -> TrainState:
@@ -245,10 +287,11 @@ def _commit() -> str | None:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
 
 
-def _provenance() -> dict[str, Any]:
-    """How a run was started: the command, the versions of packages, and the commit of the source tree if it has one."""
+def _provenance(values: Mapping[str, Any]) -> dict[str, Any]:
+    """How a run was started: the command, versions of packages, the source tree's commit, digests of user's modules."""
     return {
         "command": command_line(),
         "versions": versions_of("metarl", "torch", "numpy", "scipy", "gymnasium", "mujoco"),
         "git_commit": _commit(),
+        CODE: {place: digest for place, digest in digests().items() if f'"{place}:' in json.dumps(values)},
     }

@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 from rich.console import Console
 
-from metarl.arguments import require_built, require_integers
+from metarl.arguments import path_of, require_built, require_integers
 from metarl.engine.outer import OuterOptimizer
 from metarl.engine.params import Params
 from metarl.engine.rules import InnerRule
 from metarl.problem import Evaluation, Problem
 from metarl.randomness import Purpose
 from metarl.shard import ALONE, Shard
+from metarl.surroundings import usual_torch
 from metarl.training import loop
 from metarl.training.callback_list import listed
 from metarl.training.callbacks.callback import Callback
@@ -32,6 +33,7 @@ from metarl.training.run_directory import BEST, CONFIG, METRICS, Identity, claim
 from metarl.training.state import TrainState, fitted
 
 
+@usual_torch()
 def train(
     problem: Problem,
     outer: OuterOptimizer,
@@ -89,7 +91,7 @@ def train(
     if not hasattr(problem, "collect"):
         raise ValueError(f"problem must be a Problem, such as a MetaRL; got {problem!r}")
     own = listed(callbacks)
-    place = Path(run_dir).expanduser()
+    place = path_of("run_dir", run_dir)
     identity = config if isinstance(config, Identity) else plain_identity({"seed": seed} if config is None else config)
     watching = [*own, *(standard_sinks(place, log_every) if sinks is None else sinks)]
     with ExitStack() as stack:
@@ -108,6 +110,9 @@ def train(
                 save(place / BEST, state)
                 save_last(place, state)
             elif state.iteration >= iterations:
+                if state.iteration > iterations:
+                    made = f"{place} has made {state.iteration} iterations"
+                    warnings.warn(f"{made}: to end after {iterations} means nothing for it any more", stacklevel=2)
                 # No iteration is left to do, but the options of the next evaluation may have changed.
                 update_config(place, identity.values)
         return loop.train(
@@ -130,6 +135,7 @@ def standard_sinks(run_dir: Path, log_every: int = 1) -> list[Callback]:
     return [Csv(run_dir / METRICS, log_every), *event_files(run_dir), console]
 
 
+@usual_torch()
 def evaluate(
     problem: Problem,
     theta: Params,

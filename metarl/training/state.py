@@ -54,4 +54,6 @@ def fitted(theta: Params, problem: Problem, whose: str, seed: int = 0) -> Params
     """
     fresh = problem.initial_parameters(seed)
     require_like(theta, fresh, whose)
-    return {name: theta[name].to(leaf) for name, leaf in fresh.items()}
+    # Of a tensor that was made in inference mode no gradient can be taken.
+    plain = {name: leaf.clone() if leaf.is_inference() else leaf for name, leaf in theta.items()}
+    return {name: plain[name].to(leaf) for name, leaf in fresh.items()}

@@ -166,7 +166,7 @@ def test_mistakes_are_named(environment_id: str, break_it: Any, message: str) ->
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"horizon": 0}, "horizon must be at least 1 timestep; got 0"),
+        ({"horizon": 0}, "horizon must be at least 1; got 0"),
         ({"gravity": 2}, "has no option 'gravity': it has"),
         ({"num_envs": 0}, "num_envs must be at least 1; got 0"),
     ],

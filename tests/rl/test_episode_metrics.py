@@ -10,7 +10,7 @@ from metarl import envs
 from metarl.engine.params import stack
 from metarl.randomness import Purpose
 from metarl.rl.baselines.zero import zero
-from metarl.rl.episode_metrics import scores_of, totals_of_episodes
+from metarl.rl.episode_metrics import scores_of, totals_of_episodes, warn_of_equal_rewards
 from metarl.rl.episodes import BREAKS, Episodes
 from metarl.rl.losses import policy_gradient
 from metarl.rl.problem import MetaRL, RolloutSettings
@@ -74,3 +74,22 @@ def test_validation_and_test_have_random_numbers_of_their_own(purpose: Purpose, 
     _, episodes = next(problem.adaptation(env, theta, sgd(0.1), tasks, 5, purpose=purpose))
     again = rollout(env, problem.policy, stack(theta, 2), tasks, horizon=4, key=(5, rollouts, 0))
     assert torch.equal(episodes.actions, again.actions)
+
+
+@pytest.mark.parametrize(
+    ("rewards", "told"),
+    [
+        ([[-1e6, -1e6], [-1e6, -1e6]], r"all rewards of the first episodes are -1e\+06: torch.float32 has no smaller"),
+        ([[1e9, 1e9 - 0.25], [1e9, 1e9]], r"are 1e\+09"),  # float32 has every 64th number there
+        ([[1.0, 1.0], [1.0, 1.0]], None),  # as of a robot that has not fallen yet
+        ([[1.0, 1.0], [1.0, 1.5]], None),
+    ],
+)
+def test_rewards_that_are_all_the_same_are_told(rewards: list[list[float]], told: str | None) -> None:
+    """What a baseline left of them was scaled to advantages of standard deviation 1, in silence."""
+    episodes = episodes_of(torch.tensor(rewards), torch.zeros(2, 2))
+    if told is None:
+        warn_of_equal_rewards(episodes)
+    else:
+        with pytest.warns(UserWarning, match=told):
+            warn_of_equal_rewards(episodes)

@@ -10,7 +10,7 @@ from toy import TOY
 from metarl.training import checkpoint
 from metarl.training.checkpoint import load, save
 from metarl.training.config import Config
-from metarl.training.run_directory import claimed, identity_of, read_config, versions_of
+from metarl.training.run_directory import claimed, identity_of, plain_identity, read_config, versions_of
 from metarl.training.runs import train
 from metarl.training.state import TrainState
 
@@ -84,6 +84,27 @@ def test_foreign_directories_and_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{]")
     with pytest.raises(ValueError, match="is not a configuration of metarl"):
         read_config(tmp_path)
+
+
+def test_a_link_to_nowhere_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "run").symlink_to(tmp_path / "gone")
+    with (
+        pytest.raises(ValueError, match=f"run is a link to nowhere, {tmp_path / 'gone'}; a run needs a directory"),
+        claimed(tmp_path / "run", plain_identity({}), resume=False),
+    ):
+        pass
+
+
+def test_a_place_without_a_run_says_what_it_is(tmp_path: Path) -> None:
+    for name in ("one", "other", "third", "fourth"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"config.json in it; in it, fourth, one, other and 1 more hold one"):
+        read_config(tmp_path)
+    with pytest.raises(ValueError, match=f"holds no run: it is a file; {tmp_path / 'one'} holds one"):
+        read_config(tmp_path / "one" / "config.json")
+    with pytest.raises(ValueError, match=r"config.json is not a configuration of metarl: it has no object 'config'"):
+        read_config(tmp_path / "one")
 
 
 @pytest.mark.parametrize("name", ["checkpoint.pt", "checkpoint.previous.pt", "best.pt"])

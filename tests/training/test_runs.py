@@ -489,3 +489,31 @@ def test_arguments_of_evaluate_that_are_none(options: dict[str, Any], words: str
         metarl.evaluate(Bowl(), **arguments)
     scored = metarl.evaluate(Bowl(), Bowl().initial_parameters(1), rule=SGD().build(), tasks=np.int64(3))  # pyright: ignore[reportArgumentType]
     assert scored.scores["height"].shape == (2, 3)
+
+
+def test_a_resume_that_is_to_end_earlier_says_that_it_cannot(tmp_path: Path) -> None:
+    train(tmp_path / "run", 3)
+    with pytest.warns(UserWarning, match="has made 3 iterations: to end after 1 means nothing for it any more"):
+        state = train(tmp_path / "run", 1, resume=True)
+    assert state.iteration == 3
+
+
+def test_a_meta_gradient_of_zero_is_told_once(tmp_path: Path) -> None:
+    """With one reward in all every advantage is 0, and a training learned nothing in silence."""
+    outer = roll()
+
+    def step(theta: Params, state: State, objective: Any) -> tuple[Params, State, Info]:
+        moved, after, info = outer.step(theta, state, objective)
+        return moved, after, info | {"grad_norm": 0.0}
+
+    flat = outer._replace(step=step)
+    metarl.train(Bowl(), flat, run_dir=tmp_path / "few", iterations=9, sinks=[])  # rewards may be sparse at first
+    with pytest.warns(UserWarning, match="the last 10 meta-gradients, up to iteration 9, were exactly zero") as told:
+        metarl.train(Bowl(), flat, run_dir=tmp_path / "run", iterations=12, sinks=[])
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("place", [None, "", 3])
+def test_what_is_no_run_directory(place: Any) -> None:
+    with pytest.raises(ValueError, match="run_dir must be a path; got"):
+        metarl.train(Bowl(), roll(), run_dir=place, iterations=1)

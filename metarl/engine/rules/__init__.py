@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Annotated, ClassVar, NamedTuple
 
 import torch
@@ -82,7 +83,10 @@ class SteppingRule(Rule):
 
     def sizes(self, step_sizes: Sequence[float]) -> tuple[float, ...]:
         """The given step sizes, or else the rule's own. Raises ValueError unless they are positive and finite."""
-        if not all(0 < size < math.inf for size in step_sizes):
+        is_list = isinstance(step_sizes, Sequence) and not isinstance(step_sizes, str)
+        if not is_list:
+            raise ValueError(f"inner step sizes must be a list of numbers, one for each step; got {step_sizes!r}")
+        if not all(isinstance(size, Real) and 0 < size < math.inf for size in step_sizes):
             raise ValueError(f"inner step sizes must be positive numbers; got {list(step_sizes)}")
         return tuple(step_sizes) or (self.inner_step_size,)
 

@@ -31,10 +31,8 @@ class Csv(Callback):
         rows = [row for row in read_metrics(self._path) if row["iteration"] < state.iteration]
         last = int(rows[-1]["iteration"]) if rows else -1
         if last < state.iteration - self._every:
-            warnings.warn(
-                f"{self._path} has lost what follows iteration {last}: the run goes on from {state.iteration}",
-                stacklevel=2,
-            )
+            lost = f"what follows iteration {last}" if rows else "all of its rows"
+            warnings.warn(f"{self._path} has lost {lost}: the run goes on from {state.iteration}", stacklevel=2)
         self._columns = write_metrics(self._path, rows)
 
     def iteration(self, moment: Moment) -> None:

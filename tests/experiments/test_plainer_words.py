@@ -1,0 +1,92 @@
+"""Mistakes on a command line in words that say what would be right, and places that must not be written to."""
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from scripts import refused, run
+
+from metarl.experiments.commands.command_line import _unboxed
+from metarl.experiments.figures.evaluated_runs import read_run
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("Missing value for argument '--iterations'. Expected 1 values.", "--iterations needs a value"),
+        (
+            "invalid choice 'worst' for argument '--checkpoint'. Expected one of ('None', 'best', 'last').",
+            "--checkpoint must be one of 'best', 'last'; got 'worst'",
+        ),
+        (
+            "invalid choice 'x' for argument '--counting'. Expected one of ('episodes', 'timesteps', 'None').",
+            "--counting must be one of 'episodes', 'timesteps'; got 'x'",
+        ),
+        (
+            "Error parsing --tasks: no type matching {None}|INT could be instantiated from ['3.0']. Got errors:",
+            "--tasks must be a whole number; got '3.0'",
+        ),
+        (
+            "Error parsing --speed: no type matching {None}|FLOAT could be instantiated from ['x']. Got errors:",
+            "--speed must be a number; got 'x'",
+        ),
+        (
+            "Error parsing --step-sizes: no type matching {None}|{[FLOAT [FLOAT ...]]} could be from ['0.1', 'x'].",
+            "--step-sizes must be numbers; got '0.1', 'x'",
+        ),
+        (
+            "Error parsing --hidden-sizes: Could not find valid parse for arguments: ['a']",
+            "--hidden-sizes cannot be 'a'",
+        ),
+    ],
+)
+def test_what_tyro_says_becomes_plain(theirs: str, ours: str) -> None:
+    assert _unboxed(f"╭─ Error ─╮\n│ {theirs} │\n╰─────────╯") == ours
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("evaluate RUN --tasks 3.0", "--tasks must be a whole number; got '3.0'"),
+        ("evaluate RUN --checkpoint worst", "; got 'worst'"),
+        ("evaluate RUN --step-sizes 0.1 x", "--step-sizes must be numbers; got '0.1', 'x'"),
+        ("evaluate RUN --step-sizes", "--step-sizes needs at least one number"),
+        ("evaluate RUN --output=", "--output must be a path; got an empty word"),
+        ("evaluate RUN --output RUN/config.json", "config.json is a file; scores need a directory"),
+        ("train sinusoid --compile False", "what is either on or off is named as --NAME or --no-NAME"),
+        ("plot RUN --evaluation validation --output f.png", "evaluate.py makes one by --validation"),
+    ],
+)
+def test_mistakes_say_what_would_be_right(evaluated: Path, arguments: str, words: str) -> None:
+    script, *others = arguments.replace("RUN", str(evaluated)).split()
+    refused(run(script, *others), words)
+
+
+def test_scores_never_replace_those_of_another_run(evaluated: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(evaluated, tmp_path / "other")
+    before = (other / "evaluation.json").read_bytes()
+    refused(run("evaluate", evaluated, "--output", other), "is the directory of another run, whose scores would be")
+    assert (other / "evaluation.json").read_bytes() == before
+
+
+def test_plot_tells_that_runs_were_evaluated_after_different_numbers_of_steps(
+    evaluated: Path, tmp_path: Path, unpainted: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps that some runs lack were left out in silence."""
+    whole = read_run(evaluated)
+    config = dataclasses.replace(whole.config, seed=2)
+    short = dataclasses.replace(whole, scores=whole.scores[:1], config=config, directory=tmp_path)
+    monkeypatch.setattr(
+        "metarl.experiments.plot.read_run", lambda directory, _="": {evaluated: whole}.get(directory, short)
+    )
+    unpainted()
+    figure = tmp_path / "figure.PNG"
+    done = run("plot", evaluated, tmp_path, "--output", figure, "--table", tmp_path / "table.CSV")
+    words = (
+        "warning: the runs of maml were evaluated after up to 0 or 2 gradient steps: what follows step 0 is left out"
+    )
+    assert words in done.stderr
+    assert figure.is_file()
+    assert (tmp_path / "table.CSV").is_file()

@@ -1,0 +1,66 @@
+"""Files of the user's that a run names, moved or changed since it began."""
+
+import json
+import shutil
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from scripts import TOY, refused, run
+
+from metarl.rl.policies import POLICIES
+
+NET = """from torch import Tensor, nn
+
+
+class Net(nn.Module):
+    def __init__(self, observation_size: int, action_size: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(observation_size, 3), nn.Tanh(), nn.Linear(3, action_size))
+
+    def forward(self, observations: Tensor) -> Tensor:
+        return self.layers(observations)
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A run with a policy in a file of one's own, which no process has read since; its directory."""
+    (tmp_path / "moved_net.py").write_text(NET)
+    i = TOY.index("--hidden-sizes")
+    policy = ["--policy", f"{tmp_path / 'moved_net.py'}:Net"]
+    done = run("train", "navigation", *TOY[:i], *TOY[i + 2 :], *policy, "--run-dir", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    monkeypatch.setattr(POLICIES, "_found", {})
+    del sys.modules["moved_net"]
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield tmp_path / "run"
+    sys.modules.pop("moved_net", None)
+
+
+def test_a_file_that_has_moved_is_found_by_its_name(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing could be done with the run but to edit config.json and every checkpoint."""
+    (tmp_path / "elsewhere").mkdir()
+    shutil.move(tmp_path / "moved_net.py", tmp_path / "elsewhere" / "moved_net.py")
+    monkeypatch.setattr(sys, "path", [folder for folder in sys.path if folder != str(tmp_path)])
+    refused(run("evaluate", own), "there is no file", "in this folder or on PYTHONPATH: put it there")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    done = run("train", "--resume", "--run-dir", own, "--iterations", "3")
+    assert done.returncode == 0, done.stderr
+    assert f"there is no file {tmp_path / 'moved_net.py'} any more" in done.stderr
+    assert "elsewhere/moved_net.py is taken" in done.stderr
+
+
+def test_a_file_that_has_changed_is_told(own: Path, tmp_path: Path) -> None:
+    """Another activation has parameters of the same shapes, and a resume went on with it in silence."""
+    assert list(json.loads((own / "config.json").read_text())["code"]) == [str(tmp_path / "moved_net.py")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        done = run("train", "--resume", "--run-dir", own, "--iterations", "3")
+    assert "has changed since" not in done.stderr
+    (tmp_path / "moved_net.py").write_text(NET.replace("Tanh", "ReLU"))
+    done = run("train", "--resume", "--run-dir", own, "--iterations", "4")
+    assert f"moved_net.py has changed since {own} began: what it computes may be another" in done.stderr
+    assert done.returncode == 0
