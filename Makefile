@@ -86,7 +86,7 @@ same-python:
 	@touch $@
 
 # Pictures without a display need Mesa's OpenGL.
-OPENGL := libegl1 libgl1-mesa-dri
+OPENGL := libegl1 libopengl0 libgl1-mesa-dri
 
 opengl: setup
 	@if ! $(BIN)/python envs/mujoco_rendering.py; then \

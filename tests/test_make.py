@@ -1,12 +1,15 @@
 """The Makefile chooses a Python that starts, and mixes no two in one environment."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from scripts import ROOT
+
+from metarl.envs.opengl import ADVICE
 
 
 def program(path: Path, text: str) -> Path:
@@ -48,3 +51,14 @@ def test_an_environment_of_another_python_is_left_alone(clone: Path) -> None:
         done = make(clone, "setup", f"PYTHON={python}")
         assert done.returncode == status, done.stderr
         assert ("error: .venv was made by another Python" in done.stdout) == bool(status)
+
+
+def test_what_opengl_takes_is_the_same_everywhere() -> None:
+    packages = re.findall(r"^OPENGL := (.*)$", (ROOT / "Makefile").read_text(), re.M)
+    assert len(packages) == 1
+    assert ADVICE["egl"].endswith(f"apt-get install {packages[0]})")
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    named = {page.name: re.findall(r"`(libegl1 [^`]*)`", page.read_text()) for page in pages}
+    assert {page: found for page, found in named.items() if found} == dict.fromkeys(
+        ("README.md", "first-run.md", "films.md"), packages
+    )
