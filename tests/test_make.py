@@ -4,12 +4,15 @@ import os
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 from scripts import ROOT
 
 from metarl.envs.opengl import ADVICE
+
+VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 
 
 def program(path: Path, text: str) -> Path:
@@ -53,6 +56,18 @@ def test_an_environment_of_another_python_is_left_alone(clone: Path) -> None:
         assert ("error: .venv was made by another Python" in done.stdout) == bool(status)
 
 
+def test_the_pythons_that_are_supported_are_the_same_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = [words.rpartition(" ")[2] for words in project["classifiers"] if ":: Python :: 3." in words]
+    assert named == list(VERSIONS)
+    assert project["requires-python"] == f">={VERSIONS[0]}"
+    makefile = (ROOT / "Makefile").read_text()
+    assert "(3, 11) <= sys.version_info[:2] <= (3, 14)" in makefile
+    assert " ".join(f"python{version}" for version in VERSIONS) in makefile
+    page = (ROOT / "docs" / "how-to" / "install.md").read_text()
+    assert re.findall(r"^\| (3\.\d+)", page, re.M) == list(VERSIONS)
+
+
 def test_what_opengl_takes_is_the_same_everywhere() -> None:
     packages = re.findall(r"^OPENGL := (.*)$", (ROOT / "Makefile").read_text(), re.M)
     assert len(packages) == 1
@@ -60,5 +75,5 @@ def test_what_opengl_takes_is_the_same_everywhere() -> None:
     pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     named = {page.name: re.findall(r"`(libegl1 [^`]*)`", page.read_text()) for page in pages}
     assert {page: found for page, found in named.items() if found} == dict.fromkeys(
-        ("README.md", "first-run.md", "films.md"), packages
+        ("README.md", "first-run.md", "films.md", "install.md"), packages
     )
