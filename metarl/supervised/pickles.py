@@ -24,6 +24,7 @@ BAD_DATA = (
     TypeError,
     ValueError,
 )
+OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
 # Bytes of the number that says how many bytes follow, by pickletools' kinds of arguments.
 COUNTS = {
     pickletools.TAKEN_FROM_ARGUMENT1: 1,
@@ -60,7 +61,7 @@ def _require_room(file: BinaryIO, size: int) -> None:
     ends the look at it: the unpickler will say so.
     """
     for opcodes in itertools.count(1):
-        opcode = pickletools.code2op.get(file.read(1).decode("latin1"))
+        opcode = OPCODES.get(file.read(1).decode("latin1"))
         if opcode is None or opcode.name == "STOP":
             return
         if opcode.arg is None:
