@@ -1,6 +1,8 @@
 # `make train` and `make test` set up everything they need in .venv; both are safe to repeat.
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+# The one of .venv, or the first that starts: pyenv has commands of Pythons that do not.
+PYTHON ?= $(shell for python in .venv/bin/python python3.11 python3.12 python3.13 python3.14; do \
+	$$python -c "" 2> /dev/null && echo $$python && exit; done; echo python3)
 BIN := .venv/bin
 MAML := runs/navigation-maml-seed1
 RANDOM := runs/navigation-random-seed1
@@ -13,7 +15,7 @@ PAGES := $(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 # Tests start Python many times: each start reads the bytecode that an earlier one wrote.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: train figure test test-no-render test-long check style docs setup opengl lock
+.PHONY: train figure test test-no-render test-long check style docs setup same-python opengl lock
 .SUFFIXES:
 
 train: setup opengl
@@ -68,7 +70,14 @@ docs: setup
 
 setup: .venv/installed
 
-.venv/installed: requirements.lock pyproject.toml
+# Packages of one Python are none of another's.
+VERSION := -c 'import sys; print(sys.version_info[:2])'
+
+same-python:
+	@test ! -d .venv || test "$$($(BIN)/python $(VERSION) 2>&1)" = "$$($(PYTHON) $(VERSION) 2>&1)" || \
+		{ echo "error: .venv was made by another Python than $(PYTHON). Remove it: rm -r .venv"; exit 2; }
+
+.venv/installed: requirements.lock pyproject.toml | same-python
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' || \
 		{ echo "error: Python 3.11 to 3.14 is needed; found $$($(PYTHON) --version). Name one: make PYTHON=/path/to/python3.12"; exit 2; }
 	$(PYTHON) -m venv .venv
@@ -77,7 +86,7 @@ setup: .venv/installed
 	@touch $@
 
 # Pictures without a display need Mesa's OpenGL.
-OPENGL := libegl1 libgl1-mesa-dri
+OPENGL := libegl1 libopengl0 libgl1-mesa-dri
 
 opengl: setup
 	@if ! $(BIN)/python envs/mujoco_rendering.py; then \

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metarl.arrays import Array
-from metarl.envs.opengl import opengl_fails, prepare
+from metarl.envs.opengl import FAILURES, opengl_fails, prepare
 from metarl.envs.physics.binding import MjModel, mujoco
 from metarl.extras import needs
 
@@ -55,8 +55,7 @@ def _renderer(model: MjModel) -> tuple[Any, Any]:
     try:
         # The first picture makes the context.
         renderer.render("rgb_array")
-    # The bindings raise any of these.
-    except (ImportError, AttributeError, RuntimeError, mujoco.FatalError) as error:
+    except (*FAILURES, mujoco.FatalError) as error:
         raise ValueError(opengl_fails(error)) from error
     atexit.register(renderer.close)
     return data, renderer

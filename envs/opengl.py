@@ -1,6 +1,7 @@
 """What must happen in a process before anything is drawn with OpenGL, in our environments and in anybody's."""
 
 import contextlib
+import ctypes
 import ctypes.util
 import functools
 import importlib
@@ -11,13 +12,15 @@ import traceback
 from pathlib import PurePath
 
 ADVICE = {
-    "egl": "install it (Debian, Ubuntu: apt-get install libegl1 libgl1-mesa-dri)",
+    "egl": "install it (Debian, Ubuntu: apt-get install libegl1 libopengl0 libgl1-mesa-dri)",
     "osmesa": "install it (Debian, Ubuntu: apt-get install libosmesa6), or unset MUJOCO_GL",
     "glfw": "it needs a display: unset MUJOCO_GL and DISPLAY to draw without one",
 }
 OPENGL = {"mujoco", "OpenGL", "glfw"}  # packages that look for OpenGL
 RENDERER = ("gymnasium", "envs", "mujoco", "mujoco_rendering.py")
 HEADLESS = {"egl": "EGL", "osmesa": "OSMesa"}  # value of MUJOCO_GL -> its system library, in order of preference
+# What MuJoCo's bindings and PyOpenGL raise where a library is missing or does not work.
+FAILURES = (ImportError, AttributeError, RuntimeError, ctypes.ArgumentError)
 CONTEXTS = "mujoco.rendering.classic.gl_context"  # MuJoCo's module that chooses a backend, when it is imported
 
 
@@ -37,7 +40,7 @@ def prepare() -> None:
         return
     os.environ["MUJOCO_GL"] = backend
     if (contexts := sys.modules.get(CONTEXTS)) is not None:  # imported without a choice: it took what needs a display
-        with contextlib.suppress(ImportError, AttributeError, RuntimeError):  # whoever draws says what does not work
+        with contextlib.suppress(*FAILURES):  # whoever draws says what does not work
             importlib.reload(contexts)
 
 

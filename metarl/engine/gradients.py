@@ -29,7 +29,8 @@ def gradients_of(
         outer_loss: of one adapted task, a scalar.
         with_outputs: see `Learner.task_gradients`.
         compiled: compile the function with torch.compile, at its first call and whenever the data's shapes change. This
-            needs a C++ compiler and up to a minute, and pays where the network is small and the iterations are many.
+            needs a C++ compiler, Python's headers and up to a minute, and pays where the network is small and the
+            iterations are many.
         most: the largest sum of P over the tasks that are computed at a time, P parameters, so that what they need at a
             time fits the processor's caches; at least one task. None: all tasks at a time.
 

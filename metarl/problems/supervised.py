@@ -3,8 +3,10 @@
 import dataclasses
 import os
 import shutil
+import sysconfig
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -39,8 +41,9 @@ class Supervised(ProblemOptions):
     """Predict the query examples of a task together at evaluation, as the paper does, so that batch norm sees them all.
     Otherwise each is predicted by itself, in one batch with the support."""
     compile: Annotated[bool, MAY_CHANGE] = True
-    """Compile the meta-gradient with torch.compile where there is a C++ compiler and the device is the CPU: a minute or
-    two at the first start, seconds later on, then iterations are two to four times as fast. Last bits differ."""
+    """Compile the meta-gradient with torch.compile where there are a C++ compiler and Python's headers and the device
+    is the CPU: a minute or two at the first start, seconds later on, then iterations are two to four times as fast.
+    Last bits differ."""
 
     dataset: Annotated[Dataset, DATASETS]
     """Where tasks come from."""
@@ -95,7 +98,8 @@ class Supervised(ProblemOptions):
         if not self.compile:
             return ""
         compiles = "the first iteration compiles, for a minute, or seconds where torch has it from an earlier run"
-        return f"meta-gradient: {compiles if _has_compiler() else 'without torch.compile: there is no C++ compiler'}"
+        lacking = _lacking_for_compilation()
+        return f"meta-gradient: {f'without torch.compile: {lacking}' if lacking else compiles}"
 
     @property
     def protocol(self) -> dict[str, Any]:
@@ -158,11 +162,17 @@ class Supervised(ProblemOptions):
             ),
             seed=setting.seed,
             device=setting.device,
-            compiled=self.compile and setting.device == "cpu" and _has_compiler(),
+            compiled=self.compile and setting.device == "cpu" and not _lacking_for_compilation(),
             shard=setting.shard,
             step_weights=step_weights,
         )
 
 
-def _has_compiler() -> bool:
-    return shutil.which(os.environ.get("CXX", "g++")) is not None
+def _lacking_for_compilation() -> str:
+    """What torch.compile needs and is not here, in words; empty where all is here."""
+    if shutil.which(os.environ.get("CXX", "g++")) is None:
+        return "there is no C++ compiler"
+    # Distributions have the headers in a package of their own.
+    if not (Path(sysconfig.get_path("include")) / "Python.h").is_file():
+        return "there is no Python.h (Debian, Ubuntu: apt-get install python3-dev)"
+    return ""

@@ -1,9 +1,12 @@
 """Arrays from pickles that are not trusted: a pickle can run any code, and numpy believes any shape."""
 
+import itertools
 import math
+import os
 import pickle
+import pickletools
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +24,14 @@ BAD_DATA = (
     TypeError,
     ValueError,
 )
+OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
+# Bytes of the number that says how many bytes follow, by pickletools' kinds of arguments.
+COUNTS = {
+    pickletools.TAKEN_FROM_ARGUMENT1: 1,
+    pickletools.TAKEN_FROM_ARGUMENT4: 4,
+    pickletools.TAKEN_FROM_ARGUMENT4U: 4,
+    pickletools.TAKEN_FROM_ARGUMENT8U: 8,
+}
 INTEGERS = {f"{sign}{size}" for sign in "iu" for size in (1, 2, 4, 8)}
 
 
@@ -35,10 +46,46 @@ def read_pickle(path: Path) -> Any:
     """
     with path.open("rb") as file:
         try:
+            _require_room(file, path.stat().st_size)
+            file.seek(0)
             return _plain(_Reader(file, encoding="latin1").load())
         except BAD_DATA as error:
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise ValueError(f"{path} is damaged or no pickle of integer arrays: {reason}") from error
+
+
+def _require_room(file: BinaryIO, size: int) -> None:
+    """Raise ValueError where a pickle says that it has more bytes, or objects, than a file of `size` bytes can hold.
+
+    The unpickler makes room for as many as a pickle says, which can be 64 GB for a few damaged bytes. What is no pickle
+    ends the look at it: the unpickler will say so.
+    """
+    for opcodes in itertools.count(1):
+        opcode = OPCODES.get(file.read(1).decode("latin1"))
+        if opcode is None or opcode.name == "STOP":
+            return
+        if opcode.arg is None:
+            continue
+        length = opcode.arg.n
+        if length == pickletools.UP_TO_NEWLINE:
+            argument = file.readline()
+            if opcode.name in ("GLOBAL", "INST"):  # a module's name, and a name in it
+                file.readline()
+        else:
+            argument = file.read(COUNTS.get(length, length))
+        said = 0
+        room = size
+        if opcode.name == "PUT":
+            said = int(argument)
+        elif length in COUNTS or opcode.name in ("FRAME", "BINPUT", "LONG_BINPUT"):
+            said = int.from_bytes(argument, "little")
+        if opcode.name.endswith("PUT"):
+            # Objects are numbered one after the other.
+            room = opcodes
+        if said > room:
+            raise ValueError(f"{opcode.name} {said} where there can be {room}")
+        if length in COUNTS:
+            file.seek(said, os.SEEK_CUR)
 
 
 class _Type:

@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import inspect
 import itertools
 import re
 import types
@@ -181,7 +182,8 @@ def _place(leaf: Leaf) -> tuple[str, type]:
 
 def _declaring(kind: type, name: str) -> type:
     """The class, a dataclass or one of its bases, that declares a field."""
-    return next(base for base in kind.__mro__ if name in vars(base).get("__annotations__", {}))
+    # From Python 3.14 on a class has no dictionary of annotations before it is asked for it.
+    return next(base for base in kind.__mro__ if name in inspect.get_annotations(base))
 
 
 def _group(title: str, words: str, members: list[tuple[Option, Any]]) -> type:

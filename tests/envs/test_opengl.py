@@ -1,5 +1,6 @@
 """Before the first OpenGL context: torch._dynamo is loaded, and without a display a backend is chosen."""
 
+import ctypes
 import functools
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from metarl.envs import LoopVectorEnv, mujoco_rendering, opengl
 from metarl.envs.adapters import block, gymnasium_part
 from metarl.envs.adapters.block import ContractError
 from metarl.experiments.presets.configuration import preset_config
+
+bindings: Any = mujoco  # which come without types
 
 WATCH = """
 import sys
@@ -106,7 +109,34 @@ def test_where_nothing_can_draw_it_is_said(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(mujoco_rendering, "prepare", lambda: None)
     with pytest.raises(ValueError, match="pictures need an OpenGL library that draws without a display: install it"):
-        mujoco_rendering._renderer.__wrapped__(mujoco.MjModel.from_xml_string("<mujoco/>"))  # pyright: ignore[reportAttributeAccessIssue]
+        mujoco_rendering._renderer.__wrapped__(bindings.MjModel.from_xml_string("<mujoco/>"))
+
+
+@pytest.mark.parametrize("error", [*opengl.FAILURES, bindings.FatalError])
+def test_what_the_bindings_raise_is_one_line(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyOpenGL without libOpenGL ends in a `ctypes.ArgumentError`, for one."""
+    from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
+
+    def fail(*_: object) -> None:
+        raise error("argument 1: 'NoneType' object has no attribute 'glGetError'")
+
+    monkeypatch.setenv("MUJOCO_GL", "egl")
+    monkeypatch.setattr(mujoco_rendering, "prepare", lambda: None)
+    monkeypatch.setattr(MujocoRenderer, "render", fail)
+    with pytest.raises(ValueError, match=r"OpenGL backend egl .* does not work here: argument 1: .*apt-get install"):
+        mujoco_rendering._renderer.__wrapped__(bindings.MjModel.from_xml_string("<mujoco/>"))
+
+
+def test_a_backend_that_does_not_load_is_no_error_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
+        raise ctypes.ArgumentError("argument 1: 'NoneType' object has no attribute 'glGetError'")
+
+    for name in ("MUJOCO_GL", "DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(opengl.ctypes.util, "find_library", lambda name: name)
+    monkeypatch.setattr(opengl.importlib, "reload", fail)
+    opengl.prepare.__wrapped__()
+    assert opengl.os.environ.get("MUJOCO_GL") == "egl"
 
 
 def own_part() -> None:
@@ -142,7 +172,6 @@ class Drawing(Lonely):
             raise AttributeError("the user's idea")
         from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
 
-        bindings: Any = mujoco
         model = bindings.MjModel.from_xml_string("<mujoco><worldbody><geom size='1'/></worldbody></mujoco>")
         return MujocoRenderer(model, bindings.MjData(model)).render("rgb_array")
 

@@ -11,6 +11,7 @@ import torch
 from scripts import ROOT, refused, run, sized
 
 from metarl.experiments.presets.training_arguments import parse
+from metarl.problems import supervised
 from metarl.randomness import Purpose
 from metarl.training.callbacks.csv import read_metrics
 from metarl.training.checkpoint import load
@@ -64,6 +65,21 @@ def test_sinusoid_by_every_method(
     assert (document["shots"], document["queries"], document["tasks"]) == (5, 6, 3)
     drawn = run("plot", tmp_path / "run", "--output", tmp_path / "figure.png")
     assert drawn.returncode == 0, drawn.stderr
+
+
+@pytest.mark.parametrize("lacking", ["there is no C++ compiler", "there is no Python.h (Debian, Ubuntu: "])
+def test_what_compilation_needs_and_is_not_here_is_said(
+    tmp_path: Path, lacking: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "C++" in lacking:
+        monkeypatch.setenv("CXX", "nowhere_to_be_found")
+    else:
+        monkeypatch.setattr(supervised.sysconfig, "get_path", lambda _: str(tmp_path))
+    flags = [flag for flag in SINUSOID if flag != "--no-compile"]
+    monkeypatch.setattr("torch.compile", lambda *_, **__: pytest.fail("this would fail"))
+    trained = run("train", "sinusoid", *flags, "--run-dir", tmp_path / "run")
+    assert trained.returncode == 0, trained.stderr
+    assert f"without torch.compile: {lacking}" in trained.stderr
 
 
 @pytest.mark.parametrize(

@@ -53,5 +53,5 @@ def test_with_and_without_extras(installed: Installed, tmp_path: Path) -> None:
     started(environment, "metarl plot runs/navigation-maml-seed1 --output figure.png", own)
     place = started(environment, "python -c 'from metarl.experiments.demo import RESULTS; print(RESULTS)'", own).strip()
     said = started(environment, f"metarl evaluate {place}/navigation-paper/maml-seed1 --output scores", own)
-    assert "40 tasks" in said
+    assert "40 held-out tasks" in said
     assert {"demo.gif", "cheetah.gif", "figure.png", "scores"} <= {path.name for path in own.iterdir()}

@@ -1,5 +1,6 @@
 import csv
 import pickle
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,43 @@ def test_pickles_with_something_else_are_named_and_leave_no_cache(
     with pytest.raises(ValueError, match=r"mini-imagenet-cache-test.pkl is "):
         load(place, str(cache))
     assert not list(cache.glob("*"))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\x80\x04Nr" + (2**24).to_bytes(4, "little") + b".", "LONG_BINPUT 16777216 where there can be 3"),
+        (b"Nq\x04.", "BINPUT 4 where there can be 2"),
+        (b"Np16777216\n.", "PUT 16777216 where there can be 2"),
+        (b"\x80\x04\x95" + (2**40).to_bytes(8, "little") + b"N.", "FRAME 1099511627776 where there can be 13"),
+        (b"\x80\x05\x96" + (2**40).to_bytes(8, "little") + b"ab.", "BYTEARRAY8 1099511627776 where there can be 14"),
+        (b"T\xff\xff\xff\xffab.", "BINSTRING 4294967295 where there can be 8"),
+    ],
+)
+def test_no_room_is_made_for_what_no_file_can_hold(tmp_path: Path, content: bytes, words: str) -> None:
+    """A few bytes had the unpickler fill 20 GB with room for objects."""
+    path = tmp_path / "cache.pkl"
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=f"cache.pkl is damaged or no pickle of integer arrays: {words}"):
+            read_pickle(path)
+        assert tracemalloc.get_traced_memory()[1] < 10**6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_pickles_of_every_protocol_are_read(tmp_path: Path, protocol: int) -> None:
+    path = tmp_path / "cache.pkl"
+    content = {"a": np.arange(3), "long": "x" * 300, "b": [1, 2**40, [b"\xe9", "é\n", -1]]}
+    path.write_bytes(pickle.dumps(content, protocol=protocol))
+    read = read_pickle(path)
+    assert read.pop("a").tolist() == [0, 1, 2]
+    assert read == {"long": "x" * 300, "b": [1, 2**40, [b"\xe9", "é\n", -1]]}
+    # How Python 2 writes the string of one byte.
+    path.write_bytes(b"(lp1\nS'\\xe9'\np2\na.")
+    assert read_pickle(path) == ["é"]
 
 
 def test_damaged_pickles_are_refused_or_hold_only_other_numbers(tmp_path: Path) -> None:
