@@ -43,17 +43,21 @@ def pytest_collection_finish() -> None:
 
 # The files of tests that take longest, in seconds. They are begun first, so that no worker is left alone with one.
 LONGEST = {
-    "test_no_dead_options": 30,
-    "test_installed": 20,
-    "test_supervised": 16,
+    "test_no_dead_options": 27,
+    "test_distributed": 20,
+    "test_registry": 19,
+    "test_supervised": 19,
+    "test_models": 15,
     "test_commands": 15,
-    "test_distributed": 15,
     "test_loop": 13,
     "test_benchmark": 11,
-    "test_locomotion": 11,
+    "test_locomotion": 10,
     "test_reproduce": 10,
-    "test_drawing": 9,
+    "test_opengl": 9,
     "test_maml": 7,
+    "test_installed": 6,
+    "test_devices": 6,
+    "test_pages": 6,
     "test_curvature": 6,
 }
 

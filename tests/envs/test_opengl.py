@@ -61,13 +61,16 @@ def test_render_py_prepares_before_it_draws(tmp_path: Path, monkeypatch: pytest.
             happened.append("drawn")
             return super().render(*arguments)
 
+    def prepared() -> None:
+        happened.append("prepared")
+        opengl.prepare()
+
     monkeypatch.setattr(rendering, "MujocoRenderer", Watched)
-    monkeypatch.setattr(mujoco_rendering, "prepare", lambda: happened.append("prepared"))
+    monkeypatch.setattr(mujoco_rendering, "prepare", prepared)
     mujoco_rendering._renderer.cache_clear()
     run_dir = tmp_path / "run"
     trained = run("train", "cheetah-vel", "--method", "random", "--outer", "trpo", *TOY, "--run-dir", run_dir)
     assert trained.returncode == 0
-    drawing.prepare()
     assert run("render", run_dir, "--output", tmp_path / "f.png").returncode == 0
     assert (tmp_path / "f.png").is_file()
     assert happened[:2] == ["prepared", "drawn"]
