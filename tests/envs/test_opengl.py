@@ -57,9 +57,9 @@ def test_render_py_prepares_before_it_draws(tmp_path: Path, monkeypatch: pytest.
     happened: list[str] = []
 
     class Watched(rendering.MujocoRenderer):
-        def render(self, *arguments: Any) -> Any:
+        def render(self, render_mode: str | None) -> Any:
             happened.append("drawn")
-            return super().render(*arguments)
+            return super().render(render_mode)
 
     def prepared() -> None:
         happened.append("prepared")
