@@ -7,7 +7,8 @@ BIN := .venv/bin
 MAML := runs/navigation-maml-seed1
 RANDOM := runs/navigation-random-seed1
 FIGURE := runs/navigation.png
-PARALLEL := -n auto --dist loadscope
+# Files in the order of tests/conftest.py, which has those first that take longest.
+PARALLEL := -n auto --dist loadscope --no-loadscope-reorder
 TYPES := $(BIN)/pyright
 # The documentation site, without network; warnings are errors.
 PAGES := $(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html

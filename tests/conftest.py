@@ -1,7 +1,7 @@
 import gc
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -41,9 +41,42 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+# The files of tests that take longest, in seconds. They are begun first, so that no worker is left alone with one.
+LONGEST = {
+    "test_no_dead_options": 27,
+    "test_distributed": 20,
+    "test_registry": 19,
+    "test_supervised": 19,
+    "test_models": 15,
+    "test_commands": 15,
+    "test_loop": 13,
+    "test_benchmark": 11,
+    "test_locomotion": 10,
+    "test_reproduce": 10,
+    "test_opengl": 9,
+    "test_maml": 7,
+    "test_installed": 6,
+    "test_devices": 6,
+    "test_pages": 6,
+    "test_curvature": 6,
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: -LONGEST.get(item.path.stem, 0))
+
+
 # A shell's background job ignores Ctrl-C, and so would the processes of the tests, some of which are about it.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def unsynced() -> Iterator[None]:
+    """Files need not survive a power cut: how long a disk takes to write is no part of any test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
 
 
 @pytest.fixture(autouse=True)

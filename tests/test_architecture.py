@@ -1,13 +1,13 @@
 """The layout's promises, read off the source with `ast`: who imports whom, who differentiates, how long files are."""
 
 import ast
+import functools
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parent.parent
 LINKED = ("envs", "experiments")  # folders of the top level that are packages of metarl, by links in it
@@ -117,6 +117,17 @@ def module(path: Path) -> str:
 MODULES = {module(path) for path in SOURCES}
 
 
+@functools.cache
+def nodes(path: Path) -> list[ast.AST]:
+    """All nodes of a file's syntax tree."""
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
+def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
+    """The calls in a file, each with the text of its function."""
+    return ((ast.unparse(node.func), node) for node in nodes(path) if isinstance(node, ast.Call))
+
+
 def layer(name: str) -> str:
     known = [known for known in MAY_IMPORT if name == known or name.startswith(f"{known}.")]
     return max(known, key=len)
@@ -125,7 +136,7 @@ def layer(name: str) -> str:
 def imports(path: Path) -> set[str]:
     """The modules that a file imports, as dotted names: of `from a.b import c` a.b, and a.b.c where that is one."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -136,32 +147,26 @@ def imports(path: Path) -> set[str]:
 
 
 def names_used(path: Path) -> set[str]:
-    nodes = list(ast.walk(ast.parse(path.read_text())))
-    attributes = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
-    imported = {alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
+    attributes = {node.attr for node in nodes(path) if isinstance(node, ast.Attribute)}
+    imported = {alias.name for node in nodes(path) if isinstance(node, ast.ImportFrom) for alias in node.names}
     return attributes | imported
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module)
-def test_imports_point_one_way(path: Path) -> None:
-    own = layer(module(path))
-    for name in imports(path):
-        top = name.split(".")[0]
-        assert top not in LINKED, f"{module(path)} imports {name}: it is installed as metarl.{name}"
-        if top == "metarl":
-            assert layer(name) in MAY_IMPORT[own], f"{module(path)} imports {name}"
-        elif own in THIRD_PARTY and top not in sys.stdlib_module_names:
-            assert top in THIRD_PARTY[own], f"{module(path)} imports {name}"
+def test_imports_point_one_way() -> None:
+    for path in SOURCES:
+        own = layer(module(path))
+        for name in imports(path):
+            top = name.split(".")[0]
+            assert top not in LINKED, f"{module(path)} imports {name}: it is installed as metarl.{name}"
+            if top == "metarl":
+                assert layer(name) in MAY_IMPORT[own], f"{module(path)} imports {name}"
+            elif own in THIRD_PARTY and top not in sys.stdlib_module_names:
+                assert top in THIRD_PARTY[own], f"{module(path)} imports {name}"
 
 
-def test_the_example_in_one_file_has_nothing_of_metarl_but_environments() -> None:
-    foreign = {
-        name
-        for name in imports(ROOT / "examples" / "maml_trpo.py")
-        if name.split(".")[0] not in sys.stdlib_module_names
-    }
-    assert {name.split(".")[0] for name in foreign} == {"torch", "numpy", "gymnasium", "metarl"}
-    assert {name for name in foreign if name.startswith("metarl")} == {"metarl.envs"}
+def test_the_example_in_one_file_imports_nothing_of_metarl() -> None:
+    packages = {name.split(".")[0] for name in imports(ROOT / "examples" / "maml_trpo.py")}
+    assert packages - sys.stdlib_module_names == {"torch", "numpy", "gymnasium"}
 
 
 def test_waiting_threads_sleep_before_torch_is_loaded() -> None:
@@ -191,45 +196,45 @@ def test_there_are_no_import_cycles() -> None:
         visit(name, ())
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in SOURCES if not module(path).startswith(("metarl.envs", "metarl.experiments"))], ids=module
-)
-def test_only_the_engine_differentiates_and_only_maml_takes_an_inner_gradient(path: Path) -> None:
-    used = names_used(path) & (DIFFERENTIATION | {"backward"})
-    if not module(path).startswith("metarl.engine."):
-        assert not used, f"{module(path)} uses {used}"
-    elif module(path) not in ("metarl.engine.maml", "metarl.engine.curvature"):
-        assert not used, f"{module(path)} uses {used}: inner gradients belong to maml.py"
+def test_only_the_engine_differentiates_and_only_maml_takes_an_inner_gradient() -> None:
+    for path in SOURCES:
+        if module(path).startswith(("metarl.envs", "metarl.experiments")):
+            continue
+        used = names_used(path) & (DIFFERENTIATION | {"backward"})
+        if not module(path).startswith("metarl.engine."):
+            assert not used, f"{module(path)} uses {used}"
+        elif module(path) not in ("metarl.engine.maml", "metarl.engine.curvature"):
+            assert not used, f"{module(path)} uses {used}: inner gradients belong to maml.py"
 
 
-@pytest.mark.parametrize("path", EVERYTHING, ids=lambda path: str(path.relative_to(ROOT)))
-def test_files_are_short_and_named_for_what_they_know(path: Path) -> None:
-    assert path.stem not in ("utils", "util", "helpers", "helper", "common", "misc")
-    if path in SOURCES:
-        assert len(path.read_text().splitlines()) < 350
+def test_files_are_short_and_named_for_what_they_know() -> None:
+    for path in EVERYTHING:
+        assert path.stem not in ("utils", "util", "helpers", "helper", "common", "misc"), path
+    for path in SOURCES:
+        assert len(path.read_text().splitlines()) < 350, path
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module)
-def test_functions_are_short(path: Path) -> None:
+def test_functions_are_short() -> None:
     """About 40 lines of code: docstrings and signatures are not counted."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.FunctionDef):
-            body = node.body[1:] if ast.get_docstring(node) else node.body
-            length = body[-1].end_lineno - body[0].lineno + 1 if body else 0  # pyright: ignore[reportOptionalOperand]
-            assert length <= 48, f"{module(path)}.{node.name} has {length} lines"
+    for path in SOURCES:
+        for node in nodes(path):
+            if isinstance(node, ast.FunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                length = body[-1].end_lineno - body[0].lineno + 1 if body else 0  # pyright: ignore[reportOptionalOperand]
+                assert length <= 48, f"{module(path)}.{node.name} has {length} lines"
 
 
-@pytest.mark.parametrize("path", [p for p in SOURCES if not module(p).startswith("metarl.experiments")], ids=module)
-def test_no_global_randomness_and_no_print_in_the_library(path: Path) -> None:
-    tree = ast.parse(path.read_text())
-    calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    assert not calls & {"print", "torch.manual_seed", "random.seed", "random.random"}
+def test_no_global_randomness_and_no_print_in_the_library() -> None:
     # get_state only looks whether somebody else has drawn
     keyed = ("np.random.default_rng", "np.random.SeedSequence", "np.random.get_state")
-    assert not {call for call in calls if call.startswith("np.random.") and not call.startswith(keyed)}
-    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
-        function = ast.unparse(call.func)
-        if DRAWS.fullmatch(function):
-            assert "generator" in {keyword.arg for keyword in call.keywords}, ast.unparse(call)
-        if function == "np.random.default_rng" and module(path) not in SEEDS_THEMSELVES:
-            assert call.args, "unseeded generator"
+    for path in SOURCES:
+        if module(path).startswith("metarl.experiments"):
+            continue
+        for function, call in calls(path):
+            where = f"{module(path)}: {ast.unparse(call)}"
+            assert function not in {"print", "torch.manual_seed", "random.seed", "random.random"}, where
+            assert not function.startswith("np.random.") or function.startswith(keyed), where
+            if DRAWS.fullmatch(function):
+                assert "generator" in {keyword.arg for keyword in call.keywords}, where
+            if function == "np.random.default_rng" and module(path) not in SEEDS_THEMSELVES:
+                assert call.args, f"{where}: unseeded generator"

@@ -11,6 +11,7 @@ from typing import Any
 import mujoco
 import numpy as np
 import pytest
+from gymnasium.envs.mujoco import mujoco_rendering as rendering
 from lonely import Lonely
 from scripts import ROOT, TOY, run
 
@@ -42,34 +43,40 @@ import metarl
 agent = metarl.load_agent("experiments/results/navigation-paper/maml-seed1")
 agent.adapt(gymnasium.make_vec("metarl/Navigation2D-v0", num_envs=2, horizon=5), [0.1, 0.1])
 """
-SCRIPT = """
-import runpy
-sys.argv = ["experiments/render.py", {run!r}, "--output", {output!r}]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
-def ordered(program: str) -> list[str]:
-    done = subprocess.run(
-        [sys.executable, "-c", WATCH + program], capture_output=True, text=True, cwd=ROOT, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
 
 
 @pytest.mark.render
 def test_env_render_and_then_adapt_in_a_fresh_process() -> None:
     assert "metarl.agent" not in WATCH + NOTEBOOK.split("import metarl\n")[0]
-    assert ordered(NOTEBOOK)[0] == "True"
+    done = subprocess.run(
+        [sys.executable, "-c", WATCH + NOTEBOOK], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "True"
 
 
 @pytest.mark.render
-def test_render_py_in_a_fresh_process(tmp_path: Path) -> None:
+def test_render_py_prepares_before_it_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[str] = []
+
+    class Watched(rendering.MujocoRenderer):
+        def render(self, render_mode: str | None) -> Any:
+            happened.append("drawn")
+            return super().render(render_mode)
+
+    def prepared() -> None:
+        happened.append("prepared")
+        opengl.prepare()
+
+    monkeypatch.setattr(rendering, "MujocoRenderer", Watched)
+    monkeypatch.setattr(mujoco_rendering, "prepare", prepared)
+    mujoco_rendering._renderer.cache_clear()
     run_dir = tmp_path / "run"
     trained = run("train", "cheetah-vel", "--method", "random", "--outer", "trpo", *TOY, "--run-dir", run_dir)
     assert trained.returncode == 0
-    assert ordered(SCRIPT.format(run=str(run_dir), output=str(tmp_path / "f.png")))[0] == "True"
+    assert run("render", run_dir, "--output", tmp_path / "f.png").returncode == 0
     assert (tmp_path / "f.png").is_file()
+    assert happened[:2] == ["prepared", "drawn"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 from gymnasium.spaces import Box
 from maml_trpo import Batch, Params, Settings
 from torch import Tensor
-from torch.func import vmap
+from torch.func import grad_and_value, vmap
 
 from metarl.engine.maml import Learner
 from metarl.engine.objective import MetaObjective, TaskFunctions
@@ -40,10 +40,12 @@ class OuterStep(NamedTuple):
 def of_the_example(theta: Params, batches: list[Batch], settings: Settings) -> OuterStep:
     alpha = settings.inner_step_size
     old = vmap(maml_trpo.adapted_policy, (None, 0, None))(theta, batches, alpha)
-    gradient, loss = maml_trpo.meta_gradient(theta, batches, alpha, old)
-    direction, _ = maml_trpo.natural_direction(theta, batches, alpha, gradient, settings.cg_iterations)
+    gradient, (loss, _) = grad_and_value(maml_trpo.meta_objective, has_aux=True)(theta, batches, alpha, old)
+    gradient = maml_trpo.flatten(gradient)
+    product = maml_trpo.kl_hessian(theta, batches, alpha, old)
+    direction, _ = maml_trpo.conjugate_gradient(product, gradient, settings.cg_iterations)
     moved, kl = maml_trpo.trpo_step(theta, batches, settings)
-    return OuterStep(loss, gradient, direction, kl, moved)
+    return OuterStep(loss.item(), gradient, direction, kl, moved)
 
 
 def of_the_engine(theta: Params, batches: list[Batch], settings: Settings) -> OuterStep:

@@ -6,11 +6,12 @@ import json
 import math
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 from rich.console import Console
-from scripts import ROOT, TOY, as_main, in_a_process, refused, run
+from scripts import ROOT, TOY, as_main, refused, run
 
 from metarl.experiments.evaluate import score_table
 from metarl.experiments.figures.evaluated_runs import published_of
@@ -279,10 +280,13 @@ def test_a_custom_environment_must_be_named_and_found(tmp_path: Path) -> None:
     refused(run("train", "custom", "--environment", "Pendulum-v1", "--run-dir", tmp_path / "c"), "sample_tasks")
 
 
-def test_an_opengl_backend_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    """MuJoCo loads it as soon as it is imported itself."""
+def test_an_opengl_backend_that_does_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MuJoCo loads it as soon as it is imported itself, which happens here once more."""
     monkeypatch.setenv("MUJOCO_GL", "vulkan")
-    refused(in_a_process("train", "cheetah-dir"), "MUJOCO_GL=vulkan", "unset it, or set glfw")
+    for name in list(sys.modules):
+        if name == "mujoco" or name.startswith(("mujoco.rendering", "metarl.envs.physics.")):
+            monkeypatch.delitem(sys.modules, name)
+    refused(run("train", "cheetah-dir", "--run-dir", tmp_path / "run"), "MUJOCO_GL=vulkan", "unset it, or set glfw")
 
 
 @pytest.mark.usefixtures("drawn")

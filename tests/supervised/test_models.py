@@ -7,6 +7,7 @@ import torch
 from conftest import generator, parameters, rule_part, sgd
 from oracles import loop_meta_gradient
 from torch import Tensor, nn
+from torch._inductor import config as inductor
 from torch.nn import functional
 
 from metarl.engine.gradients import gradients_of
@@ -23,6 +24,9 @@ from metarl.supervised.networks.pooled import Pooled
 from metarl.supervised.networks.strided import Strided
 from metarl.supervised.tasks import Examples, KindName
 
+# Before it compiles a gradient, torch would try every vector unit of the processor, in a process each, compile headers
+# for later, and start processes to compile in. All that takes longer than the few lines of a small network.
+QUICK = {"cpp.vec_isa_ok": False, "cpp_cache_precompile_headers": False, "compile_threads": 1}
 TASKS, WAYS = 3, 3
 PARTS: dict[str, Network] = {
     "sinusoid": Dense(hidden_sizes=(6, 6)),
@@ -162,7 +166,7 @@ def test_initial_weights_are_truncated_normal() -> None:
 
 @pytest.mark.parametrize("name", ["sinusoid"])
 def test_compiled_gradients_are_the_same(name: str, rule_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every rule as torch.compile traces it; one of them down to machine code, which costs 12 seconds each."""
+    """Every rule as torch.compile traces it; one of them down to machine code, which takes a compiler's seconds."""
     # Of one hidden layer: torch.compile takes its time for every operation.
     monkeypatch.setitem(PARTS, name, Dense(hidden_sizes=(6,)))
     if rule_name != "sgd":
@@ -170,7 +174,8 @@ def test_compiled_gradients_are_the_same(name: str, rule_name: str, monkeypatch:
     model, learner, functions = network(name, rule_part(rule_name).build())
     theta = learner.rule.init(parameters(model), generator(0))
     data = ((examples(name, 0),), examples(name, 1))
-    plain, compiled = (
-        gradients_of(learner, functions.outer_loss, compiled=flag)(theta, *data) for flag in (False, True)
-    )
+    with inductor.patch(QUICK):
+        plain, compiled = (
+            gradients_of(learner, functions.outer_loss, compiled=flag)(theta, *data) for flag in (False, True)
+        )
     torch.testing.assert_close(compiled, plain, rtol=1e-9, atol=1e-12)
