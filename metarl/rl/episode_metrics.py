@@ -201,10 +201,13 @@ def distances(before: Params, after: Params) -> Tensor:
 
 def warn_of_equal_rewards(episodes: Episodes) -> None:
     """Warn where all rewards are the same large number, beside which their dtype has lost the differences."""
-    played = episodes.rewards[episodes.mask > 0]
-    if len(played) > 1 and abs(played[0]) * torch.finfo(played.dtype).eps > LOST and (played == played[0]).all():
+    rewards = episodes.rewards
+    played = episodes.mask > 0
+    least = rewards.where(played, torch.inf).amin().item()
+    most = rewards.where(played, -torch.inf).amax().item()
+    if least == most and played.sum().item() > 1 and abs(most) * torch.finfo(rewards.dtype).eps > LOST:
         warnings.warn(
-            f"all rewards of the first episodes are {played[0].item():g}: {played.dtype} has no smaller differences "
+            f"all rewards of the first episodes are {most:g}: {rewards.dtype} has no smaller differences "
             "beside such a number, and nothing can be learned from them; take the constant out of the rewards",
             stacklevel=2,
         )

@@ -93,7 +93,8 @@ def test_nothing_of_adaptation_and_curvature_mixes_devices(
     batches = []
     for step in range(problem.inner_steps + 1):
         adapted = learner.merge_each(fast, theta)
-        batches.append(problem._process(rollout(problem._env, problem.policy, adapted, tasks, horizon=6, key=KEY)))
+        episodes = rollout(problem._env, problem.policy, adapted, tasks, horizon=6, key=KEY)
+        batches.append(problem._process(episodes, inner=step < problem.inner_steps))
         fast = learner.step_each(fast, theta, batches[-1], step=step) if step < problem.inner_steps else fast
     objective = MetaObjective(theta, learner, problem.functions, batches[:-1], batches[-1])
     gradients, losses, _ = gradients_of(learner, problem.functions.outer_loss)(

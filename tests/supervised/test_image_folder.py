@@ -79,7 +79,8 @@ def test_options_choose_size_channels_and_turns(tmp_path: Path) -> None:
     place = folder(tmp_path, NAMES)
     assert build(place, image_size=5).input_shape == (5, 5, 3)
     assert build(place, channels=1).input_shape == (8, 8, 1)
-    turns = [build(place, rotate=flag).distribution.sample_tasks(RNG(0), 9, "train")[:, 2:].max() for flag in (0, 1)]
+    distributions = [build(place, rotate=flag).distribution for flag in (False, True)]
+    turns = [distribution.sample_tasks(RNG(0), 9, "train")[:, 2:].max() for distribution in distributions]
     assert turns == [0, 3]
 
 

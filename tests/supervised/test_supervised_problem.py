@@ -23,7 +23,7 @@ from metarl.supervised.outer_losses.last_step import LastStep
 from metarl.supervised.outer_losses.multi_step import MultiStep
 from metarl.supervised.pictures import picture
 from metarl.supervised.problem import ExampleSettings, MetaSupervised
-from metarl.supervised.tasks import Examples, TaskDistribution
+from metarl.supervised.tasks import Examples, KindName, TaskDistribution
 from metarl.tasks import Split
 
 SINUSOID = Sinusoid().build().distribution
@@ -38,7 +38,7 @@ def problem(
     seed: int = 1,
     settings: ExampleSettings = SETTINGS,
     alpha: float = 0.01,
-    kind: str = "regression",
+    kind: KindName = "regression",
     step_weights: StepWeights | None = None,
     compiled: bool = False,
 ) -> MetaSupervised:
@@ -222,7 +222,7 @@ def test_impossible_settings_are_named() -> None:
     with pytest.raises(ValueError, match="inner_steps must be at least 0; got -1"):
         problem(inner_steps=-1)
     with pytest.raises(ValueError, match="unknown kind of problem 'ranking': choose one of regression, classification"):
-        problem(kind="ranking")
+        problem(kind=cast(Any, "ranking"))
 
 
 def test_each_purpose_draws_from_its_split() -> None:
