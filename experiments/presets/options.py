@@ -271,13 +271,15 @@ PRESETS: dict[str, Preset] = {
     "navigation-paper": Preset(
         "2D navigation as the published run: distance, step size 0.5, 100 iterations", NAVIGATION_PAPER
     ),
-    "cheetah-vel": Preset("half-cheetah, goal velocity, Gymnasium's dynamics, compact observations", CHEETAH_VEL),
+    "cheetah-vel": Preset(
+        "half-cheetah, goal velocity, Gymnasium's dynamics, compact observations", CHEETAH_VEL, (ROBOT_WITH_CAVIA,)
+    ),
     "cheetah-dir": Preset(
         "half-cheetah, goal direction, Gymnasium's dynamics, compact observations", CHEETAH_DIR, (ROBOT_WITH_CAVIA,)
     ),
-    "ant-vel": Preset("ant, goal velocity, Gymnasium's dynamics, compact observations", ANT_VEL),
-    "ant-dir": Preset("ant, goal direction, Gymnasium's dynamics, compact observations", ANT_DIR),
-    "ant-goal": Preset("ant, goal position, Gymnasium's dynamics, compact observations", ANT_GOAL),
+    "ant-vel": Preset("ant, goal velocity, Gymnasium's dynamics, compact observations", ANT_VEL, (ROBOT_WITH_CAVIA,)),
+    "ant-dir": Preset("ant, goal direction, Gymnasium's dynamics, compact observations", ANT_DIR, (ROBOT_WITH_CAVIA,)),
+    "ant-goal": Preset("ant, goal position, Gymnasium's dynamics, compact observations", ANT_GOAL, (ROBOT_WITH_CAVIA,)),
     "cheetah-vel-paper": Preset("half-cheetah, goal velocity, as the published run: 475 iterations", CHEETAH_VEL_PAPER),
     "cheetah-dir-paper": Preset(
         "half-cheetah, goal direction, as the published run: 100 iterations", CHEETAH_DIR_PAPER

@@ -8,8 +8,9 @@ from metarl.training.tree import flat
 SETTINGS = {"context_size": 8, "inner_step_size": 2.0, "inner_discount": 0.9, "inner_gae_lambda": 0.9}
 
 
-def test_a_robot_with_cavia_has_settings_that_a_context_learns_with() -> None:
-    arguments = parse(["cheetah-dir", "--rule", "cavia"])
+@pytest.mark.parametrize("preset", ["cheetah-dir", "cheetah-vel", "ant-dir", "ant-vel", "ant-goal"])
+def test_a_robot_with_cavia_has_settings_that_a_context_learns_with(preset: str) -> None:
+    arguments = parse([preset, "--rule", "cavia"])
     values = flat(arguments.config)
     assert {name: values[name] for name in SETTINGS} == SETTINGS
     (note,) = arguments.notes
