@@ -175,10 +175,10 @@ def _omniglot() -> Experiment:
 PAPER: dict[str, Experiment] = {
     "navigation-paper": _navigation(),
     # 8 million timesteps a seed: ten minutes of one core.
-    "cheetah-dir": _robot("cheetah-dir", 200, films={"film.gif": ("maml-seed1", "--height 128 --speed 3")}),
+    "cheetah-dir": _robot("cheetah-dir", 200),
     "cheetah-dir-plain-head": _plain_head("cheetah-dir"),
     "cheetah-vel": _robot("cheetah-vel", 200),
-    "cheetah-dir-cavia": _cavia("cheetah-dir", 200),
+    "cheetah-dir-cavia": _cavia("cheetah-dir", 200, {"film.gif": ("cavia-seed1", "--height 128 --speed 3")}),
     "cheetah-vel-cavia": _cavia("cheetah-vel", 200),
     "cheetah-dir-cavia-long": _cavia("cheetah-dir", 1000),
     "cheetah-dir-long": _long("cheetah-dir"),
