@@ -71,15 +71,11 @@ def _long(preset: str) -> Experiment:
     return Experiment(runs, {"figure": _names(runs)}, policies=_names(runs[:1]))
 
 
-# As `cheetah-dir` has with this rule: a context of a few numbers is all that adapts, by data that looks less far ahead.
-CAVIA = "--rule cavia --context-size 8 --inner-step-size 2 --inner-discount 0.9 --inner-gae-lambda 0.9"
-
-
 def _cavia(
     preset: str, iterations: int, films: Films = None, seeds: tuple[int, ...] = SEEDS, policies: int = 1
 ) -> Experiment:
-    """CAVIA in place of MAML, with the other settings of the preset; the results have so many seeds' policies."""
-    runs = seeded("cavia", preset, f"{CAVIA} --iterations {iterations} --checkpoint-every 10", seeds)
+    """CAVIA in place of MAML, as the preset has it; the results have so many seeds' policies."""
+    runs = seeded("cavia", preset, f"--rule cavia --iterations {iterations} --checkpoint-every 10", seeds)
     return Experiment(runs, {"figure": _names(runs)}, films=films or {}, policies=_names(runs[:policies]))
 
 

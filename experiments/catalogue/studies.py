@@ -71,7 +71,7 @@ VARIED = (
             "all parameters": {},
             "biases": {"not-adapted": "*.shift *.weight log_std", "inner-step-size": "1.0"},
             "last layer (ANIL)": {"rule": "anil"},
-            "a context of 8 (CAVIA)": {"rule": "cavia", "context-size": "8", "inner-step-size": "2.0"},
+            "a context of 8 (CAVIA, as the preset has it)": {"rule": "cavia"},
         },
     ),
     Factor(

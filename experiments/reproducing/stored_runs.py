@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from metarl.engine.outer import refused
 from metarl.experiments.analysis.stored_curves import settings
 from metarl.experiments.catalogue.experiment import Experiment, Training
 from metarl.files import write_atomically
@@ -137,12 +138,18 @@ class ExperimentRun:
 
 
 def thinned(rows: list[dict[str, float]]) -> list[dict[str, float]]:
-    """Return what is published of a learning curve: every row of a validation, the last, and `ROWS` others at most."""
+    """Return what is published of a learning curve: all rows that others count, and `ROWS` more at most.
+
+    Counted are validations and refused outer steps; the last row tells how long the run is.
+    """
     every = math.ceil(len(rows) / ROWS)
     kept = [
         row
         for number, row in enumerate(rows, start=1)
-        if number % every == 0 or number == len(rows) or any(name.startswith("evaluation/") for name in row)
+        if number % every == 0
+        or number == len(rows)
+        or refused(row, "outer/")
+        or any(name.startswith("evaluation/") for name in row)
     ]
     return [{name: value for name, value in row.items() if name not in NOT_PUBLISHED} for row in kept]
 

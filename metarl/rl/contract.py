@@ -5,7 +5,7 @@ Axes: n environments, T timesteps, O observation, k numbers of a task.
 
 import copy
 import random
-import weakref
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from gymnasium import Space
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import ArrayLike, NDArray
 
+from metarl.arguments import is_whole
 from metarl.arrays import on_device, on_host
 from metarl.rl.drawing_tasks import draw_tasks
 from metarl.rl.numeric import shown
@@ -104,7 +105,7 @@ def unread(info: Mapping[Any, Any]) -> list[str]:
 
 def require_vector(env: VectorEnv) -> None:
     """Raise ValueError unless rollouts can be made in a vector environment: without auto-reset, known actions."""
-    is_vector = isinstance(getattr(env, "num_envs", None), int) and hasattr(env, "metadata")
+    is_vector = is_whole(getattr(env, "num_envs", None)) and hasattr(env, "metadata")
     if not is_vector:
         raise ValueError(
             "rollouts need a vector environment, such as metarl.envs.LoopVectorEnv(make_env, num_envs) makes of single "
@@ -123,16 +124,20 @@ def require_vector(env: VectorEnv) -> None:
 @contextmanager
 def played_alone(env: VectorEnv) -> Iterator[None]:
     """Play environments inside the block. Raises ValueError where another thread does so: both would see a mixture."""
-    if env in _PLAYED:
-        raise ValueError(f"{env} is played by another thread: give every thread environments of its own")
-    _PLAYED.add(env)
+    # By identity: environments may be equal to each other, or have no hash.
+    place = id(env)
+    with _LOCK:
+        if place in _PLAYED:
+            raise ValueError(f"{env} is played by another thread: give every thread environments of its own")
+        _PLAYED.add(place)
     try:
         yield
     finally:
-        _PLAYED.discard(env)
+        _PLAYED.discard(place)
 
 
-_PLAYED: weakref.WeakSet[VectorEnv] = weakref.WeakSet()
+_LOCK = threading.Lock()
+_PLAYED: set[int] = set()
 
 
 def require_spaces(env: Any, names: tuple[str, ...]) -> None:

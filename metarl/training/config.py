@@ -143,7 +143,8 @@ class Config(Watching, HeldOut, Adaptation, Training):
             found |= dict.fromkeys(("inner_steps", "first_order"), why)
         # Pretrained is adapted at evaluation, oracle is not.
         if self.knows_the_task:
-            own = ("rule", "inner_loss", "evaluation_steps", "evaluation_step_sizes", *tree.flat(self.rule))
+            of_steps = ("rule", "inner_loss", "inner_discount", "inner_gae_lambda")
+            own = (*of_steps, "evaluation_steps", "evaluation_step_sizes", *tree.flat(self.rule))
             found |= dict.fromkeys(own, why)
         if self.method == "maml":
             if not self.inner_steps:

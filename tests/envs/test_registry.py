@@ -186,6 +186,8 @@ def test_before_the_first_reset_there_is_no_episode(environment_id: str) -> None
 def test_unknown_ids_render_modes_and_single_options_are_refused(environment_id: str) -> None:
     with pytest.raises(ValueError, match="unknown environment 'metarl/Chess-v0': choose one of"):
         make_family("metarl/Chess-v0")
+    with pytest.raises(ValueError, match="AntGoal-v1': here is metarl/AntGoal-v2, which is not the same"):
+        make_family("metarl/AntGoal-v1")
     with pytest.raises(ValueError, match="unknown render_mode 'human'"):
         envs.TaskEnv(make_family(environment_id), render_mode="human")
     with pytest.raises(ValueError, match="unknown reset option 'tasks': choose task"):
