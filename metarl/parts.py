@@ -23,7 +23,6 @@ import inspect
 import itertools
 import math
 import pkgutil
-import re
 import textwrap
 import typing
 from collections.abc import Callable
@@ -31,7 +30,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 from metarl.kinds import is_of, type_in_words
-from metarl.user_code import module_named, named, part_of_function, require_both
+from metarl.user_code import choices, module_named, named, part_of_function, require_both
 
 
 @dataclass(frozen=True)
@@ -66,9 +65,6 @@ NOT_NEGATIVE = Bound(lambda value: 0 <= value < math.inf, "a finite number, at l
 PROBABILITY = Bound(lambda value: 0 <= value <= 1, "in [0, 1]")
 SHARE = Bound(lambda value: 0 < value <= 1, "in (0, 1]")
 NOT_EMPTY = Bound(lambda values: len(values) > 0, "a list with at least one value")
-
-
-VERSION = re.compile(r"-v\d+$")  # the end of the name of an environment
 
 
 class Marker(NamedTuple):
@@ -268,20 +264,10 @@ class Registry(Generic[P]):
         if choice not in self._found:
             found = self._from_outside(choice) if ":" in choice else self._by_finders(choice)
             if found is None:
-                known = ", ".join(self.names)
-                raise ValueError(
-                    f"unknown {self.kind} {choice!r}: {self._other_version(choice)}choose one of {known}, "
-                    "or your own as MODULE:NAME"
-                )
+                known = choices(choice, self.names)
+                raise ValueError(f"unknown {self.kind} {choice!r}: {known}, or your own as MODULE:NAME")
             self._found[choice] = found
         return self._found[choice]
-
-    def _other_version(self, choice: str) -> str:
-        """Words about the part whose name differs from the choice in its version alone; none where there is none."""
-        for name in self.names:
-            if name != choice and VERSION.sub("", name) == VERSION.sub("", choice):
-                return f"here is {name}, which is not the same (CHANGELOG.md); "
-        return ""
 
     def name_of(self, part: P) -> str:
         """The name that `find` knows a part by. Raises ValueError for a part that was never registered or found."""

@@ -9,11 +9,12 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 import traceback
 import typing
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -217,3 +218,11 @@ def part_of_function(function: Callable[..., Any], base: type[Any]) -> type[Any]
     return dataclasses.make_dataclass(
         function.__name__, fields, bases=(base,), frozen=True, kw_only=True, namespace=namespace
     )
+
+
+def choices(choice: str, names: Sequence[str]) -> str:
+    """Say what to choose from, and first which of the names differs from an unknown choice in its version alone."""
+    version = re.compile(r"-v\d+$")
+    also = [name for name in names if version.sub("", name) == version.sub("", choice)]
+    hint = f"here is {also[0]}, which is not the same (CHANGELOG.md); " if also else ""
+    return f"{hint}choose one of {', '.join(names)}"

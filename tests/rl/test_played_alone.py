@@ -16,8 +16,8 @@ class Equal:
 def test_environments_are_played_alone_by_identity() -> None:
     """Equal ones in two threads were taken for one, and one without a hash could not be played."""
     first, second = cast(Any, Equal()), cast(Any, Equal())
-    with played_alone(first), played_alone(second):
-        with pytest.raises(ValueError, match="is played by another thread"), played_alone(first):
-            pass
+    words = "is played by another thread"
+    with played_alone(first), played_alone(second), pytest.raises(ValueError, match=words), played_alone(first):
+        pass
     with played_alone(first):
         pass
