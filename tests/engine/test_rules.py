@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import TASKS, Regression, generator, parameters, regression, rule_part, sgd
@@ -64,6 +66,18 @@ def test_step_sizes_are_the_rules_own_or_those_given(rule_name: str) -> None:
     assert [update_of_ones(part.build(), step) for step in range(3)] == [0.4] * 3
     given = [update_of_ones(part.build((0.4, 0.1)), step) for step in range(4)]
     assert given == pytest.approx([0.4, 0.1, 0.1, 0.1])
+
+
+@pytest.mark.parametrize("sizes", [np.array([0.4, 0.1]), {0.4: "a", 0.1: "b"}.keys()])
+def test_step_sizes_are_any_numbers_one_after_the_other(sizes: Any, rule_name: str) -> None:
+    rule = rule_part(rule_name, inner_step_size=0.4).build(sizes)
+    assert [update_of_ones(rule, step) for step in range(3)] == pytest.approx([0.4, 0.1, 0.1])
+
+
+@pytest.mark.parametrize("sizes", ["0.1", b"0.1", 0.1, np.array(0.1), None])
+def test_step_sizes_that_are_no_list(sizes: Any, rule_name: str) -> None:
+    with pytest.raises(ValueError, match="inner step sizes must be a list of numbers, one for each step; got"):
+        rule_part(rule_name).build(sizes)
 
 
 @pytest.mark.parametrize(

@@ -83,12 +83,17 @@ class SteppingRule(Rule):
 
     def sizes(self, step_sizes: Sequence[float]) -> tuple[float, ...]:
         """The given step sizes, or else the rule's own. Raises ValueError unless they are positive and finite."""
-        is_list = isinstance(step_sizes, Sequence) and not isinstance(step_sizes, str)
-        if not is_list:
-            raise ValueError(f"inner step sizes must be a list of numbers, one for each step; got {step_sizes!r}")
-        if not all(isinstance(size, Real) and 0 < size < math.inf for size in step_sizes):
-            raise ValueError(f"inner step sizes must be positive numbers; got {list(step_sizes)}")
-        return tuple(step_sizes) or (self.inner_step_size,)
+        words = f"inner step sizes must be a list of numbers, one for each step; got {step_sizes!r}"
+        is_text = isinstance(step_sizes, str | bytes)
+        if is_text:
+            raise ValueError(words)
+        try:
+            given = list(step_sizes)
+        except TypeError:  # an array without dimensions has `__iter__`, too
+            raise ValueError(words) from None
+        if not all(isinstance(size, Real) and 0 < size < math.inf for size in given):
+            raise ValueError(f"inner step sizes must be positive numbers; got {given}")
+        return tuple(map(float, given)) or (self.inner_step_size,)
 
     def descent(self, step_sizes: Sequence[float]) -> Callable[[Params, Params, Params, int], Params]:
         """Make the `update` of gradient steps, fast - alpha gradient (Finn et al. 2017, equation 1)."""
