@@ -1,5 +1,6 @@
 """Whether values are of the types that options declare: whole numbers, numbers, truth values, texts, lists of them."""
 
+import os
 import types
 import typing
 from collections.abc import Callable
@@ -24,6 +25,13 @@ def is_of(hint: Any, value: Any) -> bool:
     if origin is tuple and len(arguments) == 2 and arguments[1] is ...:
         return isinstance(value, list | tuple) and all(is_of(arguments[0], item) for item in value)
     return hint not in KINDS or KINDS[hint][0](value)
+
+
+def as_kind(hint: Any, value: Any) -> Any:
+    """The value, or its text where it is a path and the hint is a text."""
+    if isinstance(value, os.PathLike) and not is_of(hint, value) and is_of(hint, text := os.fspath(value)):
+        return text
+    return value
 
 
 def type_in_words(hint: Any) -> str:

@@ -29,7 +29,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
-from metarl.kinds import is_of, type_in_words
+from metarl.kinds import as_kind, is_of, type_in_words
 from metarl.user_code import choices, module_named, named, part_of_function, require_both
 
 
@@ -108,9 +108,11 @@ class Option(NamedTuple):
 
 
 class Part:
-    """Base of all parts. Making one raises ValueError for an option outside its bounds."""
+    """Base of all parts. Making one raises ValueError for an option outside its bounds; paths become texts."""
 
     def __post_init__(self) -> None:
+        for option in options(type(self)):
+            object.__setattr__(self, option.name, as_kind(option.hint, getattr(self, option.name)))
         check(self)
 
 

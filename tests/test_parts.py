@@ -1,6 +1,7 @@
 """Parts: options with bounds, registries, and a user's own things from outside the tree."""
 
 import dataclasses
+import json
 import pickle
 import sys
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from metarl.parts import (
     at_least,
     below,
     options,
+    values_of,
 )
 from metarl.rl.baselines import BASELINES
 from metarl.rl.environments import ENVIRONMENTS
@@ -35,6 +37,7 @@ from metarl.rl.inner_losses import INNER_LOSSES
 from metarl.rl.normalizers import NORMALIZATIONS
 from metarl.rl.policies import POLICIES
 from metarl.supervised.datasets import DATASETS
+from metarl.supervised.datasets.omniglot import Omniglot
 from metarl.user_code import part_of_function
 
 
@@ -264,3 +267,13 @@ def test_numbers_of_numpy_and_lists_are_values_too() -> None:
     assert Hammer(weight=cast(Any, np.int64(2)), sizes=cast(Any, [1, 2])).build() == 2
     with pytest.raises(ValueError, match="sizes must be a list of values that are each at least 1"):
         Hammer(sizes=cast(Any, [0]))
+
+
+def test_paths_are_texts(tmp_path: Path) -> None:
+    """Where an option is a text; configurations are stored as JSON."""
+    chosen = Omniglot(data_dir=cast(Any, tmp_path), cache_dir=cast(Any, tmp_path / "cache"))
+    assert chosen == Omniglot(data_dir=str(tmp_path), cache_dir=str(tmp_path / "cache"))
+    assert json.loads(json.dumps(values_of(chosen)))["data_dir"] == str(tmp_path)
+    assert hash(chosen) == hash(dataclasses.replace(chosen, data_dir=cast(Any, tmp_path)))
+    with pytest.raises(ValueError, match="weight must be a number; got "):
+        Hammer(weight=cast(Any, tmp_path))
