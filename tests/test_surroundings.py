@@ -25,6 +25,8 @@ from metarl.rl.conformance import check_policy
 from metarl.rl.inner_losses.log_prob import LogProb
 from metarl.rl.policies.gaussian_mlp import GaussianMLP
 from metarl.rl.problem import MetaRL, RolloutSettings
+from metarl.supervised.conformance import check_dataset
+from metarl.supervised.datasets.sinusoid import Sinusoid
 from metarl.surroundings import usual_torch
 
 PAPER = ROOT / "experiments" / "results" / "navigation-paper" / "maml-seed1"
@@ -97,6 +99,13 @@ def test_checks_of_parts_without_gradients() -> None:
     with torch.inference_mode():
         check_rule(SGD())
         check_policy(GaussianMLP(hidden_sizes=(4,)), *Navigation2D().spaces())
+
+
+@pytest.mark.parametrize("surrounding", SURROUNDINGS)
+def test_the_check_of_a_dataset(surrounding: str) -> None:
+    """Under another default device its examples were on that device."""
+    with SURROUNDINGS[surrounding]():
+        assert check_dataset(Sinusoid()).outputs == 1
 
 
 def test_what_was_set_is_set_again() -> None:

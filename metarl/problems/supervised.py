@@ -64,7 +64,8 @@ class Supervised(ProblemOptions):
             warnings.simplefilter("ignore")
             tasks = self.dataset.build()
         # The project's own datasets keep it.
-        if ":" in DATASETS.name_of(self.dataset) and (words := complaint(tasks)):
+        own = ":" in DATASETS.name_of(self.dataset)
+        if own and (words := complaint(tasks, self.shots, self.queries)):
             warnings.warn(f"the dataset does not keep its contract, which check_dataset checks: {words}", stacklevel=2)
         return dataclasses.replace(self, examples_in_training=tasks.signature())
 

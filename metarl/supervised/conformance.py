@@ -1,6 +1,7 @@
 """Public check of datasets, for those who write one: `check_dataset`, on a few tasks."""
 
-from typing import Any
+import hashlib
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -9,14 +10,21 @@ from torch import Tensor
 from metarl.arguments import require
 from metarl.supervised.losses import KINDS
 from metarl.supervised.tasks import Examples, SupervisedTasks
+from metarl.surroundings import usual_torch
 from metarl.tasks import SPLITS, Split
 
 FEW = 3  # tasks
 MANY = 7  # tasks, of which the first must be the few
-SHOTS = 1  # support examples (of each class)
-QUERIES = 2  # query examples (of each class)
 
 
+class Counts(NamedTuple):
+    """Examples (of each class) that a check draws of every task."""
+
+    shots: int = 1
+    queries: int = 2
+
+
+@usual_torch()
 def check_dataset(dataset: Any) -> SupervisedTasks:
     """Raise ValueError where a dataset does not do what problems rely on; otherwise return what it builds.
 
@@ -30,33 +38,39 @@ def check_dataset(dataset: Any) -> SupervisedTasks:
     made = dataset.build()
     require(isinstance(made, SupervisedTasks), f"build must give SupervisedTasks; got {type(made).__name__}")
     require(made.kind in KINDS, f"kind must be one of {', '.join(KINDS)}; got {made.kind!r}")
-    made.require_examples(SHOTS, QUERIES)
-    require_contract(made)
+    counts = Counts()
+    made.require_examples(*counts)
+    require_contract(made, counts)
     return made
 
 
-def require_contract(made: SupervisedTasks) -> None:
+def require_contract(made: SupervisedTasks, counts: Counts) -> None:
     """Raise ValueError where tasks, of which there are enough examples, do not do what problems rely on."""
     for split in SPLITS:
         _check_tasks(made, split)
-        _check_examples(made, split)
+        _check_examples(made, split, counts)
     if made.kind == "classification":
-        _check_labels(made)
-        _check_disjoint(made)
+        _check_labels(made, counts)
+        _check_disjoint(made, counts)
     if made.shared_targets and len(made.input_shape) == 1:
         oracle = made.with_task_in_inputs()
-        _check_examples(oracle, "train")
+        _check_examples(oracle, "train", counts)
 
 
-def complaint(made: SupervisedTasks) -> str | None:
-    """What `check_dataset` says of tasks, where they have as many examples as it draws; None if it says nothing."""
+def complaint(made: SupervisedTasks, shots: int, queries: int) -> str | None:
+    """What `check_dataset` would say of tasks, of which it draws as many examples as a run; None if nothing.
+
+    An error of the dataset's own is told, too, because a training that never asks for this may work.
+    """
     available = made.examples_available
-    if available is not None and available < SHOTS + QUERIES:
+    if available is not None and available < shots + queries:
         return None
     try:
-        require_contract(made)
+        require_contract(made, Counts(shots, queries))
     except ValueError as error:
         return str(error)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
     return None
 
 
@@ -78,15 +92,11 @@ def _check_tasks(made: SupervisedTasks, split: Split) -> None:
     require(isinstance(words, str) and words != "", f"describe must give the task in words; got {words!r}")
 
 
-def _check_examples(made: SupervisedTasks, split: Split) -> None:
+def _check_examples(made: SupervisedTasks, split: Split, counts: Counts) -> None:
     few = _tasks(made, split, FEW)
     many = _tasks(made, split, MANY)
-    drawn = _draw(made, few)
-    again = _draw(made, few)
-    of_many = _draw(made, many)
-    for words, examples, repeated, more, each in zip(
-        ("support", "query"), drawn, again, of_many, (SHOTS, QUERIES), strict=True
-    ):
+    drawn, again, of_many = (_draw(made, tasks, counts) for tasks in (few, few, many))
+    for words, examples, repeated, more, each in zip(("support", "query"), drawn, again, of_many, counts, strict=True):
         inputs, targets = examples
         count = each * (made.outputs if made.kind == "classification" else 1)
         expected = (FEW, count, *made.input_shape)
@@ -102,9 +112,8 @@ def _check_examples(made: SupervisedTasks, split: Split) -> None:
             "examples of task i must not depend on how many tasks there are: draw all numbers by one "
             f"rng.random((n, ...)) ({words}, {split})",
         )
-    support, query = drawn
-    shared = (support.inputs[:, :, None] == query.inputs[:, None]).flatten(3).all(-1)
-    require(not bool(shared.any()), f"support and query of a task must be different examples ({split})")
+    shared = (_keys(support) & _keys(query) for support, query in zip(*(part.inputs for part in drawn), strict=True))
+    require(not any(shared), f"support and query of a task must be different examples ({split})")
 
 
 def _require_targets(made: SupervisedTasks, words: str, targets: Tensor, leading: tuple[int, int]) -> None:
@@ -120,34 +129,39 @@ def _require_targets(made: SupervisedTasks, words: str, targets: Tensor, leading
     )
 
 
-def _check_labels(made: SupervisedTasks) -> None:
+def _check_labels(made: SupervisedTasks, counts: Counts) -> None:
     """Check that every class of a task has as many examples as were asked for, under its label."""
-    for each, examples in zip((SHOTS, QUERIES), _draw(made, _tasks(made, "train", FEW)), strict=True):
+    for each, examples in zip(counts, _draw(made, _tasks(made, "train", FEW), counts), strict=True):
         for targets in examples.targets:
-            counts = torch.bincount(targets.clamp(min=0), minlength=made.outputs).tolist()
+            found = torch.bincount(targets.clamp(min=0), minlength=made.outputs).tolist()
             require(
-                counts == [each] * made.outputs,
+                found == [each] * made.outputs,
                 f"{each} examples of each of {made.outputs} classes must be labelled 0 to {made.outputs - 1}; labels "
                 f"are {targets.tolist()}",
             )
 
 
-def _check_disjoint(made: SupervisedTasks) -> None:
+def _check_disjoint(made: SupervisedTasks, counts: Counts) -> None:
     """Check that no example of a task of one split is an example of a task of another split."""
     seen: dict[bytes, Split] = {}
     for split in SPLITS:
-        for examples in _draw(made, _tasks(made, split, MANY)):
-            for image in examples.inputs.flatten(0, 1):
-                before = seen.setdefault(image.numpy().tobytes(), split)
+        for examples in _draw(made, _tasks(made, split, MANY), counts):
+            for key in _keys(examples.inputs.flatten(0, 1)):
+                before = seen.setdefault(key, split)
                 require(before == split, f"an example of {before} is one of {split} too: splits must share no classes")
+
+
+def _keys(inputs: Tensor) -> set[bytes]:
+    """A short key of each input [N, ...]: there may be too many to compare all with all, or to keep them."""
+    return {hashlib.sha256(one.detach().numpy().tobytes()).digest() for one in inputs}
 
 
 def _tasks(made: SupervisedTasks, split: Split, n: int) -> Any:
     return made.distribution.sample_tasks(np.random.default_rng(1), n, split)
 
 
-def _draw(made: SupervisedTasks, tasks: Any) -> tuple[Examples, Examples]:
-    return made.distribution.examples(tasks, np.random.default_rng(2), SHOTS, QUERIES)
+def _draw(made: SupervisedTasks, tasks: Any, counts: Counts) -> tuple[Examples, Examples]:
+    return made.distribution.examples(tasks, np.random.default_rng(2), *counts)
 
 
 def _same(examples: Examples, other: Examples) -> bool:

@@ -54,12 +54,23 @@ def draw_examples(
         raise ValueError(
             "examples(tasks, rng, shots, queries) must give two Examples(inputs, targets), the support and the query"
         )
-    classes = len(drawn[0][0][0]) // shots if kind == "classification" and len(drawn[0][0]) else 1
+    classes = _classes(drawn[0][0], len(tasks), shots) if kind == "classification" else 1
     support, query = (
         _ready(words, part, len(tasks), classes * each, kind, like)
         for words, part, each in zip(("support", "query"), drawn, (shots, queries), strict=True)
     )
     return support, query
+
+
+def _classes(inputs: Any, tasks: int, shots: int) -> int:
+    """The number of classes that the support of a classification has; 1 where inputs are no array."""
+    shape = list(getattr(inputs, "shape", (tasks, shots)))
+    if len(shape) < 2:
+        raise ValueError(
+            f"support inputs must have the shape [{tasks}, N, ...], {tasks} tasks of N = classes x {shots} examples; "
+            f"got {shape}"
+        )
+    return shape[1] // shots
 
 
 def _ready(words: str, examples: Any, tasks: int, count: int, kind: KindName, like: Tensor) -> Examples:
@@ -87,7 +98,8 @@ def _ready(words: str, examples: Any, tasks: int, count: int, kind: KindName, li
 def _tensor(what: str, values: Any) -> Tensor:
     """Real numbers as a tensor without a gradient. Raises ValueError for what is neither tensor nor array of them."""
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
-        return torch.from_numpy(values)
+        # A copy in the machine's byte order, because torch takes no negative strides and warns of read-only arrays.
+        return torch.from_numpy(np.array(values, values.dtype.newbyteorder("="), order="C"))
     if not isinstance(values, Tensor) or values.is_complex():
         got = str(values.dtype) if isinstance(values, Tensor | np.ndarray) else type(values).__name__
         raise ValueError(f"{what} must be a tensor of real numbers; got {got}")

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from metarl.arguments import require_integers
+from metarl.kinds import is_of
 from metarl.supervised.tasks import Examples, SupervisedTasks, TaskDistribution
 from metarl.tasks import SPLITS, Split
 
@@ -180,7 +181,7 @@ def _checked_images(images: Any) -> tuple[NDArray[Any], float]:
         raise ValueError(
             f"images must have their channels last, [I, H, W, C]; got {list(pixels.shape)}: use movedim(1, -1)"
         )
-    largest = float(abs(pixels).max()) if pixels.dtype.kind == "f" else 0.0
+    largest = max(float(pixels.max()), -float(pixels.min())) if pixels.dtype.kind == "f" else 0.0
     if not largest <= float(np.finfo(np.float32).max):
         raise ValueError(f"images must be finite numbers, also in float32; got {largest:g}")
     if pixels.ndim > 2 and largest > LARGE:
@@ -194,7 +195,7 @@ def _checked_images(images: Any) -> tuple[NDArray[Any], float]:
 
 def _checked_labels(labels: Any, count: int) -> NDArray[Any]:
     """Labels [I] as an array of whole numbers or words. Raises ValueError for any other, such as NaN or None."""
-    array = np.asarray(labels)
+    array = _plain(np.asarray(labels))
     if array.shape != (count,):
         raise ValueError(f"labels must have one entry for each of the {count} images; got {list(array.shape)}")
     # NumPy makes words of numbers that stand beside words.
@@ -204,6 +205,14 @@ def _checked_labels(labels: Any, count: int) -> NDArray[Any]:
     strange = array[~(np.isfinite(array) & (array == np.floor(array)))] if array.dtype.kind == "f" else []
     if len(strange):
         raise ValueError(f"labels must be whole numbers, or words; got {strange[0]}")
+    return array
+
+
+def _plain(array: NDArray[Any]) -> NDArray[Any]:
+    """Words, or whole numbers, of dtype object, which pandas makes of texts, as an array of their own dtype."""
+    items = array.ravel().tolist() if array.dtype.kind == "O" else []
+    if items and (not any(map(_is_no_word, items)) or all(is_of(int, item) for item in items)):
+        return np.array(items).reshape(array.shape)
     return array
 
 

@@ -1,5 +1,6 @@
 """Data of one's own that trained in silence on something else, or ended in a traceback of ours."""
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -53,6 +54,11 @@ def lines(kind: KindName = "regression", outputs: int = 1, **changes: Any) -> Me
     return MetaSupervised(distribution, model, kind, sgd(0.1), inner_steps=1, settings=SIZES, seed=1)
 
 
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    array.flags.writeable = False
+    return array
+
+
 def collected(problem: MetaSupervised) -> Params:
     theta = problem.initial_parameters(0)
     objective, _ = problem.collect(theta, 0)
@@ -70,6 +76,9 @@ def evaluated(problem: MetaSupervised) -> Evaluation:
         {"targets": lambda y: y.double()},
         {"inputs": lambda x: x.clone().requires_grad_()},
         {"inputs": lambda x: x.numpy()},
+        {"inputs": lambda x: x.numpy()[::-1].copy()[::-1]},
+        {"inputs": lambda x: read_only(x.numpy())},
+        {"inputs": lambda x: x.numpy().astype(">f4")},
         {"tasks": lambda rows: rows.tolist()},
         {"tasks": np.float64},
     ],
@@ -110,6 +119,11 @@ def test_parameters_in_double_precision_see_examples_in_double_precision() -> No
         ({"inputs": lambda x: x > 0.5}, "inputs must be of a floating dtype, such as float32; got torch.bool"),
         ({"inputs": lambda x: x * 1j}, "support inputs must be a tensor of real numbers; got torch.complex64"),
         ({"inputs": lambda x: x.tolist()}, "support inputs must be a tensor of real numbers; got list"),
+        (
+            {"kind": "classification", "inputs": lambda x: x[:, 0, 0]},
+            r"shape \[3, N, ...\], 3 tasks .*; got \[3\]",
+        ),
+        ({"kind": "classification", "inputs": lambda x: x.tolist()}, "must be a tensor of real numbers; got list"),
         ({"kind": "classification", "targets": lambda y: y + 1}, "labels must be 0 to 1, .*; there are 1 to 2"),
         ({"kind": "classification", "targets": lambda y: y.where(y > 0, -100)}, "there are -100 to 1"),
         ({"kind": "classification", "targets": lambda y: y.float()}, "support targets must be labels, whole numbers"),
@@ -187,6 +201,8 @@ LABELS = np.arange(48) % 12
         ({"labels": np.where(LABELS == 3, np.nan, LABELS)}, "labels must be whole numbers, or words; got nan"),
         ({"labels": LABELS + 0.5}, "got 0.5"),
         ({"labels": [None, *LABELS[1:]]}, "all whole numbers, or all words, without None"),
+        ({"labels": np.array([1.5, *LABELS[1:]], object)}, "all whole numbers, or all words"),
+        ({"labels": np.array([True, *LABELS[1:]], object)}, "all whole numbers, or all words"),
         ({"labels": ["a", *LABELS[1:].tolist()]}, "all whole numbers, or all words"),
         ({"images": IMAGES * 1e300}, r"images must be finite numbers, also in float32; got 2.55e\+302"),
         ({"images": IMAGES.astype(int)}, "got int64: of pixels from 0 to 255 make uint8"),
@@ -201,6 +217,14 @@ def test_arrays_of_ones_own_that_are_no_data(changes: dict[str, Any], words: str
     arguments: dict[str, Any] = {"images": IMAGES, "labels": LABELS, "ways": 2} | changes
     with pytest.raises(ValueError, match=words):
         few_shot_from_arrays(arguments.pop("images"), arguments.pop("labels"), **arguments)
+
+
+@pytest.mark.parametrize("kind", [str, int])
+def test_labels_of_dtype_object(kind: Any) -> None:
+    """Texts of pandas are such."""
+    labels = LABELS.astype(kind)
+    plain, found = (few_shot_from_arrays(IMAGES, given, ways=2) for given in (labels, labels.astype(object)))
+    assert found.signature() == plain.signature()
 
 
 def test_pixels_that_are_not_scaled_are_told() -> None:
@@ -225,3 +249,36 @@ def test_a_training_tells_what_check_dataset_says_of_ones_own_dataset(tmp_path: 
     with pytest.warns(UserWarning, match="does not keep its contract.*an example of train is one of validation too"):
         recorded = Supervised(dataset=dataset, network=Dense()).recorded()
     assert dataclasses.replace(recorded, examples_in_training=None) == Supervised(dataset=dataset, network=Dense())
+
+
+PAIRS = """
+import numpy as np
+import torch
+from metarl.supervised.tasks import Examples, SupervisedTasks, TaskDistribution
+
+
+def examples(tasks, rng, shots, queries):
+    if {refuses}:
+        raise IndexError("there are two examples")
+    x = torch.from_numpy(tasks[:, [0, 1]][:, :, None]).float()[:, : shots + queries]
+    pairs = Examples(x, 2 * x)
+    return tuple(Examples(*(leaf[:, part] for leaf in pairs)) for part in (slice(0, shots), slice(shots, None)))
+
+
+def pairs():
+    functions = TaskDistribution(lambda rng, n, split: rng.random((n, 2)), examples, str)
+    return SupervisedTasks(functions, (1,), 1, "regression", False)
+"""
+
+
+@pytest.mark.parametrize(("name", "refuses"), [("two_each", "shots + queries > 2"), ("no_seven", "len(tasks) == 7")])
+def test_the_check_at_the_start_of_a_training_ends_none(tmp_path: Any, name: str, refuses: str) -> None:
+    """It asked for more examples than the run, and passed on the IndexError of a dataset that has just enough."""
+    (tmp_path / f"{name}.py").write_text(PAIRS.format(refuses=refuses))
+    chosen = Supervised(dataset=DATASETS.find(f"{tmp_path / name}.py:pairs")(), network=Dense())
+    told = pytest.warns(UserWarning, match="keep its contract.*: IndexError: there are two examples")
+    with told if name == "no_seven" else contextlib.nullcontext():
+        assert chosen.recorded().examples_in_training is not None
+    if name == "two_each":
+        with pytest.warns(UserWarning, match="IndexError: there are two examples"):
+            dataclasses.replace(chosen, queries=2).recorded()
