@@ -27,6 +27,7 @@ from metarl.rl.policies.gaussian_mlp import GaussianMLP
 from metarl.rl.problem import MetaRL, RolloutSettings
 from metarl.supervised.conformance import check_dataset
 from metarl.supervised.datasets.sinusoid import Sinusoid
+from metarl.supervised.tasks import Examples
 from metarl.surroundings import usual_torch
 
 PAPER = ROOT / "experiments" / "results" / "navigation-paper" / "maml-seed1"
@@ -103,9 +104,19 @@ def test_checks_of_parts_without_gradients() -> None:
 
 @pytest.mark.parametrize("surrounding", SURROUNDINGS)
 def test_the_check_of_a_dataset(surrounding: str) -> None:
-    """Under another default device its examples were on that device."""
+    """Examples that torch computes were of another dtype or device, or could not be computed."""
+    made = Sinusoid().build()
+
+    def with_slopes(*arguments: Any) -> Any:
+        """The inputs, once through a product of matrices, and the slopes of their squares."""
+        given = [part.inputs.clone().requires_grad_() for part in made.distribution.examples(*arguments)]
+        slopes = [torch.autograd.grad((x @ torch.eye(1)).square().sum(), x)[0] for x in given]
+        return tuple(Examples((x @ torch.eye(1)).detach(), y) for x, y in zip(given, slopes, strict=True))
+
+    changed = made._replace(distribution=made.distribution._replace(examples=with_slopes))
+    dataset = type("Slopes", (), {"build": lambda self: changed})()
     with SURROUNDINGS[surrounding]():
-        assert check_dataset(Sinusoid()).outputs == 1
+        assert check_dataset(dataset) is changed
 
 
 def test_what_was_set_is_set_again() -> None:
