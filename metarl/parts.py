@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 from metarl.kinds import as_kind, is_of, type_in_words
-from metarl.user_code import choices, module_named, named, part_of_function, require_both
+from metarl.user_code import choices, module_named, named, of_a_stored_run, part_of_function, require_both
 
 
 @dataclass(frozen=True)
@@ -346,4 +346,7 @@ def values_of(part: Any) -> dict[str, Any]:
 def _rebuilt(kind: str, package: str, choice: str, values: dict[str, Any]) -> Any:
     """Make a part of a user's class or function in this process. Raises ValueError where it cannot be found."""
     importlib.import_module(package)
-    return REGISTRIES[kind, package].find(choice)(**values)
+    # The part may be of a stored run, whose file has moved, and a worker process looks for it anew.
+    with of_a_stored_run(told=True):
+        found = REGISTRIES[kind, package].find(choice)
+    return found(**values)

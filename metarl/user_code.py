@@ -19,20 +19,24 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 _FILES: dict[str, str] = {}  # modules that users named, as they named them -> the file of each that has one
-_of_a_run: ContextVar[bool] = ContextVar("of_a_run", default=False)
+_moved: ContextVar[Literal["refused", "told", "taken"]] = ContextVar("moved", default="refused")  # files elsewhere
 
 
 @contextmanager
-def of_a_stored_run() -> Iterator[None]:
-    """Look inside the block for files that have moved in the current folder and on Python's path, with a warning."""
-    before = _of_a_run.set(True)
+def of_a_stored_run(*, told: bool = False) -> Iterator[None]:
+    """Look inside the block for files that have moved in the current folder and on Python's path.
+
+    Args:
+        told: another process has told of them already; otherwise each is a warning.
+    """
+    before = _moved.set("taken" if told else "told")
     try:
         yield
     finally:
-        _of_a_run.reset(before)
+        _moved.reset(before)
 
 
 def digests() -> dict[str, str]:
@@ -124,7 +128,7 @@ def _elsewhere(place: str) -> str:
 
 def _present(path: Path, asked: str) -> Path:
     """The path of a file, or of one of its name elsewhere, where a stored run names a file that has moved."""
-    if path.is_file() or not _of_a_run.get():
+    if path.is_file() or _moved.get() == "refused":
         return path
     others = [Path(folder) / path.name for folder in (Path.cwd(), *sys.path)]
     found = next((other.resolve() for other in others if other.is_file()), None)
@@ -132,7 +136,8 @@ def _present(path: Path, asked: str) -> Path:
         raise ValueError(
             f"{asked}: there is no file {path}, and none of its name in this folder or on PYTHONPATH: put it there"
         )
-    warnings.warn(f"{asked}: there is no file {path} any more; {found} is taken", stacklevel=2)
+    if _moved.get() == "told":
+        warnings.warn(f"{asked}: there is no file {path} any more; {found} is taken", stacklevel=2)
     return found
 
 

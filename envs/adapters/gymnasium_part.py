@@ -26,7 +26,7 @@ from metarl.rl.contract import check_vector
 from metarl.rl.environments import ENVIRONMENTS, Environment, TaskDistribution
 from metarl.rl.spaces import environment_actions
 from metarl.tasks import Split
-from metarl.user_code import raised_at_the_call
+from metarl.user_code import of_a_stored_run, raised_at_the_call
 
 MISSING = re.compile(r"missing \d+ required (?:positional|keyword-only) arguments?: '(\w+)'")  # as Python words it
 
@@ -213,7 +213,9 @@ def _rebuild(name: str, spec: EnvSpec, values: dict[str, Any]) -> Environment:
     """Make a part in this process; register its id if only the process that pickled it had done so."""
     if ":" not in name and spec.id not in gymnasium.registry:
         gymnasium.registry[spec.id] = spec
-    kind: Any = ENVIRONMENTS.find(name)
+    # The part may be of a stored run, whose file has moved.
+    with of_a_stored_run(told=True):
+        kind: Any = ENVIRONMENTS.find(name)
     return kind(**values)
 
 

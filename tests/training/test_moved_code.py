@@ -1,15 +1,18 @@
 """Files of the user's that a run names, moved or changed since it began."""
 
 import json
+import pickle
 import shutil
 import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import gymnasium
 import pytest
-from scripts import TOY, refused, run
+from scripts import ROOT, TOY, refused, run
 
+from metarl.rl.environments import ENVIRONMENTS
 from metarl.rl.policies import POLICIES
 
 NET = """from torch import Tensor, nn
@@ -22,6 +25,18 @@ class Net(nn.Module):
 
     def forward(self, observations: Tensor) -> Tensor:
         return self.layers(observations)
+"""
+
+ENVIRONMENT = """import gymnasium
+
+from own_environment import RodPendulum
+
+
+class Rod(RodPendulum):
+    pass
+
+
+gymnasium.register("MovedRod-v0", entry_point=f"{__name__}:Rod", max_episode_steps=5)
 """
 
 
@@ -64,3 +79,26 @@ def test_a_file_that_has_changed_is_told(own: Path, tmp_path: Path) -> None:
     done = run("train", "--resume", "--run-dir", own, "--iterations", "4")
     assert f"moved_net.py has changed since {own} began: what it computes may be another" in done.stderr
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize("name", ["Rod", "MovedRod-v0"])
+def test_worker_processes_find_a_file_that_has_moved(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them ended with a traceback, although the process that started them had found the file."""
+    monkeypatch.setattr(sys, "path", [*sys.path, str(ROOT / "examples")])
+    (tmp_path / "moved_rod.py").write_text(ENVIRONMENT)
+    part = ENVIRONMENTS.find(f"{tmp_path / 'moved_rod.py'}:{name}")()
+    pickled = pickle.dumps(part)
+    (tmp_path / "elsewhere").mkdir()
+    shutil.move(tmp_path / "moved_rod.py", tmp_path / "elsewhere" / "moved_rod.py")
+    # As in a process that starts in that folder.
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setattr(ENVIRONMENTS, "_found", {})
+    del sys.modules["moved_rod"], gymnasium.registry["MovedRod-v0"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the first process has told
+        again = pickle.loads(pickled)
+    assert again.build(1, horizon=5).num_envs == 1
+    assert Path(str(sys.modules.pop("moved_rod").__file__)).parent == tmp_path / "elsewhere"
+    gymnasium.registry.pop("MovedRod-v0")
