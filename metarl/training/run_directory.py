@@ -289,9 +289,11 @@ def _commit() -> str | None:
 
 def _provenance(values: Mapping[str, Any]) -> dict[str, Any]:
     """How a run was started: the command, versions of packages, the source tree's commit, digests of user's modules."""
+    chosen = json.dumps(values)
     return {
         "command": command_line(),
         "versions": versions_of("metarl", "torch", "numpy", "scipy", "gymnasium", "mujoco"),
         "git_commit": _commit(),
-        CODE: {place: digest for place, digest in digests().items() if f'"{place}:' in json.dumps(values)},
+        # Without its last quote, the place is the beginning of a value, with characters escaped as there.
+        CODE: {place: digest for place, digest in digests().items() if json.dumps(f"{place}:")[:-1] in chosen},
     }

@@ -14,6 +14,7 @@ from scripts import ROOT, TOY, refused, run
 
 from metarl.rl.environments import ENVIRONMENTS
 from metarl.rl.policies import POLICIES
+from metarl.training.run_directory import claimed, plain_identity
 
 NET = """from torch import Tensor, nn
 
@@ -79,6 +80,21 @@ def test_a_file_that_has_changed_is_told(own: Path, tmp_path: Path) -> None:
     done = run("train", "--resume", "--run-dir", own, "--iterations", "4")
     assert f"moved_net.py has changed since {own} began: what it computes may be another" in done.stderr
     assert done.returncode == 0
+
+
+def test_a_file_in_a_folder_of_any_name_has_its_digest_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """JSON has other characters for these, and a change of the file was not told."""
+    file = tmp_path / 'müller\\"s"' / "noted_net.py"
+    file.parent.mkdir()
+    file.write_text(NET)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    POLICIES.find(f"{file}:Net")
+    sys.modules.pop("noted_net")
+    for chosen, noted in ((file, [str(file)]), (tmp_path / "other.py", [])):
+        identity = plain_identity({"policy": {"name": f"{chosen}:Net"}})
+        run_dir = tmp_path / str(len(noted))
+        with claimed(run_dir, identity, resume=False):
+            assert list(json.loads((run_dir / "config.json").read_text())["code"]) == noted
 
 
 @pytest.mark.parametrize("name", ["Rod", "MovedRod-v0"])
