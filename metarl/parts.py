@@ -344,9 +344,7 @@ def values_of(part: Any) -> dict[str, Any]:
 
 
 def _rebuilt(kind: str, package: str, choice: str, values: dict[str, Any]) -> Any:
-    """Make a part of a user's class or function in this process. Raises ValueError where it cannot be found."""
+    """Make a part of a user's class or function here, whose file may have moved. Raises ValueError if there is none."""
     importlib.import_module(package)
-    # The part may be of a stored run, whose file has moved, and a worker process looks for it anew.
     with of_a_stored_run(told=True):
-        found = REGISTRIES[kind, package].find(choice)
-    return found(**values)
+        return REGISTRIES[kind, package].find(choice)(**values)

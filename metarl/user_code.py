@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 _FILES: dict[str, str] = {}  # modules that users named, as they named them -> the file of each that has one
+_TOLD: set[tuple[Path, Path]] = set()  # files that have moved, and where they are, as this process has told
 _moved: ContextVar[Literal["refused", "told", "taken"]] = ContextVar("moved", default="refused")  # files elsewhere
 
 
@@ -136,7 +137,9 @@ def _present(path: Path, asked: str) -> Path:
         raise ValueError(
             f"{asked}: there is no file {path}, and none of its name in this folder or on PYTHONPATH: put it there"
         )
-    if _moved.get() == "told":
+    # A command looks for one file several times: for every option, configuration and checkpoint that names it.
+    if _moved.get() == "told" and (path, found) not in _TOLD:
+        _TOLD.add((path, found))
         warnings.warn(f"{asked}: there is no file {path} any more; {found} is taken", stacklevel=2)
     return found
 

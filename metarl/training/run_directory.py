@@ -19,7 +19,7 @@ from metarl.reading import read_object
 from metarl.training.checkpoint import NewerFormatError, load
 from metarl.training.config import Config
 from metarl.training.state import TrainState
-from metarl.training.tree import differences
+from metarl.training.tree import Difference, differences
 from metarl.user_code import digests, of_a_stored_run
 
 CONFIG = "config.json"
@@ -146,8 +146,15 @@ def restore_last(run_dir: Path) -> None:
 
 
 def update_config(run_dir: Path, config: Mapping[str, Any]) -> None:
-    """Write the configuration that a run goes on with, such as more iterations; the record of its start stays."""
-    _write_config(run_dir, config, json.loads((run_dir / CONFIG).read_text()))
+    """Write the configuration that a run goes on with, such as more iterations; the record of its start stays.
+
+    A file that has moved is noted where it is now, too.
+    """
+    record = json.loads((run_dir / CONFIG).read_text())
+    if isinstance(noted := record.get(CODE), dict):
+        known = set(noted.values())
+        record[CODE] = {**{place: digest for place, digest in _digests_of(config).items() if digest in known}, **noted}
+    _write_config(run_dir, config, record)
 
 
 def _write_config(run_dir: Path, config: Mapping[str, Any], others: dict[str, Any]) -> None:
@@ -251,9 +258,26 @@ def _load_last(run_dir: Path) -> TrainState:
 
 
 def _require_same(stored: Config, config: Config, where: Path) -> None:
-    """Raise ValueError, which names them all, if options differ that may not change at a resume."""
-    if different := differences(stored, config):
+    """Raise ValueError, which names them all, if options differ that may not change at a resume.
+
+    A file that has moved since the run began is the same where its content is.
+    """
+    run_dir = where if where.is_dir() else where.parent
+    if different := [each for each in differences(stored, config) if not _has_moved(each, run_dir)]:
         raise ValueError(f"{where} belongs to another configuration: {'; '.join(map(str, different))}")
+
+
+def _has_moved(difference: Difference, run_dir: Path) -> bool:
+    """Whether two choices are one name in a file of one content, as far as the run noted it, in two places."""
+    if not (isinstance(difference.first, str) and isinstance(difference.second, str)):
+        return False
+    before, _, name = difference.first.rpartition(":")
+    now, _, own = difference.second.rpartition(":")
+    digest = digests().get(now)
+    if digest is None or name != own:
+        return False
+    noted = read_object(run_dir / CONFIG).get(CODE)
+    return isinstance(noted, dict) and noted.get(before) == digest
 
 
 def command_line() -> str:
@@ -289,11 +313,16 @@ def _commit() -> str | None:
 
 def _provenance(values: Mapping[str, Any]) -> dict[str, Any]:
     """How a run was started: the command, versions of packages, the source tree's commit, digests of user's modules."""
-    chosen = json.dumps(values)
     return {
         "command": command_line(),
         "versions": versions_of("metarl", "torch", "numpy", "scipy", "gymnasium", "mujoco"),
         "git_commit": _commit(),
-        # Without its last quote, the place is the beginning of a value, with characters escaped as there.
-        CODE: {place: digest for place, digest in digests().items() if json.dumps(f"{place}:")[:-1] in chosen},
+        CODE: _digests_of(values),
     }
+
+
+def _digests_of(values: Mapping[str, Any]) -> dict[str, str]:
+    """The digests of those of the user's modules that a configuration names."""
+    chosen = json.dumps(values)
+    # Without its last quote, the place is the beginning of a value, with characters escaped as there.
+    return {place: digest for place, digest in digests().items() if json.dumps(f"{place}:")[:-1] in chosen}

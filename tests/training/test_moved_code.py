@@ -66,7 +66,39 @@ def test_a_file_that_has_moved_is_found_by_its_name(own: Path, tmp_path: Path, m
     done = run("train", "--resume", "--run-dir", own, "--iterations", "3")
     assert done.returncode == 0, done.stderr
     assert f"there is no file {tmp_path / 'moved_net.py'} any more" in done.stderr
-    assert "elsewhere/moved_net.py is taken" in done.stderr
+    assert done.stderr.count("elsewhere/moved_net.py is taken") == 1
+
+
+def test_the_new_place_of_a_file_is_the_same_choice(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As another configuration, it was refused: nobody could tell a run where its file is."""
+    (tmp_path / "elsewhere").mkdir()
+    file = tmp_path / "elsewhere" / "moved_net.py"
+    shutil.move(tmp_path / "moved_net.py", file)
+    here = ["--policy", f"{file}:Net"]
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    done = run("train", "--resume", "--run-dir", own, *here, "--iterations", "3")
+    assert done.returncode == 0, done.stderr
+    stored = json.loads((own / "config.json").read_text())
+    assert f"{file}:Net" in json.dumps(stored["config"])
+    assert len(set(stored["code"].values())) == 1
+    assert list(stored["code"]) == [str(file), str(tmp_path / "moved_net.py")]
+    # The best parameters may be from before, and name the old place.
+    done = run("evaluate", own)
+    assert done.returncode == 0, done.stderr
+    file.write_text(NET.replace("Tanh", "ReLU"))
+    done = run("train", "--resume", "--run-dir", own, "--iterations", "4")
+    assert f"{file} has changed since {own} began" in done.stderr
+
+
+def test_the_new_place_of_a_file_that_has_changed_is_another_choice(own: Path, tmp_path: Path) -> None:
+    """Only its content says that it is the same file."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "moved_net.py").unlink()
+    file = tmp_path / "elsewhere" / "moved_net.py"
+    file.write_text(NET.replace("Tanh", "ReLU"))
+    sys.path.append(str(file.parent))
+    done = run("train", "--resume", "--run-dir", own, "--policy", f"{file}:Net")
+    refused(done, "belongs to another configuration: policy is", f"{file}:Net here")
 
 
 def test_a_file_that_has_changed_is_told(own: Path, tmp_path: Path) -> None:
