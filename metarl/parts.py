@@ -326,8 +326,7 @@ class Registry(Generic[P]):
         return self._with_pickles(choice, made)
 
     def _with_pickles(self, choice: str, made: Any) -> type[P]:
-        """Let parts of a class that was made here be pickled: unpickling finds the class anew."""
-        # A class that knows how it is pickled keeps that.
+        """Let parts of a class made here be pickled, unless it knows how itself: unpickling finds the class anew."""
         if made.__reduce__ is object.__reduce__:
             where = self.kind, self._package
             made.__reduce__ = lambda part: (_rebuilt, (*where, choice, values_of(part)))
