@@ -24,7 +24,7 @@ from metarl.rl.contract import played_alone, require_task_taken, require_vector
 from metarl.rl.environments import Environment
 from metarl.rl.numeric import numeric
 from metarl.rl.problem import MetaRL
-from metarl.rl.spaces import Interface, in_words, observation_size, require_unchanged
+from metarl.rl.spaces import NOT_OF_THE_SPACE, Interface, in_words, observation_size, require_unchanged
 from metarl.surroundings import usual_torch
 from metarl.training.checkpoint import load, save
 from metarl.training.config import Config
@@ -162,7 +162,7 @@ class Agent:
             flat = numeric(own)
             if flat is None:
                 raise TypeError("it is no array of real numbers")
-        except (LookupError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+        except NOT_OF_THE_SPACE as error:
             raise ValueError(f"observations must be of {in_words(self._environment.own_spaces[0])}: {error}") from error
         size = observation_size(self._spaces[0])
         if flat.shape[-1:] != (size,):

@@ -4,6 +4,7 @@ import ast
 import functools
 import os
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -238,3 +239,9 @@ def test_no_global_randomness_and_no_print_in_the_library() -> None:
                 assert "generator" in {keyword.arg for keyword in call.keywords}, where
             if function == "np.random.default_rng" and module(path) not in SEEDS_THEMSELVES:
                 assert call.args, f"{where}: unseeded generator"
+
+
+def test_named_mutants_change_lines_that_exist() -> None:
+    """A mutant whose text is gone tests nothing."""
+    named = runpy.run_path(str(ROOT / "tests" / "long" / "named_mutants.py"))["NAMED"]
+    assert [(file, old) for file, old, _ in named if old not in (ROOT / file).read_text()] == []

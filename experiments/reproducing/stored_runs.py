@@ -12,7 +12,7 @@ from metarl.experiments.catalogue.experiment import Experiment, Training
 from metarl.files import write_atomically
 from metarl.training.callbacks.csv import read_metrics, write_metrics
 from metarl.training.evaluation_files import PER_TASK, SUMMARY, read_summary
-from metarl.training.run_directory import BEST, CONFIG, LAST, METRICS, read_config
+from metarl.training.run_directory import BEST, CONFIG, LAST, METRICS, NAMED, read_config
 
 # The order matters: best.pt and metrics.csv may be ahead of the last checkpoint, which is copied first.
 TO_GO_ON = (LAST, BEST, METRICS, CONFIG)
@@ -20,7 +20,6 @@ DIGITS = 3  # significant digits of a finished run's learning curve; more would 
 ROWS = 300  # of a finished run's learning curve, beside those with a validation
 # How the seconds of an iteration divide, which no page shows and `benchmark.py` measures better.
 NOT_PUBLISHED = {"time/sample", "time/adapt", "time/outer", "time/env_steps_per_s"}
-CHECKPOINTS = {"last": LAST, "best": BEST}
 
 
 @dataclass(frozen=True)
@@ -168,14 +167,14 @@ def iterations_logged(metrics: Path) -> int:
 
 def _evaluated_checkpoints(directory: Path) -> set[str]:
     """The file of the checkpoint that the evaluation in a directory scored."""
-    return {CHECKPOINTS[read_summary(directory)["checkpoint"]]}
+    return {NAMED[read_summary(directory)["checkpoint"]]}
 
 
 def _checkpoints_of_protocols(experiment: Experiment, training: Training) -> set[str]:
     """The files of the checkpoints that the experiment's further evaluations of a run name."""
     protocols = [protocol for protocol in experiment.protocols if training.name in protocol.runs]
     named = [settings(protocol.flags.split()).get("checkpoint") for protocol in protocols]
-    return {CHECKPOINTS[value[0]] for value in named if value}
+    return {NAMED[value[0]] for value in named if value}
 
 
 def _has(directory: Path, files: Iterable[str]) -> bool:

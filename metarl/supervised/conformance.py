@@ -60,7 +60,7 @@ def require_contract(made: SupervisedTasks, counts: Counts) -> None:
 def complaint(made: SupervisedTasks, shots: int, queries: int) -> str | None:
     """What `check_dataset` would say of tasks, of which it draws as many examples as a run; None if nothing.
 
-    An error of the dataset's own is told, too, because a training that never asks for this may work.
+    An error of the dataset's own is told, too.
     """
     available = made.examples_available
     if available is not None and available < shots + queries:
@@ -69,7 +69,7 @@ def complaint(made: SupervisedTasks, shots: int, queries: int) -> str | None:
         require_contract(made, Counts(shots, queries))
     except ValueError as error:
         return str(error)
-    except Exception as error:
+    except Exception as error:  # the dataset's own, of any class: a training that works must not end by a check
         return f"{type(error).__name__}: {error}"
     return None
 

@@ -28,6 +28,7 @@ METRICS = "metrics.csv"
 LAST = "checkpoint.pt"
 PREVIOUS = "checkpoint.previous.pt"  # the last checkpoint but one
 BEST = "best.pt"
+NAMED = {"last": LAST, "best": BEST}  # the checkpoints that commands name
 
 
 class Identity(NamedTuple):
@@ -223,7 +224,7 @@ def read_parameters(run_dir: Path, which: str | int) -> TrainState:
     """
     config = read_config(run_dir)
     if isinstance(which, str):
-        path = run_dir / {"last": LAST, "best": BEST}[which]
+        path = run_dir / NAMED[which]
     else:
         path = run_dir / kept_name(which)
         if not path.is_file():

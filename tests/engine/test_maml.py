@@ -80,7 +80,7 @@ def test_the_meta_gradient_equals_finite_differences(
     theta, loss, query = meta_parameters(model, rule), mean_squared_error(model), regression(9)
     whole = objective(theta, rule, loss, support, query)
     _, gradient = whole.loss_and_gradient(theta)
-    for seed in range(2):
+    for seed in range(5):
         direction = torch.randn(ravel(theta).shape, generator=generator(seed), dtype=torch.float64)
         plus, minus = (whole.loss_and_gradient(add(theta, unravel(direction, theta), h))[0] for h in (1e-6, -1e-6))
         expected = ravel(gradient).dot(direction).item()

@@ -25,7 +25,7 @@ OURS = [name for name in ENVIRONMENTS.names if name.startswith("metarl/")]
 LOCOMOTION = sorted(name for name in OURS if issubclass(ENVIRONMENTS.find(name), Locomotion))
 PAPERS = [name for name in LOCOMOTION if "Cheetah" in name or "Ant" in name]  # the robots of Finn et al. 2017
 SAME_PHYSICS = [name for name in PAPERS if "Mass" not in name]  # as Gymnasium's own
-STATES = 500
+STATES = 1000
 
 
 def vector(environment_id: str, n: int, **options: Any) -> envs.TaskVectorEnv:
@@ -91,7 +91,7 @@ def test_one_step_equals_gymnasiums(environment_id: str) -> None:
             assert terms["contact"][i] == pytest.approx(-0.0005 * np.square(forces).sum(), abs=1e-6)
             assert terms["alive"][i] == pytest.approx(info["reward_survive"], abs=1e-6)
     assert set(terms) == ({"goal", "control", "contact", "alive"} if "Ant" in environment_id else {"goal", "control"})
-    assert contacts > STATES / 10 or "Cheetah" in environment_id
+    assert contacts > 100 or "Cheetah" in environment_id
     assert terminated.any() or "Cheetah" in environment_id
     assert not terminated.all()
 
@@ -178,9 +178,9 @@ def test_the_authors_contacts_let_fewer_ants_fall() -> None:
     stiff = type("Stiff", (AntDir,), {"robots": {"paper": dataclasses.replace(PAPER, contacts=None)}})
     shares = []
     for family in (AntDir(dynamics="paper"), stiff(dynamics="paper")):
-        env, rng = envs.TaskVectorEnv(family, 150, horizon=200), np.random.default_rng(0)
+        env, rng = envs.TaskVectorEnv(family, 300, horizon=200), np.random.default_rng(0)
         env.reset(seed=0)
-        steps = [env.step(rng.standard_normal((150, 8))) for _ in range(200)]
+        steps = [env.step(rng.standard_normal((300, 8))) for _ in range(200)]
         shares.append(steps[-1][2].mean())
     assert shares[0] == pytest.approx(0.47, abs=0.06)
     assert shares[1] == pytest.approx(0.56, abs=0.06)
@@ -212,10 +212,10 @@ def test_where_episodes_begin(dynamics: str) -> None:
 @pytest.mark.parametrize("dynamics", ["gymnasium", "paper"])
 def test_the_number_of_threads_changes_nothing(environment_id: str, dynamics: str) -> None:
     def trajectory(threads: int) -> list[np.ndarray]:
-        env = vector(environment_id, 7, dynamics=dynamics, threads=threads)
+        env = vector(environment_id, 12, dynamics=dynamics, threads=threads)
         env.reset(seed=3)
         rng = np.random.default_rng(0)
-        return [env.step(rng.uniform(-1, 1, cast(tuple, env.action_space.shape)))[0] for _ in range(15)]
+        return [env.step(rng.uniform(-1, 1, cast(tuple, env.action_space.shape)))[0] for _ in range(30)]
 
     for one, three in zip(trajectory(1), trajectory(3), strict=True):
         np.testing.assert_array_equal(one, three)

@@ -15,7 +15,7 @@ from metarl.arrays import Array
 from metarl.envs import Locomotion, make_family
 from metarl.envs.physics.models import compile_model
 
-N = 150
+N = 300
 GYMNASIUMS = {"Walker2D": "Walker2d-v5", "Hopper": "Hopper-v5"}
 FAMILIES = ["metarl/Walker2DVel-v0", "metarl/Walker2DDir-v0", "metarl/Walker2DParams-v0", "metarl/HopperParams-v0"]
 PARAMETERS = [name for name in FAMILIES if "Params" in name]

@@ -51,8 +51,8 @@ NAMED: tuple[tuple[str, str, str], ...] = (
     *(
         (
             "metarl/training/tree.py",
-            "if leaf.value != other.value and",
-            f'if name != "{name}" and leaf.value != other.value and',
+            "if not _same(leaf.value, other.value) and",
+            f'if name != "{name}" and not _same(leaf.value, other.value) and',
         )
         for name in ("max_kl", "learning_rate", "discount", "inner_step_size")
     ),
@@ -64,7 +64,7 @@ NAMED: tuple[tuple[str, str, str], ...] = (
     ("metarl/training/distributed.py", "table[rank, 0] != table[0, 0]", "False"),
     # outer steps
     ("metarl/engine/outer/adam.py", "g = g.clamp(-self.gradient_clip, self.gradient_clip)", "g = g"),
-    ("metarl/engine/objective.py", "leaf.sum(0, dtype=torch.float64)", "leaf.sum(0).double()"),
+    ("metarl/engine/objective.py", "leaf.double().sum(0)", "leaf.sum(0).double()"),
     ("metarl/engine/solvers.py", "step < iterations and squared >= tolerance", "step < iterations"),
     ("metarl/engine/solvers.py", "step < iterations and squared", "step < iterations - 1 and squared"),
     ("metarl/engine/solvers.py", "matvec(direction) + damping * direction", "matvec(direction)"),

@@ -39,8 +39,7 @@ class Films(Callback):
         self._training.stage("filming")
         try:
             films = self._film(moment.before.theta)
-        # A renderer may raise anything, which must not end a training.
-        except Exception as error:
+        except Exception as error:  # a renderer may raise anything, which must not end a training
             self._failed = True
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             warnings.warn(f"no films from here on, for filming failed: {reason}", stacklevel=2)
