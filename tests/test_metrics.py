@@ -66,7 +66,7 @@ def test_every_problem_has_headlines_and_no_two_meanings_of_a_name() -> None:
             assert all(metric.meaning for metric in table)
             assert {bool(metric.score) for metric in table.headlines} == {True, False}  # validation and training
             assert all(metric.higher_is_better is not None for metric in table.headlines)
-    assert {one.name for one in measures("regression").headlines} == {"train/loss_step{k}", "evaluation/loss_step{k}"}
+    assert {one.name for one in measures("regression").headlines} == {"train/loss_step{k}", "validation/loss_step{k}"}
 
 
 @pytest.mark.parametrize(

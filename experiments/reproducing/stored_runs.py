@@ -148,7 +148,7 @@ def thinned(rows: list[dict[str, float]]) -> list[dict[str, float]]:
         if number % every == 0
         or number == len(rows)
         or refused(row, "outer/")
-        or any(name.startswith("evaluation/") for name in row)
+        or any(name.startswith("validation/") for name in row)
     ]
     return [{name: value for name, value in row.items() if name not in NOT_PUBLISHED} for row in kept]
 

@@ -62,7 +62,7 @@ MEASURES = MetricTable(
         reduction="mean",
     ),
     Metric(
-        name="evaluation/return_step{k}",
+        name="validation/return_step{k}",
         meaning="undiscounted return after k gradient steps, over the validation tasks",
         word="return",
         higher_is_better=True,

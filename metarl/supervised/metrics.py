@@ -34,7 +34,7 @@ def _scores(name: str, word: str, meaning: str, *, higher_is_better: bool, headl
             headline=headline,
         ),
         Metric(
-            name=f"evaluation/{name}_step{{k}}",
+            name=f"validation/{name}_step{{k}}",
             meaning=f"{meaning} after k gradient steps on the query examples of the validation tasks",
             word=word,
             higher_is_better=higher_is_better,

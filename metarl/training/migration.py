@@ -36,6 +36,11 @@ def with_present_names(values: Any, choice: str = "") -> Any:
     return {names.get(name, name): with_present_names(value, name) for name, value in values.items()}
 
 
+def present_metric(name: str) -> str:
+    """The present name of a metric: those of validation tasks began with `evaluation/` before 0.13."""
+    return re.sub(r"^evaluation/", "validation/", name)
+
+
 def is_flat(values: Mapping[str, Any]) -> bool:
     """Whether a configuration is one flat object, as all configurations were before 0.8."""
     return not isinstance(values.get("problem"), dict)

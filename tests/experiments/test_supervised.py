@@ -202,7 +202,7 @@ def test_the_best_parameters_are_those_of_the_best_validation(tmp_path: Path) ->
         run_dir = tmp_path / seed
         flags = [*SINUSOID, "--seed", seed, "--learning-rate", "0.3", "--iterations", "5", "--evaluate-every", "1"]
         assert run("train", "sinusoid", *flags, "--run-dir", run_dir).returncode == 0
-        losses = [row["evaluation/loss_step1"] for row in read_metrics(run_dir / "metrics.csv")]
+        losses = [row["validation/loss_step1"] for row in read_metrics(run_dir / "metrics.csv")]
         assert len(losses) == 6
         best = load(run_dir / "best.pt")
         assert best.iteration == int(np.argmin(losses))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from scripts import TOY, run
 
-EVALUATED = "evaluation/return_step1"
+EVALUATED = "validation/return_step1"
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_pages(served: str) -> None:
     scalars = tags(served, "scalars", 2)
     learning = {f"Learning/{name}" for name in ("rollout/return_step0", "rollout/return_step1", EVALUATED)}
     assert learning | {"outer/kl", "time/sample"} <= set(scalars["run"])
-    assert "evaluation/return_step2" in scalars["run"]  # of further gradient steps elsewhere
+    assert "validation/return_step2" in scalars["run"]  # of further gradient steps elsewhere
     groups = sorted({tag.split("/")[0] for tag in scalars["run"]})
     assert groups[0] == "Learning"  # TensorBoard shows groups in this order
     assert "held-out tasks/average_return/mean" in scalars["run/evaluation"]
@@ -66,7 +66,7 @@ def test_pages(served: str) -> None:
 
     layout = get(f"{served}data/plugin/custom_scalars/layout")
     charts = {one["title"]: one["multiline"]["tag"] for category in layout["category"] for one in category["chart"]}
-    for title in ("rollout/return", "evaluation/return"):
+    for title in ("rollout/return", "validation/return"):
         for tag in (f"Learning/{title}_step0", f"{title}_step2"):
             assert re.fullmatch(charts[title][0], tag)
 

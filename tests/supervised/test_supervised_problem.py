@@ -186,10 +186,10 @@ def test_diverged_tasks_are_counted() -> None:
 
 
 def test_scores_choose_by_validation_after_the_steps_of_training() -> None:
-    assert problem().score({"evaluation/loss_step0": 3.0, "evaluation/loss_step1": 2.0}) == -2.0
-    assert problem(inner_steps=0).score({"evaluation/loss_step0": 3.0, "evaluation/loss_step1": 2.0}) == -3.0
+    assert problem().score({"validation/loss_step0": 3.0, "validation/loss_step1": 2.0}) == -2.0
+    assert problem(inner_steps=0).score({"validation/loss_step0": 3.0, "validation/loss_step1": 2.0}) == -3.0
     classifier = problem(kind="classification")
-    assert classifier.score({"evaluation/loss_step1": 2.0, "evaluation/accuracy_step1": 0.5}) == 0.5
+    assert classifier.score({"validation/loss_step1": 2.0, "validation/accuracy_step1": 0.5}) == 0.5
     assert problem().score({"train/loss_step1": 2.0}) is None
 
 

@@ -21,7 +21,7 @@ class Bowl:
     measures = MetricTable(
         Metric(name="bowl/height_step{k}", meaning="height", word="height", unit="m", headline=True),
         Metric(name="bowl/steps", meaning="iterations measured", reduction="sum"),
-        Metric(name="evaluation/height_step{k}", meaning="height", word="height", headline=True, score="height"),
+        Metric(name="validation/height_step{k}", meaning="height", word="height", headline=True, score="height"),
     )
 
     def initial_parameters(self, seed: int) -> Params:

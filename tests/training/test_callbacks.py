@@ -86,8 +86,8 @@ def test_validation_scores_when_due_and_at_the_end(every: int, expected: list[in
             rows[moment.iteration] = moment.metrics
 
     train(Collect(), validation(every))
-    assert [i for i, row in rows.items() if "evaluation/height_step2" in row] == expected
-    assert rows[3] == {f"evaluation/height_step{k}": 16 * 0.25**3 * 0.5**k for k in range(3)}  # nothing undeclared
+    assert [i for i, row in rows.items() if "validation/height_step2" in row] == expected
+    assert rows[3] == {f"validation/height_step{k}": 16 * 0.25**3 * 0.5**k for k in range(3)}  # nothing undeclared
 
 
 def test_at_80_columns_a_terminal_shows_all_returns_and_moves_while_validating() -> None:

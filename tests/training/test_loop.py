@@ -329,16 +329,16 @@ def test_metrics_have_their_stable_names_in_csv_and_tensorboard(tmp_path: Path) 
         "time/sample", "time/adapt", "time/outer", "time/iteration", "time/processor",
         "time/env_steps_per_s",
     }  # fmt: skip
-    sometimes = {"evaluation/return_step0", "evaluation/return_step1", "evaluation/return_step2"}
+    sometimes = {"validation/return_step0", "validation/return_step1", "validation/return_step2"}
     assert set(rows[1]) == always | {"iteration"}
     assert set(rows[2]) == always | sometimes | {"iteration"}
     events = EventAccumulator(str(tmp_path / "a")).Reload()
     headlines = {f"rollout/{name}_step{k}" for k in range(2) for name in ("return", "success")}
-    further = {"evaluation/return_step2"}  # stands with the other metrics: there may be many gradient steps
+    further = {"validation/return_step2"}  # stands with the other metrics: there may be many gradient steps
     first = {f"Learning/{name}" for name in headlines | sometimes - further}
     others = always - headlines
     assert set(events.Tags()["scalars"]) == first | others | further
-    assert min(events.Tags()["scalars"]) == "Learning/evaluation/return_step0"  # what TensorBoard sorts by
+    assert min(events.Tags()["scalars"]) == "Learning/rollout/return_step0"  # what TensorBoard sorts by
     assert set(rows[-1]) == sometimes | {"iteration"}  # the final parameters
     for name in always:
         logged = [(event.step, event.value) for event in events.Scalars(name if name in others else f"Learning/{name}")]

@@ -5,6 +5,7 @@ import torch
 
 from metarl.experiments.presets.configuration import preset_config
 from metarl.training import checkpoint
+from metarl.training.callbacks.csv import read_metrics
 from metarl.training.config import Config
 from metarl.training.migration import dotted_names, format_2
 from metarl.training.state import TrainState
@@ -80,3 +81,10 @@ def test_parameters_of_today_that_are_named_as_of_old_stay(tmp_path: Path) -> No
     """A module of one linear layer has a weight and a bias."""
     checkpoint.save(tmp_path / "new.pt", TrainState(5, {"weight": torch.ones(2)}, {}, best_score=0.5))
     assert list(checkpoint.load(tmp_path / "new.pt").theta) == ["weight"]
+
+
+def test_metrics_of_validation_tasks_are_read_under_their_old_name(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text("iteration,rollout/return_step0,evaluation/return_step0\n3,1.5,2.5\n")
+    (row,) = read_metrics(path)
+    assert row == {"iteration": 3.0, "rollout/return_step0": 1.5, "validation/return_step0": 2.5}

@@ -10,6 +10,7 @@ from pathlib import Path
 from metarl.files import write_atomically, writing
 from metarl.problem import Metrics
 from metarl.training.callbacks.callback import Callback, Moment, Training
+from metarl.training.migration import present_metric
 from metarl.training.state import TrainState
 
 
@@ -71,7 +72,7 @@ def write_metrics(path: Path, rows: Sequence[Metrics], digits: int | None = None
 
 
 def read_metrics(path: Path) -> list[Metrics]:
-    """The rows of a metrics.csv, without their empty cells; [] if there is no file.
+    """The rows of a metrics.csv, without their empty cells, with the present names of metrics; [] if there is no file.
 
     A last line without an end, from a process that was killed, is left out.
 
@@ -85,7 +86,7 @@ def read_metrics(path: Path) -> list[Metrics]:
         if lines and not lines[0].endswith("\n"):
             raise ValueError("its first line has no end")
         whole = csv.DictReader(line for line in lines if line.endswith("\n"))
-        rows = [{name: float(cell) for name, cell in row.items() if cell} for row in whole]
+        rows = [{present_metric(name): float(cell) for name, cell in row.items() if cell} for row in whole]
         if not all("iteration" in row for row in rows):
             raise ValueError("a row has no iteration")
         return rows

@@ -27,7 +27,7 @@ class Validation(Callback):
         self._training = training
 
     def measure(self, state: TrainState) -> Metrics:
-        """The metrics `evaluation/NAME_step{k}` of the present parameters, if a validation is due."""
+        """The metrics `validation/NAME_step{k}` of the present parameters, if a validation is due."""
         training = self._training
         assert training is not None
         if state.iteration % self._every != 0 and state.iteration != training.iterations:

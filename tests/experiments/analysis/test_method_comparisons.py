@@ -94,7 +94,7 @@ def test_a_course_is_read_where_the_run_is_finished(tmp_path: Path) -> None:
 def test_a_supervised_course_is_that_of_the_validation_tasks(tmp_path: Path) -> None:
     one = Training("toy", "sinusoid", "--iterations 4 --seed 1")
     (tmp_path / "config.json").write_text('{"command": "train.py sinusoid --seed 1 --iterations 4"}')
-    rows = ["iteration,train/loss_step1,evaluation/loss_step0,evaluation/loss_step1,time/processor"]
+    rows = ["iteration,train/loss_step1,validation/loss_step0,validation/loss_step1,time/processor"]
     rows += ["0,5,4,3,0.2", "1,5,,,0.2", "2,5,4,2,0.4", "3,5,,,0.2", "4,,4,1,"]
     (tmp_path / "metrics.csv").write_text("\n".join(rows) + "\n")
     found = finished_score_curve(tmp_path, one)

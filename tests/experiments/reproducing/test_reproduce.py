@@ -165,12 +165,12 @@ def test_an_unfinished_run_is_kept_gone_on_with_and_dropped(
 
 def test_what_is_kept_of_a_long_learning_curve() -> None:
     rows = [{"iteration": float(i), "outer/nonfinite": 0.0, "time/adapt": 1.0} for i in range(700)]
-    rows[100]["evaluation/loss_step0"] = 0.5
+    rows[100]["validation/loss_step0"] = 0.5
     rows[102]["outer/nonfinite"] = 1.0  # a refused step
     kept = thinned(rows)
     assert [row["iteration"] for row in kept[:4]] == [2, 5, 8, 11]
     assert kept[-1] == {"iteration": 699, "outer/nonfinite": 0}
-    assert {"iteration": 100, "outer/nonfinite": 0, "evaluation/loss_step0": 0.5} in kept
+    assert {"iteration": 100, "outer/nonfinite": 0, "validation/loss_step0": 0.5} in kept
     assert {"iteration": 102, "outer/nonfinite": 1} in kept
     assert len(kept) == 233 + 3
     assert [row["iteration"] for row in thinned(rows[:300])] == [*range(300)]
