@@ -5,13 +5,15 @@ from metarl.experiments.catalogue.study_design import Factor, Settings, Study, f
 
 PRESET = "cheetah-dir"
 CHECKPOINTS: Settings = {"checkpoint-every": "10"}
-TIMESTEPS = 4_800_000  # of every run, before and after adaptation together
+# Of every run, before and after adaptation together.
+SCREENING_TIMESTEPS = 4_800_000
+TIMESTEPS = 1_600_000
 HORIZON = 100  # timesteps of an episode
 
 
-def size(tasks: int, episodes: int, inner_steps: int = 1) -> Settings:
-    """The settings of a meta-batch, with as many iterations as `TIMESTEPS` allow."""
-    iterations = TIMESTEPS // (tasks * episodes * HORIZON * (inner_steps + 1))
+def size(tasks: int, episodes: int, inner_steps: int = 1, timesteps: int = TIMESTEPS) -> Settings:
+    """The settings of a meta-batch, with as many iterations as a run's timesteps allow."""
+    iterations = timesteps // (tasks * episodes * HORIZON * (inner_steps + 1))
     return {"tasks": str(tasks), "episodes": str(episodes), "iterations": str(iterations)}
 
 
@@ -34,7 +36,13 @@ SCREENED = (
     Factor("initial std", {"1.0": {"initial-std": "1.0"}, "0.5": {"initial-std": "0.5"}}),
     Factor("max KL", {"0.01": {"max-kl": "0.01"}, "0.03": {"max-kl": "0.03"}}),
     Factor("inner step size", {"0.05": {"inner-step-size": "0.05"}, "0.15": {"inner-step-size": "0.15"}}),
-    Factor("meta-batch", {"40 x 20, 30 iterations": size(40, 20), "20 x 20, 60 iterations": size(20, 20)}),
+    Factor(
+        "meta-batch",
+        {
+            "40 x 20, 30 iterations": size(40, 20, timesteps=SCREENING_TIMESTEPS),
+            "20 x 20, 60 iterations": size(20, 20, timesteps=SCREENING_TIMESTEPS),
+        },
+    ),
     Factor(
         "inner loss",
         {
@@ -71,7 +79,7 @@ VARIED = (
             "all parameters": {},
             "biases": {"not-adapted": "*.shift *.weight log_std", "inner-step-size": "1.0"},
             "last layer (ANIL)": {"rule": "anil"},
-            "a context of 8 (CAVIA, as the preset has it)": {"rule": "cavia"},
+            "a context of 8 (CAVIA, as the preset has it)": {"rule": "cavia", "inner-step-size": "2.0"},
         },
     ),
     Factor(
@@ -82,9 +90,9 @@ VARIED = (
         },
     ),
     Factor("initial std", {value: {"initial-std": value} for value in ("0.3", "0.2", "0.5", "1.0")}),
-    Factor("head's initial scale", {value: {"head-scale": value} for value in ("0.01", "0.1", "1.0")}),
+    Factor("head's initial scale", {value: {"head-scale": value} for value in ("0.01", "1.0")}),
     Factor("inner step size", {value: {"inner-step-size": value} for value in ("0.08", "0.04", "0.15")}),
-    Factor("inner steps", {str(steps): {"inner-steps": str(steps), **size(10, 20, steps)} for steps in (1, 2, 3)}),
+    Factor("inner steps", {str(steps): {"inner-steps": str(steps), **size(10, 20, steps)} for steps in (1, 2)}),
     Factor(
         "inner loss",
         {
@@ -108,10 +116,17 @@ VARIED = (
         },
     ),
     Factor(
+        "baseline",
+        {"linear in features": {}, "mean over episodes": {"baseline": "time_mean"}, "none": {"baseline": "zero"}},
+    ),
+    Factor(
         "tasks by episodes",
         {
-            f"{tasks} x {episodes}": size(tasks, episodes)
-            for tasks, episodes in ((10, 20), (20, 10), (20, 20), (40, 20))
+            "10 x 20": size(10, 20),
+            "4 x 10": {"minibatches": "4", **size(4, 10)},
+            "4 x 20": {"minibatches": "4", **size(4, 20)},
+            "20 x 10": size(20, 10),
+            "20 x 20": size(20, 20),
         },
     ),
 )
