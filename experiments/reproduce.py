@@ -121,7 +121,8 @@ class Making:
         with self.progress.making(job, iterations) as active:
             try:
                 if not job.is_brought_back:
-                    self.workers.script(log, "train", *flags, "--run-dir", job.directory, "--resume")
+                    start = job.initial_parameters()
+                    self.workers.script(log, "train", *flags, *start, "--run-dir", job.directory, "--resume")
             finally:
                 job.keep()
             active.stage = "is evaluated"

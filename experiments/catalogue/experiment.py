@@ -18,6 +18,7 @@ class Training(NamedTuple):
     name: str
     preset: str
     flags: str = ""
+    after: str = ""  # the run of the experiment, earlier in its list, from whose best parameters this one starts
 
     @property
     def arguments(self) -> list[str]:

@@ -74,6 +74,19 @@ class ExperimentRun:
                 return iterations_logged(directory / METRICS)
         return 0
 
+    def initial_parameters(self) -> list[str]:
+        """The flags with which a run that has not begun starts from the run that it follows; [] for any other.
+
+        Raises:
+            ValueError: the run that it follows is not finished, or the results kept no policy of it.
+        """
+        if not self.training.after or (self.directory / LAST).is_file():
+            return []
+        source = self.place.runs / self.training.after
+        if not _has(source, (BEST, SUMMARY)):
+            raise ValueError(f"{self.name} starts from {source}, which is not finished or has no {BEST}: run it first")
+        return ["--initial-parameters", str(source)]
+
     @property
     def is_brought_back(self) -> bool:
         """Whether the directory holds a published policy, which can be evaluated again and drawn, but not trained."""

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from matplotlib.figure import Figure
 from scripts import ROOT, TOY, refused, run
 
+from metarl.agent import load_agent
 from metarl.experiments import reproduce
 from metarl.experiments.catalogue.experiment import Experiment, Protocol, Training
 from metarl.experiments.catalogue.studies import STUDIES
@@ -98,6 +100,25 @@ def test_an_experiment_from_nothing_and_again(toy: list[tuple[str, ...]], tmp_pa
     assert (results / "figure.csv").read_bytes() == first
     again = toy.count(("evaluate", str(Path("runs") / "toy" / ONE.name))) - evaluations
     assert again == 1  # under the other protocol: the run's own evaluation is there
+
+
+def test_a_run_starts_from_the_policy_of_the_run_that_it_follows(
+    toy: list[tuple[str, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follower = Training("floor-seed1", "navigation", f"{FLAGS} --iterations 1 --max-kl 1e-12", after=ONE.name)
+    figure = {"first": (ONE.name,), "second": (follower.name,)}
+    monkeypatch.setitem(reproduce.EXPERIMENTS, "toy", Experiment((ONE, follower), figure, policies=(ONE.name,)))
+    assert run("reproduce", "toy").returncode == 0
+    runs = tmp_path / "runs" / "toy"
+    first = load_agent(runs / ONE.name).theta
+    second = load_agent(runs / follower.name).theta
+    for name in first:  # a step with so small a KL divergence changes nothing that one sees
+        torch.testing.assert_close(second[name], first[name], atol=1e-4, rtol=0)
+
+    monkeypatch.setitem(reproduce.EXPERIMENTS, "toy", Experiment((follower, ONE), figure))
+    shutil.rmtree(tmp_path / "runs")
+    words = r"toy/floor-seed1 starts from runs/toy/maml-seed1, which is not finished or has no best.pt: run it first"
+    assert words in run("reproduce", "toy").stderr
 
 
 @pytest.mark.parametrize("flags", [[], ["--go-on"]])
