@@ -6,7 +6,7 @@ from metarl.experiments.catalogue.experiment import SEEDS, Experiment, Training
 # What Rothfuss et al. (2019) train with; ratios keep the inner gradient right while theta moves through the epochs.
 EPOCHS = "--inner-loss likelihood_ratio --learning-rate 0.001 --epochs 5 --clip 0.3"
 # What they leave out of what the half-cheetah's presets have.
-WHOLE_EPOCHS = f"{EPOCHS} --minibatches 1 --target-kl None --schedule constant"
+WHOLE_EPOCHS = f"{EPOCHS} --minibatches 1 --target-kl None --schedule constant --min-std 1e-6"
 POINT = "--tasks 10 --episodes 10 --iterations 30 --checkpoint-every 30"
 HALF_CHEETAH = "--tasks 20 --episodes 20 --iterations 60 --checkpoint-every 10"
 
@@ -36,7 +36,11 @@ PRESET = Method("preset", "MAML-PPO, many small steps", "", "the preset: 10 epoc
 ONE_CREDIT = "--inner-discount None --inner-gae-lambda None"  # as in its paper, whatever the preset has with CAVIA
 SMALL_CONTEXT = reinforced("--context-size 5 --inner-step-size 0.5")
 LARGE_CONTEXT = (
-    *reinforced(f"--context-size 50 --inner-step-size 10 {ONE_CREDIT}", "--outer trpo --max-kl 0.05", WHOLE_EPOCHS),
+    *reinforced(
+        f"--context-size 50 --inner-step-size 10 {ONE_CREDIT}",
+        "--outer trpo --max-kl 0.05 --min-std 1e-6",
+        WHOLE_EPOCHS,
+    ),
     PRESET,
 )
 

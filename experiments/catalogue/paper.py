@@ -49,8 +49,12 @@ def _cheetah(preset: str, seeds: tuple[int, ...]) -> Experiment:
     return Experiment(runs, {"figure": _names(runs)}, policies=("gauss-newton-seed1",))
 
 
+# What `cheetah-dir` had before 0.13: no floor of the standard deviation, and a learning rate that falls sooner.
+FREE_STD = "--min-std 1e-6 --schedule-steps 6000 --final-share 0.2"
 # The best settings that were found for TRPO on the half-cheetah.
-TRPO_AT_ITS_BEST = "--outer trpo --max-kl 0.05 --initial-std 0.5 --head-scale 1 --inner-step-size 0.15 --tasks 40"
+TRPO_AT_ITS_BEST = (
+    "--outer trpo --max-kl 0.05 --initial-std 0.5 --min-std 1e-6 --head-scale 1 --inner-step-size 0.15 --tasks 40"
+)
 
 
 def _robot(preset: str, iterations: int, films: Films = None, seeds: tuple[int, ...] = SEEDS) -> Experiment:
@@ -61,7 +65,7 @@ def _robot(preset: str, iterations: int, films: Films = None, seeds: tuple[int, 
 
 def _plain_head(preset: str) -> Experiment:
     """MAML with the preset's settings, but a last layer that starts as the paper's: 8 million timesteps a seed."""
-    runs = seeded("maml", preset, "--head-scale 1 --iterations 200 --checkpoint-every 10")
+    runs = seeded("maml", preset, f"--head-scale 1 {FREE_STD} --iterations 200 --checkpoint-every 10")
     return Experiment(runs, {"figure": _names(runs)})
 
 
@@ -80,14 +84,13 @@ def _cavia(
 
 
 def _cavia_long() -> Experiment:
-    """CAVIA on `cheetah-dir` for 40 million timesteps a seed: nine tenths with a floor of the standard deviation.
+    """CAVIA on `cheetah-dir` for 40 million timesteps a seed: nine tenths with the preset's floor of the policy's std.
 
     Without the floor the policy's noise is soon so small that steps within the KL divergence hardly change the policy.
     """
     flags = "--rule cavia --checkpoint-every 10"
-    explore = f"{flags} --min-std 0.2 --schedule-steps 20000 --final-share 0.3 --iterations 900"
-    floor = seeded("floor", "cheetah-dir", explore)
-    settle = f"{flags} --schedule constant --learning-rate 2e-4 --iterations 100"
+    floor = seeded("floor", "cheetah-dir", f"{flags} --iterations 900")
+    settle = f"{flags} --min-std 1e-6 --schedule constant --learning-rate 2e-4 --iterations 100"
     last = tuple(
         run._replace(after=before.name)
         for run, before in zip(seeded("cavia", "cheetah-dir", settle), floor, strict=True)
@@ -103,7 +106,7 @@ def _paper_dynamics() -> Experiment:
     """
     flags = (
         "--dynamics paper --horizon 200 --discount 0.995 --gae-lambda 0.99 --initial-std 0.5 --head-scale 1 "
-        "--inner-step-size 0.1"
+        f"{FREE_STD} --inner-step-size 0.1"
     )
     runs = seeded("maml", "cheetah-dir", f"{flags} --published-tasks --iterations 125 --checkpoint-every 10")
     return Experiment(runs, {"figure": _names(runs)}, policies=_names(runs[:1]))

@@ -140,7 +140,7 @@ def _experiment(study: Study, others: Settings) -> Experiment:
 STUDIES: dict[str, Experiment] = {
     "what-matters": _experiment(
         fractional_factorial(SCREENED, GENERATORS, SEEDS, "screen"),
-        {"outer": "trpo", "head-scale": "1.0", **CHECKPOINTS},
+        {"outer": "trpo", "head-scale": "1.0", "min-std": "1e-6", **CHECKPOINTS},
     ),
     "one-at-a-time": _experiment(one_at_a_time(VARIED, SEEDS), CHECKPOINTS),
 }

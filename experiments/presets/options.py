@@ -96,7 +96,13 @@ ROBOT_WITH_CAVIA = Variant(
     value="cavia",
 )
 
-CHEETAH_DIR: Options = CHEETAH_VEL | {"environment": "metarl/HalfCheetahDir-v0", "head_scale": 0.01}
+CHEETAH_DIR: Options = CHEETAH_VEL | {
+    "environment": "metarl/HalfCheetahDir-v0",
+    "head_scale": 0.01,
+    "min_std": 0.2,
+    "schedule_steps": 20_000,
+    "final_share": 0.3,
+}
 
 # Settings with which an ant learns; docs/results/ants.md has what was tried.
 ANT_VEL: Options = CHEETAH_VEL | {
