@@ -104,15 +104,14 @@ def main(arguments: Arguments) -> None:
         },
     )
     checkpoint = read_parameters(arguments.run_dir, config.evaluation_checkpoint)
+    split, directory = _split(arguments)
     problem = config.problem.build(config.setting())
     tasks, inside = _tasks(arguments, config, problem)
     theta = fitted(checkpoint.theta, problem, f"the policy of {arguments.run_dir}")
     purpose = Purpose.VALIDATION_TASKS if arguments.validation else Purpose.EVALUATION_TASKS
-    split, place = _split(arguments)
     kind = {"test": "held-out tasks", "validation": "validation tasks", "file": "tasks"}[split]
     with waiting(f"scoring {len(tasks)} {kind} after 0 to {config.test_steps} gradient steps"):
         result = evaluate(problem, theta, config, tasks, purpose=purpose)
-    directory = arguments.output or place
     directory.mkdir(parents=True, exist_ok=True)
     steps = write_evaluation(
         directory, config, result, tasks, iteration=checkpoint.iteration, split=split, in_distribution=inside
@@ -123,19 +122,21 @@ def main(arguments: Arguments) -> None:
     _print(console, f"{title}, {len(tasks)} {kind}", score_table(steps, config, theirs))
     if inside is not None:
         _print_apart(console, title, result, inside, config)
-    if directory == arguments.run_dir and split == "test":
+    if (directory / CONFIG).is_file() and split == "test":  # the run's own directory
         _for_tensorboard(directory, config, steps)
 
 
 def _require_place(arguments: Arguments) -> None:
-    """Raise ValueError for an output that is a file, or that is the directory of another run."""
+    """Raise ValueError for an output that is a file, or that is the directory of another run, or in it."""
     output = arguments.output
     if output is None:
         return
     if output.exists() and not output.is_dir():
         raise ValueError(f"--output {output} is a file; scores need a directory")
-    if (output / CONFIG).exists() and not output.samefile(arguments.run_dir):
-        raise ValueError(f"--output {output} is the directory of another run, whose scores would be replaced")
+    for folder in (output.absolute(), *output.absolute().parents):
+        if (folder / CONFIG).is_file() and not folder.samefile(arguments.run_dir):
+            where = "is the directory of" if folder == output.absolute() else f"lies in {folder},"
+            raise ValueError(f"--output {output} {where} another run, whose scores would be replaced")
 
 
 def _for_tensorboard(run_dir: Path, config: Config, steps: list[dict[str, Any]]) -> None:
@@ -185,11 +186,16 @@ def _print_apart(console: Console, title: str, result: Evaluation, inside: NDArr
 
 def _split(arguments: Arguments) -> tuple[str, Path]:
     """The split that the tasks are of, and the directory for their scores."""
+    split = "test"
+    place = arguments.run_dir
     if arguments.task_file is not None:
-        return "file", arguments.run_dir / f"tasks-{arguments.task_file.stem}"
-    if arguments.validation:
-        return "validation", arguments.run_dir / "validation"
-    return "test", arguments.run_dir
+        split = "file"
+        place /= f"tasks-{arguments.task_file.stem}"
+    elif arguments.validation:
+        split = "validation"
+        place /= "validation"
+    # Whole, because an environment may move the process to another folder.
+    return split, (arguments.output or place).absolute()
 
 
 def score_table(steps: list[dict[str, Any]], config: Config, theirs: Mapping[int, float]) -> Table:

@@ -64,6 +64,7 @@ def main(arguments: Arguments) -> None:
         raise ValueError(f"--gradient-steps must be {right}; got {steps}")
     config = overridden(config, arguments, {"data_dir": "data_dir", "device": "device"})
     checkpoint = read_parameters(arguments.run_dir, arguments.checkpoint or config.evaluation_checkpoint)
+    output = arguments.output.absolute()  # an environment may move the process to another folder
     problem = config.problem.build(config.setting())
     if arguments.task is None:
         tasks = evaluation_tasks(config, problem)
@@ -83,13 +84,13 @@ def main(arguments: Arguments) -> None:
         else:
             films = problem.pictures(*what)
     frames, rate = at_speed(side_by_side(films, height=arguments.height), films[0].frames_per_second, arguments.speed)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(arguments.output, video(frames, rate, arguments.output.suffix.lower()))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(output, video(frames, rate, output.suffix.lower()))
     console = Console(markup=False, highlight=False, soft_wrap=True)
     for step, film in enumerate(films):
         words = ", ".join(film.captions[-1].splitlines())
         console.print(f"{film.title}, after {step} gradient step{'' if step == 1 else 's'}: {words}")
-    words = "picture" if arguments.output.suffix.lower() == ".png" else f"{len(frames)} frames at {rate:.0f} per second"
+    words = "picture" if output.suffix.lower() == ".png" else f"{len(frames)} frames at {rate:.0f} per second"
     console.print(f"{words}: {arguments.output}")
 
 

@@ -48,6 +48,7 @@ def _train(arguments: Arguments, shard: Shard) -> None:
         identity_of(config).require_same(read_config(run_dir).to_dict(), run_dir)
     elif script.resume:
         console.print(f"note: {without_run(run_dir)}: a new run begins", highlight=False, soft_wrap=True)
+    place = run_dir.absolute()  # an environment may move the process to another folder
     further = own_callbacks(script.callback)
     with one_at_first(shard):
         problem = config.problem.build(config.setting(shard))
@@ -57,11 +58,11 @@ def _train(arguments: Arguments, shard: Shard) -> None:
     state = train(
         problem,
         outer,
-        run_dir=run_dir,
+        run_dir=place,
         iterations=config.outer_steps,
         seed=config.seed,
         callbacks=further,
-        sinks=callbacks(config, problem, run_dir, console),
+        sinks=callbacks(config, problem, place, console),
         resume=resumes,
         initial_parameters=script.initial_parameters,
         checkpoint_every=config.checkpoint_every,

@@ -20,9 +20,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from metarl.arguments import is_whole, path_of, require_integers
 from metarl.engine.params import Params
+from metarl.numeric import numeric
 from metarl.rl.contract import played_alone, require_task_taken, require_vector
 from metarl.rl.environments import Environment
-from metarl.rl.numeric import numeric
 from metarl.rl.problem import MetaRL
 from metarl.rl.spaces import NOT_OF_THE_SPACE, Interface, in_words, observation_size, require_unchanged
 from metarl.surroundings import usual_torch

@@ -38,6 +38,14 @@ def require_integers(least: int, **values: Any) -> None:
             raise ValueError(f"{name} must be at least {least}; got {value}")
 
 
+def require_truths(**values: Any) -> None:
+    """Raise ValueError unless values are True or False: Python takes the text "no" for true."""
+    for name, value in values.items():
+        # NumPy's have these names, too.
+        if type(value).__name__ not in ("bool", "bool_"):
+            raise ValueError(f"{name} must be True or False; got {value!r}")
+
+
 def is_whole(value: Any) -> bool:
     """Whether a value is a whole number, of Python or NumPy; truth values are none."""
     return isinstance(value, Integral) and not isinstance(value, bool)
@@ -45,7 +53,7 @@ def is_whole(value: Any) -> bool:
 
 def path_of(name: str, value: Any) -> Path:
     """The path that a text or a path stands for, `~` being the home. Raises ValueError for anything else, and ""."""
-    is_path = isinstance(value, str | os.PathLike) and str(value) != ""
+    is_path = isinstance(value, str | os.PathLike) and str(value) != "" and "\0" not in str(value)
     if not is_path:
         raise ValueError(f"{name} must be a path; got {value!r}")
     return Path(value).expanduser()

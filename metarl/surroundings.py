@@ -27,3 +27,13 @@ def usual_torch() -> Iterator[None]:
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))
         yield
+
+
+@contextmanager
+def gradients_kept() -> Iterator[None]:
+    """Undo at the end of the block what a user's code in it says for the whole process: that no gradients are kept."""
+    before = torch.is_grad_enabled()
+    try:
+        yield
+    finally:
+        torch.set_grad_enabled(before)

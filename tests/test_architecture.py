@@ -28,6 +28,7 @@ FOUNDATION = {
     "metarl.tasks",
     "metarl.surroundings",
     "metarl.kinds",
+    "metarl.numeric",
 }
 # A layer may import itself, what stands below it, and metarl's root modules (randomness, problem).
 MAY_IMPORT = {
@@ -36,6 +37,7 @@ MAY_IMPORT = {
     "metarl.user_code": set(),
     "metarl.operating_system": set(),
     "metarl.kinds": set(),
+    "metarl.numeric": set(),
     "metarl.parts": {"metarl.kinds", "metarl.user_code"},
     "metarl.metrics": set(),
     "metarl.extras": set(),
@@ -58,13 +60,14 @@ MAY_IMPORT = {
         "metarl.operating_system",
         "metarl.user_code",
         "metarl.tasks",
+        "metarl.numeric",
     },
 }
 MAY_IMPORT["metarl.training.migration"] = {*MAY_IMPORT["metarl.training"], "metarl.rl.environments"}
 # What environments need of metarl.rl, and their worker processes, which load no torch.
 BASE = tuple(
     f"metarl.rl.{name}"
-    for name in ("contract", "drawing_tasks", "environments", "numeric", "step_results", "spaces", "vector_results")
+    for name in ("contract", "drawing_tasks", "environments", "step_results", "spaces", "vector_results")
 )
 MAY_IMPORT["metarl.envs"].update(BASE)
 for name in BASE:
@@ -96,6 +99,7 @@ THIRD_PARTY = {
     "metarl.metrics": {"torch"},
     "metarl.extras": set(),
     "metarl.tasks": set(),
+    "metarl.numeric": {"numpy"},
     "metarl.engine": {"torch"},
     "metarl": {"torch", "numpy"},
     "metarl.agent": {"torch", "numpy", "gymnasium"},

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from metarl.arguments import require_built, require_integers
+from metarl.arguments import path_of, require_built, require_integers, require_truths
 from metarl.engine.rules import InnerRule
 from metarl.engine.rules.sgd import SGD
 
@@ -36,3 +36,16 @@ def test_what_is_no_whole_number(value: Any, words: str) -> None:
     require_integers(1, tasks=np.int32(1), steps=2**70)
     with pytest.raises(ValueError, match=f"^{words}$"):
         require_integers(1, tasks=value)
+
+
+@pytest.mark.parametrize("value", ["no", "", 0, 1, None, np.int64(1)])
+def test_what_is_no_truth_value(value: Any) -> None:
+    require_truths(resume=True, rotate=np.bool_(False))
+    with pytest.raises(ValueError, match=r"^resume must be True or False; got "):
+        require_truths(resume=value)
+
+
+@pytest.mark.parametrize("value", ["", b"a", None, 3, "a\0b"])
+def test_what_is_no_path(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"^place must be a path; got "):
+        path_of("place", value)

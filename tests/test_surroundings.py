@@ -43,11 +43,11 @@ SURROUNDINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
 }
 
 
-def walk() -> MetaRL:
+def walk(kind: type[TaskVectorEnv] = TaskVectorEnv) -> MetaRL:
     family = Navigation2D()
     policy = GaussianMLP(hidden_sizes=(4,)).build(*family.spaces())
     parts: dict[str, Any] = {"inner_loss": LogProb().build(), "baseline": Zero().build(), "settings": SETTINGS}
-    return MetaRL(lambda n: TaskVectorEnv(family, n), policy, sgd(0.1), inner_steps=1, seed=1, **parts)
+    return MetaRL(lambda n: kind(family, n), policy, sgd(0.1), inner_steps=1, seed=1, **parts)
 
 
 def trained(run_dir: Path, outer: Any = None, start: Params | None = None) -> Params:
@@ -128,6 +128,25 @@ def test_what_was_set_is_set_again() -> None:
         assert not torch.is_grad_enabled()
         assert torch.is_autocast_enabled("cpu")
         assert torch.zeros(1).device.type == "meta"
+
+
+def test_an_environment_may_switch_gradients_off(tmp_path: Path) -> None:
+    """For the whole process, as programs that only use a model do; the inner loss was blamed for it."""
+
+    class Frozen(TaskVectorEnv):
+        def __init__(self, family: Any, n: int) -> None:
+            super().__init__(family, n)
+            torch.set_grad_enabled(False)
+
+        def sample_tasks(self, rng: Any, n: int, split: Any = "train") -> Any:
+            torch.set_grad_enabled(False)
+            return super().sample_tasks(rng, n, split)
+
+    plain = trained(tmp_path / "plain")
+    problem = walk(Frozen)
+    state = metarl.train(problem, TRPO().build(), run_dir=tmp_path / "run", iterations=1, seed=1, sinks=[])
+    assert torch.is_grad_enabled()
+    assert all(torch.equal(state.theta[name], leaf) for name, leaf in plain.items())
 
 
 def test_agents_can_be_compared_and_counted() -> None:

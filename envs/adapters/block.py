@@ -9,12 +9,13 @@ from typing import Any, NamedTuple, Protocol
 
 import gymnasium
 import numpy as np
+from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 from metarl.arrays import Array, Mask
 from metarl.envs.adapters.conversion import flat_observation
 from metarl.envs.opengl import of_opengl, opengl_fails, prepare
-from metarl.rl.numeric import numeric, shown
+from metarl.numeric import numeric, shown
 from metarl.rl.spaces import NOT_OF_THE_SPACE
 from metarl.rl.step_results import begun, stepped
 from metarl.rl.vector_results import TERM
@@ -98,7 +99,9 @@ class Block:
                 values[:] = 0.0
         slots = self._slots
         for i in which:
-            action = slots.actions[i].copy()
+            # An action of the shape () is an array where it is a real number, and a whole number where it is a choice.
+            real = isinstance(self.envs[i].action_space, Box)
+            action = np.array(slots.actions[i]) if real else slots.actions[i].copy()
             seen, reward, terminated, truncated, info = stepped(
                 self.envs[i], action, names="observation, reward", refusal=ContractError
             )
@@ -186,11 +189,20 @@ def one_environment(make_env: Callable[[], gymnasium.Env]) -> gymnasium.Env:
 def make_environments(
     make_env: Callable[[], gymnasium.Env], count: int, first: Iterable[gymnasium.Env] = ()
 ) -> list[gymnasium.Env]:
-    """Make `count` environments, the `first` of which exist already; all are closed again if one cannot be made."""
+    """Make `count` environments, the `first` of which exist already; all are closed again if one cannot be made.
+
+    Raises:
+        ContractError: their actions are not of one space.
+    """
     envs = list(first)
     try:
         while len(envs) < count:
             envs.append(one_environment(make_env))
+            spaces = envs[0].action_space, envs[-1].action_space
+            if spaces[0] != spaces[1]:
+                raise ContractError(
+                    f"{envs[-1]}: all environments must have one space of actions; got {spaces[0]} and {spaces[1]}"
+                )
     except BaseException:
         for env in envs:
             env.close()

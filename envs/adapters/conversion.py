@@ -11,7 +11,8 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tu
 from numpy.typing import NDArray
 
 from metarl.arrays import Array
-from metarl.rl.numeric import numeric
+from metarl.numeric import numeric
+from metarl.rl.spaces import require_shape
 
 DISCRETE = (Discrete, MultiDiscrete, MultiBinary)
 
@@ -56,24 +57,34 @@ def flat_observation(space: Space, observation: Any) -> Array:
     An observation that is not of the space raises one of `NOT_OF_THE_SPACE`.
     """
     if not isinstance(space, Box):
-        _require_choices(space, observation)
+        _require_of_parts(space, observation)
         return np.asarray(flatten(space, observation), np.float64)
     values = numeric(observation)
     if values is None:
         raise TypeError("it is no array of numbers")
     values = values.astype(np.float64)
-    many = values.shape[: values.ndim - len(space.shape)]
-    return values.reshape(*many, -1) if space.shape else values[..., None]
+    if not space.shape:
+        return values[..., None]
+    many = values.shape[: max(0, values.ndim - len(space.shape))]
+    require_shape(values.shape[len(many) :], space.shape)
+    return values.reshape(*many, -1)
 
 
-def _require_choices(space: Space, observation: Any) -> None:
-    """Raise IndexError for a choice before the first one, which Gymnasium would flatten to one of the last."""
+def _require_of_parts(space: Space, observation: Any) -> None:
+    """Raise an error for what Gymnasium would flatten to something else.
+
+    Raises:
+        IndexError: a choice before the first one, of which it makes one of the last.
+        ValueError: a part whose shape is another, such as one of as many numbers in another order.
+    """
     if isinstance(space, Discrete | MultiDiscrete) and np.any(np.asarray(observation) < space.start):
         raise IndexError("a choice lies before the first one")
+    if isinstance(space, Box | MultiBinary | MultiDiscrete):
+        require_shape(np.shape(observation), space.shape)
     if isinstance(space, Dict | Tuple):
         parts = space.spaces.items() if isinstance(space, Dict) else enumerate(space.spaces)
         for name, part in parts:
-            _require_choices(part, observation[name])
+            _require_of_parts(part, observation[name])
 
 
 def own_actions(space: Space, actions: NDArray[Any]) -> NDArray[Any]:
@@ -85,7 +96,21 @@ def own_actions(space: Space, actions: NDArray[Any]) -> NDArray[Any]:
         return actions
     low, high = space.low, space.high
     shares = (actions.clip(-1, 1).reshape(*actions.shape[:-1], *space.shape) + 1) / 2
-    chosen = low + shares * (high - low)
     if np.issubdtype(space.dtype, np.integer):
-        chosen = np.rint(chosen)
-    return chosen.astype(space.dtype).clip(low, high)
+        return _whole(np.rint(_between(low.astype(np.float64), high.astype(np.float64), shares)), space)
+    return np.asarray(_between(low, high, shares).astype(space.dtype).clip(low, high))
+
+
+def _between(low: NDArray[Any], high: NDArray[Any], shares: NDArray[Any]) -> NDArray[Any]:
+    """The numbers that lie at these shares of the way from low to high."""
+    with np.errstate(over="ignore"):
+        width = high - low
+    # The width of a range may be too large for the type of its bounds.
+    return low + shares * width if np.isfinite(width).all() else low * (1 - shares) + high * shares
+
+
+def _whole(chosen: NDArray[Any], space: Box) -> NDArray[Any]:
+    """Whole numbers in the type of a space and within its bounds, which float64 may have rounded up."""
+    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    inside = np.where((low < chosen) & (chosen < high), chosen, 0.0).astype(space.dtype)
+    return np.where(chosen <= low, space.low, np.where(chosen >= high, space.high, inside))

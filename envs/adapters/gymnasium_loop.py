@@ -82,7 +82,7 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         self.task_in_observation = task_in_observation
         self.num_envs = num_envs
         self.render_mode = first.render_mode
-        self.metadata = type(self).metadata | {"render_fps": first.metadata.get("render_fps") or 25}
+        self.metadata = type(self).metadata | {"render_fps": (first.metadata or {}).get("render_fps") or 25}
         self.single_observation_space = with_task(space, self._task_size) if task_in_observation else space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)

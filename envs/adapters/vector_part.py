@@ -13,7 +13,7 @@ from gymnasium.vector import VectorEnv
 from metarl.arrays import Array, Mask
 from metarl.envs.adapters.gymnasium_part import in_python
 from metarl.envs.opengl import prepare
-from metarl.rl.contract import checked_sample, require_vector
+from metarl.rl.contract import checked_sample, of_wrapped, require_vector
 from metarl.rl.drawing_tasks import draw_tasks
 from metarl.rl.environments import ENVIRONMENTS, Environment, TaskDistribution
 from metarl.tasks import Split, task_names_of
@@ -33,8 +33,7 @@ class VectorTasks(TaskDistribution):
     def sample(self, rng: np.random.Generator, n: int, split: Split = "train") -> Array:
         """Draw n rows, [n, k]."""
         with closing(self._part.build(1, horizon=1)) as env:
-            sample = env.sample_tasks  # pyright: ignore[reportAttributeAccessIssue]  # `require_vector` has seen it
-            return draw_tasks(sample, rng, n, split)
+            return draw_tasks(of_wrapped(env, "sample_tasks"), rng, n, split)
 
     def in_distribution(self, tasks: Array) -> Mask:
         """Which rows are finite, [n]."""
@@ -93,8 +92,8 @@ class VectorEnvironment(Environment):
     def tasks(self) -> VectorTasks:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The environment's own distribution."""
         with closing(self.build(1, horizon=1)) as env:
-            size = checked_sample(getattr(env, "sample_tasks", None), env, 2).shape[1]
-            return VectorTasks(task_names_of(env, getattr(env, "task_names", None), size), self)
+            size = checked_sample(of_wrapped(env, "sample_tasks"), env, 2).shape[1]
+            return VectorTasks(task_names_of(env, of_wrapped(env, "task_names"), size), self)
 
     def spaces(self, *, task_in_observation: bool = False) -> tuple[Space, Space]:
         """The spaces of one environment's observations and actions."""

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import Space
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from numpy.typing import ArrayLike, NDArray
 
 from metarl.arguments import is_whole
 from metarl.arrays import on_device, on_host
+from metarl.numeric import shown
 from metarl.rl.drawing_tasks import draw_tasks
-from metarl.rl.numeric import shown
 from metarl.rl.spaces import action_size
 from metarl.rl.vector_results import VectorResults
 
@@ -59,18 +59,24 @@ def check_vector(env: VectorEnv, horizon: int = TIMESTEPS) -> list[str]:
             at reset, state that is kept from one episode to the next.
     """
     require_vector(env)
-    if not hasattr(env, "sample_tasks"):
+    sample = of_wrapped(env, "sample_tasks")
+    if sample is None:
         raise ValueError(
             f"{env} cannot be meta-trained: a vector environment needs a method sample_tasks(rng, n) -> tasks [n, k]. "
             "Of single environments that have it, metarl.envs.LoopVectorEnv(make_env, num_envs) makes one"
         )
-    tasks = checked_sample(env.sample_tasks, env, DRAWN)  # pyright: ignore[reportAttributeAccessIssue]
+    tasks = checked_sample(sample, env, DRAWN)
     remarks = []
     given = np.repeat(tasks[:1], env.num_envs, axis=0)
     others = tasks[(tasks != tasks[0]).any(1)]
     if len(others) == 0:
         remarks.append(f"the first {DRAWN} tasks that it draws are all the same, {tasks[0]}")
         others = _another(tasks[:1])
+    elif np.array_equal(tasks, draw_tasks(sample, np.random.default_rng(SEED), DRAWN)):
+        remarks.append(
+            "sample_tasks draws the same tasks from every generator, so that no iteration has others and none are held "
+            "out: draw from rng"
+        )
     timesteps = min(horizon, TIMESTEPS)
     with _global_draws() as drawn:
         first, info = _play(env, given, timesteps)
@@ -92,6 +98,13 @@ def check_vector(env: VectorEnv, horizon: int = TIMESTEPS) -> list[str]:
     if repeats:
         remarks += _remarks_on_rows(env, first, given, others[0], timesteps)
     return remarks + unread(info)
+
+
+def of_wrapped(env: Any, name: str) -> Any:
+    """An attribute of a vector environment, or of what its wrappers are around; None where neither has it."""
+    while not hasattr(env, name) and isinstance(env, VectorWrapper):
+        env = env.env
+    return getattr(env, name, None)
 
 
 def unread(info: Mapping[Any, Any]) -> list[str]:
@@ -247,7 +260,8 @@ def _note_without_effect(env: VectorEnv, task: Array, other: Array, timesteps: i
 def _own_tasks(env: VectorEnv) -> Array | None:
     """The rows of an environment's attribute `tasks`, [0, 0] before the first reset; None without the attribute."""
     try:
-        return np.asarray(env.tasks)  # pyright: ignore[reportAttributeAccessIssue]
+        rows = of_wrapped(env, "tasks")
+        return None if rows is None else np.asarray(rows)
     except (AttributeError, ValueError):
         return np.zeros((0, 0)) if hasattr(type(env.unwrapped), "tasks") else None
 

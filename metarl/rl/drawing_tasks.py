@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl.rl.numeric import numeric, shown
+from metarl.numeric import numeric, shown
 from metarl.tasks import Split
 
 LARGEST = 2**53  # below it float64 has every whole number

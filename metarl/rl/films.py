@@ -11,8 +11,8 @@ from torch import Tensor
 
 from metarl.engine.model import Model
 from metarl.engine.params import Params
+from metarl.numeric import numeric, shown
 from metarl.problem import Film
-from metarl.rl.numeric import numeric, shown
 from metarl.rl.sampler import Key, rollout
 from metarl.tasks import numbered_names
 

@@ -22,6 +22,7 @@ from metarl.problem import Evaluation, Film, Metrics
 from metarl.randomness import PICTURES_OF, SPLIT_OF, Purpose, numpy_generator, torch_generator
 from metarl.rl.advantages import policy_batch
 from metarl.rl.baselines import Values
+from metarl.rl.contract import of_wrapped
 from metarl.rl.drawing_tasks import draw_tasks
 from metarl.rl.episode_metrics import (
     MEASURES,
@@ -44,6 +45,7 @@ from metarl.rl.outer_losses.surrogate import Surrogate
 from metarl.rl.rollout_settings import RolloutSettings
 from metarl.rl.sampler import ROLLOUTS, rollout
 from metarl.shard import ALONE, Shard
+from metarl.surroundings import gradients_kept
 
 ROLLOUTS_FOR = {  # what tasks are for -> what their rollouts are keyed by
     Purpose.VALIDATION_TASKS: Purpose.VALIDATION_ROLLOUTS,
@@ -135,7 +137,8 @@ class MetaRL:
 
     def _made(self, count: int, **options: str) -> VectorEnv:
         """Make so many environments. Raises ValueError where `make_env` makes another number of them."""
-        env = self._make_env(count, **options)
+        with gradients_kept():
+            env = self._make_env(count, **options)
         if env.num_envs != count:
             raise ValueError(f"make_env({count}) must make as many environments as it is asked for; got {env.num_envs}")
         return env
@@ -148,10 +151,10 @@ class MetaRL:
 
     def sample_tasks(self, seed: int, purpose: Purpose, *key: int, count: int) -> NDArray[np.float64]:
         """`count` tasks [count, k], a function of the arguments; of the purpose's split, where there are splits."""
-        # Gymnasium's VectorEnv has no such method: it is what `rl.contract` asks for in addition. All tasks are drawn
-        # in one call, so that a sampler may stratify or balance them.
-        sample = self._env.sample_tasks  # pyright: ignore[reportAttributeAccessIssue]
-        return draw_tasks(sample, numpy_generator(seed, purpose, *key), count, SPLIT_OF[purpose])
+        # All tasks are drawn in one call, so that a sampler may stratify or balance them.
+        sample = of_wrapped(self._env, "sample_tasks")
+        with gradients_kept():
+            return draw_tasks(sample, numpy_generator(seed, purpose, *key), count, SPLIT_OF[purpose])
 
     def collect(self, theta: Params, iteration: int) -> tuple[MetaObjective, Metrics]:
         """Sample tasks and rollouts, adapt, sample again with the adapted policies; build the outer objective.

@@ -3,6 +3,7 @@
 Axes: n environments, O observation, A action.
 """
 
+import math
 from collections.abc import Callable
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -38,6 +39,15 @@ def observation_size(space: Space) -> int:
 NOT_OF_THE_SPACE = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
+def require_shape(shape: tuple[int, ...], right: tuple[int, ...]) -> None:
+    """Raise ValueError unless an observation has the shape of its space: as many numbers may be in another order.
+
+    Axes of length 1 may lack or be more, and the numbers may be in one row.
+    """
+    if shape != right and [n for n in shape if n != 1] not in ([n for n in right if n != 1], [math.prod(right)]):
+        raise ValueError(f"a shape of {list(shape)} in place of {list(right)}")
+
+
 def flat_observations(space: Space) -> Callable[[Any], NDArray[Any]]:
     """Make a function that flattens a vector environment's observations to [n, O], as `gymnasium.spaces.flatten` does.
 
@@ -54,6 +64,8 @@ def flat_observations(space: Space) -> Callable[[Any], NDArray[Any]]:
 def _flat(space: Space, observations: Any) -> NDArray[Any]:
     if isinstance(space, Box) and len(space.shape) == 1:
         return observations
+    if isinstance(space, Box | MultiBinary | MultiDiscrete):
+        require_shape(np.shape(observations)[1:], space.shape)
     if isinstance(space, Discrete):
         return _one_hot(np.asarray(observations) - space.start, int(space.n))
     if isinstance(space, MultiDiscrete):
@@ -61,10 +73,17 @@ def _flat(space: Space, observations: Any) -> NDArray[Any]:
         counts = space.nvec.reshape(-1)
         return np.concatenate([_one_hot(numbers[:, i], int(count)) for i, count in enumerate(counts)], axis=1)
     if isinstance(space, Dict):
-        return np.concatenate([_flat(part, observations[name]) for name, part in space.spaces.items()], axis=1)
+        return np.concatenate([_of_part(part, observations[name]) for name, part in space.spaces.items()], axis=1)
     if isinstance(space, Tuple):
-        return np.concatenate([_flat(part, observations[i]) for i, part in enumerate(space.spaces)], axis=1)
+        return np.concatenate([_of_part(part, observations[i]) for i, part in enumerate(space.spaces)], axis=1)
     return np.asarray(observations).reshape(len(observations), -1)
+
+
+def _of_part(part: Space, observations: Any) -> NDArray[Any]:
+    """The flat observations of a part. Raises ValueError for more or fewer numbers, which another part may make up."""
+    flat = _flat(part, observations)
+    require_shape(np.shape(flat)[1:], (flatdim(part),))
+    return flat
 
 
 def _one_hot(numbers: NDArray[Any], count: int) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from metarl.rl.numeric import shown
+from metarl.numeric import shown
 from metarl.user_code import called_with
 
 

@@ -11,7 +11,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from metarl.arrays import is_tensor, on_device
-from metarl.rl.numeric import numeric, shown
+from metarl.numeric import numeric, shown
 from metarl.rl.spaces import NOT_OF_THE_SPACE, flat_observations, observation_size
 from metarl.rl.step_results import begun, stepped
 

@@ -20,6 +20,7 @@ from metarl.training.checkpoint import NewerFormatError, load
 from metarl.training.config import Config
 from metarl.training.state import TrainState
 from metarl.training.tree import Difference, differences
+from metarl.training.values import plain
 from metarl.user_code import digests, of_a_stored_run
 
 CONFIG = "config.json"
@@ -48,12 +49,17 @@ def identity_of(config: Config) -> Identity:
 
 
 def plain_identity(values: Mapping[str, Any]) -> Identity:
-    """The identity of a run with any plain values, all of which must be the same at a resume."""
-    own = json.loads(json.dumps(dict(values)))
+    """The identity of a run with any plain values, all of which must be the same at a resume.
+
+    Raises:
+        ValueError: a value is none that JSON has, and no number or array of NumPy.
+    """
+    own = plain(values)
 
     def require_same(stored: Mapping[str, Any], where: Path) -> None:
         for name in (*own, *stored):
-            if own.get(name) != stored.get(name):
+            # As texts: nan is the same as nan.
+            if len({json.dumps(side.get(name), sort_keys=True) for side in (own, stored)}) > 1:
                 raise ValueError(
                     f"{where} belongs to another run: {name} is {stored.get(name)} there and {own.get(name)} here"
                 )

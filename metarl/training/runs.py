@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from rich.console import Console
 
-from metarl.arguments import path_of, require_built, require_integers
+from metarl.arguments import path_of, require_built, require_integers, require_truths
 from metarl.engine.outer import OuterOptimizer
 from metarl.engine.params import Params
 from metarl.engine.rules import InnerRule
+from metarl.numeric import numeric, shown
 from metarl.problem import Evaluation, Problem
 from metarl.randomness import Purpose
 from metarl.shard import ALONE, Shard
@@ -86,12 +87,14 @@ def train(
     """
     require_integers(0, seed=seed, iterations=iterations, keep_every=keep_every)
     require_integers(1, checkpoint_every=checkpoint_every, log_every=log_every, max_nonfinite=max_nonfinite)
+    require_truths(resume=resume)
     if not 0 <= grace < math.inf:
         raise ValueError(f"grace must be a finite number of seconds, at least 0; got {grace}")
     if not hasattr(problem, "collect"):
         raise ValueError(f"problem must be a Problem, such as a MetaRL; got {problem!r}")
     own = listed(callbacks)
-    place = path_of("run_dir", run_dir)
+    # Whole, because an environment may move the process to another folder.
+    place = path_of("run_dir", run_dir).absolute()
     identity = config if isinstance(config, Identity) else plain_identity({"seed": seed} if config is None else config)
     watching = [*own, *(standard_sinks(place, log_every) if sinks is None else sinks)]
     with ExitStack() as stack:
@@ -165,9 +168,11 @@ def evaluate(
         require_integers(1, tasks=tasks)
         rows = problem.sample_tasks(seed, Purpose.EVALUATION_TASKS, count=int(tasks))
     else:
-        rows = np.asarray(tasks, np.float64)
-        if rows.ndim != 2 or len(rows) == 0:
-            raise ValueError(f"tasks must have the shape [N, k], with at least one of them; got {rows.shape}")
+        numbers = numeric(tasks)
+        if numbers is None or numbers.ndim != 2 or len(numbers) == 0:
+            got = shown(tasks) if numbers is None else numbers.shape
+            raise ValueError(f"tasks must be numbers of the shape [N, k], with at least one of them; got {got}")
+        rows = numbers.astype(np.float64)
     return problem.evaluate(fitted(theta, problem, "theta"), rule, steps, rows, seed)
 
 

@@ -1,9 +1,27 @@
 """Plain values, as JSON has them, converted to the types of options, or rejected."""
 
 import contextlib
+import json
 import types
 import typing
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
+
+import numpy as np
+
+
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as JSON gives them back. Raises ValueError for what it cannot take."""
+
+    def of_numpy(item: Any) -> Any:
+        if isinstance(item, np.generic | np.ndarray):
+            return item.tolist()
+        raise TypeError(f"got {item!r}")
+
+    try:
+        return json.loads(json.dumps(dict(values), default=of_numpy))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"config must be texts, numbers, and lists and dicts of them, by name: {error}") from error
 
 
 def typed_value(name: str, hint: Any, value: Any) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from examples.pendulum import GravityPendulum
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
-from gymnasium.wrappers import NormalizeObservation, NormalizeReward, TimeLimit, TransformReward
+from gymnasium.wrappers import NormalizeObservation, NormalizeReward, TimeLimit, TransformReward, vector
 from scripts import TOY, refused, run
 from small_environments import Target
 
@@ -75,6 +75,16 @@ def test_balanced_tasks_are_right_and_tasks_that_never_differ_are_named() -> Non
     assert metarl.check_environment(Drawn(balanced)) == []
     (remark,) = metarl.check_environment(Drawn(lambda rng, n: np.full((n, 1), 9.0)))
     assert "the first 16 tasks that it draws are all the same, [9.]" in remark
+
+
+def test_tasks_that_are_the_same_for_every_generator_are_named() -> None:
+    """Those that are held out were those of training."""
+
+    def own(rng: np.random.Generator, n: int) -> Any:
+        return np.random.default_rng(0).uniform(5, 15, (n, 1))
+
+    (remark,) = metarl.check_environment(Drawn(own))
+    assert "sample_tasks draws the same tasks from every generator" in remark
 
 
 @pytest.mark.parametrize("wrapper", [NormalizeObservation, NormalizeReward])
@@ -168,6 +178,16 @@ def test_vector_environments_that_drop_tasks_are_refused() -> None:
     require_task_taken(Target(2), [0.5])
     with pytest.raises(ValueError, match=r"drops tasks: .*attribute `tasks`.*LoopVectorEnv"):
         require_task_taken(Forgetful(2), [0.5])
+
+
+def test_wrappers_of_vector_environments_are_seen_through() -> None:
+    wrapped = vector.RecordEpisodeStatistics(vector.ClipReward(Target(2), -1.0, 1.0))
+    assert metarl.check_environment(wrapped) == []
+    require_task_taken(wrapped, [0.5])
+    with pytest.raises(ValueError, match="keeps state from one episode to the next"):
+        metarl.check_environment(vector.NormalizeReward(Target(2)))
+    with pytest.raises(ValueError, match="drops tasks"):
+        metarl.check_environment(vector.ClipReward(Forgetful(2), -1.0, 1.0))
 
 
 def gymnasiums(autoreset: AutoresetMode = AutoresetMode.DISABLED) -> VectorEnv:

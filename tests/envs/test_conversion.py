@@ -65,6 +65,14 @@ def test_observations_are_flattened_as_gymnasium_does(space: Any) -> None:
         (Box(-2.0, 2.0, (2,)), np.array([[-1.0, 0.5], [9.0, 0.0]]), [[-2, 1], [2, 0]]),
         (Box(0.0, 4.0, (2, 1)), np.array([[-1.0, 0.5], [9.0, 0.0]]), [[[0], [3]], [[4], [2]]]),
         (Box(0, 10, (2,), np.int64), np.array([[-1.0, 0.5], [0.21, 1.0]]), [[0, 8], [6, 10]]),
+        (Box(-128, 127, (2,), np.int8), np.array([[-1.0, -0.5], [0.5, 1.0]]), [[-128, -64], [63, 127]]),
+        (
+            Box(-(2**63), 2**63 - 1, (2,), np.int64),
+            np.array([[-1.0, 0.0], [0.5, 1.0]]),
+            [[-(2**63), 0], [2**62, 2**63 - 1]],
+        ),
+        (Box(-60000, 60000, (2,), np.float16), np.array([[-1.0, 0.0], [0.5, 1.0]]), [[-60000, 0], [30000, 60000]]),
+        (Box(-2.0, 2.0, ()), np.array([[0.5], [-3.0]]), [1, -2]),
     ],
     ids=repr,
 )
@@ -96,3 +104,10 @@ def test_spaces_that_cannot_be_served() -> None:
         policy_actions(Box(0, np.inf, (1,)))
     with pytest.raises(ValueError, match=r"or discrete .*; got Dict"):
         policy_actions(Dict({}))
+
+
+def test_environments_of_several_ranges_are_refused() -> None:
+    """The range of the first was taken for all."""
+    ranges = iter([1.0, 1.0, 2.0])
+    with pytest.raises(ValueError, match=r"must have one space of actions; got Box\(-1.0, 1.0.* and Box\(-2.0, 2.0"):
+        LoopVectorEnv(lambda: Anything(taken=Box(-(high := next(ranges)), high, (1,))), 3)

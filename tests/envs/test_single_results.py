@@ -66,7 +66,9 @@ def test_numbers_in_any_form(number: Any) -> None:
     assert played(4, {"reward/x": number, "achieved": number})[4]["reward/x"].tolist() == [2.0]
 
 
-@pytest.mark.parametrize("odd", [None, "1", 1j, 10**400, np.ones(2), torch.ones(1, requires_grad=True), {}])
+@pytest.mark.parametrize(
+    "odd", [None, "1", 1j, 10**400, np.ones(2), torch.ones(1, requires_grad=True), {}, np.ma.masked]
+)
 def test_what_is_no_number(odd: Any) -> None:
     with pytest.raises(ContractError, match="its reward must be a number; got"):
         played(1, lambda reward: odd)
@@ -110,11 +112,26 @@ class Shown(GravityPendulum):
         (Discrete(3), 1.5),
         (Dict({"a": Box(-1, 1, (2,)), "b": Discrete(3)}), {"a": np.zeros(2)}),
         (Dict({"a": Box(-1, 1, (2,)), "b": Discrete(3)}), np.zeros(3)),
+        (Box(-1, 1, (2, 3)), np.zeros((3, 2))),
+        (Dict({"a": Box(-1, 1, (2,)), "b": Box(-1, 1, (2,))}), {"a": np.zeros(3), "b": np.zeros(1)}),
+        (Box(-1, 1, (2,)), np.ma.array([0.0, 1.0], mask=[True, False])),
     ],
 )
 def test_what_is_outside_its_space(space: Any, odd: Any) -> None:
     with pytest.raises(ContractError, match=rf"observations must be of {type(space).__name__}\(.*; got"):
         metarl.check_environment(Shown(space, odd))
+
+
+@pytest.mark.parametrize(
+    ("space", "seen"),
+    [
+        (Box(-1, 1, (2, 3)), np.zeros(6)),
+        (Box(-1, 1, (1, 2)), np.zeros(2)),
+        (Dict({"a": Box(-1, 1, (1,)), "b": Box(-1, 1, (2, 1))}), {"a": 0.5, "b": np.zeros((1, 2))}),
+    ],
+)
+def test_shapes_that_leave_no_doubt(space: Any, seen: Any) -> None:
+    metarl.check_environment(Shown(space, seen))
 
 
 def test_an_observation_that_is_changed_in_place_is_copied() -> None:

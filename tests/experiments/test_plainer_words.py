@@ -68,6 +68,9 @@ def test_scores_never_replace_those_of_another_run(evaluated: Path, tmp_path: Pa
     other = shutil.copytree(evaluated, tmp_path / "other")
     before = (other / "evaluation.json").read_bytes()
     refused(run("evaluate", evaluated, "--output", other), "is the directory of another run, whose scores would be")
+    within = other / "validation"
+    refused(run("evaluate", evaluated, "--output", within), f"lies in {other}, another run, whose scores would be")
+    assert not within.exists()
     assert (other / "evaluation.json").read_bytes() == before
 
 

@@ -50,6 +50,8 @@ def test_rows_of_any_kind(rows: Any) -> None:
             r"whole numbers must be below 2\^53, or float64 changes them; it drew -9007199",
         ),
         (np.array([[1], [2**64 - 1]], np.uint64), "whole numbers must be below"),
+        ([[2**64 + 1], [2**65]], r"it drew \[\[18446744073709551617\], \[36893488147419103232\]\]$"),
+        (np.ma.array([[1.0], [2.0]], mask=[[True], [False]]), r"it drew float64 \(2, 1\)$"),
         ([["x" * 99], [1.0]], r"it drew list .*xxx\.\.\.$"),
     ],
 )

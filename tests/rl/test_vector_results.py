@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box, Dict
 from small_environments import Levers, Target
 
 import metarl
@@ -107,7 +108,21 @@ def test_spaces_of_several_parts() -> None:
         def seen(self) -> Any:
             return super().seen() | {"place": np.full(N, -1)}
 
-    for kind in (Missing, Beyond, Before):
+    class Compensating(Levers):
+        """One number less here and one more there."""
+
+        single_observation_space = Dict({"place": Box(0, 1, (2,)), "time": Box(0, 1, (1,))})
+
+        def seen(self) -> Any:
+            return {"place": np.ones((N, 1)), "time": np.ones((N, 2))}
+
+    class Transposed(Levers):
+        single_observation_space = Dict({"place": Box(0, 1, (2, 3))})
+
+        def seen(self) -> Any:
+            return {"place": np.ones((N, 3, 2))}
+
+    for kind in (Missing, Beyond, Before, Compensating, Transposed):
         with pytest.raises(ValueError, match=r"observations must be 3 of Dict\(.*; got .*'place'"):
             VectorResults(kind(N)).reset([1] * N, {"tasks": np.ones((N, 1))})
 

@@ -1,6 +1,7 @@
 """metarl.train and metarl.evaluate: calls that know no configuration."""
 
 import math
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -479,6 +480,11 @@ def test_a_training_starts_from_the_file_of_a_checkpoint(tmp_path: Path) -> None
         ({"steps": 1.5}, "steps must be a whole number; got 1.5"),
         ({"tasks": True}, "tasks must be a whole number; got True"),
         ({"seed": -1}, "seed must be at least 0; got -1"),
+        (
+            {"tasks": [["a"]]},
+            r"tasks must be numbers of the shape \[N, k\].*; got \[\['a'\]\]",
+        ),
+        ({"tasks": ([1.0] for _ in range(2))}, r"tasks must be numbers of the shape \[N, k\].*; got <generator"),
         ({"rule": SGD()}, "rule must be of the class InnerRule; got SGD.*: hand over what its build"),
         ({"theta": None}, "theta must be tensors by name; got NoneType"),
     ],
@@ -511,6 +517,41 @@ def test_a_meta_gradient_of_zero_is_told_once(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="the last 10 meta-gradients, up to iteration 9, were exactly zero") as told:
         metarl.train(Bowl(), flat, run_dir=tmp_path / "run", iterations=12, sinks=[])
     assert len(told) == 1
+
+
+def test_values_of_a_run_may_be_numpys_and_nan(tmp_path: Path) -> None:
+    values = {
+        "seed": np.int64(1),
+        "shares": np.array([0.5, 0.25]),
+        "size": np.float32(0.5),
+        "limit": math.nan,
+        "a": (1,),
+    }
+    train(tmp_path / "run", 1, config=values)
+    assert train(tmp_path / "run", 2, config=dict(reversed(values.items())), resume=True).iteration == 2
+    with pytest.raises(ValueError, match=r"belongs to another run: limit is nan there and 1 here"):
+        train(tmp_path / "run", 3, config=values | {"limit": 1}, resume=True)
+    assert train(tmp_path / "other", 1, seed=np.int64(3)).config == {"seed": 3}
+    for odd in ({"place": tmp_path}, {"rule": SGD()}, {(1, 2): 3}):
+        with pytest.raises(ValueError, match="config must be texts, numbers, and lists and dicts of them, by name: "):
+            train(tmp_path / "third", 1, config=odd)
+    with pytest.raises(ValueError, match="resume must be True or False; got 'no'"):
+        train(tmp_path / "run", 3, config=values, resume="no")
+
+
+def test_a_problem_may_move_the_process_to_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As simulators do; a run in a folder that is named from here ended without a place for its checkpoints."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    class Restless(Bowl):
+        def collect(self, theta: Params, iteration: int) -> Any:
+            os.chdir(tmp_path / "elsewhere")
+            return super().collect(theta, iteration)
+
+    metarl.train(Restless(), roll(), run_dir="run", iterations=2, sinks=[])
+    assert load(tmp_path / "run" / "checkpoint.pt").iteration == 2
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 @pytest.mark.parametrize("place", [None, "", 3])
