@@ -22,6 +22,7 @@ import tyro
 from rich.console import Console
 
 import metarl
+from metarl.experiments.commands.standard_streams import lasting_streams
 from metarl.extras import MissingExtraError
 from metarl.files import DISK
 from metarl.rl.environments import WorkerError
@@ -32,6 +33,7 @@ from metarl.training.interruption import StoppedError, no_exit
 Arguments = TypeVar("Arguments")
 
 
+@lasting_streams()
 def run(
     parse: Callable[[Sequence[str]], Arguments],
     main: Callable[[Arguments], None],
@@ -140,11 +142,11 @@ def arguments_of(kind: type[Arguments], script: str, description: str, argv: Seq
         worded(kind), prog=program(script), description=paragraphs(words), args=list(argv), config=HELP_IS_GIVEN
     )
     arguments = kind(**vars(parsed))
-    _require_paths(arguments, argv)
+    require_paths(arguments, argv)
     return with_homes(arguments)
 
 
-def _require_paths(arguments: Any, argv: Sequence[str]) -> None:
+def require_paths(arguments: Any, argv: Sequence[str]) -> None:
     """Raise ValueError for an empty word where a path should be, of which Python makes the present folder."""
     has_empty = any(word == "" or word.endswith("=") for word in argv)
     for field in dataclasses.fields(arguments):
@@ -263,6 +265,10 @@ PLAINER = (
     (
         r"Error parsing (\S+): no type matching \{None\}\|\{\[(?:FLOAT|INT) .* from \[(.*?)\]\..*",
         r"\1 must be numbers; got \2",
+    ),
+    (
+        r"Error parsing (\S+): Could not find valid parse for arguments: \['(\W?\d[^']*[,;][^']*)'\]",
+        r"\1 cannot be '\2': spaces separate several values",
     ),
     (r"Error parsing (\S+): Could not find valid parse for arguments: \[(.*?)\]", r"\1 cannot be \2"),
     (r"Missing value for argument '(\S+)'\. Expected \d+ values?\.", r"\1 needs a value"),

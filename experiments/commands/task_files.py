@@ -16,6 +16,7 @@ from metarl.reading import DAMAGED
 from metarl.rl.environments import TaskDistribution
 from metarl.tasks import numbered_names
 
+UNIT = re.compile(r"\s*\[.*\]$")  # behind a name
 NUMBER = re.compile(
     r"\s*[-+]?(\.?\d|(inf|infinity|nan)\b)", re.IGNORECASE
 )  # the beginning of a word that no head line has
@@ -25,8 +26,9 @@ def read_tasks(path: Path, distribution: TaskDistribution) -> NDArray[np.float64
     """Read the tasks [N, k] of a file; they may be outside the training distribution.
 
     Args:
-        path: a .csv file (a head line is not needed; of evaluation.csv the columns task_0, task_1 .. are taken), an
-            .npy file, or a .json file (a list of rows). Where k is 1, a row may be a number.
+        path: a .csv file (a head line is not needed; columns that it names as the distribution does are taken in the
+            distribution's order, of evaluation.csv task_0, task_1 ..), an .npy file, or a .json file (a list of rows).
+            Where k is 1, a row may be a number.
         distribution: says how many numbers a task has, and which are valid.
 
     Raises:
@@ -34,12 +36,16 @@ def read_tasks(path: Path, distribution: TaskDistribution) -> NDArray[np.float64
         OSError: the file cannot be read.
     """
     names = ", ".join(distribution.names)
-    readers = {".csv": _of_csv, ".npy": lambda file, size: np.load(file, allow_pickle=False), ".json": _of_json}
+    readers = {
+        ".csv": lambda file: _of_csv(file, distribution.names),
+        ".npy": lambda file: np.load(file, allow_pickle=False),
+        ".json": lambda file: json.loads(file.read_text(encoding="utf-8-sig")),
+    }
     if path.suffix.lower() not in readers:
         raise ValueError(f"a file of tasks must end in {', '.join(readers)}; got {path}")
     size = len(distribution.names)
     try:
-        rows = np.asarray(readers[path.suffix.lower()](path, size), np.float64)
+        rows = np.asarray(readers[path.suffix.lower()](path), np.float64)
     except FileNotFoundError:
         raise
     except DAMAGED as error:
@@ -55,20 +61,39 @@ def read_tasks(path: Path, distribution: TaskDistribution) -> NDArray[np.float64
     return rows
 
 
-def _of_csv(path: Path, size: int) -> Any:
+def _of_csv(path: Path, names: tuple[str, ...]) -> Any:
     # Spreadsheets begin a file with a mark of its encoding, which the first number would be read with.
     with path.open(newline="", encoding="utf-8-sig") as file:
         lines = [line for line in csv.reader(file) if line]
     if lines and not any(map(NUMBER.match, lines[0])):
         head, *lines = lines
-        wanted = numbered_names(size)
-        if set(wanted) <= set(head):
-            places = [head.index(name) for name in wanted]
-            lines = [[line[place] for place in places] for line in lines]
+        numbered = numbered_names(len(names))
+        if set(numbered) <= set(head):
             # evaluation.csv has a row for every gradient step of a task.
-            lines = list(dict.fromkeys(map(tuple, lines)))
+            lines = list(dict.fromkeys(tuple(_at(_places(head, numbered), line)) for line in lines))
+        else:
+            places = _places(head, names)
+            lines = [_at(places, line) if places else line for line in lines]
     return [[float(value) for value in line] for line in lines]
 
 
-def _of_json(path: Path, size: int) -> Any:
-    return json.loads(path.read_text(encoding="utf-8-sig"))
+def _at(places: list[int], line: list[str]) -> list[str]:
+    if len(line) <= max(places):
+        raise ValueError(f"a row has {len(line)} numbers: {','.join(line)}")
+    return [line[place] for place in places]
+
+
+def _places(head: list[str], names: tuple[str, ...]) -> list[int]:
+    """The columns of the names, with or without their units, in a head line; [] where it has none of them.
+
+    Raises:
+        ValueError: it has some of them, or with other units, so that what the columns are is in doubt.
+    """
+    found = [word.strip().lower() for word in head]
+    known = [{name.lower(), UNIT.sub("", name.lower())} for name in names]
+    places = [[i for i, word in enumerate(found) if word in words] for words in known]
+    if all(len(some) == 1 for some in places):
+        return [some[0] for some in places]
+    if any(UNIT.sub("", word) in words for word in found for words in known):
+        raise ValueError(f"its columns must be named {', '.join(names)}; they are {', '.join(head)}")
+    return []

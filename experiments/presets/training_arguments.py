@@ -10,7 +10,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from metarl.experiments.commands.command_line import described, program, with_homes
+from metarl.experiments.commands.command_line import described, program, require_paths, with_homes
 from metarl.experiments.presets.configuration import PRESETS, preset_config, variants_of
 from metarl.experiments.presets.options import Variant, require_preset
 from metarl.experiments.presets.published import require_published
@@ -81,6 +81,7 @@ def parse(argv: Sequence[str], description: str = "") -> Arguments:
     variants = () if stored is not None else variants_of(preset or "", lambda name: flags.value_of(rest, name))
     named = f"{program('train')} {preset or ''}".strip()
     parsed = flags.parse(make, Script, rest, program=named, description=described("train", description))
+    require_paths(parsed.script, rest)
     _require_meaning(parsed)
     idle = tuple(sorted(parsed.given & parsed.config.idle))
     return Arguments(parsed.config, with_homes(parsed.script), idle, tuple(_words_of(variants, parsed)))

@@ -14,6 +14,7 @@ import tyro
 from metarl.parts import Option
 
 WIDEST = 100  # columns of a paragraph on a wide terminal
+NARROWEST = 20  # columns of a paragraph
 INDENT = "  "
 NAMES = {int: "INT", float: "FLOAT", str: "STR", Path: "PATH"}
 
@@ -88,4 +89,4 @@ def listing(title: str, rows: Mapping[str, str]) -> str:
 
 
 def _width() -> int:
-    return min(shutil.get_terminal_size().columns, WIDEST) - len(INDENT)
+    return max(NARROWEST, min(shutil.get_terminal_size().columns, WIDEST) - len(INDENT))

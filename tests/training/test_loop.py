@@ -292,6 +292,8 @@ def test_a_line_that_was_never_ended_does_not_count(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     path.write_text("iteration,outer/kl\n0,0.5\n1,0.25\n1")
     assert read_metrics(path) == [{"iteration": 0, "outer/kl": 0.5}, {"iteration": 1, "outer/kl": 0.25}]
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))  # saved by a spreadsheet
+    assert len(read_metrics(path)) == 2
     for damage in ("0,zero\n", "0,1,2,3\n", ",1\n"):
         path.write_text(f"iteration,outer/kl\n{damage}")
         with pytest.raises(ValueError, match=r"metrics\.csv is damaged"):

@@ -82,7 +82,8 @@ def read_metrics(path: Path) -> list[Metrics]:
     if not path.is_file():
         return []
     try:
-        lines = path.read_text().splitlines(keepends=True)
+        # Spreadsheets begin a file with a mark of its encoding.
+        lines = path.read_text(encoding="utf-8-sig").splitlines(keepends=True)
         if lines and not lines[0].endswith("\n"):
             raise ValueError("its first line has no end")
         whole = csv.DictReader(line for line in lines if line.endswith("\n"))
