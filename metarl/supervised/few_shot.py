@@ -8,13 +8,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from metarl.arguments import require_integers
+from metarl.arguments import require_integers, require_truths
+from metarl.arrays import is_tensor
 from metarl.kinds import is_of
 from metarl.supervised.tasks import Examples, SupervisedTasks, TaskDistribution
 from metarl.tasks import SPLITS, Split
 
 WHITE = {"bool": 1.0, "uint8": 255.0, "uint16": 65535.0, "float32": 1.0, "float64": 1.0}  # type -> a white pixel
 CHANNELS = (1, 3, 4)  # numbers of channels that images usually have
+FEW_BITS = 8  # the largest pixel is at most this part of white where images use a few of the bits of their type
 LARGE = 16.0  # beyond it no image is that was normalised: pixels are
 
 
@@ -118,6 +120,7 @@ def few_shot_from_arrays(
         ValueError: the arrays' types or shapes do not fit, a value is not finite, a label is in two splits or has no
             image, or a split has fewer classes than `ways`.
     """
+    require_truths(rotate=rotate)
     pixels, white = _checked_images(images)
     numbers = _checked_labels(labels, len(pixels))
     if rotate and (pixels.ndim != 4 or pixels.shape[1] != pixels.shape[2]):
@@ -128,6 +131,7 @@ def few_shot_from_arrays(
     if splits is None:
         chosen = shuffled_splits(np.arange(len(names)), shares, seed)
     else:
+        splits = _listed(splits)
         require_disjoint(splits)
         chosen = {split: _indices(names, splits, split) for split in SPLITS}
     ordered = pixels[np.argsort(classes, kind="stable")]
@@ -150,11 +154,19 @@ def shuffled_splits(classes: NDArray[np.int64], shares: Sequence[float], seed: i
     return dict(zip(SPLITS, np.split(order, bounds), strict=True))
 
 
+def _listed(splits: Any) -> dict[Split, list[Any]]:
+    """The labels of each split as a list, also where they come one by one. Raises ValueError if they are no labels."""
+    is_named = isinstance(splits, Mapping)
+    if not is_named:
+        raise ValueError(f"splits must be lists of classes by name: {', '.join(SPLITS)}; got {type(splits).__name__}")
+    for split in splits:
+        if not hasattr(splits[split], "__iter__"):
+            raise ValueError(f"splits must be lists of classes by name; {split} is {splits[split]!r}")
+    return {split: list(splits[split]) for split in splits}
+
+
 def require_disjoint(classes: Mapping[Split, Sequence[Any]]) -> None:
     """Raise ValueError if a class is in two splits, or twice in one."""
-    is_named = isinstance(classes, Mapping)
-    if not is_named:
-        raise ValueError(f"splits must be lists of classes by name: {', '.join(SPLITS)}; got {type(classes).__name__}")
     seen: dict[Any, Split] = {}
     for split, names in classes.items():
         for name in names:
@@ -170,7 +182,7 @@ def require_disjoint(classes: Mapping[Split, Sequence[Any]]) -> None:
 
 def _checked_images(images: Any) -> tuple[NDArray[Any], float]:
     """Images as an array [I, H, W, C] or [I, D], and the value of a white pixel."""
-    pixels = np.asarray(images)
+    pixels = _array("images", images)
     kind = pixels.dtype.name
     if kind not in WHITE:
         hint = ": of pixels from 0 to 255 make uint8" if pixels.dtype.kind in "iu" else ""
@@ -180,6 +192,12 @@ def _checked_images(images: Any) -> tuple[NDArray[Any], float]:
     if pixels.ndim == 4 and pixels.shape[-1] not in CHANNELS and pixels.shape[1] in CHANNELS:
         raise ValueError(
             f"images must have their channels last, [I, H, W, C]; got {list(pixels.shape)}: use movedim(1, -1)"
+        )
+    if pixels.dtype.kind == "u" and pixels.max() <= WHITE[kind] / FEW_BITS:
+        warnings.warn(
+            f"images of {kind} are divided by {WHITE[kind]:g}, and these reach {pixels.max()}, which is nearly black: "
+            "hand over float32 from 0 to 1",
+            stacklevel=3,
         )
     largest = max(float(pixels.max()), -float(pixels.min())) if pixels.dtype.kind == "f" else 0.0
     if not largest <= float(np.finfo(np.float32).max):
@@ -193,9 +211,20 @@ def _checked_images(images: Any) -> tuple[NDArray[Any], float]:
     return (pixels[..., None] if pixels.ndim == 3 else pixels), WHITE[kind]
 
 
+def _array(name: str, values: Any) -> NDArray[Any]:
+    """An array of what users hand over: arrays, lists, tensors on any device. Raises ValueError for what makes none."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise ValueError(f"{name} must not be masked: leave out what is below the mask, or fill it")
+    try:
+        return np.asarray(values.detach().cpu() if is_tensor(values) else values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        # Of other types than NumPy has, or of several shapes.
+        raise ValueError(f"{name} must be one array of numbers that NumPy has: {error}") from error
+
+
 def _checked_labels(labels: Any, count: int) -> NDArray[Any]:
     """Labels [I] as an array of whole numbers or words. Raises ValueError for any other, such as NaN or None."""
-    array = _plain(np.asarray(labels))
+    array = _plain(_array("labels", labels))
     if array.shape != (count,):
         raise ValueError(f"labels must have one entry for each of the {count} images; got {list(array.shape)}")
     # NumPy makes words of numbers that stand beside words.

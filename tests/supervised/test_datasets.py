@@ -109,6 +109,10 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "float32 tasks": ({"sample_tasks": lambda rng, n, split: rng.random((n, 2)).astype(np.float32)}, "float64"),
     "tasks all the same": ({"sample_tasks": lambda rng, n, split: np.ones((n, 2))}, "tasks must differ"),
+    "tasks of a generator of its own": (
+        {"sample_tasks": lambda rng, n, split: RNG(0).random((n, 2))},
+        "sample_tasks must give others for another generator",
+    ),
     "tasks not finite": ({"sample_tasks": lambda rng, n, split: rng.random((n, 2)) / 0.0}, "must be finite"),
     "no words": ({"describe": lambda task: ""}, "describe must give the task in words"),
     "float64 examples": (
@@ -187,20 +191,10 @@ def test_arrays_become_tasks_of_their_labels() -> None:
 
 def test_arrays_are_scaled_by_their_type() -> None:
     for kind, white in ((np.uint8, 255), (np.uint16, 65535), (np.float32, 1.0), (np.float64, 1.0), (bool, True)):
-        images = RNG(0).random((8, 2, 2)) < 0.5
-        made = few_shot_from_arrays(images.astype(kind) * kind(white), [0, 1] * 4, ways=2, splits=same_everywhere())
+        images = RNG(0).random((24, 2, 2)) < 0.5
+        made = few_shot_from_arrays(images.astype(kind) * kind(white), list(range(6)) * 4, ways=2, shares=(1 / 3,) * 3)
         support, _ = made.distribution.examples(made.distribution.sample_tasks(RNG(0), 4, "train"), RNG(0), 2, 2)
         assert set(support.inputs.unique().tolist()) == {0.0, 1.0}
-
-
-def same_everywhere() -> Any:
-    """Splits of a test that looks at one of them only."""
-
-    class Splits(dict):
-        def items(self) -> Any:
-            return []
-
-    return Splits({split: [0, 1] for split in SPLITS})
 
 
 def test_feature_vectors_and_rotations() -> None:

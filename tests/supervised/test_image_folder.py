@@ -35,6 +35,7 @@ def folder(place: Path, names: list[str], images: int = 3, first: int = 0) -> Pa
     for c, name in enumerate(names, first):
         for i in range(images):
             save(place / name / f"{i}.png", Image.new("L", (6, 5), 10 * c + 5))
+            told_apart(place / name / f"{i}.png", i)
     return place
 
 
@@ -123,7 +124,7 @@ def test_every_kind_of_image_is_scaled_rightly(tmp_path: Path, kind: str, channe
     for c in range(6):
         for i in range(2):
             save(tmp_path / f"{c}" / f"{i}.{suffix}", image, **({"lossless": True} if suffix == "webp" else {}))
-            told_apart(tmp_path / f"{c}" / f"{i}.{suffix}", c)
+            told_apart(tmp_path / f"{c}" / f"{i}.{suffix}", 2 * c + i)
     made = build(tmp_path, channels=channels, split_shares=(1 / 3, 1 / 3, 1 / 3))
     support, _ = made.distribution.examples(made.distribution.sample_tasks(RNG(0), 1, "train"), RNG(0), 1, 1)
     image = support.inputs[0, 0].numpy()
@@ -137,7 +138,7 @@ def test_cameras_that_were_turned_are_turned_back(tmp_path: Path) -> None:
     for c in range(6):
         for i in range(2):
             save(tmp_path / f"{c}" / f"{i}.png", gradient(255, np.uint8), exif=exif)
-            told_apart(tmp_path / f"{c}" / f"{i}.png", c)
+            told_apart(tmp_path / f"{c}" / f"{i}.png", 2 * c + i)
     made = build(tmp_path, channels=1, split_shares=(1 / 3, 1 / 3, 1 / 3))
     support, _ = made.distribution.examples(made.distribution.sample_tasks(RNG(0), 1, "train"), RNG(0), 1, 1)
     image = support.inputs[0, 0, :, :, 0]
@@ -177,6 +178,10 @@ def test_small_classes_are_left_out_on_demand(tmp_path: Path) -> None:
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:
+    (archive := tmp_path / "images.zip").write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"images\.zip is a file, which must be unpacked first: images are expected"):
+        build(archive)
+    archive.unlink()
     with pytest.raises(ValueError, match=r"there is no folder .*nowhere: images are expected there, as CLASS"):
         build(tmp_path / "nowhere")
     with pytest.raises(ValueError, match=r"has no class of 2 images or more: it is empty; expected CLASS/.*: nothing"):
@@ -260,8 +265,9 @@ def test_what_is_in_two_classes_is_said_every_time(tmp_path: Path) -> None:
     (remark,) = warned(place)
     assert remark.startswith(f"{place}: left out 1 file that no image can be read from ({NAMES[3]}/notes.txt); ")
     assert remark.endswith(f"2 images are in two classes: {NAMES[0]}/x.png and {NAMES[1]}/x.png ...")
-    save(place / NAMES[0] / "z.png", distinct[0])  # in one class an image may be twice
-    assert warned(place) == [remark]
+    save(place / NAMES[0] / "z.png", distinct[0])
+    (both,) = warned(place)
+    assert both.startswith(f"{remark}; the same image is twice in a class")
 
 
 def test_what_may_not_be_read_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,3 +305,23 @@ def test_other_images_than_those_of_training_are_said(tmp_path: Path) -> None:
     words = ["the examples are others than those that training began with: is it the same data?"]
     assert built_of(folder(tmp_path / "brighter", NAMES, first=3)) == words
     assert built_of(folder(tmp_path / "more", [*NAMES, "zebra"])) == words
+
+
+def test_copies_within_a_class_are_said(tmp_path: Path) -> None:
+    """They may be support and query of one task, which the best network is then told the answer of."""
+    place = folder(tmp_path, NAMES)
+    (place / NAMES[0] / "again.png").write_bytes((place / NAMES[0] / "1.png").read_bytes())
+    (remark,) = warned(place)
+    assert remark == (
+        f"{place}: the same image is twice in a class, and so perhaps in a task's support and query: "
+        f"{NAMES[0]}/1.png and {NAMES[0]}/again.png"
+    )
+
+
+def test_images_that_are_all_dark_are_said(tmp_path: Path) -> None:
+    """Values of 12 bits in files of 16, or of 8 in files of 32, were nearly black in silence."""
+    for c in range(10):
+        for i in range(2):
+            save(tmp_path / f"{c}" / f"{i}.png", Image.fromarray(np.full((5, 5), 400 * c + i, np.uint16)))
+    (remark,) = warned(tmp_path)
+    assert remark.endswith("the brightest pixel is 14 of 255: do the images use the whole range of their type?")

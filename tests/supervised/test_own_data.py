@@ -211,6 +211,15 @@ LABELS = np.arange(48) % 12
         ({"seed": None}, "seed must be a whole number; got None"),
         ({"shares": None}, "shares of the classes must be three positive numbers whose sum is 1; got None"),
         ({"splits": [[0, 1], [2, 3], [4, 5]]}, "splits must be lists of classes by name: .*; got list"),
+        ({"splits": {"train": 3}}, "splits must be lists of classes by name; train is 3"),
+        ({"rotate": "no"}, "rotate must be True or False; got 'no'"),
+        (
+            {"images": torch.from_numpy(IMAGES).bfloat16()},
+            "must be one array of numbers that NumPy has: .*BFloat16",
+        ),
+        ({"images": [np.zeros((i % 3, 4)) for i in range(48)]}, "images must be one array of numbers that NumPy has"),
+        ({"images": np.ma.masked_array(IMAGES, IMAGES > 9)}, "images must not be masked"),
+        ({"labels": np.ma.masked_array(LABELS, LABELS > 9)}, "labels must not be masked"),
     ],
 )
 def test_arrays_of_ones_own_that_are_no_data(changes: dict[str, Any], words: str) -> None:
@@ -227,8 +236,21 @@ def test_labels_of_dtype_object(kind: Any) -> None:
     assert found.signature() == plain.signature()
 
 
+def test_tensors_with_gradients_and_splits_that_come_one_by_one() -> None:
+    splits = {"train": range(4), "validation": range(4, 8), "test": range(8, 12)}
+    images = torch.from_numpy(IMAGES / 255)
+    plain = few_shot_from_arrays(images, LABELS, ways=2, splits=splits)
+    one_by_one: Any = {split: iter(labels) for split, labels in splits.items()}
+    given = few_shot_from_arrays(images.requires_grad_(), torch.from_numpy(LABELS), ways=2, splits=one_by_one)
+    assert given.signature() == plain.signature()
+
+
 def test_pixels_that_are_not_scaled_are_told() -> None:
-    """Numbers up to 255 as float32 went into the network as they were."""
+    """Numbers up to 255 as float32 went into the network as they were, masks of 0 and 1 as uint8 nearly as 0."""
+    with pytest.warns(
+        UserWarning, match="images of uint8 are divided by 255, and these reach 1, which is nearly black"
+    ):
+        few_shot_from_arrays(np.uint8(IMAGES > 99), LABELS, ways=2)
     with pytest.warns(UserWarning, match="images of float32 stay as they are, and these reach 255"):
         few_shot_from_arrays(IMAGES.astype(np.float32), LABELS, ways=2)
     few_shot_from_arrays((IMAGES / 60.0).astype(np.float32) - 2, LABELS, ways=2)  # normalised

@@ -28,6 +28,7 @@ SPLIT_FOLDERS: dict[str, Split] = {
     "test": "test",
 }
 LAYOUTS = "CLASS/*, or train/CLASS/*, validation/CLASS/* and test/CLASS/*"
+DARK = 32  # of 255: where no pixel is as bright, the images may use a few bits of those that their files have
 BELOW_1 = Bound(lambda value: 0 < value < 1, "between 0 and 1")
 
 
@@ -60,7 +61,10 @@ class ImageFolder(ImagesOnDisk):
         """Make tasks of `ways` classes."""
         place = Path(self.data_dir).expanduser()
         if not place.is_dir():
-            raise ValueError(f"there is no folder {place}: images are expected there, as {LAYOUTS}")
+            what = (
+                f"{place} is a file, which must be unpacked first" if place.is_file() else f"there is no folder {place}"
+            )
+            raise ValueError(f"{what}: images are expected there, as {LAYOUTS}")
         place = _without_wrapping(place)
         files, left_out = _images(place)
         how = {"size": self.image_size, "channels": self.channels, "least": self.least_images}
@@ -82,7 +86,9 @@ class ImageFolder(ImagesOnDisk):
         unreadable: list[str] = []
         small: list[str] = []
         first: dict[bytes, PurePosixPath] = {}  # where a file's content was met first, by its digest
-        twice: list[str] = []
+        twice: list[str] = []  # in two classes
+        copies: list[str] = []  # within a class
+        brightest = 0
         for folder, paths in by_class.items():
             images = []
             for path in paths:
@@ -93,8 +99,9 @@ class ImageFolder(ImagesOnDisk):
                     unreadable.append(str(path))
                     continue
                 before = first.setdefault(hashlib.sha256(data).digest(), path)
-                if before.parent != folder:
-                    twice.append(f"{before} and {path}")
+                if before != path:
+                    (copies if before.parent == folder else twice).append(f"{before} and {path}")
+                brightest = max(brightest, int(images[-1].max()))
             if len(images) < self.least_images:
                 small.append(str(folder))
             else:
@@ -108,10 +115,15 @@ class ImageFolder(ImagesOnDisk):
                 f"{place} has no class of {self.least_images} images or more: it {contents(place)}; expected "
                 f"{LAYOUTS}; left out: {', '.join(left_out) or 'nothing'}"
             )
-        remark = (
-            "the same image is in two classes: " if len(twice) == 1 else f"{len(twice)} images are in two classes: "
-        )
-        return ", ".join(left_out) + (f"\n{remark}{twice[0]}{' ...' if len(twice) > 1 else ''}" if twice else "")
+        remarks = [
+            *_repeated(twice, "in two classes"),
+            *_repeated(copies, "twice in a class, and so perhaps in a task's support and query"),
+        ]
+        if brightest < DARK:
+            remarks.append(
+                f"the brightest pixel is {brightest} of 255: do the images use the whole range of their type?"
+            )
+        return ", ".join(left_out) + ("\n" + "; ".join(remarks) if remarks else "")
 
     def _read(self, path: PurePosixPath, data: bytes) -> NDArray[np.uint8]:
         def convert(image: Image.Image) -> NDArray[np.uint8]:
@@ -178,6 +190,12 @@ def _own_splits(place: Path, folders: Iterable[tuple[str, ...]]) -> dict[Split, 
         raise ValueError(f"{place} has no class for {empty[0]}: expected {LAYOUTS}, with different classes in each")
     require_disjoint(names)
     return {split: np.array(some, np.int64) for split, some in indices.items()}
+
+
+def _repeated(pairs: list[str], where: str) -> list[str]:
+    """How many images are there more than once and the first of them, as one phrase; no phrase if there are none."""
+    beginning = "the same image is" if len(pairs) == 1 else f"{len(pairs)} images are"
+    return [f"{beginning} {where}: {pairs[0]}{' ...' if len(pairs) > 1 else ''}"] if pairs else []
 
 
 def _in_words(names: list[str], which: str, thing: str = "file") -> list[str]:
