@@ -192,12 +192,15 @@ def make_environments(
     """Make `count` environments, the `first` of which exist already; all are closed again if one cannot be made.
 
     Raises:
-        ContractError: their actions are not of one space.
+        ContractError: their actions are not of one space, or one is made twice.
     """
     envs = list(first)
     try:
         while len(envs) < count:
-            envs.append(one_environment(make_env))
+            env = one_environment(make_env)
+            if any(env is other for other in envs):
+                raise ContractError(f"an environment must be made anew whenever one is asked for; got {env} twice")
+            envs.append(env)
             spaces = envs[0].action_space, envs[-1].action_space
             if spaces[0] != spaces[1]:
                 raise ContractError(

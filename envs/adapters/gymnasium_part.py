@@ -2,7 +2,6 @@
 
 import ast
 import functools
-import inspect
 import re
 from collections.abc import Callable
 from contextlib import closing
@@ -164,6 +163,8 @@ class _Maker(NamedTuple):
 def _made(part: OwnEnvironment, render_mode: str | None) -> gymnasium.Env:
     """One environment of a part. Raises ValueError for what Gymnasium refuses, and for options that it lacks."""
     arguments = {name: in_python(value) for name, value in part.environment_options.items()}
+    if lacking := sorted(getattr(type(part).maker, "__abstractmethods__", ())):
+        raise ValueError(f"environment {part.shown!r} is abstract: it lacks {', '.join(lacking)}")
     if render_mode is not None:  # an environment whose constructor does not take it need not draw
         arguments["render_mode"] = render_mode
         prepare()
@@ -178,10 +179,10 @@ def _made(part: OwnEnvironment, render_mode: str | None) -> gymnasium.Env:
                 if name == "render_mode":
                     raise ValueError(f"{part.shown} draws nothing: its constructor takes no render_mode") from error
                 raise ValueError(f"environment {part.shown!r} has no option {name!r}: {error}") from error
-        lacking = MISSING.search(str(error))
-        if lacking and raised_at_the_call(error, __file__):
-            advice = f"--environment-options {lacking[1]} VALUE"
-            raise ValueError(f"environment {part.shown!r} needs the option {lacking[1]!r}: {advice}") from error
+        needed = MISSING.search(str(error))
+        if needed and raised_at_the_call(error, __file__):
+            advice = f"--environment-options {needed[1]} VALUE"
+            raise ValueError(f"environment {part.shown!r} needs the option {needed[1]!r}: {advice}") from error
         raise  # a mistake in the environment itself
 
 
@@ -202,11 +203,15 @@ ENVIRONMENTS.finder(registered)
 
 @ENVIRONMENTS.adopter
 def adopted(thing: Any) -> type[Environment] | None:
-    """The part of a class of single environments, or of a function that makes one; None of anything else."""
-    if not (inspect.isfunction(thing) or (isinstance(thing, type) and issubclass(thing, gymnasium.Env))):
+    """The part of a class of single environments, or of what makes one when it is called; None of anything else."""
+    makes = issubclass(thing, gymnasium.Env) if isinstance(thing, type) else callable(thing)
+    if not makes:
         return None
-    namespace = {"shown": f"{thing.__module__}:{thing.__qualname__}", "maker": staticmethod(thing)}
-    return type(thing.__name__, (AdoptedEnvironment,), {**namespace, "__module__": __name__, "__doc__": thing.__doc__})
+    # What functools.partial makes, say, has no name.
+    name = getattr(thing, "__qualname__", type(thing).__qualname__)
+    namespace = {"shown": f"{thing.__module__}:{name}", "maker": staticmethod(thing)}
+    named = {**namespace, "__module__": __name__, "__doc__": thing.__doc__}
+    return type(name.rpartition(".")[2], (AdoptedEnvironment,), named)
 
 
 def _rebuild(name: str, spec: EnvSpec, values: dict[str, Any]) -> Environment:

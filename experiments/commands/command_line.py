@@ -270,6 +270,7 @@ PLAINER = (
         r"Error parsing (\S+): Could not find valid parse for arguments: \['(\W?\d[^']*[,;][^']*)'\]",
         r"\1 cannot be '\2': spaces separate several values",
     ),
+    (r"Error parsing (\S+): Failed to parse key-value pairs!.*", r"\1 must be pairs: NAME VALUE NAME VALUE ..."),
     (r"Error parsing (\S+): Could not find valid parse for arguments: \[(.*?)\]", r"\1 cannot be \2"),
     (r"Missing value for argument '(\S+)'\. Expected \d+ values?\.", r"\1 needs a value"),
     (

@@ -223,18 +223,23 @@ def _remarks_on_rows(env: VectorEnv, first: Played, given: Array, other: Array, 
     """
     remarks: list[str] = []
     last = env.num_envs - 1
+    without_effect = []
     for i in sorted({0, last}):
         changed = given.copy()
         changed[i] = other
         played, _ = _play(env, changed, timesteps)
-        if first.same(played, i, i):
-            _note_without_effect(env, given[i], other, timesteps, remarks)
-            break
-        if last and played.same(played, i, last - i):
+        is_same = first.same(played, i, i)
+        # Row i has an effect on another environment, either alone or as well.
+        mixed = not first.same(played, last - i, last - i) if is_same else played.same(played, i, last - i)
+        if last and mixed:
             raise ValueError(
                 f"{env} mixes tasks up: environment {last - i} plays the task of environment {i}. Its "
-                'reset(options={"tasks": rows [n, k]}) must give row i to environment i'
+                'reset(options={"tasks": rows [n, k]}) must give row i to environment i, and environments must share '
+                "nothing, such as attributes of their class"
             )
+        without_effect += [i] if is_same else []
+    if without_effect:
+        _note_without_effect(env, given[0], other, timesteps, remarks)
     return remarks
 
 

@@ -1,5 +1,6 @@
 """Films of one episode: played by the sampler, drawn by the environment's own `render`."""
 
+import math
 import re
 from typing import Any, NamedTuple
 
@@ -99,12 +100,24 @@ def worded(name: str, value: float) -> str:
     return f"{re.sub(r' [(].*[)]$', '', words)} {number} {unit}".rstrip()
 
 
+def _rate(env: VectorEnv) -> float:
+    """Timesteps per second of real time. Raises ValueError where an environment says no such number."""
+    said = env.metadata.get("render_fps", FRAMES_PER_SECOND)
+    try:
+        rate = float(said)
+    except (TypeError, ValueError):
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        raise ValueError(f"{env}: render_fps in its metadata must be a positive number; got {said!r}")
+    return rate
+
+
 class _Camera(VectorWrapper):
     """Draw the first environment at reset, after every few timesteps, and at the end of its episode."""
 
     def __init__(self, env: VectorEnv) -> None:
         super().__init__(env)
-        self.rate = float(env.metadata.get("render_fps", FRAMES_PER_SECOND))  # timesteps per second of real time
+        self.rate = _rate(env)
         self.every = max(1, round(self.rate / FRAMES_PER_SECOND))
         self.frames: list[NDArray[np.uint8]] = []
         self.captions: list[str] = []

@@ -10,7 +10,7 @@ from gymnasium.spaces import Box
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from metarl.arrays import is_tensor, on_device
+from metarl.arrays import is_tensor, namespace, on_device
 from metarl.numeric import numeric, shown
 from metarl.rl.spaces import NOT_OF_THE_SPACE, flat_observations, observation_size
 from metarl.rl.step_results import begun, stepped
@@ -69,15 +69,20 @@ class VectorResults:
             ValueError: `step` does not return the five results of a step, each for n environments.
         """
         seen, rewards, terminated, truncated, info = stepped(self._env, actions, names="observations, rewards")
+        said = {
+            name: self._numbers(f"info[{name!r}]", value, broadcast=True)
+            for name, value in info.items()
+            if isinstance(name, str) and (name in READ or name.startswith(TERM))
+        }
+        # Gymnasium's own vector environments say 0 for environments that say nothing, and who has said something.
+        if "achieved" in said and "_achieved" in info:
+            who = self._truths("info['_achieved']", info["_achieved"])
+            said["achieved"] = namespace(who).where(who, said["achieved"], np.nan)
         return Step(
             self._observations(seen),
             self._numbers("rewards", rewards),
             self._truths("terminated", terminated) | self._truths("truncated", truncated),
-            {
-                name: self._numbers(f"info[{name!r}]", value, broadcast=True)
-                for name, value in info.items()
-                if isinstance(name, str) and (name in READ or name.startswith(TERM))
-            },
+            said,
             info,
         )
 

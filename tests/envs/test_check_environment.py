@@ -153,6 +153,24 @@ def test_tasks_without_effect_and_names_that_are_not_read_are_said() -> None:
     assert remark == "its info has 'is_success', which is not read: say 'success'"
 
 
+def test_environments_that_share_their_task_are_refused() -> None:
+    """All play the task of the last one; it was said that tasks have no effect."""
+
+    class Shared(GravityPendulum):
+        own = np.zeros(1)
+
+        def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+            Shared.own = (options or {})["task"]
+            return super().reset(seed=seed)
+
+        def step(self, u: Any) -> Any:
+            self.g = float(Shared.own[0])
+            return super().step(u)
+
+    with pytest.raises(ValueError, match=r"environment 0 plays the task of environment 1\..* must share nothing"):
+        metarl.check_environment(LoopVectorEnv(Shared, 2))
+
+
 class Forgetful(Target):
     """Says nothing of its tasks, and does not read them."""
 

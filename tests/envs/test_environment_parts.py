@@ -1,6 +1,8 @@
 """Environments as parts: found by name, built, looked at and closed."""
 
+import abc
 import dataclasses
+import functools
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +82,45 @@ def test_gymnasiums_ids_are_found_with_and_without_a_module() -> None:
             ENVIRONMENTS.find(name)
 
 
-@pytest.mark.parametrize("name", ["examples.pendulum:GravityPendulum", "test_environment_parts:made_by_a_function"])
+class Makers:
+    """Things that make environments when they are called."""
+
+    @classmethod
+    def of_the_class(cls, **others: Any) -> Any:
+        return pendulum.GravityPendulum(**others)
+
+    def __call__(self, **others: Any) -> Any:
+        return pendulum.GravityPendulum(**others)
+
+
+called = Makers()
+partial = functools.partial(pendulum.GravityPendulum, render_mode="rgb_array")
+
+
+class Unfinished(pendulum.GravityPendulum, abc.ABC):
+    @abc.abstractmethod
+    def rod(self) -> float: ...
+
+
+def test_what_makes_no_environments() -> None:
+    one = pendulum.GravityPendulum()
+    with pytest.raises(ValueError, match=r"must be made anew whenever one is asked for; got <GravityPendulum.* twice"):
+        LoopVectorEnv(lambda: one, 2)
+    kind: Any = ENVIRONMENTS.find("test_environment_parts:Unfinished")
+    with pytest.raises(ValueError, match="environment 'test_environment_parts:Unfinished' is abstract: it lacks rod"):
+        kind().build(1, horizon=1)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "examples.pendulum:GravityPendulum",
+        "test_environment_parts:made_by_a_function",
+        "test_environment_parts:Makers.of_the_class",
+        "test_environment_parts:called",
+        "test_environment_parts:partial",
+    ],
+)
 def test_classes_and_functions_are_parts_by_their_names(name: str) -> None:
     kind: Any = ENVIRONMENTS.find(name)
     part = kind(environment_options={"g": 3.0}, workers=2)

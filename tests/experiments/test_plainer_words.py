@@ -59,6 +59,7 @@ def test_what_tyro_says_becomes_plain(theirs: str, ours: str) -> None:
         ("evaluate RUN --step-sizes", "--step-sizes needs at least one number"),
         ("evaluate RUN --output=", "--output must be a path; got an empty word"),
         ("evaluate RUN --output RUN/config.json", "config.json is a file; scores need a directory"),
+        ("train custom --environment examples/own_environment.py:RodPendulum --environment-options size", "NAME VALUE"),
         ("train navigation --run-dir=", "--run-dir must be a path; got an empty word"),
         ("train sinusoid --compile False", "what is either on or off is named as --NAME or --no-NAME"),
         ("plot RUN --evaluation validation --output f.png", "evaluate.py makes one by --validation"),

@@ -80,3 +80,14 @@ def test_sizes_and_captions() -> None:
     assert len(filmed(Drawn(0, np.nan)).captions[-1].splitlines()) == 2  # where nothing is achieved
     with pytest.raises(ValueError, match=r"must be of one size; got \(4, 4, 3\) and \(5, 4, 3\)"):
         filmed(Drawn(1, 0.25))
+
+
+def test_a_rate_is_a_positive_number() -> None:
+    env = Drawn(0, 0.25)
+    for right, rate in ((60, 30.0), ("10", 10.0), (np.float32(20), 20.0)):
+        env.metadata = Drawn.metadata | {"render_fps": right}
+        assert filmed(env).frames_per_second == rate
+    for odd in (-3, 0, float("inf"), "fast", None):
+        env.metadata = Drawn.metadata | {"render_fps": odd}
+        with pytest.raises(ValueError, match="render_fps in its metadata must be a positive number; got"):
+            filmed(env)

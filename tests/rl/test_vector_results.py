@@ -61,6 +61,13 @@ def test_what_is_right_in_another_form(case: str) -> None:
     assert {name: values.tolist() for name, values in got.info.items()} == {"diverged": [False] * N}
 
 
+def test_who_has_achieved_something_is_read_as_gymnasium_says_it() -> None:
+    """Its vector environments say 0 where an environment says nothing, which was taken for what was achieved."""
+    said = {"achieved": np.array([0.5, 0.0, 0.0]), "_achieved": np.array([True, False, True])}
+    np.testing.assert_array_equal(stepped(4, lambda info: said).info["achieved"], [0.5, np.nan, 0.0])
+    assert set(stepped(4, lambda info: said).info) == {"achieved"}
+
+
 REFUSED = {
     "one reward": (1, lambda rewards: 1.0, "rewards must be 3 numbers, one for each environment; got 1.0"),
     "too few rewards": (1, lambda rewards: rewards[:1], r"rewards must be 3 numbers.*; got array\(\[-0.25\]\)"),
@@ -78,6 +85,11 @@ REFUSED = {
     "none": (0, lambda seen: None, r"observations must be 3 of Box.*; got None"),
     "no info": (4, lambda info: None, r"step must return \(observations, rewards, terminated, truncated, info\)"),
     "achieved": (4, lambda info: {"achieved": np.ones((N, 1))}, r"info\['achieved'\] must be 3 numbers"),
+    "who achieved": (
+        4,
+        lambda info: {"achieved": np.ones(N), "_achieved": "all"},
+        r"info\['_achieved'\] must be 3 truth",
+    ),
     "a term": (4, lambda info: {"reward/x": [None] * N}, r"info\['reward/x'\] must be 3 numbers"),
 }
 
