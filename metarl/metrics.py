@@ -7,7 +7,7 @@ take from it how their shares become one value.
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -138,3 +138,23 @@ def over_ranks(
 def number(value: float, digits: int = 4) -> str:
     """`digits` significant digits, or all that stand before the point: no powers of ten for what is large."""
     return f"{value:.0f}" if 10**digits - 0.5 <= abs(value) < 1e12 else f"{value:.{digits}g}"
+
+
+def numbers_by_name(who: str, measured: Any) -> dict[str, float]:
+    """What somebody's code measured, as numbers by name. Raises ValueError, which begins with `who`, for anything else.
+
+    A value is one number, and no text that float() would read.
+    """
+    if not (isinstance(measured, dict) and all(isinstance(name, str) for name in measured)):
+        raise ValueError(f"{who} must measure numbers by name, and {{}} where it measures nothing; got {measured!r}")
+    return {name: _number(who, name, value) for name, value in measured.items()}
+
+
+def _number(who: str, name: str, value: Any) -> float:
+    try:
+        if not isinstance(value, str | bytes):
+            return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        # None, arrays and tensors of several numbers, and others.
+        pass
+    raise ValueError(f"{who} measures {name!r}, which must be a number; got {value!r}")

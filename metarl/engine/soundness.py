@@ -9,7 +9,23 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from metarl.engine.maml import Batch, Learner, OuterLoss
-from metarl.engine.params import Params, is_params
+from metarl.engine.params import Params, is_params, require_real
+from metarl.engine.rules import InnerRule
+
+CLOSE = 1e-3  # relative difference of two values of one loss, which a device may add up in another order
+
+
+def sound_parameters(rule: InnerRule, parameters: Params, generator: torch.Generator) -> Params:
+    """Fresh meta-parameters: a model's parameters, with what the rule learns beside them.
+
+    Raises:
+        ValueError: the rule's `init` loses or changes some of the model, or gives half precision; its `start` gives no
+            tensors by name.
+    """
+    theta = rule.init(parameters, generator)
+    require_same("init of the rule", theta, parameters, whole=False)
+    _require_params("start of the rule", rule.start(require_real(theta)))
+    return theta
 
 
 def require_sound_steps(learner: Learner, theta: Params, batch: Batch) -> None:
@@ -21,8 +37,8 @@ def require_sound_steps(learner: Learner, theta: Params, batch: Batch) -> None:
         batch: the data of the first inner step, every leaf [M, ...], of at least one task.
 
     Raises:
-        ValueError: the inner loss is no scalar tensor, or does not depend on what adapts; the rule's functions change
-            names, shapes or dtypes.
+        ValueError: the inner loss is no scalar tensor, does not depend on what adapts, or is another with every call;
+            the rule's functions change names, shapes or dtypes.
     """
     rule = learner.rule
     first = _first_task(batch)
@@ -34,6 +50,7 @@ def require_sound_steps(learner: Learner, theta: Params, batch: Batch) -> None:
         raise ValueError(
             f"{_constant('the inner loss')} what adapts ({', '.join(fast)}): no inner step changes anything"
         )
+    _require_repeated("the inner loss", loss, learner.inner_loss(merged, _first_task(batch)))
     gradient = {name: torch.zeros_like(leaf) for name, leaf in fast.items()}
     with torch.no_grad():
         held = {name: leaf.detach() for name, leaf in fast.items()}
@@ -53,12 +70,15 @@ def require_sound_outer_loss(
         query: every leaf [M, ...].
 
     Raises:
-        ValueError: the loss is no scalar tensor, or does not depend on the meta-parameters.
+        ValueError: the loss is no scalar tensor, does not depend on the meta-parameters, or is another with every call.
     """
     moved = {name: leaf.detach().clone().requires_grad_() for name, leaf in theta.items()}
     task = learner.adapted_task(moved, [_first_task(batch) for batch in support], _first_task(query))
-    if not require_scalar("the outer loss", outer_loss(task)).requires_grad:
+    loss = require_scalar("the outer loss", outer_loss(task))
+    if not loss.requires_grad:
         raise ValueError(f"{_constant('the outer loss')} the meta-parameters: no outer step changes anything")
+    again = learner.adapted_task(moved, [_first_task(batch) for batch in support], _first_task(query))
+    _require_repeated("the outer loss", loss, outer_loss(again))
 
 
 def require_scalar(what: str, loss: Any) -> Tensor:
@@ -70,10 +90,23 @@ def require_scalar(what: str, loss: Any) -> Tensor:
     return loss
 
 
-def require_same(what: str, found: Any, expected: Params, *, whole: bool = True) -> None:
-    """Raise ValueError unless parameters have the expected names, shapes and dtypes; `whole`: and no other names."""
+def _require_repeated(what: str, loss: Tensor, again: Tensor) -> None:
+    """Raise ValueError where a loss has another value for the same parameters and data."""
+    if not torch.allclose(loss, again, rtol=CLOSE, equal_nan=True):
+        raise ValueError(
+            f"{what} must be the same for the same parameters and data: leave out what is random in it, or changes "
+            f"with each call; got {loss.item():g} and {again.item():g}"
+        )
+
+
+def _require_params(what: str, found: Any) -> None:
     if not is_params(found):
         raise ValueError(f"{what} must give tensors by name; got {type(found).__name__}")
+
+
+def require_same(what: str, found: Any, expected: Params, *, whole: bool = True) -> None:
+    """Raise ValueError unless parameters have the expected names, shapes and dtypes; `whole`: and no other names."""
+    _require_params(what, found)
     lacking = [name for name in expected if name not in found]
     further = [name for name in found if name not in expected] if whole else []
     if lacking or further:

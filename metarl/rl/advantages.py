@@ -7,6 +7,7 @@ task (as in the authors' release), and the baseline sees the time.
 import torch
 from torch import Tensor
 
+from metarl.engine.soundness import unchanged
 from metarl.rl.baselines import Values
 from metarl.rl.episodes import Episodes, PolicyBatch
 
@@ -46,18 +47,20 @@ def policy_batch(episodes: Episodes, baseline: Values, *, discount: float, gae_l
     rewards are negative, losses, baseline and normalisation would take its early end for a success.
 
     Raises:
-        ValueError: the baseline's values have another shape than the returns.
+        ValueError: the baseline's values have another shape than the returns, or it changes what it is given.
     """
     counted = episodes.mask * episodes.counted[:, None]
     rewards = episodes.rewards.double() * counted
     mask = counted.double()
     returns = discounted_sums(rewards, discount)
-    values = baseline(episodes.observations, returns, mask)
+    given = {"observations": episodes.observations, "returns": returns, "mask": mask}
+    with unchanged("a baseline must not change what it is given in place", given):
+        values = baseline(*given.values())
     if not isinstance(values, torch.Tensor) or values.shape != returns.shape:
         got = list(values.shape) if isinstance(values, torch.Tensor) else type(values).__name__
         raise ValueError(f"a baseline must give values [M, T, E], here {list(returns.shape)}; got {got}")
-    # A value after an episode's end would count as a part of its return.
-    values = values * mask
+    # A value after an episode's end would count as a part of its return. Gradients of a baseline are its own.
+    values = values.detach().where(mask > 0, 0.0)
     advantages = generalized_advantages(rewards, values, discount=discount, gae_lambda=gae_lambda)
     return PolicyBatch(
         observations=episodes.observations,

@@ -10,13 +10,13 @@ import torch
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from metarl.arguments import require_built, require_integers
+from metarl.arguments import require_built, require_integers, require_truths
 from metarl.engine.maml import Learner
 from metarl.engine.model import Model
 from metarl.engine.objective import MetaObjective
-from metarl.engine.params import Params, require_real
+from metarl.engine.params import Params
 from metarl.engine.rules import InnerRule
-from metarl.engine.soundness import require_sound_outer_loss, require_sound_steps
+from metarl.engine.soundness import require_sound_outer_loss, require_sound_steps, sound_parameters
 from metarl.metrics import over_ranks
 from metarl.problem import Evaluation, Film, Metrics
 from metarl.randomness import PICTURES_OF, SPLIT_OF, Purpose, numpy_generator, torch_generator
@@ -104,6 +104,7 @@ class MetaRL:
             inner_loss=(inner_loss, Callable), baseline=(baseline, Callable), outer_loss=(outer_loss, Callable)
         )
         require_integers(0, inner_steps=inner_steps, seed=seed)
+        require_truths(task_per_episode=task_per_episode)
         settings.require_sensible()
         if task_per_episode and inner_steps:
             raise ValueError(
@@ -146,7 +147,7 @@ class MetaRL:
     def initial_parameters(self, seed: int) -> Params:
         """Fresh policy parameters, with what the inner rule meta-learns."""
         generator = torch_generator(seed, Purpose.PARAMETERS)
-        theta = require_real(self.learner.rule.init(self.policy.init(generator), generator))
+        theta = sound_parameters(self.learner.rule, self.policy.init(generator), generator)
         return {name: leaf.to(self.device) for name, leaf in theta.items()}
 
     def sample_tasks(self, seed: int, purpose: Purpose, *key: int, count: int) -> NDArray[np.float64]:

@@ -16,9 +16,9 @@ from metarl.engine.gradients import gradients_of
 from metarl.engine.maml import Learner
 from metarl.engine.model import Model
 from metarl.engine.objective import MetaObjective, TaskFunctions
-from metarl.engine.params import Params, require_real
+from metarl.engine.params import Params
 from metarl.engine.rules import InnerRule
-from metarl.engine.soundness import require_sound_outer_loss, require_sound_steps
+from metarl.engine.soundness import require_sound_outer_loss, require_sound_steps, sound_parameters
 from metarl.metrics import over_ranks
 from metarl.problem import Evaluation, Film, Metrics
 from metarl.randomness import PICTURES_OF, SPLIT_OF, Purpose, numpy_generator, torch_generator
@@ -128,7 +128,7 @@ class MetaSupervised:
     def initial_parameters(self, seed: int) -> Params:
         """Fresh model parameters, with what the inner rule meta-learns."""
         generator = torch_generator(seed, Purpose.PARAMETERS)
-        theta = require_real(self.learner.rule.init(self.model.init(generator), generator))
+        theta = sound_parameters(self.learner.rule, self.model.init(generator), generator)
         return {name: leaf.to(self.device) for name, leaf in theta.items()}
 
     def sample_tasks(self, seed: int, purpose: Purpose, *key: int, count: int) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any
 
 from metarl.engine.soundness import unchanged
+from metarl.metrics import numbers_by_name
 from metarl.problem import Metrics
 from metarl.training.callbacks.callback import Callback, Moment, Training
 from metarl.training.state import TrainState
@@ -50,10 +51,10 @@ class CallbackList:
             who = f"callback {type(callback).__name__}"
             with unchanged(f"{who} must not change the parameters in place", state.theta, state.outer_state):
                 measured = callback.measure(state)
-            for name, value in _named(who, measured).items():
+            for name, value in numbers_by_name(who, measured).items():
                 if name in found or name in taken or name == ITERATION:
                     raise ValueError(f"{who} measures {name!r}, which is the name of another metric: choose another")
-                found[name] = _number(who, name, value)
+                found[name] = value
         return found
 
     def iteration(self, moment: Moment) -> None:
@@ -83,24 +84,6 @@ def listed(callbacks: Any) -> list[Callback]:
             advice = ": make one by calling it" if isinstance(callback, type) else ""
             raise ValueError(f"callbacks must be of the class Callback; got {callback!r}{advice}")
     return found
-
-
-def _named(who: str, measured: Any) -> dict[str, Any]:
-    """What a callback measured. Raises ValueError unless it is a dictionary whose keys are words."""
-    if isinstance(measured, dict) and all(isinstance(name, str) for name in measured):
-        return measured
-    raise ValueError(f"{who} must measure numbers by name, and {{}} where it measures nothing; got {measured!r}")
-
-
-def _number(who: str, name: str, value: Any) -> float:
-    """A metric's value. Raises ValueError for anything but one number, such as a text that float() would read."""
-    try:
-        if not isinstance(value, str | bytes):
-            return float(value)
-    except (TypeError, ValueError, RuntimeError):
-        # None, arrays and tensors of several numbers, and others.
-        pass
-    raise ValueError(f"{who} measures {name!r}, which must be a number; got {value!r}")
 
 
 def _closing(

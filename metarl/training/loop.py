@@ -12,7 +12,7 @@ from metarl.engine.objective import MetaObjective
 from metarl.engine.outer import Info, OuterOptimizer, State, nonfinite, refused
 from metarl.engine.params import Params, finite
 from metarl.engine.soundness import require_state, unchanged
-from metarl.metrics import Metric, MetricTable
+from metarl.metrics import Metric, MetricTable, numbers_by_name
 from metarl.problem import Metrics, Problem
 from metarl.shard import ALONE, Shard
 from metarl.training.callback_list import CallbackList
@@ -183,10 +183,15 @@ def _stepped(outer: OuterOptimizer, state: TrainState, objective: MetaObjective)
             shapes or dtypes, or with a gradient.
     """
     with unchanged("an outer optimiser must not change parameters or state in place", state.theta, state.outer_state):
-        theta, outer_state, info = outer.step(state.theta, state.outer_state, objective)
+        stepped = outer.step(state.theta, state.outer_state, objective)
+    if not (isinstance(stepped, tuple | list) and len(stepped) == 3):
+        got = f"{len(stepped)} results" if isinstance(stepped, tuple | list) else type(stepped).__name__
+        raise ValueError(f"an outer step must give parameters, state and info; got {got}")
+    theta, outer_state, info = stepped
     require_state("an outer step", theta, state.theta)
     require_state("the state of an outer optimiser", outer_state, state.outer_state)
-    info = info if "nonfinite" in info else info | {"nonfinite": 0.0}
+    info = numbers_by_name("an outer step", info)
+    info.setdefault("nonfinite", 0.0)
     if not info["nonfinite"] and not finite(theta):
         return state.theta, state.outer_state, info | nonfinite(parameters=math.nan)
     return theta, outer_state, info

@@ -1,5 +1,6 @@
 """Rules and losses of users that would train without any effect, or end deep in torch: one line names each."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from metarl.engine.maml import AdaptedTask, Learner
 from metarl.engine.model import mlp
 from metarl.engine.params import Params, joined, require_real
 from metarl.engine.rules import InnerRule
-from metarl.engine.soundness import require_sound_outer_loss, require_sound_steps
+from metarl.engine.soundness import require_sound_outer_loss, require_sound_steps, sound_parameters
 
 NETWORK = mlp((2, 3, 2), "tanh")
 THETA = NETWORK.init(generator(0))
@@ -66,6 +67,36 @@ def test_losses_without_a_gradient_or_of_another_kind(loss: Callable[..., Any], 
         require_sound_outer_loss(
             Learner(sgd(0.1), squared), lambda task: loss(task.adapted, task.query), THETA, [DATA], DATA
         )
+
+
+def test_losses_that_are_others_with_every_call() -> None:
+    """Gradients of the first call, and of the second, would be of two losses."""
+    calls = itertools.count(1)
+
+    def counting(params: Params, batch: Regression) -> Tensor:
+        return squared(params, batch) * next(calls)
+
+    with pytest.raises(ValueError, match="the inner loss must be the same for the same parameters and data"):
+        require_sound_steps(Learner(sgd(0.1), counting), THETA, DATA)
+    with pytest.raises(ValueError, match="the outer loss must be the same for the same parameters and data"):
+        require_sound_outer_loss(
+            Learner(sgd(0.1), squared), lambda task: counting(task.adapted, task.query), THETA, [DATA], DATA
+        )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"init": lambda params, rng: dict(list(params.items())[1:])}, "init of the rule .* it lacks body.0.weight"),
+        ({"init": lambda params, rng: None}, "init of the rule must give tensors by name; got NoneType"),
+        ({"start": lambda theta: None}, "start of the rule must give tensors by name; got NoneType"),
+        ({"start": lambda theta: list(theta.values())}, "start of the rule must give tensors by name; got list"),
+    ],
+)
+def test_rules_that_lose_the_model(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        sound_parameters(sgd(0.1)._replace(**changes), THETA, generator(0))
+    assert sound_parameters(sgd(0.1), THETA, generator(0)).keys() == THETA.keys()
 
 
 def altered(update: Callable[[Params], Params]) -> InnerRule:

@@ -166,6 +166,23 @@ def test_a_baselines_values_after_the_end_of_an_episode_do_not_count() -> None:
         for baseline in (lambda o, r, m: torch.full_like(r, 2.0) * m, lambda o, r, m: torch.full_like(r, 2.0))
     )
     assert torch.equal(ours.advantages, theirs.advantages)
+    # Also where it divides by the mask; and its own gradients are its own.
+    for odd in (lambda o, r, m: 2 * m / m, lambda o, r, m: torch.full_like(r, 2.0).requires_grad_()):
+        batch = policy_batch(rollouts(), odd, **GAE)
+        assert torch.equal(batch.advantages, ours.advantages)
+        assert not batch.advantages.requires_grad
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_baseline_changes_nothing_that_it_is_given(place: int) -> None:
+    """Losses would see other observations, or timesteps that were not played."""
+
+    def changing(*given: torch.Tensor) -> torch.Tensor:
+        given[place].add_(1.0)
+        return torch.zeros_like(given[1])
+
+    with pytest.raises(ValueError, match="a baseline must not change what it is given in place"):
+        policy_batch(rollouts(), changing, **GAE)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from metarl.problem import Metrics
 from metarl.randomness import Purpose
 from metarl.training import loop
 from metarl.training.callbacks.callback import Callback, Moment, Training
-from metarl.training.callbacks.csv import read_metrics
+from metarl.training.callbacks.csv import Csv, read_metrics
 from metarl.training.checkpoint import load
 from metarl.training.state import TrainState
 
@@ -432,6 +432,33 @@ def stepping(change: Any) -> OuterOptimizer:
 def test_outer_steps_that_change_more_than_values(tmp_path: Path, change: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         metarl.train(Bowl(), stepping(change), run_dir=tmp_path / "run", iterations=2, sinks=[])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda theta, state, info: (theta, state), "must give parameters, state and info; got 2 results"),
+        (lambda theta, state, info: theta, "must give parameters, state and info; got dict"),
+        (lambda theta, state, info: (theta, state, None), "must measure numbers by name, .*; got None"),
+        (
+            lambda theta, state, info: (theta, state, info | {"note": "a"}),
+            "measures 'note', which must be a number; got",
+        ),
+        (
+            lambda theta, state, info: (theta, state, info | {"all": theta["x"]}),
+            "measures 'all', which must be a number",
+        ),
+    ],
+)
+def test_what_outer_steps_say_of_themselves(tmp_path: Path, change: Any, words: str) -> None:
+    outer = roll()
+    odd = outer._replace(step=lambda *arguments: change(*outer.step(*arguments)))
+    with pytest.raises(ValueError, match=f"an outer step {words}"):
+        metarl.train(Bowl(), odd, run_dir=tmp_path / "run", iterations=2, sinks=[])
+    fine = outer._replace(step=lambda *arguments: (*outer.step(*arguments)[:2], {"size": torch.tensor([3])}))
+    train_with = {"run_dir": tmp_path / "fine", "iterations": 2}
+    metarl.train(Bowl(), fine, sinks=[Csv(tmp_path / "metrics.csv")], **train_with)
+    assert [row.get("outer/size") for row in read_metrics(tmp_path / "metrics.csv")] == [3.0, 3.0]
 
 
 def test_an_outer_step_that_is_not_finite_is_refused_whatever_it_says(tmp_path: Path) -> None:
