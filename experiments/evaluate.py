@@ -81,10 +81,7 @@ def main(arguments: Arguments) -> None:
     _require_place(arguments)
     if stored.knows_the_task and (arguments.gradient_steps or arguments.step_sizes):
         raise ValueError(f"{arguments.run_dir} is an oracle, which knows the task: it takes no gradient steps")
-    if arguments.step_sizes == ():
-        raise ValueError("--step-sizes needs at least one number")
-    if stored.rule.learns_step_sizes and arguments.step_sizes:
-        raise ValueError(f"--step-sizes means nothing for rule {flat(stored)['rule']}, which learns its own")
+    _require_step_sizes(arguments, stored)
     config = overridden(
         stored,
         arguments,
@@ -124,6 +121,14 @@ def main(arguments: Arguments) -> None:
         _print_apart(console, title, result, inside, config)
     if (directory / CONFIG).is_file() and split == "test":  # the run's own directory
         _for_tensorboard(directory, config, steps)
+
+
+def _require_step_sizes(arguments: Arguments, stored: Config) -> None:
+    """Raise ValueError for step sizes that would have no effect, or are none."""
+    if arguments.step_sizes == ():
+        raise ValueError("--step-sizes needs at least one number")
+    if stored.rule.learns_step_sizes and arguments.step_sizes:
+        raise ValueError(f"--step-sizes means nothing for rule {flat(stored)['rule']}, which learns its own")
 
 
 def _require_place(arguments: Arguments) -> None:

@@ -18,7 +18,7 @@ from metarl.experiments.commands.command_line import arguments_of, run
 from metarl.experiments.commands.output_files import write_figure, write_table
 from metarl.experiments.figures.comparable_runs import by_setting, grouped, require_comparable, split_by_training
 from metarl.experiments.figures.curve_points import XAxis
-from metarl.experiments.figures.evaluated_runs import Run, pooled, published, read_run
+from metarl.experiments.figures.evaluated_runs import Run, pooled, published, read_run, replaced_since
 from metarl.extras import require
 from metarl.metrics import number
 from metarl.training.config import Config
@@ -64,6 +64,9 @@ def main(arguments: Arguments) -> None:
             console.print(words, highlight=False, soft_wrap=True, markup=False)
     if scored := grouped(split_by_training(runs)):
         _warn_of_steps(scored)
+        for shown in runs:
+            if words := replaced_since(shown):
+                warnings.warn(words, stacklevel=2)
         rows = comparison(scored)
         words = "tasks of a file" if arguments.evaluation else "held-out tasks"
         console.print(comparison_table(runs[0].config, rows, words))

@@ -20,7 +20,7 @@ from metarl.training.config import Config
 from metarl.training.evaluation import evaluate, validation_pictures, validation_tasks
 from metarl.training.run_directory import METRICS
 from metarl.training.tree import flat, recorded
-from metarl.user_code import named
+from metarl.user_code import named, raised_at_the_call
 
 if TYPE_CHECKING:
     from metarl.training.tensorboard_files import Option
@@ -57,11 +57,20 @@ def own_callbacks(choices: Sequence[str]) -> list[Callback]:
     Raises:
         ValueError: there is no such name, or it makes no callback.
     """
-    given = [named("callback", choice) for choice in choices]
-    made: list[Any] = [maker() if callable(maker) else maker for maker in given]
+    made = [_made(choice) for choice in choices]
     if wrong := [choice for choice, callback in zip(choices, made, strict=True) if not isinstance(callback, Callback)]:
         raise ValueError(f"callback {wrong[0]!r} must be a class of callbacks, or a function that returns one")
     return made
+
+
+def _made(choice: str) -> Any:
+    maker = named("callback", choice)
+    try:
+        return maker() if callable(maker) else maker
+    except TypeError as error:
+        if "missing" in str(error) and raised_at_the_call(error, __file__):
+            raise ValueError(f"callback {choice!r} is called without arguments: {error}") from error
+        raise
 
 
 def options(config: Config) -> "dict[str, Option]":

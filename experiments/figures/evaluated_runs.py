@@ -17,9 +17,10 @@ from metarl.parts import MAY_CHANGE
 from metarl.reading import reading
 from metarl.tasks import numbered_names
 from metarl.training.callbacks.csv import read_metrics
+from metarl.training.checkpoint import load
 from metarl.training.config import Config
 from metarl.training.evaluation_files import PER_TASK, SUMMARY, TRACES, read_scores, read_summary, read_traces
-from metarl.training.run_directory import METRICS, read_config
+from metarl.training.run_directory import BEST, METRICS, NAMED, read_config
 from metarl.training.statistics import interval_is_over, summarize
 from metarl.training.tree import flat, leaves
 
@@ -54,6 +55,7 @@ class Run:
     tasks: NDArray[np.float64] | None = None  # [N, k]
     inside: NDArray[np.bool_] | None = None  # [N] of tasks of one's own: which of them training may draw
     evaluation: Path | None = None  # the directory of the evaluation; None: not evaluated
+    scored: int | None = None  # after how many outer steps the parameters were, that were evaluated; None: not known
 
     @property
     def is_evaluated(self) -> bool:
@@ -169,6 +171,21 @@ def read_run(directory: Path, evaluation: str = "") -> Run:
         tasks=tasks,
         inside=column("in_distribution")[0].astype(np.bool_) if "in_distribution" in scores else None,
         evaluation=place,
+        scored=document.get("iteration"),
+    )
+
+
+def replaced_since(run: Run) -> str | None:
+    """Say that a run has other parameters than those that were evaluated; None where nothing is known of others."""
+    which = run.protocol.get("checkpoint")
+    path = run.directory / NAMED.get(which, BEST)
+    if run.scored is None or not path.is_file():
+        return None
+    now = load(path).iteration
+    if now == run.scored:
+        return None
+    return (
+        f"{run.directory}: its scores are of iteration {run.scored}, its {which} parameters of {now}: evaluate it anew"
     )
 
 

@@ -9,7 +9,8 @@ import pytest
 from scripts import refused, run
 
 from metarl.experiments.commands.command_line import _unboxed
-from metarl.experiments.figures.evaluated_runs import read_run
+from metarl.experiments.figures.evaluated_runs import read_run, replaced_since
+from metarl.training.checkpoint import load
 
 
 @pytest.mark.parametrize(
@@ -60,6 +61,10 @@ def test_what_tyro_says_becomes_plain(theirs: str, ours: str) -> None:
         ("evaluate RUN --output=", "--output must be a path; got an empty word"),
         ("evaluate RUN --output RUN/config.json", "config.json is a file; scores need a directory"),
         ("train custom --environment examples/own_environment.py:RodPendulum --environment-options size", "NAME VALUE"),
+        (
+            "train navigation --callback metarl.training.callbacks.csv:Csv",
+            "callback 'metarl.training.callbacks.csv:Csv' is called without arguments: ",
+        ),
         ("train navigation --run-dir=", "--run-dir must be a path; got an empty word"),
         ("train sinusoid --compile False", "what is either on or off is named as --NAME or --no-NAME"),
         ("plot RUN --evaluation validation --output f.png", "evaluate.py makes one by --validation"),
@@ -84,7 +89,7 @@ def test_plot_tells_that_runs_were_evaluated_after_different_numbers_of_steps(
     evaluated: Path, tmp_path: Path, unpainted: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Steps that some runs lack were left out in silence."""
-    whole = read_run(evaluated)
+    whole = dataclasses.replace(read_run(evaluated), scored=7)
     config = dataclasses.replace(whole.config, seed=2)
     short = dataclasses.replace(whole, scores=whole.scores[:1], config=config, directory=tmp_path)
     monkeypatch.setattr(
@@ -92,10 +97,14 @@ def test_plot_tells_that_runs_were_evaluated_after_different_numbers_of_steps(
     )
     unpainted()
     figure = tmp_path / "figure.PNG"
+    best = load(evaluated / "best.pt").iteration
+    assert replaced_since(read_run(evaluated)) is None
     done = run("plot", evaluated, tmp_path, "--output", figure, "--table", tmp_path / "table.CSV")
     words = (
         "warning: the runs of maml were evaluated after up to 0 or 2 gradient steps: what follows step 0 is left out"
     )
     assert words in done.stderr
+    # The run has gone on since, say.
+    assert f"warning: {evaluated}: its scores are of iteration 7, its best parameters of {best}: eval" in done.stderr
     assert figure.is_file()
     assert (tmp_path / "table.CSV").is_file()
