@@ -44,6 +44,9 @@ def main() -> None:
         except (ValueError, MissingExtraError) as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
+        except KeyboardInterrupt:  # the imports take seconds
+            print("interrupted: nothing was begun", file=sys.stderr)
+            sys.exit(130)
         module.command(rest)
     else:
         close = difflib.get_close_matches(name, COMMANDS, n=1)

@@ -20,7 +20,7 @@ from metarl.training.callbacks.csv import read_metrics
 from metarl.training.checkpoint import load
 from metarl.training.config import Config
 from metarl.training.evaluation_files import PER_TASK, SUMMARY, TRACES, read_scores, read_summary, read_traces
-from metarl.training.run_directory import BEST, METRICS, NAMED, read_config
+from metarl.training.run_directory import METRICS, NAMED, read_config
 from metarl.training.statistics import interval_is_over, summarize
 from metarl.training.tree import flat, leaves
 
@@ -177,9 +177,11 @@ def read_run(directory: Path, evaluation: str = "") -> Run:
 
 def replaced_since(run: Run) -> str | None:
     """Say that a run has other parameters than those that were evaluated; None where nothing is known of others."""
-    which = run.protocol.get("checkpoint")
-    path = run.directory / NAMED.get(which, BEST)
-    if run.scored is None or not path.is_file():
+    if run.scored is None:
+        return None
+    which = run.protocol["checkpoint"]
+    path = run.directory / NAMED[which]
+    if not path.is_file():
         return None
     now = load(path).iteration
     if now == run.scored:

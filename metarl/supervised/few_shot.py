@@ -215,8 +215,9 @@ def _array(name: str, values: Any) -> NDArray[Any]:
     """An array of what users hand over: arrays, lists, tensors on any device. Raises ValueError for what makes none."""
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         raise ValueError(f"{name} must not be masked: leave out what is below the mask, or fill it")
+    found: Any = values
     try:
-        return np.asarray(values.detach().cpu() if is_tensor(values) else values)
+        return np.asarray(found.detach().cpu() if is_tensor(found) else found)
     except (TypeError, ValueError, RuntimeError) as error:
         # Of other types than NumPy has, or of several shapes.
         raise ValueError(f"{name} must be one array of numbers that NumPy has: {error}") from error

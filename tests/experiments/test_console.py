@@ -44,6 +44,17 @@ def test_an_unknown_command(
     assert capsys.readouterr().err == f"error: there is no command {word!r}: {words}\n"
 
 
+def test_ctrl_c_while_a_command_is_imported(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(importlib, "import_module", stopped)
+    assert console(monkeypatch, "evaluate", "run") == 130
+    assert capsys.readouterr().err == "interrupted: nothing was begun\n"
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_under_its_own_name(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

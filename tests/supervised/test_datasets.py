@@ -192,7 +192,9 @@ def test_arrays_become_tasks_of_their_labels() -> None:
 def test_arrays_are_scaled_by_their_type() -> None:
     for kind, white in ((np.uint8, 255), (np.uint16, 65535), (np.float32, 1.0), (np.float64, 1.0), (bool, True)):
         images = RNG(0).random((24, 2, 2)) < 0.5
-        made = few_shot_from_arrays(images.astype(kind) * kind(white), list(range(6)) * 4, ways=2, shares=(1 / 3,) * 3)
+        made = few_shot_from_arrays(
+            images.astype(kind) * kind(white), list(range(6)) * 4, ways=2, shares=(1 / 3, 1 / 3, 1 / 3)
+        )
         support, _ = made.distribution.examples(made.distribution.sample_tasks(RNG(0), 4, "train"), RNG(0), 2, 2)
         assert set(support.inputs.unique().tolist()) == {0.0, 1.0}
 

@@ -237,7 +237,7 @@ def test_labels_of_dtype_object(kind: Any) -> None:
 
 
 def test_tensors_with_gradients_and_splits_that_come_one_by_one() -> None:
-    splits = {"train": range(4), "validation": range(4, 8), "test": range(8, 12)}
+    splits: Any = {"train": range(4), "validation": range(4, 8), "test": range(8, 12)}
     images = torch.from_numpy(IMAGES / 255)
     plain = few_shot_from_arrays(images, LABELS, ways=2, splits=splits)
     one_by_one: Any = {split: iter(labels) for split, labels in splits.items()}
