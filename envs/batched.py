@@ -9,7 +9,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
-from metarl.arguments import require_integers
+from metarl.arguments import require_integers, require_truths
 from metarl.arrays import Array, Mask, copied, known_all, namespace, on_device, on_host
 from metarl.envs.arguments import (
     check_first,
@@ -62,6 +62,7 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         task_in_observation: bool = False,
     ) -> None:
         require_integers(1, num_envs=num_envs)
+        require_truths(task_in_observation=task_in_observation)
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"unknown render_mode {render_mode!r}: choose None or 'rgb_array'")
         self.horizon = process.usual_horizon if horizon is None else horizon

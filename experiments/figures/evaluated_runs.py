@@ -181,9 +181,11 @@ def replaced_since(run: Run) -> str | None:
         return None
     which = run.protocol["checkpoint"]
     path = run.directory / NAMED[which]
-    if not path.is_file():
+    try:
+        now = load(path).iteration
+    except ValueError:
+        # A run that is kept for its figures may have no checkpoint.
         return None
-    now = load(path).iteration
     if now == run.scored:
         return None
     return (

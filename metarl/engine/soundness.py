@@ -92,7 +92,7 @@ def require_scalar(what: str, loss: Any) -> Tensor:
 
 def _require_repeated(what: str, loss: Tensor, again: Tensor) -> None:
     """Raise ValueError where a loss has another value for the same parameters and data."""
-    if not torch.allclose(loss, again, rtol=CLOSE, equal_nan=True):
+    if not torch.allclose(loss, again, rtol=CLOSE, atol=CLOSE**2, equal_nan=True):
         raise ValueError(
             f"{what} must be the same for the same parameters and data: leave out what is random in it, or changes "
             f"with each call; got {loss.item():g} and {again.item():g}"

@@ -132,7 +132,14 @@ def test_actions_stay_inside_bounds_that_are_not_round() -> None:
         env.step(np.full((2, 1), action))
 
 
+def oracles(task_in_observation: Any) -> envs.TaskVectorEnv:
+    return envs.TaskVectorEnv(line.Line(), 2, task_in_observation=task_in_observation)
+
+
 def test_mistakes() -> None:
+    for make in (lambda odd: LoopVectorEnv(pendulum.GravityPendulum, 2, task_in_observation=odd), oracles):
+        with pytest.raises(ValueError, match="task_in_observation must be True or False; got 'no'"):
+            make("no")
     with pytest.raises(ValueError, match="it has no method sample_tasks"):
         LoopVectorEnv(lambda: gymnasium.make("Pendulum-v1"))
     with pytest.raises(ValueError, match="num_envs must be at least 1; got 0"):
