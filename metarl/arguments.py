@@ -56,7 +56,10 @@ def path_of(name: str, value: Any) -> Path:
     is_path = isinstance(value, str | os.PathLike) and str(value) != "" and "\0" not in str(value)
     if not is_path:
         raise ValueError(f"{name} must be a path; got {value!r}")
-    return Path(value).expanduser()
+    try:
+        return Path(value).expanduser()
+    except RuntimeError as error:  # of a user that there is not
+        raise ValueError(f"{name} must be a path; there is no home for {value}") from error
 
 
 def _short(thing: Any) -> str:

@@ -66,7 +66,9 @@ def flat_observation(space: Space, observation: Any) -> Array:
     if not space.shape:
         return values[..., None]
     many = values.shape[: max(0, values.ndim - len(space.shape))]
-    require_shape(values.shape[len(many) :], space.shape)
+    # Of vectors, the number of numbers says all, and who asks looks at it.
+    if len(space.shape) > 1:
+        require_shape(values.shape[len(many) :], space.shape)
     return values.reshape(*many, -1)
 
 

@@ -22,6 +22,7 @@ import tyro
 from rich.console import Console
 
 import metarl
+from metarl.arguments import path_of
 from metarl.experiments.commands.standard_streams import lasting_streams
 from metarl.extras import MissingExtraError
 from metarl.files import DISK
@@ -185,12 +186,15 @@ def shown_path(path: str | Path) -> str:
 def with_homes(arguments: Arguments) -> Arguments:
     """The arguments with `~` in their paths replaced by the user's home: a shell leaves it in --output=~/figure.png."""
 
-    def whole(value: Any) -> Any:
+    def whole(name: str, value: Any) -> Any:
         if isinstance(value, tuple):
-            return tuple(map(whole, value))
-        return value.expanduser() if isinstance(value, Path) else value
+            return tuple(whole(name, item) for item in value)
+        return path_of(name, value) if isinstance(value, Path) else value
 
-    changes = {field.name: whole(getattr(arguments, field.name)) for field in dataclasses.fields(cast(Any, arguments))}
+    changes = {
+        field.name: whole(field.name, getattr(arguments, field.name))
+        for field in dataclasses.fields(cast(Any, arguments))
+    }
     return dataclasses.replace(cast(Any, arguments), **changes)
 
 

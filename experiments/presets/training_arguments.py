@@ -10,6 +10,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from metarl.arguments import path_of
 from metarl.experiments.commands.command_line import described, program, require_paths, with_homes
 from metarl.experiments.presets.configuration import PRESETS, preset_config, variants_of
 from metarl.experiments.presets.options import Variant, require_preset
@@ -120,7 +121,7 @@ def _require_meaning(parsed: flags.Parsed) -> None:
 def _nothing_to_resume(argv: Sequence[str]) -> str:
     """A message where a command line goes on in a directory that holds no run; "" where nothing is wrong."""
     place = flags.value_of(argv, "run_dir")
-    return without_run(Path(place).expanduser()) if place and _resumes(argv) else ""
+    return without_run(path_of("run_dir", place)) if place and _resumes(argv) else ""
 
 
 def without_run(run_dir: Path) -> str:
@@ -138,7 +139,7 @@ def _resumes(argv: Sequence[str]) -> bool:
 def _stored(preset: str | None, method: str, argv: Sequence[str]) -> Config | None:
     """The configuration of the run that the command line goes on with; None if it starts a new one."""
     if flags.value_of(argv, "run_dir"):
-        run_dir = Path(flags.value_of(argv, "run_dir") or "").expanduser()
+        run_dir = path_of("run_dir", flags.value_of(argv, "run_dir"))
     else:
         run_dir = default_run_dir(preset or "", method, flags.value_of(argv, "seed") or "1")
     return read_config(run_dir) if _resumes(argv) and (run_dir / CONFIG).is_file() else None

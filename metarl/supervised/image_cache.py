@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from metarl.arguments import path_of
 from metarl.files import atomic, write_atomically
 
 FORMAT = 1  # number of the cache's format, a part of the key
@@ -72,7 +73,7 @@ def cached(
 def cache_folder(cache_dir: str | None) -> Path:
     """The folder of the cache: the given one, or `metarl` in $XDG_CACHE_HOME or ~/.cache."""
     if cache_dir is not None:
-        return Path(cache_dir).expanduser()
+        return path_of("cache_dir", cache_dir)
     home = Path(os.environ.get("XDG_CACHE_HOME", ""))
     # The XDG standard says to ignore a relative path.
     return (home if home.is_absolute() else Path("~/.cache").expanduser()) / "metarl"

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,6 +16,7 @@ from metarl.arguments import path_of, require_built, require_integers, require_t
 from metarl.engine.outer import OuterOptimizer
 from metarl.engine.params import Params
 from metarl.engine.rules import InnerRule
+from metarl.kinds import is_of
 from metarl.numeric import numeric, shown
 from metarl.problem import Evaluation, Problem
 from metarl.randomness import Purpose
@@ -30,6 +31,7 @@ from metarl.training.callbacks.csv import Csv
 from metarl.training.callbacks.optional_tensorboard import event_files
 from metarl.training.checkpoint import load, save
 from metarl.training.interruption import GRACE
+from metarl.training.lasting_stream import LastingStream
 from metarl.training.run_directory import BEST, CONFIG, METRICS, Identity, claimed, plain_identity, update_config
 from metarl.training.state import TrainState, fitted
 
@@ -88,9 +90,9 @@ def train(
     require_integers(0, seed=seed, iterations=iterations, keep_every=keep_every)
     require_integers(1, checkpoint_every=checkpoint_every, log_every=log_every, max_nonfinite=max_nonfinite)
     require_truths(resume=resume)
-    if not 0 <= grace < math.inf:
-        raise ValueError(f"grace must be a finite number of seconds, at least 0; got {grace}")
-    if not hasattr(problem, "collect"):
+    if not is_of(float, grace) or not 0 <= grace < math.inf:
+        raise ValueError(f"grace must be a finite number of seconds, at least 0; got {grace!r}")
+    if isinstance(problem, type) or not hasattr(problem, "collect"):
         raise ValueError(f"problem must be a Problem, such as a MetaRL; got {problem!r}")
     own = listed(callbacks)
     # Whole, because an environment may move the process to another folder.
@@ -134,7 +136,9 @@ def train(
 
 def standard_sinks(run_dir: Path, log_every: int = 1) -> list[Callback]:
     """Make the callbacks for metrics.csv and, if installed, TensorBoard in the run directory, and for the console."""
-    console = ConsoleProgress(Console(file=sys.stderr, markup=False))
+    # Without a standard error, as in windows of some systems, there is nobody to show it to.
+    shown = LastingStream(sys.stderr) if sys.stderr is not None else None
+    console = ConsoleProgress(Console(file=cast(Any, shown), markup=False, quiet=shown is None))
     return [Csv(run_dir / METRICS, log_every), *event_files(run_dir), console]
 
 
@@ -184,6 +188,6 @@ def _first_state(problem: Problem, outer: OuterOptimizer, seed: int, source: Par
     """
     theta = source
     if isinstance(theta, str | Path):
-        place = Path(theta).expanduser()
+        place = path_of("initial_parameters", theta)
         theta = load(place if place.is_file() else place / BEST).theta
     return loop.fresh(problem, outer, seed, theta)

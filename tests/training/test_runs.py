@@ -156,6 +156,7 @@ def test_parameters_of_another_network_are_named(tmp_path: Path, change: dict[st
         ({"log_every": 0}, "log_every must be at least 1; got 0"),
         ({"keep_every": -1}, "keep_every must be at least 0; got -1"),
         ({"grace": math.inf}, "grace must be a finite number of seconds, at least 0; got inf"),
+        ({"grace": "5"}, "grace must be a finite number of seconds, at least 0; got '5'"),
     ],
 )
 def test_numbers_that_make_no_sense(tmp_path: Path, options: dict[str, Any], words: str) -> None:
@@ -376,6 +377,9 @@ def test_what_is_no_callback_leaves_nothing_behind(tmp_path: Path, callbacks: An
 
 def test_what_is_no_problem_and_no_optimiser(tmp_path: Path) -> None:
     part: Any = SGD()
+    kind: Any = Bowl
+    with pytest.raises(ValueError, match=r"problem must be a Problem, such as a MetaRL; got <class 'bowl.Bowl'>"):
+        metarl.train(kind, roll(), run_dir=tmp_path / "run", iterations=1)
     with pytest.raises(ValueError, match=r"problem must be a Problem, such as a MetaRL; got SGD"):
         metarl.train(part, roll(), run_dir=tmp_path / "run", iterations=1)
     with pytest.raises(
@@ -544,6 +548,22 @@ def test_a_meta_gradient_of_zero_is_told_once(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="the last 10 meta-gradients, up to iteration 9, were exactly zero") as told:
         metarl.train(Bowl(), flat, run_dir=tmp_path / "run", iterations=12, sinks=[])
     assert len(told) == 1
+
+
+@pytest.mark.parametrize("has_reader", [True, False])
+def test_a_training_needs_nobody_who_reads_what_it_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_reader: bool
+) -> None:
+    """A program in a pipe whose end has gone, or without a standard error."""
+    stream = None
+    if has_reader:
+        reading, writing = os.pipe()
+        os.close(reading)
+        stream = os.fdopen(writing, "w")
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert metarl.train(Bowl(), roll(), run_dir=tmp_path / "run", iterations=2).iteration == 2
+    if stream:
+        stream.close()
 
 
 def test_values_of_a_run_may_be_numpys_and_nan(tmp_path: Path) -> None:

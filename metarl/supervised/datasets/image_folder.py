@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from metarl.arguments import path_of
 from metarl.parts import MAY_CHANGE, Bound, at_least
 from metarl.supervised.archives import contents, dead_links, decode, files_in, is_hidden
 from metarl.supervised.datasets import DATASETS, ImagesOnDisk
@@ -59,7 +60,7 @@ class ImageFolder(ImagesOnDisk):
 
     def build(self) -> SupervisedTasks:
         """Make tasks of `ways` classes."""
-        place = Path(self.data_dir).expanduser()
+        place = path_of("data_dir", self.data_dir)
         if not place.is_dir():
             what = (
                 f"{place} is a file, which must be unpacked first" if place.is_file() else f"there is no folder {place}"

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from metarl.arguments import path_of
 from metarl.parts import MAY_CHANGE
 from metarl.supervised.archives import contents, decode
 from metarl.supervised.datasets import DATASETS, ImagesOnDisk
@@ -50,7 +51,7 @@ class MiniImagenet(ImagesOnDisk):
 
     def build(self) -> SupervisedTasks:
         """Make tasks of `ways` classes, which are not rotated."""
-        return few_shot(load(Path(self.data_dir).expanduser(), self.cache_dir), ways=self.ways)
+        return few_shot(load(path_of("data_dir", self.data_dir), self.cache_dir), ways=self.ways)
 
 
 class Class(NamedTuple):

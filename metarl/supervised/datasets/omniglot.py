@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from metarl.arguments import path_of
 from metarl.parts import MAY_CHANGE
 from metarl.supervised.archives import contents, decode, download, files_in, is_hidden, members, require_checksum
 from metarl.supervised.datasets import DATASETS, ImagesOnDisk
@@ -46,7 +47,7 @@ class Omniglot(ImagesOnDisk):
 
     def build(self) -> SupervisedTasks:
         """Make tasks of `ways` characters, each rotated by 0, 90, 180 or 270 degrees."""
-        characters = load(Path(self.data_dir).expanduser(), self.cache_dir)
+        characters = load(path_of("data_dir", self.data_dir), self.cache_dir)
         return few_shot(splits(characters), ways=self.ways, rotate=True)
 
 

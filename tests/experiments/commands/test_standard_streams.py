@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 from metarl.experiments.commands.command_line import run
-from metarl.experiments.commands.standard_streams import LastingStream, lasting_streams
+from metarl.experiments.commands.standard_streams import lasting_streams
+from metarl.training.lasting_stream import LastingStream
 
 
 def pipe_without_reader() -> Any:
