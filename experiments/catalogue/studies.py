@@ -7,7 +7,7 @@ PRESET = "cheetah-dir"
 CHECKPOINTS: Settings = {"checkpoint-every": "10"}
 # Of every run, before and after adaptation together.
 SCREENING_TIMESTEPS = 4_800_000
-TIMESTEPS = 1_600_000
+TIMESTEPS = 1_680_000
 HORIZON = 100  # timesteps of an episode
 
 
