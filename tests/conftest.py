@@ -39,6 +39,7 @@ gc.disable()
 def pytest_collection_finish() -> None:
     gc.freeze()
     gc.enable()
+    gc.set_threshold(10_000)  # objects, in place of 700
 
 
 # The files of tests that take longest, in seconds. They are begun first, so that no worker is left alone with one.
