@@ -88,6 +88,9 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     return folder / "metarl"
 
 
+NO_FIGURE = ("metarl.experiments.evaluate._for_tensorboard", lambda *_: None)
+
+
 @pytest.fixture
 def drawn() -> None:
     """Of tests that look at the figure that an evaluation draws for TensorBoard."""
@@ -97,7 +100,7 @@ def drawn() -> None:
 def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Evaluations draw no figure for TensorBoard, which is most of their time, where nobody looks at it."""
     if "drawn" not in request.fixturenames:
-        monkeypatch.setattr("metarl.experiments.evaluate._for_tensorboard", lambda *_: None)
+        monkeypatch.setattr(*NO_FIGURE)
 
 
 @pytest.fixture
@@ -292,7 +295,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def evaluated(trained: Path) -> Path:
-    result = run("evaluate", trained)
+    """Evaluated without a figure for TensorBoard."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(*NO_FIGURE)
+        result = run("evaluate", trained)
     assert result.returncode == 0, result.stderr
     assert "95 % over tasks" in result.stdout
     return trained
