@@ -44,22 +44,25 @@ def pytest_collection_finish() -> None:
 
 # The files of tests that take longest, in seconds. They are begun first, so that no worker is left alone with one.
 LONGEST = {
-    "test_no_dead_options": 27,
+    "test_no_dead_options": 24,
     "test_distributed": 20,
-    "test_registry": 19,
-    "test_supervised": 19,
-    "test_models": 15,
-    "test_commands": 15,
-    "test_loop": 13,
+    "test_registry": 16,
+    "test_models": 16,
+    "test_locomotion": 15,
+    "test_supervised": 14,
+    "test_loop": 11,
     "test_benchmark": 11,
-    "test_locomotion": 10,
-    "test_reproduce": 10,
-    "test_opengl": 9,
-    "test_maml": 7,
-    "test_installed": 6,
-    "test_devices": 6,
-    "test_pages": 6,
+    "test_commands": 10,
+    "test_maml": 8,
+    "test_reproduce": 7,
+    "test_maml_trpo": 7,
+    "test_opengl": 7,
     "test_curvature": 6,
+    "test_own_parts": 5,
+    "test_walkers": 5,
+    "test_supervised_problem": 5,
+    "test_installed": 4,
+    "test_pages": 4,
 }
 
 
