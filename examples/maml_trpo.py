@@ -236,7 +236,7 @@ def kl_hessian(theta: Params, batches: Sequence[Batch], alpha: float, old: Gauss
     H is never built: it is the Jacobian of the KL's gradient, and symmetric, so that H v is v^T H, a pass backward.
     """
     kl_gradient = grad(lambda theta: meta_objective(theta, batches, alpha, old)[1])
-    _, pull_back = vjp(kl_gradient, theta)
+    pull_back = vjp(kl_gradient, theta)[1]
     return lambda v: flatten(pull_back(unflatten(v, theta))[0])
 
 
