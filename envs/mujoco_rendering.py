@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metarl.arrays import Array
-from metarl.envs.opengl import FAILURES, opengl_fails, prepare
+from metarl.envs.opengl import FAILURES, choose_backend, opengl_fails, prepare
 from metarl.envs.physics.binding import MjModel, mujoco
 from metarl.extras import needs
 
@@ -41,11 +41,16 @@ def picture(model: MjModel, qpos: Array) -> NDArray[np.uint8]:
 @functools.cache
 def _renderer(model: MjModel) -> tuple[Any, Any]:
     """The renderer of a model, and the data that it draws."""
+    prepare()
+    return _made_renderer(model)
+
+
+def _made_renderer(model: MjModel) -> tuple[Any, Any]:
+    """A new renderer, which has drawn once, and the data that it draws. Raises ValueError where that fails."""
     # Imported here, because the import loads OpenGL.
     with needs("render", "pictures of robots"):
         from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
 
-    prepare()
     if not (os.environ.get("MUJOCO_GL") or os.environ.get("DISPLAY")) and sys.platform.startswith("linux"):
         raise ValueError(opengl_fails())
     model.vis.global_.offwidth = SIZE
@@ -65,8 +70,10 @@ def _probe() -> None:
     """Draw something, or print in one line why that fails: `python envs/mujoco_rendering.py`."""
     world = "<geom size='1'/><camera name='track'/>"
     model = mujoco.MjModel.from_xml_string(f"<mujoco><worldbody>{world}</worldbody></mujoco>")
+    # Nothing of torch comes after the picture here, which would take three times as long with `prepare`.
+    choose_backend()
     try:
-        picture(model, np.zeros(0))
+        _made_renderer(model)
     except ValueError as error:
         sys.exit(f"no pictures: {error}")
 

@@ -26,13 +26,15 @@ CONTEXTS = "mujoco.rendering.classic.gl_context"  # MuJoCo's module that chooses
 
 @functools.cache
 def prepare() -> None:
-    """Make pictures safe beside torch, and possible without a display.
-
-    Where MUJOCO_GL is not set and there is no display, the first of `HEADLESS` whose library is there is chosen.
-    """
+    """Make pictures safe beside torch, and possible without a display."""
     # The first gradient imports this module, and with it triton, which brings an LLVM of its own. After Mesa's, which
     # an OpenGL context loads, that ends in a segmentation fault; the other way round it does not.
     importlib.import_module("torch._dynamo")
+    choose_backend()
+
+
+def choose_backend() -> None:
+    """Choose the first of `HEADLESS` whose library is there, where MUJOCO_GL is not set and there is no display."""
     if os.environ.get("MUJOCO_GL") or os.environ.get("DISPLAY") or not sys.platform.startswith("linux"):
         return
     backend = next((name for name, library in HEADLESS.items() if ctypes.util.find_library(library)), None)

@@ -33,7 +33,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.func import grad, grad_and_value, jvp, vmap
+from torch.func import grad, grad_and_value, vjp, vmap
 from torch.nn.functional import linear
 
 Params = dict[str, Tensor]
@@ -233,10 +233,11 @@ def meta_objective(theta: Params, batches: Sequence[Batch], alpha: float, old: G
 def kl_hessian(theta: Params, batches: Sequence[Batch], alpha: float, old: Gaussian) -> Callable[[Tensor], Tensor]:
     """The function v -> H v of a vector v [P]: H is the Hessian, [P, P], of the mean KL at theta, where it is smallest.
 
-    H is never built: H v is the derivative of the KL's gradient in the direction v.
+    H is never built: it is the Jacobian of the KL's gradient, and symmetric, so that H v is v^T H, a pass backward.
     """
     kl_gradient = grad(lambda theta: meta_objective(theta, batches, alpha, old)[1])
-    return lambda v: flatten(jvp(kl_gradient, (theta,), (unflatten(v, theta),))[1])
+    pull_back = vjp(kl_gradient, theta)[1]
+    return lambda v: flatten(pull_back(unflatten(v, theta))[0])
 
 
 # TRPO -----------------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from metarl.problems import reinforcement, supervised
 from metarl.training.tree import with_options
 
 SMALL = {"episodes": 3, "horizon": 2, "hidden_sizes": (8,)}
-FEW = {"ppo": {"epochs": 2}, "promp": {"epochs": 2}, "trpo": {"cg_iterations": 2}}  # repetitions
+FEW = {"ppo": {"epochs": 2}, "promp": {"epochs": 2}, "trpo": {"cg_iterations": 2, "max_backtracks": 2}}  # repetitions
 CASES = [("navigation", {"outer": outer, **SMALL, **FEW.get(outer, {})}) for outer in OUTERS.names]
 CASES += [
     ("navigation", {"outer": "trpo", "normalization": "running", "rule": "cavia", **SMALL, **FEW["trpo"]}),

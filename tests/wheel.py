@@ -11,6 +11,12 @@ from scripts import ROOT
 
 FILES = ("pyproject.toml", "README.md", "LICENSE")
 FOLDERS = ("metarl", "envs", "experiments")
+BUILD = """
+import importlib, pathlib, sys, tomllib
+
+backend = tomllib.loads(pathlib.Path("pyproject.toml").read_text())["build-system"]["build-backend"]
+importlib.import_module(backend).build_wheel(sys.argv[1])
+"""
 
 
 class Installed(NamedTuple):
@@ -36,12 +42,9 @@ def install(folder: Path) -> Installed:
         shutil.copy(ROOT / name, source)
     for name in FOLDERS:
         shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run(
-        [*pip, "wheel", "--no-build-isolation", "--no-deps", "--wheel-dir", dist, source],
-        check=True,
-        capture_output=True,
-    )
+    # As `pip wheel` does, which starts four processes for it.
+    subprocess.run([sys.executable, "-c", BUILD, dist], cwd=source, check=True, capture_output=True)
     (wheel,) = dist.iterdir()
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "install", "--no-deps", "--no-index", "--no-compile", "--target", site, wheel], check=True)
     return Installed(wheel, site)

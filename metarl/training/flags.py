@@ -65,7 +65,7 @@ def parse(
     groups = _groups(config, read)
     fields = [_named_group("script", "run directory", worded(script))]
     fields += [_named_group(group.__name__, title, group) for title, group in groups.items()]
-    everything = dataclasses.make_dataclass("Arguments", fields, kw_only=True)
+    everything = dataclasses.make_dataclass("Arguments", fields, kw_only=True, eq=False, repr=False)
     shown = OmitArgPrefixes[everything]
     parsed = tyro.cli(shown, prog=program, description=paragraphs(description), args=list(argv), config=HELP_IS_GIVEN)
     values: dict[str, Any] = {}
@@ -118,6 +118,8 @@ def options_given(kind: type, argv: Sequence[str]) -> dict[str, Any]:
     """
     own = [option for option in options(kind) if option.registry is None and not is_hidden(option)]
     given = names_given(argv) & {option.name for option in own}
+    if not given:
+        return {}
     words: list[str] = []
     reading = False
     for word in argv:
@@ -126,7 +128,7 @@ def options_given(kind: type, argv: Sequence[str]) -> dict[str, Any]:
         if reading:
             words.append(word)
     group = _group(kind.__name__, "", [(option, option.default) for option in own if option.name in given])
-    return vars(tyro.cli(group, args=words)) if given else {}
+    return vars(tyro.cli(group, args=words))
 
 
 def value_of(argv: Sequence[str], name: str) -> str | None:
@@ -146,7 +148,8 @@ def names_given(argv: Sequence[str]) -> set[str]:
 
 def _named_group(name: str, title: str, group: type) -> tuple[str, Any, Any]:
     """A field for the dataclass of all arguments: a group of flags, shown as `TITLE options`, flags without prefix."""
-    hint = Annotated[OmitArgPrefixes[group], tyro.conf.arg(name=title)]
+    # Without `help`, tyro would look for it in the source of the module that makes dataclasses.
+    hint = Annotated[OmitArgPrefixes[group], tyro.conf.arg(name=title, help=group.__doc__)]
     return name, hint, dataclasses.field(default_factory=group)
 
 
@@ -204,9 +207,8 @@ def _group(title: str, words: str, members: list[tuple[Option, Any]]) -> type:
             (option.name, Annotated[hint, shown], dataclasses.field(default_factory=lambda value=value: value))
         )
     name = re.sub(r"\W+", "_", title)
-    group = dataclasses.make_dataclass(name, fields, kw_only=True, frozen=True)
-    group.__doc__ = words
-    return group
+    # Nobody compares or prints a group: the methods for that would take longer to make than the rest of it.
+    return dataclasses.make_dataclass(name, fields, kw_only=True, eq=False, repr=False, namespace={"__doc__": words})
 
 
 def choices(registry: Registry[Any]) -> str:

@@ -24,6 +24,15 @@ from metarl.training.tree import flat, leaves, with_options
 pytestmark = pytest.mark.usefixtures("undrawn")
 
 
+@pytest.fixture(scope="module")
+def evaluated(trained: Path) -> Path:
+    """With the figure for TensorBoard."""
+    result = run("evaluate", trained)
+    assert result.returncode == 0, result.stderr
+    assert "95 % over tasks" in result.stdout
+    return trained
+
+
 def test_a_run_leaves_what_it_promises(evaluated: Path) -> None:
     names = {path.name for path in evaluated.iterdir() if not path.name.startswith("events.out.tfevents")}
     assert names == {

@@ -14,6 +14,8 @@ from scripts import ROOT, TOY, as_main
 from metarl.experiments.commands import command_line
 from metarl.experiments.console import COMMANDS, main
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def console(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> int:
     """The command in this process: its exit status."""

@@ -75,7 +75,7 @@ observations = torch.randn(2, 40, 10, 125, generator=torch.Generator().manual_se
 returns = 3.0 * observations[..., 0] + 1.0
 values = LinearFeatures().build()(observations, returns, torch.ones(2, 40, 10, dtype=torch.float64))
 assert torch.get_num_threads() == 2
-torch.testing.assert_close(values, returns, rtol=0, atol=1e-4)
+assert (values - returns).abs().max() <= 1e-4  # `torch.testing` would take a third of the time
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)  # in a process: one that hangs can be ended
 

@@ -24,9 +24,9 @@ from metarl.supervised.networks.pooled import Pooled
 from metarl.supervised.networks.strided import Strided
 from metarl.supervised.tasks import Examples, KindName
 
-# Before it compiles a gradient, torch would compile headers for later, and start processes to compile in. That takes
-# longer than the few lines of a small network.
-QUICK = {"cpp_cache_precompile_headers": False, "compile_threads": 1}
+# Before it compiles a gradient, torch would try with the compiler every vector unit that the processor says it has,
+# compile headers for later, and start processes to compile in. That takes longer than the few lines of a small network.
+QUICK = {"cpp.vec_isa_ok": True, "cpp_cache_precompile_headers": False, "compile_threads": 1}
 TASKS, WAYS = 3, 3
 PARTS: dict[str, Network] = {
     "sinusoid": Dense(hidden_sizes=(6, 6)),

@@ -16,6 +16,8 @@ from metarl.rl.environments import ENVIRONMENTS
 from metarl.rl.policies import POLICIES
 from metarl.training.run_directory import claimed, plain_identity
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 NET = """from torch import Tensor, nn
 
 

@@ -15,6 +15,7 @@ from metarl.experiments.presets.configuration import preset_config
 from metarl.experiments.readme import columns, filled, pages, scores
 from metarl.training.tree import with_options
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 # PAPER: the authors' mean returns after 0, 1 .. gradient steps
 PUBLISHED: dict[str, dict[str, tuple[float, ...]]] = {
     "navigation": {
