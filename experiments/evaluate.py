@@ -27,7 +27,7 @@ from metarl.randomness import Purpose
 from metarl.training.config import Config
 from metarl.training.evaluation import evaluate, validation_tasks
 from metarl.training.evaluation_files import write_evaluation
-from metarl.training.run_directory import CONFIG, read_config, read_parameters
+from metarl.training.run_directory import holds_run, read_config, read_parameters
 from metarl.training.state import fitted
 from metarl.training.statistics import summaries_of
 from metarl.training.tree import flat
@@ -119,7 +119,7 @@ def main(arguments: Arguments) -> None:
     _print(console, f"{title}, {len(tasks)} {kind}", score_table(steps, config, theirs))
     if inside is not None:
         _print_apart(console, title, result, inside, config)
-    if (directory / CONFIG).is_file() and split == "test":  # the run's own directory
+    if holds_run(directory) and split == "test":  # the run's own directory
         _for_tensorboard(directory, config, steps)
 
 
@@ -138,10 +138,11 @@ def _require_place(arguments: Arguments) -> None:
         return
     if output.exists() and not output.is_dir():
         raise ValueError(f"--output {output} is a file; scores need a directory")
-    for folder in (output.absolute(), *output.absolute().parents):
-        if (folder / CONFIG).is_file() and not folder.samefile(arguments.run_dir):
-            where = "is the directory of" if folder == output.absolute() else f"lies in {folder},"
-            raise ValueError(f"--output {output} {where} another run, whose scores would be replaced")
+    folders = (output.absolute(), *output.absolute().parents)
+    run = next(filter(holds_run, folders), None)
+    if run is not None and not run.samefile(arguments.run_dir):
+        where = "is the directory of" if run == output.absolute() else f"lies in {run},"
+        raise ValueError(f"--output {output} {where} another run, whose scores would be replaced")
 
 
 def _for_tensorboard(run_dir: Path, config: Config, steps: list[dict[str, Any]]) -> None:

@@ -74,10 +74,31 @@ def main(arguments: Arguments) -> None:
     everything = [job for runs in missing.values() for job in runs]
     with Progress(console, everything, arguments.jobs) as progress, Workers(arguments.jobs) as workers:
         making = Making(arguments, workers, progress, console)
-        workers.all(functools.partial(making.make, job) for job in everything)
+        workers.all(in_order(making.make, everything))
         for name, runs in missing.items():
             if runs or EXPERIMENTS[name].analysed_by:
                 finish(EXPERIMENTS[name], name, arguments, workers, console)
+
+
+def in_order(make: Callable[[ExperimentRun], None], jobs: Iterable[ExperimentRun]) -> list[Callable[[], None]]:
+    """Tasks that make the runs. One that starts from the policy of an earlier one waits until that has ended."""
+    ended: dict[Path, threading.Event] = {}
+    tasks = []
+
+    def make_after(job: ExperimentRun, before: threading.Event | None) -> None:
+        try:
+            if before is not None:
+                before.wait()
+            make(job)
+        finally:
+            # Also after a failure, or whoever waits would do so for ever.
+            ended[job.directory].set()
+
+    for job in jobs:
+        before = ended.get(job.source) if job.source else None
+        ended[job.directory] = threading.Event()
+        tasks.append(functools.partial(make_after, job, before))
+    return tasks
 
 
 def unfinished(experiment: Experiment, runs: list[ExperimentRun], place: Place) -> list[ExperimentRun]:

@@ -207,10 +207,11 @@ def adopted(thing: Any) -> type[Environment] | None:
     makes = issubclass(thing, gymnasium.Env) if isinstance(thing, type) else callable(thing)
     if not makes:
         return None
-    # What functools.partial makes, say, has no name.
-    name = getattr(thing, "__qualname__", type(thing).__qualname__)
-    namespace = {"shown": f"{thing.__module__}:{name}", "maker": staticmethod(thing)}
-    named = {**namespace, "__module__": __name__, "__doc__": thing.__doc__}
+    # A partial function is shown as the function that it calls, an object as its class.
+    called = thing.func if isinstance(thing, functools.partial) else thing
+    name = getattr(called, "__qualname__", type(called).__qualname__)
+    namespace = {"shown": f"{called.__module__}:{name}", "maker": staticmethod(thing)}
+    named = {**namespace, "__module__": __name__, "__doc__": called.__doc__}
     return type(name.rpartition(".")[2], (AdoptedEnvironment,), named)
 
 

@@ -1,12 +1,12 @@
 """Standard output and error that outlive who reads them, and have every letter: no word to a reader ends a command."""
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
 
 from metarl.training.lasting_stream import LastingStream
 
@@ -24,8 +24,8 @@ def lasting_streams() -> Iterator[None]:
         for name, stream in zip(("stdout", "stderr"), before, strict=True):
             # `command >&-` closes it.
             opened = stack.enter_context(Path(os.devnull).open("w")) if stream is None else stream
-            if getattr(opened, "errors", None) == "strict":
-                cast(Any, opened).reconfigure(errors="backslashreplace")
+            if isinstance(opened, io.TextIOWrapper) and opened.errors == "strict":
+                opened.reconfigure(errors="backslashreplace")
                 stack.callback(_be_strict, opened)
             setattr(sys, name, LastingStream(opened))
             stack.callback(setattr, sys, name, stream)
@@ -33,7 +33,7 @@ def lasting_streams() -> Iterator[None]:
         yield
 
 
-def _be_strict(stream: Any) -> None:
+def _be_strict(stream: io.TextIOWrapper) -> None:
     """Let a stream refuse letters again that its encoding lacks. A full disk has been told of before."""
     with contextlib.suppress(OSError):
         stream.reconfigure(errors="strict")

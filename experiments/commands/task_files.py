@@ -68,12 +68,12 @@ def _of_csv(path: Path, names: tuple[str, ...]) -> Any:
     if lines and not any(map(NUMBER.match, lines[0])):
         head, *lines = lines
         numbered = numbered_names(len(names))
-        if set(numbered) <= set(head):
-            # evaluation.csv has a row for every gradient step of a task.
-            lines = list(dict.fromkeys(tuple(_at(_places(head, numbered), line)) for line in lines))
-        else:
-            places = _places(head, names)
-            lines = [_at(places, line) if places else line for line in lines]
+        is_evaluation = set(numbered) <= set(head)
+        if places := _places(head, numbered if is_evaluation else names):
+            lines = [_at(places, line) for line in lines]
+        if is_evaluation:
+            # It has a row for every gradient step of a task.
+            lines = list(dict.fromkeys(map(tuple, lines)))
     return [[float(value) for value in line] for line in lines]
 
 

@@ -74,18 +74,24 @@ class ExperimentRun:
                 return iterations_logged(directory / METRICS)
         return 0
 
+    @property
+    def source(self) -> Path | None:
+        """The directory of the run that this one starts from; None: it starts from nothing."""
+        return self.place.runs / self.training.after if self.training.after else None
+
     def initial_parameters(self) -> list[str]:
         """The flags with which a run that has not begun starts from the run that it follows; [] for any other.
 
         Raises:
             ValueError: the run that it follows is not finished, or the results kept no policy of it.
         """
-        if not self.training.after or (self.directory / LAST).is_file():
+        if self.source is None or (self.directory / LAST).is_file():
             return []
-        source = self.place.runs / self.training.after
-        if not _has(source, (BEST, SUMMARY)):
-            raise ValueError(f"{self.name} starts from {source}, which is not finished or has no {BEST}: run it first")
-        return ["--initial-parameters", str(source)]
+        if not _has(self.source, (BEST, SUMMARY)):
+            raise ValueError(
+                f"{self.name} starts from {self.source}, which is not finished or has no {BEST}: run it first"
+            )
+        return ["--initial-parameters", str(self.source)]
 
     @property
     def is_brought_back(self) -> bool:

@@ -1,8 +1,10 @@
 """A stream that outlives who reads it: a reader that goes, or a terminal that is closed, ends no training."""
 
 import errno
+import io
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,7 +20,10 @@ class LastingStream:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._is_terminal = stream.isatty()
+        # What a program puts in the place of a standard stream may have `write` and `flush` alone.
+        isatty = getattr(stream, "isatty", None)
+        self._is_terminal = isatty is not None and isatty()
+        self._has_reader = True
 
     def write(self, text: str) -> int:
         """Write text; see `flush`."""
@@ -34,12 +39,16 @@ class LastingStream:
         return getattr(self._stream, name)
 
     def _despite(self, call: Callable[[], Any]) -> None:
+        if not self._has_reader:
+            return
         try:
             call()
         except OSError as error:
             # A file on a disk that fails has a reader.
             if error.errno not in GONE or (error.errno == errno.EIO and not self._is_terminal):
                 raise
-            # What the stream still holds goes there too, at the latest when Python ends.
-            with Path(os.devnull).open("w") as nowhere:
+            self._has_reader = False
+            # What the stream still holds goes there, at the latest when Python ends. Streams that are no files of the
+            # system hold nothing.
+            with suppress(AttributeError, io.UnsupportedOperation), Path(os.devnull).open("w") as nowhere:
                 os.dup2(nowhere.fileno(), self._stream.fileno())

@@ -37,8 +37,9 @@ def with_present_names(values: Any, choice: str = "") -> Any:
 
 
 def present_metric(name: str) -> str:
-    """The present name of a metric: those of validation tasks began with `evaluation/` before 0.13."""
-    return re.sub(r"^evaluation/", "validation/", name)
+    """The present name of a metric: scores of validation tasks were `evaluation/NAME_step{k}` before 0.13."""
+    # Metrics of other forms are of a user's own callbacks.
+    return re.sub(r"^evaluation/(?=\w+_step\d+$)", "validation/", name)
 
 
 def is_flat(values: Mapping[str, Any]) -> bool:

@@ -58,11 +58,10 @@ def plain_identity(values: Mapping[str, Any]) -> Identity:
 
     def require_same(stored: Mapping[str, Any], where: Path) -> None:
         for name in (*own, *stored):
-            # As texts: nan is the same as nan.
-            if len({json.dumps(side.get(name), sort_keys=True) for side in (own, stored)}) > 1:
-                raise ValueError(
-                    f"{where} belongs to another run: {name} is {stored.get(name)} there and {own.get(name)} here"
-                )
+            here, there = own.get(name), stored.get(name)
+            # As values, 1 is the same as 1.0; as texts, nan is the same as nan.
+            if here != there and json.dumps(here, sort_keys=True) != json.dumps(there, sort_keys=True):
+                raise ValueError(f"{where} belongs to another run: {name} is {there} there and {here} here")
 
     return Identity(own, require_same)
 
@@ -174,6 +173,16 @@ def _write_config(run_dir: Path, config: Mapping[str, Any], others: dict[str, An
 def read_config(run_dir: Path) -> Config:
     """The configuration of the run in `run_dir`. Raises ValueError if there is none, or if it is not of metarl."""
     return understood(_read_values(run_dir), run_dir / CONFIG)
+
+
+def holds_run(place: Path) -> bool:
+    """Whether a directory holds a run's configuration: other programs, too, have a file of its name."""
+    if not (place / CONFIG).is_file():
+        return False
+    try:
+        return isinstance(read_object(place / CONFIG).get("config"), dict)
+    except ValueError:
+        return False
 
 
 def _read_values(run_dir: Path) -> dict[str, Any]:

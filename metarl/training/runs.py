@@ -137,8 +137,8 @@ def train(
 def standard_sinks(run_dir: Path, log_every: int = 1) -> list[Callback]:
     """Make the callbacks for metrics.csv and, if installed, TensorBoard in the run directory, and for the console."""
     # Without a standard error, as in windows of some systems, there is nobody to show it to.
-    shown = LastingStream(sys.stderr) if sys.stderr is not None else None
-    console = ConsoleProgress(Console(file=cast(Any, shown), markup=False, quiet=shown is None))
+    stream = LastingStream(sys.stderr) if sys.stderr is not None else None
+    console = ConsoleProgress(Console(file=cast(Any, stream), markup=False, quiet=stream is None))
     return [Csv(run_dir / METRICS, log_every), *event_files(run_dir), console]
 
 

@@ -102,6 +102,11 @@ class Unfinished(pendulum.GravityPendulum, abc.ABC):
     def rod(self) -> float: ...
 
 
+def test_what_is_called_is_shown_as_what_it_calls() -> None:
+    assert cast(Any, ENVIRONMENTS.find("test_environment_parts:partial")).shown == "examples.pendulum:GravityPendulum"
+    assert cast(Any, ENVIRONMENTS.find("test_environment_parts:called")).shown == "test_environment_parts:Makers"
+
+
 def test_what_makes_no_environments() -> None:
     one = pendulum.GravityPendulum()
     with pytest.raises(ValueError, match=r"must be made anew whenever one is asked for; got <GravityPendulum.* twice"):

@@ -83,6 +83,9 @@ def test_scores_never_replace_those_of_another_run(evaluated: Path, tmp_path: Pa
     refused(run("evaluate", evaluated, "--output", within), f"lies in {other}, another run, whose scores would be")
     assert not within.exists()
     assert (other / "evaluation.json").read_bytes() == before
+    for kept in (b"{}", b"// settings of an editor"):  # of another program
+        (other / "config.json").write_bytes(kept)
+        assert run("evaluate", evaluated, "--output", other / "scores").returncode == 0
 
 
 def test_plot_tells_that_runs_were_evaluated_after_different_numbers_of_steps(

@@ -148,6 +148,13 @@ def test_faults_of_a_regression_are_named(fault: str) -> None:
         check_dataset(Broken(SINUSOID, **functions))
 
 
+def test_tasks_that_are_scored_may_be_fixed_ones() -> None:
+    def sample(rng: np.random.Generator, n: int, split: str) -> Any:
+        return (rng if split == "train" else RNG(0)).random((n, 2))
+
+    check_dataset(Broken(SINUSOID, sample_tasks=sample))
+
+
 def arrays(splits: Any = None, **options_: Any) -> SupervisedTasks:
     images = RNG(0).integers(0, 256, (60, 5, 5, 1), np.uint8)
     return few_shot_from_arrays(images, np.arange(60) % 12, splits=splits, **{"ways": 2, **options_})

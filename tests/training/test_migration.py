@@ -85,6 +85,11 @@ def test_parameters_of_today_that_are_named_as_of_old_stay(tmp_path: Path) -> No
 
 def test_metrics_of_validation_tasks_are_read_under_their_old_name(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
-    path.write_text("iteration,rollout/return_step0,evaluation/return_step0\n3,1.5,2.5\n")
+    path.write_text("iteration,rollout/return_step0,evaluation/return_step0,evaluation/own\n3,1.5,2.5,4\n")
     (row,) = read_metrics(path)
-    assert row == {"iteration": 3.0, "rollout/return_step0": 1.5, "validation/return_step0": 2.5}
+    assert row == {
+        "iteration": 3.0,
+        "rollout/return_step0": 1.5,
+        "validation/return_step0": 2.5,
+        "evaluation/own": 4.0,  # of a user's callback
+    }

@@ -578,6 +578,7 @@ def test_values_of_a_run_may_be_numpys_and_nan(tmp_path: Path) -> None:
     assert train(tmp_path / "run", 2, config=dict(reversed(values.items())), resume=True).iteration == 2
     with pytest.raises(ValueError, match=r"belongs to another run: limit is nan there and 1 here"):
         train(tmp_path / "run", 3, config=values | {"limit": 1}, resume=True)
+    assert train(tmp_path / "run", 3, config=values | {"seed": 1.0}, resume=True).iteration == 3
     assert train(tmp_path / "other", 1, seed=np.int64(3)).config == {"seed": 3}
     for odd in ({"place": tmp_path}, {"rule": SGD()}, {(1, 2): 3}):
         with pytest.raises(ValueError, match="config must be texts, numbers, and lists and dicts of them, by name: "):

@@ -86,6 +86,31 @@ def test_a_disk_that_fails_is_told(error: int, is_terminal: bool) -> None:
         LastingStream(Failing(error, is_terminal=is_terminal)).flush()
 
 
+class Teller:
+    """What programs put in the place of a standard stream, to write to a log."""
+
+    def __init__(self, errors: list[int]) -> None:
+        self.errors = errors
+        self.told: list[str] = []
+
+    def write(self, text: str) -> None:
+        if self.errors:
+            raise OSError(self.errors.pop(), "no reader")
+        self.told.append(text)
+
+    def flush(self) -> None: ...
+
+
+@pytest.mark.parametrize(("errors", "told"), [([], ["a", "b"]), ([errno.EPIPE], [])])
+def test_a_stream_that_can_do_little(errors: list[int], told: list[str]) -> None:
+    teller: Any = Teller(errors)
+    stream = LastingStream(teller)
+    for text in ("a", "b"):
+        stream.write(text)
+        stream.flush()
+    assert teller.told == told
+
+
 def test_a_terminal_that_was_closed_is_a_reader_that_has_gone(tmp_path: Path) -> None:
     with (tmp_path / "terminal").open("w") as file:
         stream = Failing(errno.EIO, is_terminal=True)

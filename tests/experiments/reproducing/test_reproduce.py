@@ -1,8 +1,10 @@
 """reproduce.py: what it runs parses, what it makes lies where it says, and it goes on where it stopped."""
 
+import contextlib
 import csv
 import re
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,6 +57,8 @@ def test_every_run_is_a_command_and_every_figure_has_its_runs(name: str) -> None
     if compared := experiment.comparison:
         seen = {compared.run(method, seed) for method in compared.methods for seed in compared.seeds}
     assert seen == set(names)  # nothing is trained that nobody sees
+    for place, one in enumerate(experiment.runs):
+        assert not one.after or one.after in names[:place]
 
 
 @pytest.fixture
@@ -119,6 +123,27 @@ def test_a_run_starts_from_the_policy_of_the_run_that_it_follows(
     shutil.rmtree(tmp_path / "runs")
     words = r"toy/floor-seed1 starts from runs/toy/maml-seed1, which is not finished or has no best.pt: run it first"
     assert words in run("reproduce", "toy").stderr
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_run_waits_for_the_run_that_it_follows(tmp_path: Path, fails: bool) -> None:
+    """With as many jobs as runs it began beside it, and ended all of them."""
+    place = Place(tmp_path, tmp_path)
+    trainings = (ONE, Training("next-seed1", "navigation", after=ONE.name))
+    ended = []
+
+    def make(job: ExperimentRun) -> None:
+        if job.source is None:
+            time.sleep(0.05)
+        ended.append(job.training.name)
+        if fails:
+            raise ValueError(f"no {job.name}")
+
+    tasks = reproduce.in_order(make, [ExperimentRun("toy", training, place) for training in trainings])
+    expected = pytest.raises(ValueError, match=f"no toy/{ONE.name}") if fails else contextlib.nullcontext()
+    with expected, reproduce.Workers(2) as workers:
+        workers.all(tasks)
+    assert ended == [ONE.name, "next-seed1"]
 
 
 @pytest.mark.parametrize("flags", [[], ["--go-on"]])
