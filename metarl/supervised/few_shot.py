@@ -16,7 +16,7 @@ from metarl.tasks import SPLITS, Split
 
 WHITE = {"bool": 1.0, "uint8": 255.0, "uint16": 65535.0, "float32": 1.0, "float64": 1.0}  # type -> a white pixel
 CHANNELS = (1, 3, 4)  # numbers of channels that images usually have
-FEW_BITS = 8  # the largest pixel is at most this part of white where images use a few of the bits of their type
+DARK = 8  # white, divided by the brightest pixel of images that are nearly black
 LARGE = 16.0  # beyond it no image is that was normalised: pixels are
 
 
@@ -193,7 +193,7 @@ def _checked_images(images: Any) -> tuple[NDArray[Any], float]:
         raise ValueError(
             f"images must have their channels last, [I, H, W, C]; got {list(pixels.shape)}: use movedim(1, -1)"
         )
-    if pixels.dtype.kind == "u" and pixels.max() <= WHITE[kind] / FEW_BITS:
+    if pixels.dtype.kind == "u" and is_dark(pixels.max(), WHITE[kind]):
         warnings.warn(
             f"images of {kind} are divided by {WHITE[kind]:g}, and these reach {pixels.max()}, which is nearly black: "
             "hand over float32 from 0 to 1",
@@ -209,6 +209,11 @@ def _checked_images(images: Any) -> tuple[NDArray[Any], float]:
             stacklevel=3,
         )
     return (pixels[..., None] if pixels.ndim == 3 else pixels), WHITE[kind]
+
+
+def is_dark(brightest: float, white: float) -> bool:
+    """Whether images with such a brightest pixel are nearly black, as those that use a few bits of their type."""
+    return brightest <= white / DARK
 
 
 def _array(name: str, values: Any) -> NDArray[Any]:

@@ -15,7 +15,7 @@ from metarl.arguments import path_of
 from metarl.parts import MAY_CHANGE, Bound, at_least
 from metarl.supervised.archives import contents, dead_links, decode, files_in, is_hidden
 from metarl.supervised.datasets import DATASETS, ImagesOnDisk
-from metarl.supervised.few_shot import ImageClasses, few_shot, require_disjoint, shuffled_splits
+from metarl.supervised.few_shot import WHITE, ImageClasses, few_shot, is_dark, require_disjoint, shuffled_splits
 from metarl.supervised.image_cache import CachedImages, WriteClass, cached
 from metarl.supervised.pixels import pixels
 from metarl.supervised.tasks import SupervisedTasks
@@ -29,7 +29,6 @@ SPLIT_FOLDERS: dict[str, Split] = {
     "test": "test",
 }
 LAYOUTS = "CLASS/*, or train/CLASS/*, validation/CLASS/* and test/CLASS/*"
-DARK = 32  # of 255: where no pixel is as bright, the images may use a few bits of those that their files have
 BELOW_1 = Bound(lambda value: 0 < value < 1, "between 0 and 1")
 
 
@@ -120,7 +119,7 @@ class ImageFolder(ImagesOnDisk):
             *_repeated(twice, "in two classes"),
             *_repeated(copies, "twice in a class, and so perhaps in a task's support and query"),
         ]
-        if brightest < DARK:
+        if is_dark(brightest, WHITE["uint8"]):
             remarks.append(
                 f"the brightest pixel is {brightest} of 255: do the images use the whole range of their type?"
             )
