@@ -22,7 +22,7 @@ from metarl.experiments.figures.evaluated_runs import Run, pooled, published, re
 from metarl.extras import require
 from metarl.metrics import number
 from metarl.training.config import Config
-from metarl.training.run_directory import CONFIG
+from metarl.training.run_directory import holds_run
 from metarl.training.statistics import interval_is_over
 
 
@@ -85,7 +85,7 @@ def _require_places(arguments: Arguments, output: Path, table: Path | None) -> N
     """Raise ValueError for files that cannot be written so, or no runs."""
     if table and table.suffix.lower() != ".csv":
         raise ValueError(f"--table must end in .csv; got {table}")
-    if table and (table.parent / CONFIG).exists():
+    if table and holds_run(table.parent):
         raise ValueError(f"--table {table} lies in a run directory: choose another place")
     if output.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise ValueError(f"--output must end in .png, .svg or .pdf; got {output}")

@@ -100,6 +100,7 @@ def test_plot_tells_that_runs_were_evaluated_after_different_numbers_of_steps(
     )
     unpainted()
     figure = tmp_path / "figure.PNG"
+    (tmp_path / "config.json").write_text("{}")  # of another program
     best = load(evaluated / "best.pt").iteration
     assert replaced_since(read_run(evaluated)) is None
     done = run("plot", evaluated, tmp_path, "--output", figure, "--table", tmp_path / "table.CSV")
