@@ -27,6 +27,7 @@ def numeric(value: Any) -> NDArray[Any] | None:
 
 
 def _is_none(item: Any) -> bool:
+    """Whether an object is no number, or a whole number that float64 would change."""
     return isinstance(item, NONE) or (isinstance(item, int) and int(float(item)) != item)
 
 

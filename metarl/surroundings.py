@@ -31,7 +31,7 @@ def usual_torch() -> Iterator[None]:
 
 @contextmanager
 def gradients_kept() -> Iterator[None]:
-    """Undo at the end of the block what a user's code in it says for the whole process: that no gradients are kept."""
+    """Restore at the end of the block whether torch keeps gradients, which a user's code in it may switch off."""
     before = torch.is_grad_enabled()
     try:
         yield

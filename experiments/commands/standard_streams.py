@@ -40,7 +40,7 @@ def _be_strict(stream: io.TextIOWrapper) -> None:
 
 
 def _widen(stack: contextlib.ExitStack) -> None:
-    """Forget a width of the window that the surrounding says, where it is none, until the stack is closed."""
+    """Until the stack is closed, leave out `COLUMNS` of the process's environment where no window is as narrow."""
     said = os.environ.get("COLUMNS", "")
     if said.isdecimal() and int(said) < NARROWEST:
         del os.environ["COLUMNS"]

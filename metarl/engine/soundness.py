@@ -12,7 +12,9 @@ from metarl.engine.maml import Batch, Learner, OuterLoss
 from metarl.engine.params import Params, is_params, require_real
 from metarl.engine.rules import InnerRule
 
-CLOSE = 1e-3  # relative difference of two values of one loss, which a device may add up in another order
+# Two values of one loss may differ, because a device may add up in another order: relatively, and near zero.
+CLOSE = 1e-3
+CLOSE_TO_ZERO = 1e-6
 
 
 def sound_parameters(rule: InnerRule, parameters: Params, generator: torch.Generator) -> Params:
@@ -92,7 +94,7 @@ def require_scalar(what: str, loss: Any) -> Tensor:
 
 def _require_repeated(what: str, loss: Tensor, again: Tensor) -> None:
     """Raise ValueError where a loss has another value for the same parameters and data."""
-    if not torch.allclose(loss, again, rtol=CLOSE, atol=CLOSE**2, equal_nan=True):
+    if not torch.allclose(loss, again, rtol=CLOSE, atol=CLOSE_TO_ZERO, equal_nan=True):
         raise ValueError(
             f"{what} must be the same for the same parameters and data: leave out what is random in it, or changes "
             f"with each call; got {loss.item():g} and {again.item():g}"

@@ -223,13 +223,14 @@ def _remarks_on_rows(env: VectorEnv, first: Played, given: Array, other: Array, 
     """
     remarks: list[str] = []
     last = env.num_envs - 1
-    without_effect = []
+    has_effect = True
     for i in sorted({0, last}):
         changed = given.copy()
         changed[i] = other
         played, _ = _play(env, changed, timesteps)
         is_same = first.same(played, i, i)
-        # Row i has an effect on another environment, either alone or as well.
+        # Where row i changes nothing in environment i, it must change nothing in the other; where it changes something,
+        # the other must not play the same.
         mixed = not first.same(played, last - i, last - i) if is_same else played.same(played, i, last - i)
         if last and mixed:
             raise ValueError(
@@ -237,8 +238,8 @@ def _remarks_on_rows(env: VectorEnv, first: Played, given: Array, other: Array, 
                 'reset(options={"tasks": rows [n, k]}) must give row i to environment i, and environments must share '
                 "nothing, such as attributes of their class"
             )
-        without_effect += [i] if is_same else []
-    if without_effect:
+        has_effect = has_effect and not is_same
+    if not has_effect:
         _note_without_effect(env, given[0], other, timesteps, remarks)
     return remarks
 
