@@ -57,15 +57,17 @@ def _timed() -> list[dict[str, Any]]:
 
 def optimisers() -> str:
     """Returns of `cheetah-dir` after one step on training tasks, by timesteps: the preset, and without its parts."""
-    millions = (1, 2, 4, 6, 8)
+    millions = (1, 2, 4, 8, 16, 32)
     settings = {
-        "the preset": "cheetah-dir/maml-seed*",
-        "the preset with CAVIA": "cheetah-dir-cavia/cavia-seed*",
-        "the preset, its last layer as the paper's": "cheetah-dir-plain-head/maml-seed*",
-        "TRPO, and the same": "cheetah-dir-trpo/trpo-seed*",
+        "MAML": "cheetah-dir/maml-seed*",
+        "MAML, standard deviation free": "cheetah-dir-free-std/maml-seed*",
+        "CAVIA": "cheetah-dir-cavia/cavia-seed*",
+        "CAVIA, longer": "cheetah-dir-cavia-long/floor-seed*",
+        "CAVIA, standard deviation free": "cheetah-dir-free-std/cavia-seed*",
+        "MAML with TRPO": "cheetah-dir-trpo/trpo-seed*",
     }
     rows = [
-        [words, path.parent.name.rpartition("seed")[2], *(f"{_near(path, million):.0f}" for million in millions)]
+        [words, path.parent.name.rpartition("seed")[2], *(_near(path, million) for million in millions)]
         for words, runs in settings.items()
         for path in sorted(RESULTS.glob(f"{runs}/metrics.csv"))
     ]
@@ -82,12 +84,12 @@ def errors(experiment: str) -> str:
     return table(["error, by gradient steps", *map(str, range(len(rows[0]) - 1))], rows)
 
 
-def _near(metrics: Path, million: int) -> float:
-    """The mean return after one step of the iterations within 0.4 million timesteps of some millions."""
+def _near(metrics: Path, million: int) -> str:
+    """The mean return after one step over the iterations within 0.4 million timesteps of some millions, or ""."""
     with metrics.open(newline="") as file:
         rows = list(csv.DictReader(file))
     near = [row for row in rows if abs(float(row["env_steps"]) - million * 1e6) <= 4e5]
-    return statistics.mean(float(row["rollout/return_step1"]) for row in near)
+    return f"{statistics.mean(float(row['rollout/return_step1']) for row in near):.0f}" if near else ""
 
 
 def _trained(run_dir: Path) -> tuple[int, float]:

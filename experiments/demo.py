@@ -29,7 +29,7 @@ from metarl.training.state import fitted
 RESULTS = Path(__file__).parent / "results"
 SHIPPED = {
     "navigation": "navigation-paper/maml-seed1",
-    "cheetah": "cheetah-dir-cavia/cavia-seed1",
+    "cheetah": "cheetah-dir-cavia-long/cavia-seed1",
     "ant": "ant-dir/maml-seed1",
 }
 

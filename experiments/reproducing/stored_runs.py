@@ -9,15 +9,17 @@ from pathlib import Path
 from metarl.engine.outer import refused
 from metarl.experiments.analysis.stored_curves import settings
 from metarl.experiments.catalogue.experiment import Experiment, Training
+from metarl.experiments.presets.training_arguments import parse
 from metarl.files import write_atomically
 from metarl.training.callbacks.csv import read_metrics, write_metrics
 from metarl.training.evaluation_files import PER_TASK, SUMMARY, read_summary
 from metarl.training.run_directory import BEST, CONFIG, LAST, METRICS, NAMED, read_config
+from metarl.training.tree import Difference, differences
 
 # The order matters: best.pt and metrics.csv may be ahead of the last checkpoint, which is copied first.
 TO_GO_ON = (LAST, BEST, METRICS, CONFIG)
 DIGITS = 3  # significant digits of a finished run's learning curve; more would only fill the repository
-ROWS = 300  # of a finished run's learning curve, beside those with a validation
+ROWS = 150  # of a finished run's learning curve, beside those with a validation
 # How the seconds of an iteration divide, which no page shows and `benchmark.py` measures better.
 NOT_PUBLISHED = {"time/sample", "time/adapt", "time/outer", "time/env_steps_per_s"}
 
@@ -99,8 +101,16 @@ class ExperimentRun:
         return (self.directory / SUMMARY).is_file() and not _has(self.directory, (LAST, BEST))
 
     def is_published(self, iterations: int) -> bool:
-        """Whether the results hold the summary of a run of at least `iterations` iterations."""
-        return _has(self.published, (CONFIG, SUMMARY)) and read_config(self.published).iterations >= iterations
+        """Whether the results hold the summary of a run with these settings, of at least `iterations` iterations."""
+        if not _has(self.published, (CONFIG, SUMMARY)) or self.other_settings():
+            return False
+        return read_config(self.published).iterations >= iterations
+
+    def other_settings(self) -> list[Difference]:
+        """The settings of the published run that are others than the experiment's, as after a change of its preset."""
+        if not (self.published / CONFIG).is_file():
+            return []
+        return differences(read_config(self.published), parse(self.training.arguments).config)
 
     def bring_back(self, iterations: int) -> None:
         """Make the run's directory of the files in the results, if there is no directory.
@@ -116,6 +126,8 @@ class ExperimentRun:
             shutil.copytree(self.published, self.directory, ignore=shutil.ignore_patterns("evaluation.*"))
         elif self.is_published(iterations) and _has(self.published, _evaluated_checkpoints(self.published)):
             shutil.copytree(self.published, self.directory, ignore=shutil.ignore_patterns(PER_TASK))
+        elif different := self.other_settings():
+            raise ValueError(f"{self.published} has other settings: {'; '.join(map(str, different))}")
         else:
             lacking = [file for file in TO_GO_ON if not (self.published / file).is_file()]
             raise ValueError(f"{self.published} has no {', '.join(lacking)}")

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import dataclasses
 import re
 import shutil
 import time
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 from scripts import ROOT, TOY, refused, run
 
 from metarl.agent import load_agent
+from metarl.engine.rules.sgd import SGD
 from metarl.experiments import reproduce
 from metarl.experiments.catalogue.experiment import Experiment, Protocol, Training
 from metarl.experiments.catalogue.studies import STUDIES
@@ -22,6 +24,7 @@ from metarl.experiments.figures import run_figures
 from metarl.experiments.presets.training_arguments import parse
 from metarl.experiments.reproducing.stored_runs import ExperimentRun, Place, thinned
 from metarl.training.callbacks.csv import read_metrics
+from metarl.training.run_directory import read_config
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 FLAGS = " ".join(TOY)
@@ -157,6 +160,21 @@ def test_what_is_finished_is_not_made_again_where_that_is_wanted(
     assert bool(toy) == (not flags)
 
 
+def test_results_of_other_settings_are_not_taken_for_finished(
+    toy: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    experiment = reproduce.EXPERIMENTS["toy"]
+    assert run("reproduce", "toy").returncode == 0
+    shutil.rmtree(tmp_path / "runs")
+    changed = ONE._replace(flags=f"{ONE.flags} --inner-step-size 0.3")
+    monkeypatch.setitem(reproduce.EXPERIMENTS, "toy", dataclasses.replace(experiment, runs=(changed, OTHER)))
+    done = run("reproduce", "toy", "--go-on")
+    assert done.returncode == 0, done.stderr
+    words = f"toy/{ONE.name}: from nothing, for {Path('experiments', 'results', 'toy', ONE.name)} has other settings: "
+    assert words in done.stdout.replace("\n", " ")
+    assert read_config(tmp_path / "experiments" / "results" / "toy" / ONE.name).rule == SGD(inner_step_size=0.3)
+
+
 def test_for_a_figure_policies_that_are_kept_are_evaluated_again_and_others_trained_anew(
     toy: list[tuple[str, ...]], tmp_path: Path
 ) -> None:
@@ -214,12 +232,12 @@ def test_what_is_kept_of_a_long_learning_curve() -> None:
     rows[100]["validation/loss_step0"] = 0.5
     rows[102]["outer/nonfinite"] = 1.0  # a refused step
     kept = thinned(rows)
-    assert [row["iteration"] for row in kept[:4]] == [2, 5, 8, 11]
+    assert [row["iteration"] for row in kept[:4]] == [4, 9, 14, 19]
     assert kept[-1] == {"iteration": 699, "outer/nonfinite": 0}
     assert {"iteration": 100, "outer/nonfinite": 0, "validation/loss_step0": 0.5} in kept
     assert {"iteration": 102, "outer/nonfinite": 1} in kept
-    assert len(kept) == 233 + 3
-    assert [row["iteration"] for row in thinned(rows[:300])] == [*range(300)]
+    assert len(kept) == 140 + 2
+    assert [row["iteration"] for row in thinned(rows[:150])] == [*range(150)]
 
 
 def test_the_checkpoints_that_tables_need_are_published(tmp_path: Path) -> None:
