@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from metarl.experiments.catalogue.comparison import Comparison
 from metarl.experiments.catalogue.study_design import Study
 from metarl.experiments.presets.training_arguments import parse
+from metarl.training.config import Config
 
 SEEDS = (1, 2, 3)
 
@@ -26,14 +27,18 @@ class Training(NamedTuple):
         return [self.preset, *self.flags.split()]
 
     @property
+    def config(self) -> Config:
+        """The run's configuration."""
+        return parse(self.arguments).config
+
+    @property
     def iterations(self) -> int:
         """Iterations that the run makes."""
-        return parse(self.arguments).config.outer_steps
+        return self.config.outer_steps
 
     def quick(self) -> "Training":
         """The same with a tenth of the iterations."""
-        iterations = parse(self.arguments).config.iterations
-        return self._replace(flags=f"{self.flags} --iterations {-(-iterations // 10)}".strip())
+        return self._replace(flags=f"{self.flags} --iterations {-(-self.config.iterations // 10)}".strip())
 
 
 class Protocol(NamedTuple):

@@ -9,7 +9,6 @@ from pathlib import Path
 from metarl.engine.outer import refused
 from metarl.experiments.analysis.stored_curves import settings
 from metarl.experiments.catalogue.experiment import Experiment, Training
-from metarl.experiments.presets.training_arguments import parse
 from metarl.files import write_atomically
 from metarl.training.callbacks.csv import read_metrics, write_metrics
 from metarl.training.evaluation_files import PER_TASK, SUMMARY, read_summary
@@ -110,7 +109,7 @@ class ExperimentRun:
         """The settings of the published run that are others than the experiment's, as after a change of its preset."""
         if not (self.published / CONFIG).is_file():
             return []
-        return differences(read_config(self.published), parse(self.training.arguments).config)
+        return differences(read_config(self.published), self.training.config)
 
     def bring_back(self, iterations: int) -> None:
         """Make the run's directory of the files in the results, if there is no directory.
