@@ -30,7 +30,7 @@ RESULTS = Path(__file__).parent / "results"
 SHIPPED = {
     "navigation": "navigation-paper/maml-seed1",
     "cheetah": "cheetah-dir-cavia-long/cavia-seed1",
-    "ant": "ant-dir/maml-seed1",
+    "ant": "ant-dir-cavia/final-seed1",
 }
 
 

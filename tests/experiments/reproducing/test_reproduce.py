@@ -54,7 +54,7 @@ def test_every_run_is_a_command_and_every_figure_has_its_runs(name: str) -> None
     assert parse(of_one_seed[0].quick().arguments).config.iterations == -(-iterations[0] // 10)
     used = [*sum(experiment.figures.values(), ()), *sum((one.runs for one in experiment.protocols), ())]
     assert {*used, *(run_name for run_name, _ in experiment.films.values()), *experiment.policies} <= set(names)
-    seen = set(sum(experiment.figures.values(), ()))
+    seen = set(sum(experiment.figures.values(), ())) | {one.after for one in experiment.runs if one.after}
     if experiment.study:
         seen = {cell.name for cell in experiment.study.cells}
     if compared := experiment.comparison:
