@@ -117,7 +117,7 @@ def _ant_dir_cavia() -> Experiment:
         Training("final-seed1", "ant-dir", settle, after="floor-seed1"),
     )
     figures = {"figure": ("final-seed1",), "floor": ("floor-seed1",)}
-    films = {"film.gif": ("final-seed1", "--height 112 --speed 3")}
+    films = {"film.gif": ("final-seed1", "--task 1 --height 112 --speed 3")}
     return Experiment(runs, figures, films=films, policies=("final-seed1",))
 
 
