@@ -121,7 +121,7 @@ class Block:
             raise ContractError(f"{self.envs[0]} does not draw itself: it has no method render of its own") from error
         except gymnasium.error.DependencyNotInstalled as error:
             raise ContractError(f"{self.envs[0]} cannot draw itself here: {error}") from error
-        except Exception as error:  # OpenGL's libraries raise errors of any class; all others go on
+        except Exception as error:  # OpenGL's libraries raise any class; what is not theirs is raised again
             if of_opengl(error):
                 raise ContractError(f"{self.envs[0]}: {opengl_fails(error)}") from error
             raise

@@ -171,7 +171,7 @@ def _called_with(inputs: Tensor, further: str = "") -> Iterator[None]:
     """Add to errors of a module of one's own, which keep their traceback, what it was called with."""
     try:
         yield
-    except Exception as error:  # whatever a user's module raises
+    except Exception as error:  # a user's module may raise anything; it is raised again, with a note
         shape = f"{inputs.dtype} {list(inputs.shape)}, one example a row, images with their channels last"
         error.add_note(f"metarl called it with inputs {shape}{further}")
         raise

@@ -177,7 +177,7 @@ def require_task_taken(env: VectorEnv, task: ArrayLike) -> None:
     first, _ = _play(env, rows, TIMESTEPS)
     try:
         other, _ = _play(env, np.repeat(_another(row), env.num_envs, axis=0), TIMESTEPS)
-    except Exception:  # whatever the environment raises, it rejects the other task, and so has read it
+    except Exception:  # an environment may reject a task by any error; if it does, it has read the task
         return
     if first.same(other, 0, 0):
         _note_without_effect(env, rows[0], _another(row)[0], TIMESTEPS, [])

@@ -69,7 +69,7 @@ def complaint(made: SupervisedTasks, shots: int, queries: int) -> str | None:
         require_contract(made, Counts(shots, queries))
     except ValueError as error:
         return str(error)
-    except Exception as error:  # the dataset's own, of any class: a training that works must not end by a check
+    except Exception as error:  # a dataset may raise anything here, and a check must not end a training that works
         return f"{type(error).__name__}: {error}"
     return None
 

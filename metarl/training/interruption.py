@@ -80,7 +80,7 @@ def wishes(announce: Callable[[str], None], grace: float = GRACE) -> Iterator[Wi
         yield wish
     except OverdueError:
         raise StoppedError(wish.signal or SIGTERM, wish.done) from None
-    except Exception as error:  # a signal may break whatever the iteration needs; without one, the error goes on
+    except Exception as error:  # a signal may break an iteration by any error; without a signal it is raised again
         # A disk that does not take what is written is no consequence of a signal.
         of_disk = isinstance(error, OSError) and error.errno in DISK
         if wish.signal is None or of_disk or isinstance(error, StoppedError):

@@ -33,7 +33,7 @@ class Hanging(Bowl):
             while True:
                 try:
                     time.sleep(60)
-                except Exception:  # as careless environments do: the end of the grace must get through
+                except Exception:  # what is tested: the end of the grace time gets through careless code like this
                     continue
         return super().collect(theta, iteration)
 

@@ -23,6 +23,7 @@ from metarl.experiments.catalogue.study_design import Factor, one_at_a_time
 from metarl.experiments.figures import run_figures
 from metarl.experiments.presets.training_arguments import parse
 from metarl.experiments.reproducing.stored_runs import ExperimentRun, Place, thinned
+from metarl.reading import read_object
 from metarl.training.callbacks.csv import read_metrics
 from metarl.training.run_directory import read_config
 
@@ -265,6 +266,9 @@ def test_the_results_are_small_and_have_the_policies_that_experiments_name() -> 
         assert kept & set(made) == set(experiment.policies) & set(made), name
     whole = [path for path in results.rglob("*") if path.is_file() and "unfinished" not in path.parts]
     assert sum(path.stat().st_size for path in whole) < 5e6
+    for path in results.rglob("config.json"):
+        words = str(read_object(path).get("command", "")).split()  # old runs noted none
+        assert not [word for word in words if Path(word).is_absolute()], path  # of the machine that it was made on
 
 
 def test_a_study_is_made_analysed_and_gone_on_with(
