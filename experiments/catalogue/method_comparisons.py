@@ -8,7 +8,7 @@ EPOCHS = "--inner-loss likelihood_ratio --learning-rate 0.001 --epochs 5 --clip 
 # What they leave out of what the half-cheetah's presets have.
 WHOLE_EPOCHS = f"{EPOCHS} --minibatches 1 --target-kl None --schedule constant --min-std 1e-6"
 POINT = "--tasks 10 --episodes 10 --iterations 30 --checkpoint-every 30"
-HALF_CHEETAH = "--tasks 20 --episodes 20 --iterations 60 --checkpoint-every 10"
+HALF_CHEETAH = "--tasks 10 --episodes 20 --iterations 50 --checkpoint-every 10"
 
 
 def reinforced(context: str, plain: str = "", epochs: str = EPOCHS) -> tuple[Method, ...]:
@@ -85,5 +85,5 @@ METHODS: dict[str, Experiment] = {
         "--iterations 3000 --evaluate-every 150 --log-every 20 --render-every 0 --checkpoint-every 3000",
         supervised(3000),
     ),
-    "methods-omniglot": _experiment("omniglot-5way-1shot", "--iterations 2000 --render-every 0", supervised(2000)),
+    "methods-omniglot": _experiment("omniglot-5way-1shot", "--iterations 500 --render-every 0", supervised(500)),
 }
