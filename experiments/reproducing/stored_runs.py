@@ -1,10 +1,12 @@
 """What `experiments/results/` keeps of a run: enough to go on with it, and less once it is finished."""
 
+import json
 import math
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from metarl.engine.outer import refused
 from metarl.experiments.analysis.stored_curves import settings
@@ -18,7 +20,8 @@ from metarl.training.tree import Difference, differences
 # The order matters: best.pt and metrics.csv may be ahead of the last checkpoint, which is copied first.
 TO_GO_ON = (LAST, BEST, METRICS, CONFIG)
 DIGITS = 3  # significant digits of a finished run's learning curve; more would only fill the repository
-ROWS = 150  # of a finished run's learning curve, beside those with a validation
+SCORE_DIGITS = 6  # significant digits of a published evaluation; no table shows more
+ROWS = 100  # of a finished run's learning curve, beside those with a validation
 # How the seconds of an iteration divide, which no page shows and `benchmark.py` measures better.
 NOT_PUBLISHED = {"time/sample", "time/adapt", "time/outer", "time/env_steps_per_s"}
 
@@ -151,7 +154,10 @@ class ExperimentRun:
             checkpoints |= _evaluated_checkpoints(self.directory)
             checkpoints |= _checkpoints_of_protocols(experiment, self.training)
         small = {CONFIG, SUMMARY, *checkpoints}
-        _copy(self.directory, self.published, small)
+        _copy(self.directory, self.published, small - {SUMMARY})
+        if (self.directory / SUMMARY).is_file():
+            text = json.dumps(_in_short(read_summary(self.directory)), indent=1)
+            write_atomically(self.published / SUMMARY, f"{text}\n".encode())
         if rows := read_metrics(self.directory / METRICS):
             write_metrics(self.published / METRICS, thinned(rows), DIGITS)
         for file in {*TO_GO_ON, PER_TASK} - small - {METRICS}:
@@ -193,6 +199,17 @@ def iterations_logged(metrics: Path) -> int:
         whole, _, _ = file.read().rpartition(b"\n")
     cell = whole.rpartition(b"\n")[2].partition(b",")[0]
     return int(cell) + 1 if cell.isdigit() else 0
+
+
+def _in_short(value: Any) -> Any:
+    """A JSON value whose fractions have `SCORE_DIGITS` significant digits."""
+    if isinstance(value, float):
+        return float(f"{value:.{SCORE_DIGITS}g}")
+    if isinstance(value, list):
+        return [_in_short(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _in_short(item) for name, item in value.items()}
+    return value
 
 
 def _evaluated_checkpoints(directory: Path) -> set[str]:
