@@ -13,8 +13,8 @@ with needs("plots", "figures"):
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, and two greys: one a method.
-COLORS = ("#0072B2", "#56B4E9", "#D55E00", "#E69F00", "#009E73", "#999999", "#CC79A7", "#000000", "#B8A900")
+# Okabe and Ito's palette with a grey, and two darker ones: one a method.
+COLORS = ("#0072B2", "#56B4E9", "#D55E00", "#E69F00", "#009E73", "#999999", "#CC79A7", "#000000", "#B8A900", "#6A3D9A")
 OFFSET = 0.15  # of the scores before and after adaptation, in rows
 
 
@@ -25,10 +25,15 @@ def draw_score_curves(methods: dict[str, list[ScoreCurve]], *, amount: str, scor
         methods: a method in words -> the curves of its seeds.
         amount: the label of the first panel's axis; `millions` in it scales the axis.
         score: the label of scores.
+
+    Raises:
+        ValueError: there are more methods than colours that can be told apart.
     """
+    if len(methods) > len(COLORS):
+        raise ValueError(f"{len(methods)} methods: the figure has {len(COLORS)} colours, so compare no more at a time")
     with mpl.rc_context(STYLE):
         # No wider than other figures, so that a page need not shrink its words.
-        figure = Figure(figsize=(9.5, 4.8 + 0.28 * len(methods)), layout="constrained")
+        figure = Figure(figsize=(9.5, 5.3 + 0.28 * len(methods)), layout="constrained")
         places = figure.add_gridspec(2, 2, height_ratios=(4.0, 0.8 + 0.28 * len(methods)))
         sampled, timed, ends = (figure.add_subplot(place) for place in (places[0, 0], places[0, 1], places[1, :]))
         scale = MILLION if "millions" in amount else 1.0
@@ -42,7 +47,10 @@ def draw_score_curves(methods: dict[str, list[ScoreCurve]], *, amount: str, scor
         low, high = _limits(methods)
         sampled.set(xlabel=amount, ylabel=f"{score} after adaptation", ylim=(low, high))
         timed.set(xlabel="processor time of training [s]", ylim=(low, high))
-        timed.legend(fontsize=9, ncols=2, title="method (seeds)", title_fontsize=9)
+        # Above the panels: methods that end together leave no free corner in them.
+        handles, words = sampled.get_legend_handles_labels()
+        title = "method (seeds)"
+        figure.legend(handles, words, loc="outside upper center", ncols=5, fontsize=9, title=title, title_fontsize=9)
         _ends(ends, methods)
         ends.set_xlabel(score)
         ends.set_title("at the end: x before, o after adaptation", fontsize=10)

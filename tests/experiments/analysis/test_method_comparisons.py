@@ -137,6 +137,17 @@ def test_a_figure_shows_every_method_and_ends_where_they_do() -> None:
     assert [label.get_text() for label in ends.get_yticklabels()] == ["One", "Two"]
 
 
+def test_a_figure_has_a_colour_for_every_method_of_a_comparison_and_refuses_more() -> None:
+    for experiment in METHODS.values():
+        assert experiment.comparison is not None
+        methods = {method.words: [curve(1.0)] for method in experiment.comparison.methods}
+        sampled, *_ = draw_score_curves(methods, amount="iterations", score="return").axes
+        assert len({line.get_color() for line in sampled.get_lines()}) == len(methods)
+    many = {f"method {number}": [curve(1.0)] for number in range(11)}
+    with pytest.raises(ValueError, match="11 methods: the figure has 10 colours"):
+        draw_score_curves(many, amount="iterations", score="return")
+
+
 def test_kept_courses_are_those_of_the_same_flags(tmp_path: Path) -> None:
     runs = (Training("a", "navigation", "--seed 1"), Training("b", "navigation", "--seed 2"))
     write_score_curves(tmp_path / "curves.csv", {"a": curve(1 / 3), "b": curve(2.0)})

@@ -233,12 +233,12 @@ def test_what_is_kept_of_a_long_learning_curve() -> None:
     rows[100]["validation/loss_step0"] = 0.5
     rows[102]["outer/nonfinite"] = 1.0  # a refused step
     kept = thinned(rows)
-    assert [row["iteration"] for row in kept[:4]] == [4, 9, 14, 19]
+    assert [row["iteration"] for row in kept[:4]] == [6, 13, 20, 27]
     assert kept[-1] == {"iteration": 699, "outer/nonfinite": 0}
     assert {"iteration": 100, "outer/nonfinite": 0, "validation/loss_step0": 0.5} in kept
     assert {"iteration": 102, "outer/nonfinite": 1} in kept
-    assert len(kept) == 140 + 2
-    assert [row["iteration"] for row in thinned(rows[:150])] == [*range(150)]
+    assert len(kept) == 100 + 2
+    assert [row["iteration"] for row in thinned(rows[:100])] == [*range(100)]
 
 
 def test_the_checkpoints_that_tables_need_are_published(tmp_path: Path) -> None:
@@ -247,7 +247,9 @@ def test_the_checkpoints_that_tables_need_are_published(tmp_path: Path) -> None:
     one.directory.mkdir(parents=True)
     for file in ("config.json", "checkpoint.pt", "checkpoint.previous.pt", "best.pt", "evaluation.csv"):
         (one.directory / file).touch()
-    (one.directory / "evaluation.json").write_text('{"checkpoint": "best", "steps": [{}]}')
+    (one.directory / "evaluation.json").write_text(
+        '{"checkpoint": "best", "seed": 1, "steps": [{"loss": {"mean": 0.12345678901, "low": null}, "names": ["a"]}]}'
+    )
     small = PUBLISHED - {"metrics.csv"}
     for experiment, files in (
         (Experiment((ONE,), {}, protocols, policies=(ONE.name,)), small | {"checkpoint.pt"}),
@@ -256,6 +258,11 @@ def test_the_checkpoints_that_tables_need_are_published(tmp_path: Path) -> None:
     ):
         one.publish(experiment)
         assert {path.name for path in one.published.iterdir()} == files
+    assert read_object(one.published / "evaluation.json") == {
+        "checkpoint": "best",
+        "seed": 1,
+        "steps": [{"loss": {"mean": 0.123457, "low": None}, "names": ["a"]}],
+    }
 
 
 def test_the_results_are_small_and_have_the_policies_that_experiments_name() -> None:
