@@ -8,6 +8,7 @@ EPOCHS = "--inner-loss likelihood_ratio --learning-rate 0.001 --epochs 5 --clip 
 # What they leave out of what the half-cheetah's presets have.
 WHOLE_EPOCHS = f"{EPOCHS} --minibatches 1 --target-kl None --schedule constant --min-std 1e-6"
 POINT = "--tasks 10 --episodes 10 --iterations 30 --checkpoint-every 30"
+CORNER = "--environment metarl/SparseCorner-v0 --tasks 10 --episodes 10 --iterations 100 --checkpoint-every 50"
 HALF_CHEETAH = "--tasks 10 --episodes 20 --iterations 50 --checkpoint-every 10"
 
 
@@ -77,7 +78,7 @@ def _experiment(preset: str, shared: str, methods: tuple[Method, ...]) -> Experi
 
 METHODS: dict[str, Experiment] = {
     "methods-navigation": _experiment("navigation", POINT, SMALL_CONTEXT),
-    "methods-sparse-corner": _experiment("navigation", f"--environment metarl/SparseCorner-v0 {POINT}", SMALL_CONTEXT),
+    "methods-sparse-corner": _experiment("navigation", CORNER, SMALL_CONTEXT),
     "methods-cheetah-dir": _experiment("cheetah-dir", HALF_CHEETAH, LARGE_CONTEXT),
     "methods-cheetah-vel": _experiment("cheetah-vel", HALF_CHEETAH, LARGE_CONTEXT),
     "methods-sinusoid": _experiment(
@@ -85,5 +86,9 @@ METHODS: dict[str, Experiment] = {
         "--iterations 3000 --evaluate-every 150 --log-every 20 --render-every 0 --checkpoint-every 3000",
         supervised(3000),
     ),
-    "methods-omniglot": _experiment("omniglot-5way-1shot", "--iterations 500 --render-every 0", supervised(500)),
+    "methods-omniglot": _experiment(
+        "omniglot-5way-1shot",
+        "--tasks 8 --iterations 600 --evaluate-every 100 --render-every 0 --checkpoint-every 600",
+        supervised(600),
+    ),
 }
