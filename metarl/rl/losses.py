@@ -18,7 +18,8 @@ def policy_gradient(policy: Distribution, batch: PolicyBatch) -> Tensor:
 def likelihood_ratio(policy: Distribution, batch: PolicyBatch) -> Tensor:
     """- mean of pi(a|s) / pi_behaviour(a|s) A: TRPO's surrogate (Schulman et al. 2015, eq. 14).
 
-    The outer loss, and an inner loss with the same gradient as `policy_gradient` and the right Hessian.
+    The outer loss, and an inner loss with the gradient of `policy_gradient` at the behaviour policy. There its Hessian
+    lacks only the cross terms of an action and what follows it (Rothfuss et al. 2019, low-variance curvature).
     """
     return -masked_mean(_log_ratio(policy, batch).exp() * batch.advantages, batch.mask)
 

@@ -1,4 +1,4 @@
-"""The surrogate of policy search as an inner loss."""
+"""Low-variance curvature: the surrogate of policy search as an inner loss."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from metarl.rl.losses import likelihood_ratio
 @INNER_LOSSES.register("likelihood_ratio")
 @dataclass(frozen=True, kw_only=True)
 class LikelihoodRatio(InnerLoss):
-    """Probability ratios times advantages (Schulman et al. 2015, equation 14): the same gradient, the right Hessian."""
+    """Probability ratios times advantages (Rothfuss et al. 2019, section 5): the same gradient, most of the Hessian."""
 
     def build(self) -> PolicyLoss:
         """Make the loss; see `losses.likelihood_ratio`."""
