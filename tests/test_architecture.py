@@ -63,7 +63,6 @@ MAY_IMPORT = {
         "metarl.numeric",
     },
 }
-MAY_IMPORT["metarl.training.migration"] = {*MAY_IMPORT["metarl.training"], "metarl.rl.environments"}
 # What environments need of metarl.rl, and their worker processes, which load no torch.
 BASE = tuple(
     f"metarl.rl.{name}"
@@ -89,8 +88,6 @@ MAY_IMPORT["metarl.experiments.benchmarks"].add("metarl.experiments")  # one of 
 for allowed in MAY_IMPORT.values():
     if "metarl.rl" in allowed:
         allowed.update(BASE)
-    if "metarl.training" in allowed:
-        allowed.add("metarl.training.migration")
 THIRD_PARTY = {
     "metarl.arrays": {"numpy", "torch"},
     "metarl.arguments": set(),
