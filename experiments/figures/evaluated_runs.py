@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from metarl.engine.rules import RULES
 from metarl.experiments.commands.command_line import command_of
 from metarl.experiments.presets.configuration import preset_config
 from metarl.experiments.presets.published import published_returns, published_scores
@@ -46,7 +47,7 @@ class Run:
 
     directory: Path
     config: Config
-    label: str  # the method and its variant, or the setting: runs of one label differ in their seeds
+    label: str  # see `label_of`, or the value of a setting: runs of one label differ in their seeds
     protocol: dict[str, Any]  # of evaluation.json: how the scores were measured; {} where they were not
     scores: NDArray[np.float64]  # [K + 1, N] each task's score after each gradient step; [0, 0]: not evaluated
     metrics: list[dict[str, float]]  # rows of metrics.csv
@@ -224,7 +225,8 @@ def _commands(
 
 
 def label_of(config: Config) -> str:
-    """The method, with what makes it a variant."""
-    rule = flat(config)["rule"]
-    variants = [*(["first order"] if config.first_order else []), *([] if rule == "sgd" else [rule])]
-    return ", ".join([config.method, *(variants if config.method == "maml" else [])])
+    """What a run is called in figures and tables: its method, or the algorithm that the rule makes of MAML."""
+    if config.method != "maml":
+        return config.method
+    algorithm = config.rule.algorithm or f"maml, {RULES.name_of(config.rule)}"
+    return f"{algorithm}, first order" if config.first_order else algorithm

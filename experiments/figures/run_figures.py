@@ -24,14 +24,14 @@ with needs("plots", "figures"):
 COLORS = {  # Okabe and Ito's palette, safe for the colour-blind
     "maml": "#0072B2",
     "maml, first order": "#56B4E9",
-    "maml, meta-sgd": "#CC79A7",
+    "Meta-SGD": "#CC79A7",
     "pretrained": "#009E73",
     "oracle": "#E69F00",
     "random": "#D55E00",
 }
 OTHERS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")  # the same, for any label
 OTHER_MARKERS = ("o", "^", "s", "D", "v", "P", "X")
-MARKERS = {"maml": "o", "maml, first order": "v", "maml, meta-sgd": "P", "pretrained": "^", "random": "D"}
+MARKERS = {"maml": "o", "maml, first order": "v", "Meta-SGD": "P", "pretrained": "^", "random": "D"}
 STEP_COLORS = ("#999999", "#5EC962", "#21918C", "#3B528B", "#440154")  # before adaptation, after each step: viridis
 PATH_DIRECTIONS = ((1, 1), (-1, 1), (1, -1))  # the paths' panels: the test goal farthest in each direction
 PANELS = 3  # tasks that are drawn
