@@ -33,7 +33,7 @@ FOUNDATION = {
 # A layer may import itself, what stands below it, and metarl's root modules (randomness, problem).
 MAY_IMPORT = {
     "metarl.arrays": set(),
-    "metarl.arguments": {"metarl.parts"},
+    "metarl.arguments": {"metarl.kinds", "metarl.parts"},
     "metarl.user_code": set(),
     "metarl.operating_system": set(),
     "metarl.kinds": set(),

@@ -26,7 +26,8 @@ from metarl.rl.outer_losses.surrogate import Surrogate
 from metarl.rl.policies import POLICIES
 from metarl.rl.policies.gaussian_mlp import GaussianMLP
 from metarl.rl.policies.policy import Policy, default_policy
-from metarl.rl.problem import MetaRL, RolloutSettings
+from metarl.rl.problem import MetaRL
+from metarl.rl.rollout_settings import RolloutSettings
 from metarl.rl.spaces import Interface, observation_size, require_unchanged
 
 
@@ -87,12 +88,12 @@ class Reinforcement(ProblemOptions):
         return RETURN, "meta-training"
 
     @property
-    def achieved_name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def achieved_name(self) -> str:
         """What `achieved` measures in this environment, with its unit."""
         return self.environment.achieved_name
 
     @property
-    def task_names(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def task_names(self) -> tuple[str, ...]:
         """Names of the numbers of this environment's tasks, with their units."""
         return self.environment.tasks.names
 
@@ -102,7 +103,7 @@ class Reinforcement(ProblemOptions):
         return self.environment.remarks(self.horizon)
 
     @property
-    def before_training(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def before_training(self) -> str:
         """What the check of the environment says, a line each."""
         return "\n".join(f"note: {remark}" for remark in self._remarks)
 

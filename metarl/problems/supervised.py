@@ -94,7 +94,7 @@ class Supervised(ProblemOptions):
         return headline(self.kind), "validation tasks"
 
     @property
-    def before_training(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def before_training(self) -> str:
         """Say whether there is a compilation to wait for."""
         if not self.compile:
             return ""
