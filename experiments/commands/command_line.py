@@ -26,6 +26,7 @@ from metarl.arguments import path_of
 from metarl.experiments.commands.standard_streams import lasting_streams
 from metarl.extras import MissingExtraError
 from metarl.files import DISK
+from metarl.reasons import in_one_line
 from metarl.rl.environments import WorkerError
 from metarl.training.flags import HELP_IS_GIVEN, worded
 from metarl.training.help_texts import paragraphs
@@ -81,8 +82,8 @@ def run(
         of_memory = not isinstance(error, RuntimeError) or "allocate" in str(error)
         if not of_memory or comes_from_users_code(error):
             raise
-        words = " ".join(str(error).split())[:200]
-        print(f"error: this does not fit into memory, or a number is too large ({words})", file=sys.stderr)
+        reason = in_one_line(error)
+        print(f"error: this does not fit into memory, or a number is too large ({reason})", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print(f"interrupted: {interrupted}", file=sys.stderr)

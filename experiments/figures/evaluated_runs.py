@@ -156,7 +156,8 @@ def read_run(directory: Path, evaluation: str = "") -> Run:
             raise ValueError(f"{place / PER_TASK} has no column {name}: run {command_of('evaluate')} again")
         return scores[name]
 
-    split, wanted = document.get("split", "test"), "file" if evaluation else "test"
+    split = document.get("split", "test")
+    wanted = "file" if evaluation else "test"
     if split != wanted:
         right = "figures are of test tasks" if wanted == "test" else "--evaluation is for tasks of a file"
         raise ValueError(f"{place} was evaluated on {split} tasks: {right}")

@@ -153,7 +153,9 @@ def adaptation_curves(axes: Axes, methods: dict[str, list[Run]], styles: Mapping
         color, marker = styles[label]
         steps = np.arange(len(summary))
         if len(summary) == 1:
-            summary, steps, marker = 2 * summary, np.array([0, last]), ""
+            summary = 2 * summary
+            steps = np.array([0, last])
+            marker = ""
         mean, low, high = (np.array([s[name] for s in summary]) for name in ("mean", "low", "high"))
         axes.fill_between(steps, low, high, color=color, alpha=0.2, linewidth=0)
         words = f"{label} ({interval_in_words(len(runs))})"
@@ -256,7 +258,7 @@ def _panels(figure: SubFigure, run: Run, traces: Traces) -> None:
 def paths(figure: SubFigure, methods: dict[str, Traces]) -> None:
     """An episode before adaptation and one after each gradient step (paper, figure 4), of tasks x methods."""
     several = len(methods) > 1
-    # goals of training are within 0.5
+    # The goals of training are within 0.5; a file may have others.
     ends = max(1.0, *(1.1 * float(np.abs(trace["tasks"]).max()) for trace in methods.values()))
     grid = figure.subplots(PANELS, len(methods), sharex=True, sharey=True) if several else figure.subplots(1, PANELS)
     grid = np.asarray(grid).reshape(PANELS, len(methods))

@@ -5,7 +5,7 @@ checkpoints and evaluation know of it.
 """
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -17,12 +17,17 @@ from metarl.parts import Part, Registry
 from metarl.problem import Problem
 from metarl.shard import ALONE, Shard
 
+Method = Literal["maml", "pretrained", "oracle", "random"]
+WITHOUT_INNER_STEPS: tuple[Method, ...] = ("pretrained", "oracle")
+"""Methods that train one model on all tasks, without adaptation."""
+
 
 class Setting(NamedTuple):
     """What a problem is told of its run."""
 
     preset: str
-    method: str
+    method: Method
+    knows_the_task: bool  # whether the model is given the task, and is not adapted
     seed: int
     device: str
     tasks: int  # per meta-batch

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 
 from metarl.metrics import Metric
 from metarl.parts import HIDDEN, MAY_CHANGE, PROBABILITY, RECORDED, at_least
-from metarl.problems import MOST_AT_A_TIME, PROBLEMS, ProblemOptions, Setting, require_device, require_enough_steps
+from metarl.problems import (
+    MOST_AT_A_TIME,
+    PROBLEMS,
+    WITHOUT_INNER_STEPS,
+    ProblemOptions,
+    Setting,
+    require_device,
+    require_enough_steps,
+)
 from metarl.rl.baselines import BASELINES, Baseline
 from metarl.rl.baselines.linear_features import LinearFeatures
 from metarl.rl.environments import ENVIRONMENTS, Environment
@@ -174,14 +182,13 @@ class Reinforcement(ProblemOptions):
             name = OUTER_LOSSES.name_of(self.outer_loss)
             raise ValueError(f"outer_loss {name} needs at least 1 inner step in training; got 0: choose surrogate")
         self._require_unchanged()
-        knows_the_task = setting.method == "oracle"
         # On the run's device, so that what is missing there is said before anything is written.
         environment = self.environment.on(setting.device)
-        observations, actions = environment.spaces(task_in_observation=knows_the_task)
+        observations, actions = environment.spaces(task_in_observation=setting.knows_the_task)
         normalizer = self.normalization.build()
         policy = self.policy.build(observations, actions)
         return MetaRL(
-            functools.partial(self._environments, device=setting.device, task_in_observation=knows_the_task),
+            functools.partial(self._environments, device=setting.device, task_in_observation=setting.knows_the_task),
             normalizer.wrap(policy, observation_size(observations)),
             setting.rule,
             inner_steps=setting.inner_steps,
@@ -202,7 +209,7 @@ class Reinforcement(ProblemOptions):
                 max_broken=self.max_broken,
             ),
             seed=setting.seed,
-            task_per_episode=setting.method in ("pretrained", "oracle"),
+            task_per_episode=setting.method in WITHOUT_INNER_STEPS,
             device=setting.device,
             commanded=self.environment.commanded,
             shard=setting.shard,

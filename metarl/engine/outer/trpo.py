@@ -84,7 +84,7 @@ class TRPO(Outer):
         options = {"epsilon": self.finite_difference_epsilon or EPSILON} if self._differences else {}
         matvec = objective.curvature(theta, self.curvature, self.curvature_fraction, self.curvature_tasks, **options)
         s, quadratic, info["cg_iterations"] = self._natural_direction(matvec, g)
-        # 0: no gradient, or no positive curvature along it
+        # No step can be sized without a gradient (0), or without positive curvature along the direction.
         if not (quadratic > 0 and math.isfinite(quadratic)):
             return theta, state, UNTRIED | info | nonfinite(curvature=quadratic)
         length = math.sqrt(2 * self.max_kl / (quadratic + 1e-8))  # 1e-8: the authors' release
@@ -98,7 +98,8 @@ class TRPO(Outer):
         )
         s = solution.x
         quadratic = solution.quadratic
-        # differences are not linear in v, so that conjugate gradient's own value is not theirs: anew, as the authors
+        # Finite differences are not linear in v, so that the quadratic form which conjugate gradient accumulates is
+        # not theirs. It is computed anew, as in the authors' release.
         if quadratic > 0 and self._differences:
             quadratic = s.dot(matvec(s) + self.cg_damping * s).item()
         return s, quadratic, float(solution.iterations)
@@ -124,6 +125,6 @@ class TRPO(Outer):
             "accepted": float(search.accepted),
         }
         if not search.accepted:
-            # steps that only were too long are not accepted, without being broken
+            # One finite trial shows that the others were only too long, which is not reported as broken.
             return theta, info | (tried[-1] if all(tried) else {})
         return add(theta, full_step, -search.scale), info
