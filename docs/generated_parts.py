@@ -15,6 +15,7 @@ from metarl.engine.rules import RULES
 from metarl.engine.schedules import SCHEDULES
 from metarl.experiments.catalogue.comparison import Comparison, Method
 from metarl.experiments.catalogue.method_comparisons import METHODS as COMPARISONS
+from metarl.experiments.console import COMMANDS
 from metarl.experiments.presets.configuration import METHOD_OPTIONS, PRESETS
 from metarl.experiments.presets.training_arguments import Script, parse
 from metarl.metrics import Metric
@@ -36,7 +37,7 @@ from metarl.training.config import Adaptation, HeldOut, Training, Watching
 from metarl.training.flags import reference
 from metarl.training.tree import flat
 
-SCRIPTS = ("train", "evaluate", "plot", "render", "reproduce", "benchmark", "study", "compare", "readme")
+SCRIPTS = (*COMMANDS, "study", "compare", "readme")
 # Options that do not change what a comparison measures, or that its command names.
 UNCOMPARED = {
     *("preset", "method", "seed", "device", "grace", "max_nonfinite", "problem", "threads", "compile", "cache_dir"),
