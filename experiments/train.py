@@ -11,7 +11,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from metarl.experiments.commands.command_line import command_of, run, shown_path
+from metarl.experiments.commands.command_line import run
+from metarl.experiments.commands.started_command import command_of, shown_path
 from metarl.experiments.commands.training_callbacks import callbacks, own_callbacks
 from metarl.experiments.presets.training_arguments import Arguments, default_run_dir, parse, without_run
 from metarl.extras import missing

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metarl.engine.rules import RULES
-from metarl.experiments.commands.command_line import command_of
+from metarl.experiments.commands.started_command import command_of
 from metarl.experiments.presets.configuration import preset_config
 from metarl.experiments.presets.published import published_returns, published_scores
 from metarl.parts import MAY_CHANGE

@@ -35,7 +35,7 @@ from metarl.rl.policies import POLICIES
 from metarl.rl.policies.gaussian_mlp import GaussianMLP
 from metarl.rl.policies.policy import Policy, default_policy
 from metarl.rl.problem import MetaRL
-from metarl.rl.rollout_settings import RolloutSettings
+from metarl.rl.rollout_settings import MAX_BROKEN, RolloutSettings
 from metarl.rl.spaces import Interface, observation_size, require_unchanged
 
 
@@ -59,7 +59,7 @@ class Reinforcement(ProblemOptions):
     noise, that sees less far ahead."""
     inner_gae_lambda: Annotated[float | None, PROBABILITY] = None
     """Lambda in the data of the inner steps, where it is another."""
-    max_broken: Annotated[float, PROBABILITY, MAY_CHANGE] = 0.5
+    max_broken: Annotated[float, PROBABILITY, MAY_CHANGE] = MAX_BROKEN
     """Stop where the environment breaks more than this share of an iteration's episodes."""
     evaluation_episodes: Annotated[int, at_least(1), MAY_CHANGE] = 20
     """Episodes per task and gradient step at evaluation."""
