@@ -281,13 +281,19 @@ class Registry(Generic[P]):
 
     def load(self) -> None:
         """Import every file of the package, so that the files register their parts; a second call does nothing."""
-        if not self._complete:
-            # Set before the imports, because the files look up parts of each other.
-            self._complete = True
+        if self._complete:
+            return
+        # Set before the imports, because the files look up parts of each other.
+        self._complete = True
+        try:
             package = importlib.import_module(self._package)
             for file in pkgutil.walk_packages(package.__path__, f"{self._package}."):
                 if not f"{file.name}.".startswith(tuple(f"{name}." for name in self._apart)):
                     importlib.import_module(file.name)
+        except BaseException:
+            # An interrupted import, or one that fails, must not leave a program with some of the parts for good.
+            self._complete = False
+            raise
 
     def _by_finders(self, name: str) -> type[P] | None:
         return next((part for find in self._finders if (part := find(name)) is not None), None)
