@@ -15,13 +15,14 @@ from metarl.engine.rules import RULES
 from metarl.engine.schedules import SCHEDULES
 from metarl.experiments.catalogue.comparison import Comparison, Method
 from metarl.experiments.catalogue.method_comparisons import METHODS as COMPARISONS
-from metarl.experiments.presets.configuration import BASELINES, PRESETS
+from metarl.experiments.console import COMMANDS
+from metarl.experiments.presets.configuration import METHOD_OPTIONS, PRESETS
 from metarl.experiments.presets.training_arguments import Script, parse
 from metarl.metrics import Metric
 from metarl.parts import Registry
 from metarl.problems import PROBLEMS
 from metarl.rl import episode_metrics
-from metarl.rl.baselines import BASELINES as REWARD_BASELINES
+from metarl.rl.baselines import BASELINES
 from metarl.rl.environments import ENVIRONMENTS
 from metarl.rl.inner_losses import INNER_LOSSES
 from metarl.rl.normalizers import NORMALIZATIONS
@@ -36,7 +37,7 @@ from metarl.training.config import Adaptation, HeldOut, Training, Watching
 from metarl.training.flags import reference
 from metarl.training.tree import flat
 
-SCRIPTS = ("train", "evaluate", "plot", "render", "reproduce", "benchmark", "study", "compare", "readme")
+SCRIPTS = (*COMMANDS, "study", "compare", "readme")
 # Options that do not change what a comparison measures, or that its command names.
 UNCOMPARED = {
     *("preset", "method", "seed", "device", "grace", "max_nonfinite", "problem", "threads", "compile", "cache_dir"),
@@ -44,7 +45,7 @@ UNCOMPARED = {
     *("evaluation_episodes", "evaluation_counting", "evaluation_transductive"),
     *(field.name for kind in (HeldOut, Watching) for field in dataclasses.fields(kind)),
 }
-METHODS: dict[str, Registry[Any]] = {
+REGISTRIES: dict[str, Registry[Any]] = {  # heading on the page of parts -> its parts
     "Inner rules": RULES,
     "Outer optimisers": OUTERS,
     "Schedules of the learning rate": SCHEDULES,
@@ -52,7 +53,7 @@ METHODS: dict[str, Registry[Any]] = {
     "Inner losses": INNER_LOSSES,
     "Outer losses of reinforcement learning": OUTER_LOSSES,
     "Outer losses of supervised learning": SUPERVISED_OUTER_LOSSES,
-    "Baselines of the returns": REWARD_BASELINES,
+    "Baselines of the returns": BASELINES,
     "Normalizations of observations": NORMALIZATIONS,
     "Networks": NETWORKS,
     "Datasets": DATASETS,
@@ -92,7 +93,7 @@ def problems() -> str:
 
 def parts() -> str:
     """Every registered part, but environments, with its options."""
-    return "\n".join(_registry(title, registry) for title, registry in METHODS.items())
+    return "\n".join(_registry(title, registry) for title, registry in REGISTRIES.items())
 
 
 def _registry(title: str, registry: Registry[Any]) -> str:
@@ -120,7 +121,7 @@ def _preset(name: str) -> str:
         text += (
             f"\nWhere `--{variant.option}` {variant.condition} it has {_given(variant.options)}: {variant.reason}.\n"
         )
-    for (of, method), options in BASELINES.items():
+    for (of, method), options in METHOD_OPTIONS.items():
         if of == name:
             text += f"\n`--method {method}` has {_given(options)}.\n"
     return text

@@ -3,18 +3,18 @@
 import copy
 import itertools
 import pickle
-import typing
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from gymnasium.spaces import Box
 
+from metarl.arguments import require
 from metarl.arrays import Array
 from metarl.envs.batched import TaskVectorEnv
 from metarl.envs.family import TaskFamily
 from metarl.envs.single import TaskEnv
-from metarl.tasks import Split
+from metarl.tasks import SPLITS
 
 ENVS = 5  # environments that the checks play in
 STEPS = 12  # timesteps that they play
@@ -30,7 +30,7 @@ def check_family(family: TaskFamily) -> None:
     environments and the family pickle.
 
     Raises:
-        AssertionError: something of this does not hold; the message says what.
+        ValueError: something of this does not hold; the message says what.
     """
     for check in CHECKS:
         check(family)
@@ -39,47 +39,46 @@ def check_family(family: TaskFamily) -> None:
 def _spaces(family: TaskFamily) -> None:
     env = TaskVectorEnv(family, ENVS)
     space = family.action_space
-    _require(space == Box(-1, 1, space.shape, np.float64), f"actions must be Box(-1, 1, (A,), float64); got {space}")
+    require(space == Box(-1, 1, space.shape, np.float64), f"actions must be Box(-1, 1, (A,), float64); got {space}")
     observations, _ = env.reset(seed=1)
-    _require(observations in env.observation_space, f"observations must be in {env.single_observation_space}")
-    _require(bool(family.achieved_name), "achieved_name must say what `achieved` measures")
+    require(observations in env.observation_space, f"observations must be in {env.single_observation_space}")
+    require(bool(family.achieved_name), "achieved_name must say what `achieved` measures")
     for with_task in (False, True):
         made = TaskVectorEnv(family, 1, task_in_observation=with_task)
         spaces = made.single_observation_space, made.single_action_space
-        _require(family.spaces(task_in_observation=with_task) == spaces, "spaces() must be those of the environments")
+        require(family.spaces(task_in_observation=with_task) == spaces, "spaces() must be those of the environments")
     oracle = TaskVectorEnv(family, ENVS, task_in_observation=True)
     seen, _ = oracle.reset(seed=1)
-    _require(_equal(seen, np.concatenate([observations, env.tasks], axis=1)), "an oracle must see the task, last")
+    require(_equal(seen, np.concatenate([observations, env.tasks], axis=1)), "an oracle must see the task, last")
 
 
 def _tasks(family: TaskFamily) -> None:
     tasks = family.tasks
-    splits = typing.get_args(Split)
-    for split in splits:
+    for split in SPLITS:
         rows = tasks.sample(np.random.default_rng(0), TASKS, split)
-        _require(rows.shape == (TASKS, len(tasks.names)), f"sample(rng, n) must be [n, k]; got {rows.shape}")
-        _require(rows.dtype == np.float64, f"tasks must be float64; got {rows.dtype}")
-        _require(bool(tasks.valid(rows).all()), f"tasks that the split {split} draws must be valid")
-        _require(len(np.unique(rows, axis=0)) > 1, f"tasks of the split {split} must differ")
+        require(rows.shape == (TASKS, len(tasks.names)), f"sample(rng, n) must be [n, k]; got {rows.shape}")
+        require(rows.dtype == np.float64, f"tasks must be float64; got {rows.dtype}")
+        require(bool(tasks.valid(rows).all()), f"tasks that the split {split} draws must be valid")
+        require(len(np.unique(rows, axis=0)) > 1, f"tasks of the split {split} must differ")
         again = tasks.sample(np.random.default_rng(0), TASKS, split)
-        _require(_equal(rows, again), "equal generators must draw equal tasks")
+        require(_equal(rows, again), "equal generators must draw equal tasks")
     rows = tasks.sample(np.random.default_rng(0), TASKS)
-    _require(bool(tasks.in_distribution(rows).all()), "tasks that training draws must be in the distribution")
-    _require(not tasks.valid(np.full_like(rows, np.nan)).any(), "tasks that are not finite must not be valid")
+    require(bool(tasks.in_distribution(rows).all()), "tasks that training draws must be in the distribution")
+    require(not tasks.valid(np.full_like(rows, np.nan)).any(), "tasks that are not finite must not be valid")
 
 
 def _shapes(family: TaskFamily) -> None:
     tasks = _drawn(family)
     before = family.initial_state(tasks, [np.random.default_rng(i) for i in range(ENVS)])
-    _require(before.ndim == 2 and len(before) == ENVS, f"initial_state must be [n, S]; got {before.shape}")
+    require(before.ndim == 2 and len(before) == ENVS, f"initial_state must be [n, S]; got {before.shape}")
     actions = _actions(family)[0].clip(-1, 1)
     after = family.transition(before, actions, tasks)
-    _require(after.shape == before.shape, f"transition must be [n, S] as its states are; got {after.shape}")
+    require(after.shape == before.shape, f"transition must be [n, S] as its states are; got {after.shape}")
     seen = family.observe(after, tasks)
     space = family.observation_space
-    _require(seen.shape == (ENVS, *space.shape), f"observe must be [n, O], O as in {space}; got {seen.shape}")
+    require(seen.shape == (ENVS, *space.shape), f"observe must be [n, O], O as in {space}; got {seen.shape}")
     terms = family.reward_terms(before, actions, after, tasks)
-    _require(len(terms) > 0, "reward_terms must name at least one term")
+    require(len(terms) > 0, "reward_terms must name at least one term")
     values: dict[str, Any] = {f"term {name} of reward_terms": values for name, values in terms.items()}
     values |= {"terminated": family.terminated(after, tasks), "diverged": family.diverged(after)}
     values |= {"achieved": family.achieved(after, tasks), "succeeded": family.succeeded(after, tasks)}
@@ -87,21 +86,21 @@ def _shapes(family: TaskFamily) -> None:
     for name, value in values.items():
         kind = np.bool_ if name in ("terminated", "diverged", "succeeded") else np.float64
         if value is None:
-            _require(name in ("succeeded", "commanded"), f"{name} must be [n]; got None")
+            require(name in ("succeeded", "commanded"), f"{name} must be [n]; got None")
             continue
         fits = value.shape == (ENVS,) and value.dtype == kind
-        _require(fits, f"{name} must be [n] of {kind.__name__}; got {value.shape} of {value.dtype}")
+        require(fits, f"{name} must be [n] of {kind.__name__}; got {value.shape} of {value.dtype}")
 
 
 def _determinism(family: TaskFamily) -> None:
     episode = _play(TaskVectorEnv(family, ENVS), 7)
     again = _play(TaskVectorEnv(family, ENVS), 7)
-    _require(_same(episode, again), "equal seeds must give equal tasks, observations and rewards")
+    require(_same(episode, again), "equal seeds must give equal tasks, observations and rewards")
     env = TaskVectorEnv(family, ENVS)
     other = TaskVectorEnv(family, ENVS)
     env.reset(seed=7)
     other.reset(seed=8)
-    _require(not _equal(env.tasks, other.tasks), "other seeds must draw other tasks")
+    require(not _equal(env.tasks, other.tasks), "other seeds must draw other tasks")
 
 
 def _alone_as_among_others(family: TaskFamily) -> None:
@@ -116,7 +115,7 @@ def _alone_as_among_others(family: TaskFamily) -> None:
             same = _equal(alone, batched[i]) and all(
                 value == _row(values, i) for value, values in zip(rest, others, strict=True)
             )
-            _require(same, f"environment {i} must be the same alone as among {ENVS}, bit for bit")
+            require(same, f"environment {i} must be the same alone as among {ENVS}, bit for bit")
 
 
 def _row(values: Any, i: int) -> Any:
@@ -127,7 +126,7 @@ def _row(values: Any, i: int) -> Any:
 def _rewards(family: TaskFamily) -> None:
     for _, rewards, _, _, info in _play(TaskVectorEnv(family, ENVS), 1)[1:]:
         terms = [values for name, values in info.items() if name.startswith("reward/")]
-        _require(np.allclose(sum(terms), rewards, rtol=1e-12), "the reward must be the sum of reward_terms")
+        require(np.allclose(sum(terms), rewards, rtol=1e-12), "the reward must be the sum of reward_terms")
 
 
 def _ends(family: TaskFamily) -> None:
@@ -135,29 +134,29 @@ def _ends(family: TaskFamily) -> None:
     env.reset(seed=1)
     still = np.zeros((ENVS, *family.action_space.shape))
     observations, _, terminated, truncated, _ = [env.step(still) for _ in range(3)][-1]
-    _require(bool((terminated ^ truncated).all()), "an episode must end at the horizon, terminated or truncated")
+    require(bool((terminated ^ truncated).all()), "an episode must end at the horizon, terminated or truncated")
     # A frozen environment ignores any action.
     again = env.step(np.full_like(still, np.nan))
-    _require(_equal(again[0], observations), "an ended environment must repeat its last observation")
-    _require(not again[1].any(), "an ended environment must give no reward")
-    _require(_equal(again[2], terminated) and _equal(again[3], truncated), "an ended environment must keep its flags")
+    require(_equal(again[0], observations), "an ended environment must repeat its last observation")
+    require(not again[1].any(), "an ended environment must give no reward")
+    require(_equal(again[2], terminated) and _equal(again[3], truncated), "an ended environment must keep its flags")
 
 
 def _resets(family: TaskFamily) -> None:
     env = TaskVectorEnv(family, ENVS)
     tasks = _drawn(family)
     mask = np.arange(ENVS) % 2 == 0
-    before = _play(env, 1)[-1][0]
+    _play(env, 1)
     own = env.tasks
     env.reset()
-    _require(_equal(env.tasks, own), "a reset without tasks and seed must keep the tasks")
+    require(_equal(env.tasks, own), "a reset without tasks and seed must keep the tasks")
     env = TaskVectorEnv(family, ENVS)
     before = _play(env, 1)[-1][0]
     after, _ = env.reset(seed=50, options={"reset_mask": mask, "tasks": tasks})
     fresh, _ = TaskVectorEnv(family, ENVS).reset(seed=50, options={"tasks": tasks})
-    _require(_equal(after[~mask], before[~mask]), "a masked reset must leave the other environments as they were")
-    _require(_equal(after[mask], fresh[mask]), "a masked reset must start its environments as any other does")
-    _require(_equal(env.tasks, np.where(mask[:, None], tasks, own)), "a masked reset must set its own tasks alone")
+    require(_equal(after[~mask], before[~mask]), "a masked reset must leave the other environments as they were")
+    require(_equal(after[mask], fresh[mask]), "a masked reset must start its environments as any other does")
+    require(_equal(env.tasks, np.where(mask[:, None], tasks, own)), "a masked reset must set its own tasks alone")
 
 
 def _pickles(family: TaskFamily) -> None:
@@ -168,9 +167,9 @@ def _pickles(family: TaskFamily) -> None:
     others = pickle.loads(pickle.dumps(env)), copy.deepcopy(env)
     expected = env.step(actions[1])[0]
     for other in others:
-        _require(_equal(other.tasks, env.tasks), "a pickled or copied environment must keep its tasks")
-        _require(_equal(other.step(actions[1])[0], expected), "a pickled or copied environment must go on as it was")
-    _require(pickle.loads(pickle.dumps(family)) == family, "a pickled family must equal itself")
+        require(_equal(other.tasks, env.tasks), "a pickled or copied environment must keep its tasks")
+        require(_equal(other.step(actions[1])[0], expected), "a pickled or copied environment must go on as it was")
+    require(pickle.loads(pickle.dumps(family)) == family, "a pickled family must equal itself")
 
 
 CHECKS: tuple[Callable[[TaskFamily], None], ...] = (
@@ -209,8 +208,3 @@ def _same(episode: list[Any], other: list[Any]) -> bool:
     """Whether other episodes are the same in everything that was returned."""
     pairs = itertools.chain.from_iterable(zip(*both, strict=True) for both in zip(episode, other, strict=True))
     return all(all(_equal(a[name], b[name]) for name in a) if isinstance(a, dict) else _equal(a, b) for a, b in pairs)
-
-
-def _require(holds: bool, words: str) -> None:
-    if not holds:
-        raise AssertionError(words)

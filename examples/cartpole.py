@@ -1,8 +1,7 @@
 """Discrete actions: Gymnasium's cart with a pole to balance, whose task is gravity.
 
 A wrapper is enough: it draws the tasks, and passes each on to the environment that it wraps. Where actions are
-discrete,
-as these two pushes are, the policy is `categorical_mlp` by default. From the command line, or from Python:
+discrete, as these two pushes are, the policy is `categorical_mlp` by default. From the command line, or from Python:
 
     PYTHONPATH=examples python experiments/train.py custom --environment cartpole:GravityCartPole-v0
     python examples/cartpole.py

@@ -3,7 +3,7 @@
     python examples/maml_trpo.py
     python examples/maml_trpo.py --environment metarl/HalfCheetahDir-v0 --options --inner-step-size 0.1
 
-The first command trains for 20 iterations of 20 tasks x 20 episodes x 100 timesteps, in about 100 s of one core. Mean
+The first command trains for 20 iterations of 20 tasks x 20 episodes x 100 timesteps, in about 70 s of one core. Mean
 returns before adaptation and after one inner step were -77 and -63 in the first iteration, -37 and -12 in the
 fifteenth; on 40 held-out tasks, at the end, -40, -12, -7, -7 after 0, 1, 2, 3 steps. Published, after 100 iterations:
 -40, -12, -3, -3.

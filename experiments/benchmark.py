@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, NamedTuple
 
 import tyro
 from rich.console import Console
@@ -29,68 +29,67 @@ from metarl.operating_system import cores
 from metarl.training.help_texts import listing
 from metarl.training.run_directory import versions_of
 
-Name = Literal[
-    "hvp",
-    "step",
-    "sampler",
-    "iteration",
-    "growth",
-    "supervised",
-    "ranks",
-    "estimators",
-    "workers",
-    "busy",
-    "peers",
-    "learning",
-    "device",
-]
-NAMES: tuple[Name, ...] = get_args(Name)
-BENCHMARKS: dict[Name, Callable[..., Any]] = {
-    "hvp": hvp,
-    "step": step,
-    "sampler": sampler,
-    "iteration": iteration,
-    "growth": growth,
-    "supervised": supervised,
-    "ranks": ranks,
-    "estimators": estimators,
-    "workers": workers,
-    "busy": busy,
-    "peers": peers,
-    "learning": learning,
-    "device": device,
-}
 RESULTS = Path(__file__).resolve().parent / "results"
-# The others need packages of an extra (peers, device), or train, and pass or fail (learning).
-MEASURED: tuple[Name, ...] = tuple(name for name in NAMES if name not in ("peers", "learning", "device"))
 
 
-# What each of NAMES measures, for `--help`.
-MEANINGS: dict[str, str] = {
-    "hvp": "accuracy of Hessian-vector products in float32 against exact ones in float64, and their cost",
-    "step": "what outer steps that use these products gain on their own data and on fresh data",
-    "sampler": "environment steps per second, against open-loop physics and Gymnasium's vector environments",
-    "iteration": "how long each stage of a meta-iteration takes, against open-loop physics and a straightforward "
-    "implementation",
-    "growth": "seconds and memory by tasks, episodes, horizon, network, inner steps and threads",
-    "supervised": "meta-iterations of sinusoid and Omniglot in several formulations, against a Python loop over tasks",
-    "ranks": "what ranks exchange, the speed of two ranks, and the cost of a slow network",
-    "estimators": "bias and variance of inner and outer losses' derivatives, on enumerated processes",
-    "workers": "environment steps per second of a loop over environments, of worker processes and of Gymnasium's "
-    "vector environments, by the time that a timestep takes",
-    "busy": "how long a meta-iteration takes while other processes keep the cores busy",
-    "peers": "only if it is named: supervised meta-iterations and sampling beside those of other packages, which "
-    "`pip install 'metarl[peers]'` installs",
-    "learning": "only if it is named: whether cheetah-dir learns; fails if the return after adaptation does not rise",
-    "device": "only if it is named: simulations with MuJoCo Warp on a GPU, beside the CPU",
+class Benchmark(NamedTuple):
+    """A function that measures, and what it measures, for `--help`."""
+
+    measure: Callable[..., Any]
+    meaning: str
+    must_be_named: bool = False  # it needs packages of an extra, or trains, and passes or fails
+
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "hvp": Benchmark(
+        hvp, "accuracy of Hessian-vector products in float32 against exact ones in float64, and their cost"
+    ),
+    "step": Benchmark(step, "what outer steps that use these products gain on their own data and on fresh data"),
+    "sampler": Benchmark(
+        sampler, "environment steps per second, against open-loop physics and Gymnasium's vector environments"
+    ),
+    "iteration": Benchmark(
+        iteration,
+        "how long each stage of a meta-iteration takes, against open-loop physics and a straightforward implementation",
+    ),
+    "growth": Benchmark(growth, "seconds and memory by tasks, episodes, horizon, network, inner steps and threads"),
+    "supervised": Benchmark(
+        supervised,
+        "meta-iterations of sinusoid and Omniglot in several formulations, against a Python loop over tasks",
+    ),
+    "ranks": Benchmark(ranks, "what ranks exchange, the speed of two ranks, and the cost of a slow network"),
+    "estimators": Benchmark(
+        estimators, "bias and variance of inner and outer losses' derivatives, on enumerated processes"
+    ),
+    "workers": Benchmark(
+        workers,
+        "environment steps per second of a loop over environments, of worker processes and of Gymnasium's vector "
+        "environments, by the time that a timestep takes",
+    ),
+    "busy": Benchmark(busy, "how long a meta-iteration takes while other processes keep the cores busy"),
+    "peers": Benchmark(
+        peers,
+        "only if it is named: supervised meta-iterations and sampling beside those of other packages, which "
+        "`pip install 'metarl[peers]'` installs",
+        must_be_named=True,
+    ),
+    "learning": Benchmark(
+        learning,
+        "only if it is named: whether cheetah-dir learns; fails if the return after adaptation does not rise",
+        must_be_named=True,
+    ),
+    "device": Benchmark(
+        device, "only if it is named: simulations with MuJoCo Warp on a GPU, beside the CPU", must_be_named=True
+    ),
 }
+MEASURED = tuple(name for name, benchmark in BENCHMARKS.items() if not benchmark.must_be_named)
 
 
 @dataclass(frozen=True)
 class Arguments:
     """What to measure."""
 
-    names: tyro.conf.Positional[tuple[Name, ...]] = MEASURED
+    names: tyro.conf.Positional[tuple[str, ...]] = MEASURED
     """Benchmarks. Without any: all but those that must be named."""
     output: Path = Path("benchmark.json")
     """The file for the figures."""
@@ -105,16 +104,18 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Run the named benchmarks and write one JSON document."""
+    if unknown := [name for name in arguments.names if name not in BENCHMARKS]:
+        raise ValueError(f"unknown benchmark {unknown[0]!r}: choose of {', '.join(BENCHMARKS)}")
     if arguments.figure and "estimators" not in arguments.names:
         raise ValueError(f"--figure {arguments.figure} shows what estimators measures; measured are {arguments.names}")
     if arguments.keep and arguments.quick:
         raise ValueError("--keep and --quick exclude each other: figures of toy sizes mean nothing")
     console = Console()
     machine = {**versions_of("torch", "mujoco", "gymnasium"), "cores": cores(), "quick": arguments.quick}
-    figures: dict[Name, Any] = {}
+    figures: dict[str, Any] = {}
     for name in arguments.names:
         path = RESULTS / f"benchmark_{name}.json" if arguments.keep else arguments.output
-        measured = BENCHMARKS[name](console, quick=arguments.quick)
+        measured = BENCHMARKS[name].measure(console, quick=arguments.quick)
         # Written after each benchmark, and after each part of one that yields them, because a later one may fail.
         for figures[name] in measured if isinstance(measured, Iterator) else (measured,):
             written = {name: figures[name]} if arguments.keep else figures
@@ -130,7 +131,8 @@ def main(arguments: Arguments) -> None:
 
 def command(argv: Sequence[str]) -> None:
     """Run the script with these arguments."""
-    words = f"{__doc__}\n\n{listing('benchmarks, a few minutes each', MEANINGS)}"
+    meanings = {name: benchmark.meaning for name, benchmark in BENCHMARKS.items()}
+    words = f"{__doc__}\n\n{listing('benchmarks, a few minutes each', meanings)}"
     run(lambda args: arguments_of(Arguments, "benchmark", words, args), main, argv)
 
 

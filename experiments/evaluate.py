@@ -32,6 +32,20 @@ from metarl.training.state import fitted
 from metarl.training.statistics import summaries_of
 from metarl.training.tree import flat
 
+OPTION_OF = {  # the option of the run's configuration that an argument replaces
+    "gradient_steps": "evaluation_steps",
+    "step_sizes": "evaluation_step_sizes",
+    "episodes": "evaluation_episodes",
+    "counting": "evaluation_counting",
+    "shots": "shots",
+    "queries": "evaluation_queries",
+    "transductive": "evaluation_transductive",
+    "checkpoint": "evaluation_checkpoint",
+    "data_dir": "data_dir",
+    "cache_dir": "cache_dir",
+    "device": "device",
+}
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -82,24 +96,8 @@ def main(arguments: Arguments) -> None:
     if stored.knows_the_task and (arguments.gradient_steps or arguments.step_sizes):
         raise ValueError(f"{arguments.run_dir} is an oracle, which knows the task: it takes no gradient steps")
     _require_step_sizes(arguments, stored)
-    config = overridden(
-        stored,
-        arguments,
-        {
-            "gradient_steps": "evaluation_steps",
-            "step_sizes": "evaluation_step_sizes",
-            "tasks": "validation_tasks" if arguments.validation else "evaluation_tasks",
-            "episodes": "evaluation_episodes",
-            "counting": "evaluation_counting",
-            "shots": "shots",
-            "queries": "evaluation_queries",
-            "transductive": "evaluation_transductive",
-            "checkpoint": "evaluation_checkpoint",
-            "data_dir": "data_dir",
-            "cache_dir": "cache_dir",
-            "device": "device",
-        },
-    )
+    tasks_option = "validation_tasks" if arguments.validation else "evaluation_tasks"
+    config = overridden(stored, arguments, OPTION_OF | {"tasks": tasks_option})
     checkpoint = read_parameters(arguments.run_dir, config.evaluation_checkpoint)
     split, directory = _split(arguments)
     problem = config.problem.build(config.setting())

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from metarl.experiments.commands.command_line import command_of, run, shown_path
+from metarl.experiments.commands.command_line import run
+from metarl.experiments.commands.started_command import command_of, shown_path
 from metarl.experiments.commands.training_callbacks import callbacks, own_callbacks
 from metarl.experiments.presets.training_arguments import Arguments, default_run_dir, parse, without_run
 from metarl.extras import missing
@@ -32,19 +33,16 @@ def main(arguments: Arguments) -> None:
 
 
 def _train(arguments: Arguments, shard: Shard) -> None:
-    config, script, idle, notes = arguments
+    config, script = arguments.config, arguments.script
     with one_at_first(shard):
         config = dataclasses.replace(config, problem=config.problem.recorded())
     console = Console(stderr=True, markup=False, quiet=shard.rank > 0)
     run_dir = script.run_dir or default_run_dir(config.preset, config.method, config.seed)
     console.print(f"{config.preset}, method {config.method}, seed {config.seed} -> {run_dir}", highlight=False)
     resumes = script.resume and (run_dir / CONFIG).is_file()
-    others = differences_from(None if resumes else script.initial_parameters, config)
-    names = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
-    unused = [f"{names} have no effect: method {config.method} does not train"] if idle else []
-    for note in [*unused, *notes, *others, *config.outer.remarks(config.outer_steps)]:
+    for note in _notes(arguments, config, resumes):
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
-    if resumes:  # first: what differs is told before it is built
+    if resumes:  # `train` requires it too, but only after the problem is built, which may take minutes
         identity_of(config).require_same(read_config(run_dir).to_dict(), run_dir)
     elif script.resume:
         console.print(f"note: {without_run(run_dir)}: a new run begins", highlight=False, soft_wrap=True)
@@ -74,6 +72,18 @@ def _train(arguments: Arguments, shard: Shard) -> None:
         shard=shard,
     )
     console.print(f"{state.iteration} iterations done; metrics and checkpoints are in {run_dir}", highlight=False)
+    _print_next_commands(console, run_dir)
+
+
+def _notes(arguments: Arguments, config: Config, resumes: bool) -> list[str]:
+    """What whoever starts the run may not expect of its options."""
+    names = ", ".join(f"--{name.replace('_', '-')}" for name in arguments.idle)
+    idle = [f"{names} have no effect: method {config.method} does not train"] if names else []
+    others = differences_from(None if resumes else arguments.script.initial_parameters, config)
+    return [*idle, *arguments.notes, *others, *config.outer.remarks(config.outer_steps)]
+
+
+def _print_next_commands(console: Console, run_dir: Path) -> None:
     folder = shlex.quote(str(run_dir))
     if not missing("tensorboard"):
         tensorboard = shown_path(Path(sys.executable).with_name("tensorboard"))

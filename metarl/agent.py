@@ -18,8 +18,9 @@ from gymnasium import Space
 from gymnasium.vector import VectorEnv
 from numpy.typing import ArrayLike, NDArray
 
-from metarl.arguments import is_whole, path_of, require_integers
+from metarl.arguments import path_of, require_integers
 from metarl.engine.params import Params
+from metarl.kinds import is_whole
 from metarl.numeric import numeric
 from metarl.rl.contract import played_alone, require_task_taken, require_vector
 from metarl.rl.environments import Environment

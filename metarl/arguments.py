@@ -2,10 +2,10 @@
 
 import os
 from collections.abc import Callable
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+from metarl.kinds import is_whole
 from metarl.parts import Part
 
 
@@ -44,11 +44,6 @@ def require_truths(**values: Any) -> None:
         # NumPy's have these names, too.
         if type(value).__name__ not in ("bool", "bool_"):
             raise ValueError(f"{name} must be True or False; got {value!r}")
-
-
-def is_whole(value: Any) -> bool:
-    """Whether a value is a whole number, of Python or NumPy; truth values are none."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def path_of(name: str, value: Any) -> Path:

@@ -1,7 +1,7 @@
 """Packages that only some uses of metarl need: most belong to an extra, `pip install 'metarl[EXTRA]'`.
 
-A module that needs one imports it within `needs`, and who uses that module imports it where it is used, so that whoever
-asks for nothing of the kind never misses it.
+A module that needs one imports it within `needs`. Other modules import that module inside the functions that use it, so
+that a package is missed only by those who ask for what it is needed for.
 """
 
 import contextlib
@@ -19,8 +19,8 @@ PACKAGES: dict[Extra, tuple[str, ...]] = {  # as they are imported
     "peers": ("higher", "torchopt", "stable_baselines3"),
 }
 Beside = Literal["metaworld"]
-# What no extra can ask for, because it pins another version of a package than metarl needs: what it imports of what is
-# optional, and how it is installed all the same.
+# Packages that no extra can name, because they ask for another version of something than metarl does. For each: the
+# optional packages that it imports, and the command that installs it beside metarl.
 BESIDE: dict[Beside, tuple[tuple[str, ...], str]] = {
     "metaworld": (
         ("metaworld", "mujoco", "imageio"),
@@ -46,7 +46,7 @@ def require(extra: Extra, use: str) -> None:
 
 @contextlib.contextmanager
 def needs(extra: Extra | Beside, use: str) -> Iterator[None]:
-    """Name the extra, or the command in BESIDE, where an import in this block finds none of its packages.
+    """Name the extra, or the command in BESIDE, where an import in this block misses one of the packages.
 
     Raises:
         MissingExtraError: one of its packages is not installed. What else is missing is its own error.

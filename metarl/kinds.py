@@ -7,8 +7,14 @@ from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
 
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number, of Python or NumPy; truth values are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 KINDS: dict[Any, tuple[Callable[[Any], bool], str]] = {  # plain type -> whether a value is of it; the type in words
-    int: (lambda value: isinstance(value, Integral) and not isinstance(value, bool), "a whole number"),
+    int: (is_whole, "a whole number"),
     float: (lambda value: isinstance(value, Real) and not isinstance(value, bool), "a number"),
     bool: (lambda value: isinstance(value, bool), "True or False"),
     str: (lambda value: isinstance(value, str), "a text"),

@@ -1,4 +1,4 @@
-"""Arrays of numbers, of whatever users' code returns where it should return numbers."""
+"""Arrays of numbers, made of what users' code returns, which may be anything."""
 
 from typing import Any
 

@@ -14,20 +14,18 @@ fields of the parts. So an option is written down once: its name, type, default,
         def build(self, step_sizes: Sequence[float]) -> InnerRule: ...
 """
 
-import ast
 import dataclasses
 import functools
 import importlib
 import inspect
-import itertools
 import math
 import pkgutil
-import textwrap
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
+from metarl.attribute_docstrings import attribute_docstrings
 from metarl.kinds import as_kind, is_of, type_in_words
 from metarl.user_code import choices, module_named, named, of_a_stored_run, part_of_function, require_both
 
@@ -125,7 +123,7 @@ def check(part: Any) -> None:
 def options(kind: type) -> tuple[Option, ...]:
     """The options of a kind of part (or of any dataclass), in the order of its fields."""
     hints = typing.get_type_hints(kind, include_extras=True)
-    words = _words(kind)
+    words = attribute_docstrings(kind)
     found = []
     for field in dataclasses.fields(kind):
         if not field.init:
@@ -149,33 +147,6 @@ def options(kind: type) -> tuple[Option, ...]:
             )
         )
     return tuple(found)
-
-
-def _words(kind: type) -> dict[str, str]:
-    """The strings below the fields of a dataclass and of its bases, by field; nothing of classes without a source."""
-    words: dict[str, str] = {}
-    for base in reversed(kind.__mro__):
-        words |= _own_words(base)
-    return words
-
-
-# Cached, because many kinds have the same bases, and to find a class Python parses the whole file that it is in.
-@functools.cache
-def _own_words(kind: type) -> dict[str, str]:
-    """The strings below the fields that a class itself declares, by field; nothing of a class without a source."""
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
-    except (OSError, TypeError, SyntaxError):
-        # A class that is built in, typed into a console or made by make_dataclass has no source.
-        return {}
-    words: dict[str, str] = {}
-    body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
-    for statement, following in itertools.pairwise(body):
-        if not (isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)):
-            continue
-        if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
-            words[statement.target.id] = " ".join(str(following.value.value).split())
-    return words
 
 
 P = TypeVar("P")
@@ -281,13 +252,19 @@ class Registry(Generic[P]):
 
     def load(self) -> None:
         """Import every file of the package, so that the files register their parts; a second call does nothing."""
-        if not self._complete:
-            # Set before the imports, because the files look up parts of each other.
-            self._complete = True
+        if self._complete:
+            return
+        # Set before the imports, because the files look up parts of each other.
+        self._complete = True
+        try:
             package = importlib.import_module(self._package)
             for file in pkgutil.walk_packages(package.__path__, f"{self._package}."):
                 if not f"{file.name}.".startswith(tuple(f"{name}." for name in self._apart)):
                     importlib.import_module(file.name)
+        except BaseException:
+            # An interrupted import, or one that fails, must not leave a program with some of the parts for good.
+            self._complete = False
+            raise
 
     def _by_finders(self, name: str) -> type[P] | None:
         return next((part for find in self._finders if (part := find(name)) is not None), None)

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metarl.reasons import in_one_line
+
 DAMAGED = (  # what reading damaged bytes has been seen to raise: archives, unpicklers, parsers
     *(ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, MemoryError, OSError),
     *(RuntimeError, SyntaxError, TypeError, ValueError, csv.Error, pickle.UnpicklingError, struct.error),
@@ -35,8 +37,7 @@ def reading(path: Path, kind: str) -> Iterator[None]:
     except DAMAGED as error:
         if str(path) in str(error):
             raise
-        words = " ".join(str(error).split())[:160] or type(error).__name__
-        raise ValueError(f"{path} is damaged, or is not {kind}: {words}") from error
+        raise ValueError(f"{path} is damaged, or is not {kind}: {in_one_line(error, 160)}") from error
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a program around metarl may have set for the whole of torch, and what must not change metarl's numbers."""
+"""Settings of torch for a whole program, such as `no_grad`: what a program sets must not change metarl's numbers."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager

@@ -1,4 +1,4 @@
-"""Tasks as rows of numbers [n, k]: the splits that they are drawn from, and names for numbers that have none."""
+"""Tasks as rows of numbers [n, k]: the splits that they are drawn from, and the names of these numbers."""
 
 import typing
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""Code of users: import of modules that they name, functions as parts, and whose mistake an error in a call is.
+"""Code of users: importing the modules that they name, functions as parts, and telling their mistakes from metarl's.
 
 Modules are files, or in the current folder, or anywhere on Python's path.
 """

@@ -15,7 +15,7 @@ from scripts import TOY, run
 from metarl import files, operating_system
 from metarl.envs.physics import mujoco_threads
 from metarl.experiments import reproduce
-from metarl.experiments.commands import command_line
+from metarl.experiments.commands import command_line, started_command
 from metarl.files import owned, write_atomically
 from metarl.training.interruption import StoppedError, wishes
 
@@ -78,7 +78,7 @@ def test_a_path_on_another_drive_is_shown_whole(monkeypatch: pytest.MonkeyPatch)
         raise ValueError("path is on mount 'D:', start on mount 'C:'")
 
     monkeypatch.setattr(os.path, "relpath", refuse)
-    assert command_line.shown_path("D:/python") == "D:/python"
+    assert started_command.shown_path("D:/python") == "D:/python"
 
 
 def test_signals_that_a_system_lacks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,8 @@ from metarl.experiments import demo, evaluate, plot, render, reproduce
 from metarl.experiments.presets.configuration import PRESETS, preset_config
 from metarl.experiments.presets.training_arguments import parse
 from metarl.experiments.readme import pages
-from metarl.parts import options
+from metarl.parts import REGISTRIES, options
+from metarl.problems import PROBLEMS
 from metarl.rl.environments import ENVIRONMENTS
 from metarl.training.tree import is_hidden, registries
 
@@ -173,7 +174,11 @@ def test_generated_pages_have_every_preset_part_option_and_metric() -> None:
     presets = generated_parts.presets()
     assert all(f"## `{name}`" in presets for name in PRESETS)
     pages = "".join(function() for name, function in generate.GENERATORS.items() if name not in OF_AN_EXPERIMENT)
-    for registry in (*generated_parts.METHODS.values(), ENVIRONMENTS):
+    modules = [module for name, module in sys.modules.items() if name.startswith("metarl.")]
+    ours = {id(thing) for module in modules for thing in vars(module).values()}
+    own = {registry for registry in REGISTRIES.values() if id(registry) in ours}  # tests make others
+    assert own == {*generated_parts.REGISTRIES.values(), ENVIRONMENTS, PROBLEMS}
+    for registry in (*generated_parts.REGISTRIES.values(), ENVIRONMENTS):
         assert all(f"### `{name}`" in pages for name in registry.names if ":" not in name)
         for name in registry.names:
             shown = {option.name.replace("_", "-") for option in options(registry.find(name)) if not is_hidden(option)}

@@ -277,3 +277,19 @@ def test_paths_are_texts(tmp_path: Path) -> None:
     assert hash(chosen) == hash(dataclasses.replace(chosen, data_dir=cast(Any, tmp_path)))
     with pytest.raises(ValueError, match="weight must be a number; got "):
         Hammer(weight=cast(Any, tmp_path))
+
+
+def test_imports_that_failed_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "halves"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "broken.py").write_text("raise KeyboardInterrupt")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("metarl.parts.REGISTRIES", {})
+    registry: Registry[Any] = Registry("half", "halves")
+    with pytest.raises(KeyboardInterrupt):
+        registry.load()
+    (package / "broken.py").write_text("")
+    registry.load()
+    assert sys.modules.pop("halves.broken")
+    del sys.modules["halves"]

@@ -89,7 +89,7 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._rngs = [np.random.default_rng() for _ in range(num_envs)]
         self._started = False
-        # draws tasks; without workers it is also the first of those that are stepped
+        # It draws the tasks; without workers it is also the first of those that are stepped.
         self._find_one = functools.partial(shared.whichever, make_env) if shared else lambda: first
         self._slots = self._new_slots(space)
         self._notes: Notes = {}
@@ -166,7 +166,7 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
                 self._slots.tasks[i] = rows[i]
             elif first or seeds[i] is not None:
                 self._slots.tasks[i] = self.sample_tasks(self._rngs[i], 1)[0]
-            # libraries want small seeds
+            # Some libraries refuse seeds of more than 31 bits.
             own.append(None if seeds[i] is None else int(self._rngs[i].integers(2**31)))
         self._notes = self._group.reset(which, own)
         self._started = True

@@ -120,7 +120,9 @@ class InTurns:
     """
 
     def __init__(self, instances: Instances, make_env: MakeEnv, slots: Slots) -> None:
-        self._instances, self._make_env, self._slots = instances, make_env, slots
+        self._instances = instances
+        self._make_env = make_env
+        self._slots = slots
         self._places: dict[int, int] = {}  # environment -> instance
         self._notes: Notes = {"achieved": np.full(len(slots.rewards), np.nan)}
         instances.join(self)

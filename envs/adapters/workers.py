@@ -144,7 +144,7 @@ class Workers:
             return [self._answer(worker, command, deadline) for worker in self._team]
 
     @contextlib.contextmanager
-    def _ended_by_errors(self) -> Any:
+    def _ended_by_errors(self) -> Iterator[None]:
         """End the workers if the block raises anything, Ctrl-C included."""
         # Their answers would no longer belong to the next commands.
         try:

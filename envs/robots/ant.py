@@ -55,9 +55,10 @@ from typing import TYPE_CHECKING
 from metarl.arrays import Array, Mask, namespace
 from metarl.envs.family import register
 from metarl.envs.goals import Direction, Position, Velocity
-from metarl.envs.locomotion import (
+from metarl.envs.locomotion import Locomotion
+from metarl.envs.physics.protocol import Contacts, Physics
+from metarl.envs.robot import (
     VELOCITY_SCALE,
-    Locomotion,
     Robot,
     alive,
     centre_of_mass_position,
@@ -70,7 +71,6 @@ from metarl.envs.locomotion import (
     torso_position,
     uniform_noise,
 )
-from metarl.envs.physics.protocol import Contacts, Physics
 
 if TYPE_CHECKING:
     from metarl.envs.physics.binding import MjModel

@@ -33,9 +33,10 @@ from dataclasses import dataclass
 from metarl.arrays import Array, Mask, namespace, nowhere
 from metarl.envs.family import register
 from metarl.envs.goals import Direction, Forward, Velocity
-from metarl.envs.locomotion import (
+from metarl.envs.locomotion import Locomotion
+from metarl.envs.physics.protocol import Physics
+from metarl.envs.robot import (
     VELOCITY_SCALE,
-    Locomotion,
     Robot,
     centre_of_mass_position,
     centre_of_mass_velocity,
@@ -47,7 +48,6 @@ from metarl.envs.locomotion import (
     torso_position,
     uniform_noise,
 )
-from metarl.envs.physics.protocol import Physics
 from metarl.envs.variations import Masses
 
 BODIES = ("torso", "bthigh", "bshin", "bfoot", "fthigh", "fshin", "ffoot")

@@ -40,9 +40,10 @@ from dataclasses import dataclass
 from metarl.arrays import Array, Mask, namespace
 from metarl.envs.family import register
 from metarl.envs.goals import Direction
-from metarl.envs.locomotion import (
+from metarl.envs.locomotion import Locomotion
+from metarl.envs.physics.protocol import Physics
+from metarl.envs.robot import (
     VELOCITY_SCALE,
-    Locomotion,
     Robot,
     alive,
     centre_of_mass_position,
@@ -51,7 +52,6 @@ from metarl.envs.locomotion import (
     straight,
     uniform_noise,
 )
-from metarl.envs.physics.protocol import Physics
 
 # Weights of the reward's terms.
 CONTROL = 0.1

@@ -35,9 +35,10 @@ from dataclasses import dataclass
 from metarl.arrays import Array, Mask
 from metarl.envs.family import register
 from metarl.envs.goals import Direction, Forward, Velocity
-from metarl.envs.locomotion import (
+from metarl.envs.locomotion import Locomotion
+from metarl.envs.physics.protocol import Physics
+from metarl.envs.robot import (
     VELOCITY_SCALE,
-    Locomotion,
     Robot,
     costs_of_walking,
     displacement,
@@ -46,7 +47,6 @@ from metarl.envs.locomotion import (
     torso_position,
     uniform_noise,
 )
-from metarl.envs.physics.protocol import Physics
 from metarl.envs.variations import Factors
 
 BODIES = ("torso", "thigh", "leg", "foot", "thigh_left", "leg_left", "foot_left")

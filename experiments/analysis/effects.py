@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-CONFIDENCE = 0.95
+from metarl.training.statistics import CONFIDENCE
+
 LETTERS = "ABCDEFGHJKLMNOPQRSTUVWXYZ"  # no I, as in the tables of designs
 
 

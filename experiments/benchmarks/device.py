@@ -120,7 +120,8 @@ def parity(name: str, xml: str | None, robot: str, dynamics: str, where: str, st
     }
     ours = MujocoDevice(xml or body.xml, device=where, **arguments)
     theirs = MujocoThreads(xml or body.xml, **arguments)
-    model, n = theirs.model, 64
+    model = theirs.model
+    n = 64
     rng = np.random.default_rng(0)
     states = theirs.start(body.pose(model) + rng.uniform(-0.1, 0.1, (n, model.nq)), rng.normal(0, 0.1, (n, model.nv)))
     names = ("qpos", "qvel", *body.measured)

@@ -1,9 +1,12 @@
-"""The experiments of the paper: the runs that are trained, and the runs that share a figure."""
+"""The experiments of the paper and of the documentation: the runs that are trained, and those that share a figure."""
+
+from typing import get_args
 
 from metarl.experiments.catalogue.experiment import SEEDS, Experiment, Protocol, Training, seeded
+from metarl.problems import Method
 
 MORE_SEEDS = (1, 2, 3, 4, 5, 6)
-METHODS = ("maml", "pretrained", "oracle", "random")
+METHODS: tuple[Method, ...] = get_args(Method)
 
 
 def _names(runs: tuple[Training, ...]) -> tuple[str, ...]:
@@ -11,7 +14,7 @@ def _names(runs: tuple[Training, ...]) -> tuple[str, ...]:
 
 
 def _navigation() -> Experiment:
-    """Navigation; baselines have more seeds, because they are quick and differ more by the seed."""
+    """Navigation; the other methods have more seeds, because they are quick and differ more by the seed."""
     # The default, by name, as the published runs have it.
     shared = "--finite-difference-epsilon 0.003"
     seeds = dict.fromkeys(METHODS, MORE_SEEDS) | {"maml": SEEDS}

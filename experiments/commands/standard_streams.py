@@ -1,4 +1,4 @@
-"""Standard output and error that outlive who reads them, and have every letter: no word to a reader ends a command."""
+"""Standard output and error that end no command: not where their reader is gone, nor where a letter has no encoding."""
 
 import contextlib
 import io

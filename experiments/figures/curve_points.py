@@ -38,7 +38,8 @@ def points(run: Run, score: str, x: XAxis) -> NDArray[np.float64]:
 def _along(metrics: Sequence[dict[str, float]], x: XAxis) -> dict[float, float]:
     """Iteration -> x; what was not measured in an iteration is as it was before."""
     found: dict[float, float] = {}
-    now, last = 0.0, -1.0
+    now = 0.0
+    last = -1.0
     for row in metrics:
         if x == "iterations":
             now = row["iteration"]

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl.experiments.commands.command_line import command_of
+from metarl.engine.rules import RULES
+from metarl.experiments.commands.started_command import command_of
 from metarl.experiments.presets.configuration import preset_config
 from metarl.experiments.presets.published import published_returns, published_scores
 from metarl.parts import MAY_CHANGE
@@ -46,7 +47,7 @@ class Run:
 
     directory: Path
     config: Config
-    label: str  # the method and its variant, or the setting: runs of one label differ in their seeds
+    label: str  # see `label_of`, or the value of a setting: runs of one label differ in their seeds
     protocol: dict[str, Any]  # of evaluation.json: how the scores were measured; {} where they were not
     scores: NDArray[np.float64]  # [K + 1, N] each task's score after each gradient step; [0, 0]: not evaluated
     metrics: list[dict[str, float]]  # rows of metrics.csv
@@ -155,7 +156,8 @@ def read_run(directory: Path, evaluation: str = "") -> Run:
             raise ValueError(f"{place / PER_TASK} has no column {name}: run {command_of('evaluate')} again")
         return scores[name]
 
-    split, wanted = document.get("split", "test"), "file" if evaluation else "test"
+    split = document.get("split", "test")
+    wanted = "file" if evaluation else "test"
     if split != wanted:
         right = "figures are of test tasks" if wanted == "test" else "--evaluation is for tasks of a file"
         raise ValueError(f"{place} was evaluated on {split} tasks: {right}")
@@ -224,7 +226,8 @@ def _commands(
 
 
 def label_of(config: Config) -> str:
-    """The method, with what makes it a variant."""
-    rule = flat(config)["rule"]
-    variants = [*(["first order"] if config.first_order else []), *([] if rule == "sgd" else [rule])]
-    return ", ".join([config.method, *(variants if config.method == "maml" else [])])
+    """What a run is called in figures and tables: its method, or the algorithm that the rule makes of MAML."""
+    if config.method != "maml":
+        return config.method
+    algorithm = config.rule.algorithm or f"maml, {RULES.name_of(config.rule)}"
+    return f"{algorithm}, first order" if config.first_order else algorithm

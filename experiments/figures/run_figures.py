@@ -24,14 +24,14 @@ with needs("plots", "figures"):
 COLORS = {  # Okabe and Ito's palette, safe for the colour-blind
     "maml": "#0072B2",
     "maml, first order": "#56B4E9",
-    "maml, meta-sgd": "#CC79A7",
+    "Meta-SGD": "#CC79A7",
     "pretrained": "#009E73",
     "oracle": "#E69F00",
     "random": "#D55E00",
 }
 OTHERS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")  # the same, for any label
 OTHER_MARKERS = ("o", "^", "s", "D", "v", "P", "X")
-MARKERS = {"maml": "o", "maml, first order": "v", "maml, meta-sgd": "P", "pretrained": "^", "random": "D"}
+MARKERS = {"maml": "o", "maml, first order": "v", "Meta-SGD": "P", "pretrained": "^", "random": "D"}
 STEP_COLORS = ("#999999", "#5EC962", "#21918C", "#3B528B", "#440154")  # before adaptation, after each step: viridis
 PATH_DIRECTIONS = ((1, 1), (-1, 1), (1, -1))  # the paths' panels: the test goal farthest in each direction
 PANELS = 3  # tasks that are drawn
@@ -153,7 +153,9 @@ def adaptation_curves(axes: Axes, methods: dict[str, list[Run]], styles: Mapping
         color, marker = styles[label]
         steps = np.arange(len(summary))
         if len(summary) == 1:
-            summary, steps, marker = 2 * summary, np.array([0, last]), ""
+            summary = 2 * summary
+            steps = np.array([0, last])
+            marker = ""
         mean, low, high = (np.array([s[name] for s in summary]) for name in ("mean", "low", "high"))
         axes.fill_between(steps, low, high, color=color, alpha=0.2, linewidth=0)
         words = f"{label} ({interval_in_words(len(runs))})"
@@ -256,7 +258,7 @@ def _panels(figure: SubFigure, run: Run, traces: Traces) -> None:
 def paths(figure: SubFigure, methods: dict[str, Traces]) -> None:
     """An episode before adaptation and one after each gradient step (paper, figure 4), of tasks x methods."""
     several = len(methods) > 1
-    # goals of training are within 0.5
+    # The goals of training are within 0.5; a file may have others.
     ends = max(1.0, *(1.1 * float(np.abs(trace["tasks"]).max()) for trace in methods.values()))
     grid = figure.subplots(PANELS, len(methods), sharex=True, sharey=True) if several else figure.subplots(1, PANELS)
     grid = np.asarray(grid).reshape(PANELS, len(methods))

@@ -1,4 +1,4 @@
-"""Scores over the tasks themselves, where tasks of one's own lie outside the distribution of training.
+"""Figures of scores by task, for tasks from a file of which some lie outside the distribution of training.
 
 Axes: N tasks, k numbers of a task.
 """

@@ -6,11 +6,11 @@ A preset is what `train.py PRESET` starts from. What it leaves out has the defau
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from metarl.experiments.presets.options import BASELINES, PRESETS, Options, Variant, require_preset
+from metarl.experiments.presets.options import METHOD_OPTIONS, PRESETS, Options, Variant, require_preset
 from metarl.training.config import Config
 from metarl.training.tree import from_flat
 
-__all__ = ["BASELINES", "PRESETS", "preset_config", "variants_of"]
+__all__ = ["METHOD_OPTIONS", "PRESETS", "preset_config", "variants_of"]
 
 
 def variants_of(name: str, value_of: Callable[[str], str | None]) -> tuple[Variant, ...]:
@@ -34,7 +34,7 @@ def preset_config(
         ValueError: an unknown preset, or a choice that cannot be made.
     """
     require_preset(name)
-    options = PRESETS[name].options | BASELINES.get((name, method), {})
+    options = PRESETS[name].options | METHOD_OPTIONS.get((name, method), {})
     for variant in variants:
         options = options | variant.options
     chosen = {"preset": name, "method": method} | options | (choices or {})

@@ -310,12 +310,12 @@ PRESETS: dict[str, Preset] = {
     ),
 }
 
-# What the paper's baselines have otherwise than MAML, in the runs whose curves were published (100 rollouts of 200
-# timesteps an iteration, delta 0.01, the iterate with the best training return). Flags come after these.
+# What the methods that the paper compares MAML with have otherwise, in the runs whose curves were published (100
+# rollouts of 200 timesteps an iteration, delta 0.01, the iterate with the best training return). Flags come after.
 _POOLED: Options = {"tasks": 10, "episodes": 10, "max_kl": 0.01, "evaluation_checkpoint": "best"}
 _CHEETAH: Options = _POOLED | {"iterations": 1000}
 _ANT: Options = _POOLED | {"iterations": 2000}
-BASELINES: dict[tuple[str, str], Options] = {
+METHOD_OPTIONS: dict[tuple[str, str], Options] = {
     ("navigation-paper", "pretrained"): {"evaluation_checkpoint": "best"},
     ("navigation-paper", "oracle"): {"tasks": 1, "episodes": 10, "evaluation_checkpoint": "best"},
     ("navigation-paper", "random"): {"activation": "tanh"},

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from metarl.arguments import path_of
-from metarl.experiments.commands.command_line import described, program, require_paths, with_homes
+from metarl.experiments.commands.command_line import require_paths, with_homes
+from metarl.experiments.commands.started_command import described, program
 from metarl.experiments.presets.configuration import PRESETS, preset_config, variants_of
 from metarl.experiments.presets.options import Variant, require_preset
 from metarl.experiments.presets.published import require_published

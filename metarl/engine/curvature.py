@@ -6,7 +6,7 @@ divergence's gradient at theta is zero, so that H_i is exactly the Gauss-Newton 
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -103,6 +103,8 @@ def _outputs(predict: Predict, theta: Params, data: Data) -> Any:
     """What `predict` makes of each task's data at theta, leaves [M, ...]."""
     return vmap(predict, (None, 0))(theta, data)
 
+
+Kind = Literal["symmetric", "forward", "gauss_newton", "exact"]
 
 CURVATURES: dict[str, Callable[..., Products]] = {
     "symmetric": symmetric_difference,

@@ -80,7 +80,9 @@ def mlp(sizes: Sequence[int], activation: str, *, std: float | None = None, head
 
 def xavier_uniform(shape: Sequence[int], generator: torch.Generator) -> Tensor:
     """An initial weight [fan_out, fan_in, ...]; axes that follow (of a convolution's kernel) multiply both fans."""
-    fan_out, fan_in = shape[0] * math.prod(shape[2:]), shape[1] * math.prod(shape[2:])
+    kernel = math.prod(shape[2:])
+    fan_out = shape[0] * kernel
+    fan_in = shape[1] * kernel
     bound = (6 / (fan_in + fan_out)) ** 0.5
     return bound * (2 * torch.rand(*shape, generator=generator) - 1)
 

@@ -5,7 +5,7 @@ checkpoints and evaluation know of it.
 """
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -17,12 +17,17 @@ from metarl.parts import Part, Registry
 from metarl.problem import Problem
 from metarl.shard import ALONE, Shard
 
+Method = Literal["maml", "pretrained", "oracle", "random"]
+WITHOUT_INNER_STEPS: tuple[Method, ...] = ("pretrained", "oracle")
+"""Methods that train one model on all tasks, without adaptation."""
+
 
 class Setting(NamedTuple):
     """What a problem is told of its run."""
 
     preset: str
-    method: str
+    method: Method
+    knows_the_task: bool  # whether the model is given the task, and is not adapted
     seed: int
     device: str
     tasks: int  # per meta-batch
@@ -48,9 +53,20 @@ class ProblemOptions(Part, ABC):
     def drawn_curve(self) -> tuple[Metric, str]:
         """The metric of learning curves in figures, and what it is measured on, in words."""
 
-    before_training: str = ""  # remarks to print before the first iteration
-    achieved_name: str = "achieved"  # what the score `achieved` of an evaluation measures, with its unit
-    task_names: tuple[str, ...] = ()  # names of the numbers of a task, with their units
+    @property
+    def before_training(self) -> str:
+        """Remarks to print before the first iteration."""
+        return ""
+
+    @property
+    def achieved_name(self) -> str:
+        """What the score `achieved` of an evaluation measures, with its unit."""
+        return "achieved"
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """Names of the numbers of a task, with their units; none where a task is no row of numbers."""
+        return ()
 
     def commanded(self, tasks: NDArray[np.float64]) -> NDArray[np.float64] | None:
         """The value of `achieved` that tasks [N, k] ask for, [N]; None where they ask for none."""

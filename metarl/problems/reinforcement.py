@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 
 from metarl.metrics import Metric
 from metarl.parts import HIDDEN, MAY_CHANGE, PROBABILITY, RECORDED, at_least
-from metarl.problems import MOST_AT_A_TIME, PROBLEMS, ProblemOptions, Setting, require_device, require_enough_steps
+from metarl.problems import (
+    MOST_AT_A_TIME,
+    PROBLEMS,
+    WITHOUT_INNER_STEPS,
+    ProblemOptions,
+    Setting,
+    require_device,
+    require_enough_steps,
+)
 from metarl.rl.baselines import BASELINES, Baseline
 from metarl.rl.baselines.linear_features import LinearFeatures
 from metarl.rl.environments import ENVIRONMENTS, Environment
@@ -26,7 +34,8 @@ from metarl.rl.outer_losses.surrogate import Surrogate
 from metarl.rl.policies import POLICIES
 from metarl.rl.policies.gaussian_mlp import GaussianMLP
 from metarl.rl.policies.policy import Policy, default_policy
-from metarl.rl.problem import MetaRL, RolloutSettings
+from metarl.rl.problem import MetaRL
+from metarl.rl.rollout_settings import MAX_BROKEN, RolloutSettings
 from metarl.rl.spaces import Interface, observation_size, require_unchanged
 
 
@@ -50,7 +59,7 @@ class Reinforcement(ProblemOptions):
     noise, that sees less far ahead."""
     inner_gae_lambda: Annotated[float | None, PROBABILITY] = None
     """Lambda in the data of the inner steps, where it is another."""
-    max_broken: Annotated[float, PROBABILITY, MAY_CHANGE] = 0.5
+    max_broken: Annotated[float, PROBABILITY, MAY_CHANGE] = MAX_BROKEN
     """Stop where the environment breaks more than this share of an iteration's episodes."""
     evaluation_episodes: Annotated[int, at_least(1), MAY_CHANGE] = 20
     """Episodes per task and gradient step at evaluation."""
@@ -87,12 +96,12 @@ class Reinforcement(ProblemOptions):
         return RETURN, "meta-training"
 
     @property
-    def achieved_name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def achieved_name(self) -> str:
         """What `achieved` measures in this environment, with its unit."""
         return self.environment.achieved_name
 
     @property
-    def task_names(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def task_names(self) -> tuple[str, ...]:
         """Names of the numbers of this environment's tasks, with their units."""
         return self.environment.tasks.names
 
@@ -102,7 +111,7 @@ class Reinforcement(ProblemOptions):
         return self.environment.remarks(self.horizon)
 
     @property
-    def before_training(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def before_training(self) -> str:
         """What the check of the environment says, a line each."""
         return "\n".join(f"note: {remark}" for remark in self._remarks)
 
@@ -173,14 +182,13 @@ class Reinforcement(ProblemOptions):
             name = OUTER_LOSSES.name_of(self.outer_loss)
             raise ValueError(f"outer_loss {name} needs at least 1 inner step in training; got 0: choose surrogate")
         self._require_unchanged()
-        knows_the_task = setting.method == "oracle"
         # On the run's device, so that what is missing there is said before anything is written.
         environment = self.environment.on(setting.device)
-        observations, actions = environment.spaces(task_in_observation=knows_the_task)
+        observations, actions = environment.spaces(task_in_observation=setting.knows_the_task)
         normalizer = self.normalization.build()
         policy = self.policy.build(observations, actions)
         return MetaRL(
-            functools.partial(self._environments, device=setting.device, task_in_observation=knows_the_task),
+            functools.partial(self._environments, device=setting.device, task_in_observation=setting.knows_the_task),
             normalizer.wrap(policy, observation_size(observations)),
             setting.rule,
             inner_steps=setting.inner_steps,
@@ -201,7 +209,7 @@ class Reinforcement(ProblemOptions):
                 max_broken=self.max_broken,
             ),
             seed=setting.seed,
-            task_per_episode=setting.method in ("pretrained", "oracle"),
+            task_per_episode=setting.method in WITHOUT_INNER_STEPS,
             device=setting.device,
             commanded=self.environment.commanded,
             shard=setting.shard,

@@ -13,7 +13,15 @@ import numpy as np
 
 from metarl.metrics import Metric
 from metarl.parts import HIDDEN, MAY_CHANGE, RECORDED, at_least
-from metarl.problems import MOST_AT_A_TIME, PROBLEMS, ProblemOptions, Setting, require_device, require_enough_steps
+from metarl.problems import (
+    MOST_AT_A_TIME,
+    PROBLEMS,
+    WITHOUT_INNER_STEPS,
+    ProblemOptions,
+    Setting,
+    require_device,
+    require_enough_steps,
+)
 from metarl.supervised.conformance import complaint
 from metarl.supervised.datasets import DATASETS, Dataset
 from metarl.supervised.metrics import headline
@@ -63,9 +71,9 @@ class Supervised(ProblemOptions):
             # `build` says the same again.
             warnings.simplefilter("ignore")
             tasks = self.dataset.build()
-        # The project's own datasets keep it.
-        own = ":" in DATASETS.name_of(self.dataset)
-        if own and (words := complaint(tasks, self.shots, self.queries)):
+        # Only MODULE:NAME is of a user; the tests have the project's own datasets keep the contract.
+        is_users = ":" in DATASETS.name_of(self.dataset)
+        if is_users and (words := complaint(tasks, self.shots, self.queries)):
             warnings.warn(f"the dataset does not keep its contract, which check_dataset checks: {words}", stacklevel=2)
         return dataclasses.replace(self, examples_in_training=tasks.signature())
 
@@ -94,7 +102,7 @@ class Supervised(ProblemOptions):
         return headline(self.kind), "validation tasks"
 
     @property
-    def before_training(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def before_training(self) -> str:
         """Say whether there is a compilation to wait for."""
         if not self.compile:
             return ""
@@ -125,7 +133,7 @@ class Supervised(ProblemOptions):
             raise ValueError(
                 f"evaluation_steps must be at least inner_steps, {setting.inner_steps}; got {setting.evaluation_steps}"
             )
-        if setting.method in ("pretrained", "oracle") and self.kind == "classification":
+        if setting.method in WITHOUT_INNER_STEPS and self.kind == "classification":
             raise ValueError(
                 f"method {setting.method!r} makes no sense for a classification, whose labels mean nothing outside a "
                 "task: choose maml or random"
@@ -144,7 +152,7 @@ class Supervised(ProblemOptions):
         tasks = self.dataset.build()
         tasks.require_examples(self.shots, max(self.queries, self.evaluation_queries))
         self._warn_of_other(tasks)
-        if setting.method == "oracle":
+        if setting.knows_the_task:
             tasks = tasks.with_task_in_inputs()
         return MetaSupervised(
             tasks.distribution,

@@ -13,16 +13,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium import Space
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from metarl.arguments import is_whole
-from metarl.arrays import on_device, on_host
+from metarl.arrays import Array, on_device, on_host
+from metarl.kinds import is_whole
 from metarl.numeric import shown
 from metarl.rl.drawing_tasks import draw_tasks
 from metarl.rl.spaces import action_size
 from metarl.rl.vector_results import VectorResults
 
-Array = NDArray[np.float64]
 DRAWN = 16  # tasks that are drawn for the checks
 TIMESTEPS = 100  # of the episodes that are played to see whether tasks and seeds matter
 SEED = 7

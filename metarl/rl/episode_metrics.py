@@ -70,14 +70,14 @@ MEASURES = MetricTable(
         score="average_return",
     ),
     Metric(
-        name="rollout/broken",
+        name=BROKEN,
         meaning="share of the episodes of the meta-batch that broke",
         alarm="of episodes broken",
         higher_is_better=False,
         reduction="mean",
     ),
     Metric(
-        name="rollout/broken_{name}",
+        name=f"{BROKEN}_{{name}}",
         meaning="share of the episodes that broke for this reason; only where there were any",
         higher_is_better=False,
         reduction="mean",

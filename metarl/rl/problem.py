@@ -25,6 +25,7 @@ from metarl.rl.baselines import Values
 from metarl.rl.contract import of_wrapped
 from metarl.rl.drawing_tasks import draw_tasks
 from metarl.rl.episode_metrics import (
+    BROKEN,
     MEASURES,
     RETURN,
     Clock,
@@ -81,6 +82,8 @@ class MetaRL:
             `collect`) a rule or a loss that does not do what it must: see `soundness`.
     """
 
+    measures = MEASURES
+
     def __init__(
         self,
         make_env: Callable[..., VectorEnv],
@@ -130,8 +133,6 @@ class MetaRL:
         self.functions = functions_of(outer_loss, self.learner)
         self._is_sound = False  # whether rule and losses were checked
 
-    measures = MEASURES
-
     @cached_property
     def _env(self) -> VectorEnv:
         return self._made(len(self._local) * self.settings.episodes)
@@ -170,24 +171,7 @@ class MetaRL:
         count = settings.tasks * self._tasks_per_group
         # Every rank draws the tasks of all ranks, and keeps its own.
         tasks = self.sample_tasks(self.seed, Purpose.TRAINING_TASKS, iteration, count=count)[rows]
-        fast = self.learner.start_each(theta, len(self._local))
-        adapted: list[Params] = []
-        rollouts: list[Episodes] = []
-        batches: list[PolicyBatch] = []
-        for step in range(self.inner_steps + 1):
-            adapted.append(self.learner.merge_each(fast, theta))
-            key = (self.seed, Purpose.TRAINING_ROLLOUTS, iteration, step)
-            horizon = settings.horizon
-            rollouts.append(
-                rollout(self._env, self.policy, adapted[-1], tasks, horizon=horizon, key=key, first_task=first)
-            )
-            clock.lap("sample")
-            batches.append(self._process(rollouts[-1], inner=step < self.inner_steps))
-            if step == 0 < self.inner_steps and not self._is_sound:
-                require_sound_steps(self.learner, theta, batches[0])
-            if step < self.inner_steps:
-                fast = self.learner.step_each(fast, theta, batches[-1], step=step)
-            clock.lap("adapt")
+        adapted, rollouts, batches = self._adapt(theta, tasks, iteration, clock)
         if not self._is_sound:
             require_sound_outer_loss(self.learner, self.functions.outer_loss, theta, batches[:-1], batches[-1])
             warn_of_equal_rewards(rollouts[0])
@@ -207,6 +191,31 @@ class MetaRL:
         metrics |= {f"policy/{name}": values.mean().item() for name, values in spread.items()}
         require_whole(metrics, iteration, max_broken=settings.max_broken)
         return objective, metrics | clock.metrics(metrics["env_steps"])
+
+    def _adapt(
+        self, theta: Params, tasks: NDArray[np.float64], iteration: int, clock: Clock
+    ) -> tuple[list[Params], list[Episodes], list[PolicyBatch]]:
+        """The policies after 0 .. `inner_steps` gradient steps of training, their episodes, and these as batches."""
+        horizon = self.settings.horizon
+        first = self._local.start
+        fast = self.learner.start_each(theta, len(self._local))
+        adapted: list[Params] = []
+        rollouts: list[Episodes] = []
+        batches: list[PolicyBatch] = []
+        for step in range(self.inner_steps + 1):
+            adapted.append(self.learner.merge_each(fast, theta))
+            key = (self.seed, Purpose.TRAINING_ROLLOUTS, iteration, step)
+            rollouts.append(
+                rollout(self._env, self.policy, adapted[-1], tasks, horizon=horizon, key=key, first_task=first)
+            )
+            clock.lap("sample")
+            batches.append(self._process(rollouts[-1], inner=step < self.inner_steps))
+            if step == 0 < self.inner_steps and not self._is_sound:
+                require_sound_steps(self.learner, theta, batches[0])
+            if step < self.inner_steps:
+                fast = self.learner.step_each(fast, theta, batches[-1], step=step)
+            clock.lap("adapt")
+        return adapted, rollouts, batches
 
     def refresh(self, theta: Params, objective: MetaObjective) -> Params:
         """Update the statistics of the observations in theta, from the data of the objective."""
@@ -295,7 +304,7 @@ class MetaRL:
     def score(self, metrics: Metrics) -> float | None:
         """The training return after adaptation, as in the paper; None if a policy diverged."""
         # The episodes of a diverged policy are cut short, so that their return means nothing.
-        if "rollout/broken_action" in metrics:
+        if f"{BROKEN}_action" in metrics:
             return None
         value = metrics.get(RETURN.at(self.inner_steps))
         return None if value is None else RETURN.as_score(value)

@@ -6,6 +6,8 @@ from metarl.arguments import require_integers
 from metarl.parts import PROBABILITY
 from metarl.rl.sampler import ROLLOUTS
 
+MAX_BROKEN = 0.5  # a share of episodes
+
 
 class Credit(NamedTuple):
     """How far back in time a reward counts: the two numbers of generalised advantage estimation."""
@@ -27,7 +29,7 @@ class RolloutSettings(NamedTuple):
     traced_episodes: int = 0  # episodes per task and gradient step whose observations `evaluate` keeps for figures
     inner_discount: float | None = None  # `discount` of the data of inner steps, where it is another
     inner_gae_lambda: float | None = None  # `gae_lambda` likewise
-    max_broken: float = 0.5  # training stops if the environment breaks more than this share of an iteration's episodes
+    max_broken: float = MAX_BROKEN  # training stops if the environment breaks more of an iteration's episodes
 
     def require_sensible(self) -> None:
         """Raise ValueError for a number out of its bounds, or an unknown way of counting."""

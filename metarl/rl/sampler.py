@@ -18,7 +18,7 @@ from metarl.rl.contract import require_vector
 from metarl.rl.episode_progress import Progress
 from metarl.rl.episodes import Episodes
 from metarl.rl.spaces import action_size, environment_actions, observation_size
-from metarl.rl.vector_results import VectorResults
+from metarl.rl.vector_results import Step, VectorResults
 from metarl.threads import torch_threads
 
 Key = tuple[int, Purpose, *tuple[int, ...]]  # (seed, purpose, iteration, inner step): see randomness.py
@@ -94,17 +94,14 @@ def rollout(
             own_copy = actions[:, t].clone().reshape(num_envs, -1)
             finite_actions, bad = _only_finite(own_copy, on_host=device is None)
             progress.break_where("action", bad)
-            seen, reward, ended, info, _ = results.step(for_environment(finite_actions))
+            step = results.step(for_environment(finite_actions))
+            _follow(progress, t, step, like)
+            seen = step.observations
             longest = max(longest, t + 1)
-            progress.break_where("simulation", _diverged(info, progress.running))
-            progress.break_where("reward", _bad(reward, like))
-            progress.record(t, reward, info)
-            progress.break_where("observation", _bad(seen, like))
-            progress.end_where(ended)
             if not perhaps_any(progress.running):
                 break
     if len(turns) > 1:
-        # as if all had been played together: their numbers do not depend on the turns
+        # In turns, `distributions` has those of the last turn alone. The numbers must not depend on the turns.
         distributions = [policy.apply_stacked(params, observations[:, t].to(like)) for t in range(longest)]
     return _episodes(progress, observations.to(like), actions.to(like), distributions)
 
@@ -128,6 +125,15 @@ def _reset(results: VectorResults, seeds: list[int], tasks: NDArray[np.float64],
 def _of_running(seen: Array, running: Mask) -> Array:
     """Observations [n, O], 0 of environments whose episode is over: these may show anything, even nan."""
     return seen if known_all(running) else namespace(seen).where(running[:, None], seen, 0.0)
+
+
+def _follow(progress: Progress, t: int, step: Step, like: Tensor) -> None:
+    """Let the results of timestep t break and end episodes, in the order that `Progress` says."""
+    progress.break_where("simulation", _diverged(step.info, progress.running))
+    progress.break_where("reward", _bad(step.rewards, like))
+    progress.record(t, step.rewards, step.info)
+    progress.break_where("observation", _bad(step.observations, like))
+    progress.end_where(step.ended)
 
 
 def _diverged(info: dict[str, Any], like: Mask) -> Mask:

@@ -10,12 +10,11 @@ from gymnasium.spaces import Box
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from metarl.arrays import is_tensor, namespace, on_device
+from metarl.arrays import Mask, is_tensor, namespace, on_device
 from metarl.numeric import numeric, shown
 from metarl.rl.spaces import NOT_OF_THE_SPACE, flat_observations, observation_size
 from metarl.rl.step_results import begun, stepped
 
-Mask = NDArray[np.bool_]
 TERM = "reward/"  # prefix of the names of reward terms in an environment's `info`
 READ = ("achieved", "success", "diverged")  # entries of `info` that are read, beside those whose names begin with TERM
 

@@ -44,15 +44,7 @@ def few_shot(data: ImageClasses, *, ways: int, rotate: bool = False) -> Supervis
     Raises:
         ValueError: a split has fewer classes than `ways`; (by `examples`) a class has fewer images than are drawn.
     """
-    require_integers(0, ways=ways)
-    for split, classes in data.splits.items():
-        if len(classes) < 2:
-            raise ValueError(
-                f"few-shot tasks need at least 2 classes for {split}; {len(classes)} of {len(data.counts)} are: add "
-                "classes, or give it a larger share"
-            )
-        if not 2 <= ways <= len(classes):
-            raise ValueError(f"ways must be from 2 to {len(classes)}, the classes for {split}; got {ways}")
+    _require_ways(data, ways)
     first = np.concatenate([[0], np.cumsum(data.counts)[:-1]])
 
     def sample_tasks(rng: np.random.Generator, n: int, split: Split) -> NDArray[np.float64]:
@@ -92,6 +84,19 @@ def few_shot(data: ImageClasses, *, ways: int, rotate: bool = False) -> Supervis
         smallest_class=f"class ({data.names[smallest]})" if data.names else "class",
     )
     return made
+
+
+def _require_ways(data: ImageClasses, ways: int) -> None:
+    """Raise ValueError for a number of classes per task that a split does not have."""
+    require_integers(0, ways=ways)
+    for split, classes in data.splits.items():
+        if len(classes) < 2:
+            raise ValueError(
+                f"few-shot tasks need at least 2 classes for {split}; {len(classes)} of {len(data.counts)} are: add "
+                "classes, or give it a larger share"
+            )
+        if not 2 <= ways <= len(classes):
+            raise ValueError(f"ways must be from 2 to {len(classes)}, the classes for {split}; got {ways}")
 
 
 def few_shot_from_arrays(

@@ -11,6 +11,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from metarl.reasons import in_one_line
+
 # Errors that pickle and the stand-ins below raise on bad data. Pickle's documentation gives no complete list; 42,000
 # damaged pickles raised these or their subclasses. OSError is not one: a file that cannot be read is not damaged.
 BAD_DATA = (
@@ -50,8 +52,7 @@ def read_pickle(path: Path) -> Any:
             file.seek(0)
             return _plain(_Reader(file, encoding="latin1").load())
         except BAD_DATA as error:
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise ValueError(f"{path} is damaged or no pickle of integer arrays: {reason}") from error
+            raise ValueError(f"{path} is damaged or no pickle of integer arrays: {in_one_line(error)}") from error
 
 
 def _require_room(file: BinaryIO, size: int) -> None:

@@ -174,16 +174,20 @@ class MetaSupervised:
         if iteration % settings.log_every != 0:
             return objective, {}
         sampled = time.perf_counter()
+        metrics = self._metrics(theta, support, query)
+        metrics["time/sample"] = sampled - start
+        metrics["time/adapt"] = time.perf_counter() - sampled
+        return objective, metrics
+
+    def _metrics(self, theta: Params, support: Examples, query: Examples) -> Metrics:
+        """The scores of the whole meta-batch after each inner step, from sums over the local tasks."""
         measured = self._after_each_step(theta, self.learner, self.inner_steps, support, query)
         totals = {
             f"train/{name}_step{k}": (score.sum(dtype=torch.float64), len(score))
             for k, (_, scores) in enumerate(measured)
             for name, score in scores.items()
         }
-        metrics = over_ranks(totals, self.measures, self._shard.reduce)
-        metrics["time/sample"] = sampled - start
-        metrics["time/adapt"] = time.perf_counter() - sampled
-        return objective, metrics
+        return over_ranks(totals, self.measures, self._shard.reduce)
 
     def _weighted(self, query: Examples, iteration: int) -> Examples | WeightedExamples:
         """The query of an iteration, with the weights of the losses after the inner steps where these are given."""

@@ -27,17 +27,7 @@ def function_regression(
     Raises:
         ValueError: there are no parameters, or a range is not finite or has its ends in the wrong order.
     """
-    if not parameters:
-        raise ValueError("a family of functions needs at least one parameter, whose values make its tasks; got none")
-    is_named = isinstance(parameters, Mapping)
-    if not is_named:
-        raise ValueError(f"parameters must be ranges by name, such as {{'slope': (0, 1)}}; got {parameters!r}")
-    for name, ends in {**parameters, "the input": inputs}.items():
-        values = np.asarray(ends)
-        is_range = values.shape == (2,) and values.dtype.kind in "fiu" and -np.inf < values[0] < values[1] < np.inf
-        if not is_range:
-            words = ", ".join(map(str, values)) if values.ndim == 1 else repr(ends)
-            raise ValueError(f"the range of {name} must be two finite numbers, the smaller first; got {words}")
+    _require_ranges(parameters, inputs)
     lows, highs = np.transpose(list(parameters.values()))
 
     def sample_tasks(rng: np.random.Generator, n: int, split: Split) -> NDArray[np.float64]:
@@ -69,3 +59,18 @@ def function_regression(
         kind="regression",
         shared_targets=True,
     )
+
+
+def _require_ranges(parameters: Mapping[str, Range], inputs: Range) -> None:
+    """Raise ValueError unless there are parameters, and all ranges are two finite numbers in order."""
+    if not parameters:
+        raise ValueError("a family of functions needs at least one parameter, whose values make its tasks; got none")
+    is_named = isinstance(parameters, Mapping)
+    if not is_named:
+        raise ValueError(f"parameters must be ranges by name, such as {{'slope': (0, 1)}}; got {parameters!r}")
+    for name, ends in {**parameters, "the input": inputs}.items():
+        values = np.asarray(ends)
+        is_range = values.shape == (2,) and values.dtype.kind in "fiu" and -np.inf < values[0] < values[1] < np.inf
+        if not is_range:
+            words = ", ".join(map(str, values)) if values.ndim == 1 else repr(ends)
+            raise ValueError(f"the range of {name} must be two finite numbers, the smaller first; got {words}")

@@ -95,17 +95,17 @@ def decode(data: bytes, path: Path) -> TrainState:
         _require_bounded(data)
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except DAMAGED as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
-            f"{path} is not a readable checkpoint: truncated, damaged or foreign ({reason[:120]})"
+            f"{path} is not a readable checkpoint: truncated, damaged or foreign ({_first_line(error)[:120]})"
         ) from error
     number = _format_number(content, path)
     try:
         _require_fields(content)
         whole = content.pop("checksum") == _checksum(content)
     except DAMAGED as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path} is not a checkpoint of metarl's format {number}: {reason[:200]}") from error
+        raise ValueError(
+            f"{path} is not a checkpoint of metarl's format {number}: {_first_line(error)[:200]}"
+        ) from error
     if not whole:
         raise ValueError(f"{path} is damaged: its checksum does not match its content")
     for earlier in range(number, NUMBER):
@@ -132,6 +132,11 @@ def _require_bounded(data: bytes) -> None:
         for operation, name, _ in pickletools.genops(code):
             if operation.name in NAMING and not (operation.name == "GLOBAL" and NAMES.fullmatch(str(name))):
                 raise pickle.UnpicklingError(f"it names {name or operation.name}, which no checkpoint does")
+
+
+def _first_line(error: Exception) -> str:
+    """What went wrong, without the advice of many lines that torch.load gives after it."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _format_number(content: Any, path: Path) -> int:

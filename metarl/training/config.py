@@ -9,14 +9,12 @@ from metarl.engine.outer import OUTERS, Outer
 from metarl.engine.rules import RULES, InnerRule, Rule, first_order
 from metarl.engine.rules.sgd import SGD
 from metarl.parts import HIDDEN, MAY_CHANGE, NOT_NEGATIVE, POSITIVE, Part, at_least, below, options
-from metarl.problems import PROBLEMS, ProblemOptions, Setting
+from metarl.problems import PROBLEMS, WITHOUT_INNER_STEPS, Method, ProblemOptions, Setting
 from metarl.shard import ALONE, Shard
 from metarl.training import tree
 from metarl.training.interruption import GRACE
 from metarl.training.loop import MAX_NONFINITE
 from metarl.training.migration import from_flat_configuration, is_flat, with_present_names
-
-Method = Literal["maml", "pretrained", "oracle", "random"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +125,7 @@ class Config(Watching, HeldOut, Adaptation, Training):
     @property
     def adaptation_steps(self) -> int:
         """Inner steps that the method trains with: 0 for pretrained and oracle."""
-        return 0 if self.method in ("pretrained", "oracle") else self.inner_steps
+        return 0 if self.method in WITHOUT_INNER_STEPS else self.inner_steps
 
     @property
     def knows_the_task(self) -> bool:
@@ -139,7 +137,7 @@ class Config(Watching, HeldOut, Adaptation, Training):
         """The options that mean nothing beside what else was chosen, and why; they are refused if they are given."""
         found: dict[str, str] = {}
         why = f"method {self.method}, which trains without inner steps"
-        if self.method in ("pretrained", "oracle"):
+        if self.method in WITHOUT_INNER_STEPS:
             found |= dict.fromkeys(("inner_steps", "first_order"), why)
         # Pretrained is adapted at evaluation, oracle is not.
         if self.knows_the_task:
@@ -209,6 +207,7 @@ class Config(Watching, HeldOut, Adaptation, Training):
         return Setting(
             preset=self.preset,
             method=self.method,
+            knows_the_task=self.knows_the_task,
             seed=self.seed,
             device=self.device,
             tasks=self.tasks,

@@ -72,7 +72,7 @@ def write_evaluation(
     }
     write_atomically(run_dir / PER_TASK, table)
     write_atomically(run_dir / TRACES, arrays.getvalue())
-    # last: whoever finds it finds the others
+    # The summary comes last, so that whoever finds it finds the others.
     write_atomically(run_dir / SUMMARY, (json.dumps(document, indent=2, allow_nan=False) + "\n").encode())
     return summaries
 

@@ -1,4 +1,4 @@
-"""A stream that outlives who reads it: a reader that goes, or a terminal that is closed, ends no training."""
+"""A stream that ends no training when nobody reads it any more: a pipe whose reader ended, or a closed terminal."""
 
 import errno
 import io

@@ -4,8 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from metarl.parts import options
-from metarl.rl.environments import ENVIRONMENTS
+from metarl.parts import Registry, options
 from metarl.training.tree import from_flat
 
 # Fields that a later version added, with the value that stands for what earlier versions did.
@@ -57,14 +56,21 @@ def from_flat_configuration(kind: type[Any], values: Mapping[str, Any]) -> Any:
     if not isinstance(flat["problem"], str) or flat["problem"] not in NEVER_WRITTEN:
         raise ValueError(f"unknown problem {flat['problem']!r}: choose one of {', '.join(NEVER_WRITTEN)}")
     given: dict[str, Any] = flat.pop("environment_options", {})
-    if "environment" in flat:
-        own = {option.name for option in options(ENVIRONMENTS.find(flat["environment"]))}
+    problem = _choices(kind)["problem"].find(flat["problem"])
+    environments = _choices(problem).get("environment")
+    if environments is not None and "environment" in flat:
+        own = {option.name for option in options(environments.find(flat["environment"]))}
         flat.update({"environment_options": given} if "environment_options" in own else given)
     if flat.get("curvature") not in DIFFERENCES:
         flat.pop("finite_difference_epsilon", None)
     if flat.get("data_dir") is None:
         flat.pop("data_dir", None)
     return from_flat(kind, NEVER_WRITTEN[flat["problem"]] | flat, surplus=WITHOUT_EFFECT)
+
+
+def _choices(kind: type[Any]) -> dict[str, Registry[Any]]:
+    """The registries that a part chooses from, by the names of the choices."""
+    return {option.name: option.registry for option in options(kind) if option.registry is not None}
 
 
 # Format 1 called a parameter weight0, bias0 and so on, or weight and bias where it belonged to the last layer of a

@@ -105,21 +105,14 @@ def train(
             # A run with no directory yet is made ready first, so that what is refused leaves none behind.
             begun = None if (place / CONFIG).is_file() else _first_state(problem, outer, seed, initial_parameters)
             state = stack.enter_context(claimed(place, identity, resume=resume))
-            if state is not None and initial_parameters is not None:
-                words = f"{place} goes on from its own, after {state.iteration} iterations"
-                warnings.warn(f"initial parameters have no effect: {words}", stacklevel=2)
             if state is None:
                 state = begun or _first_state(problem, outer, seed, initial_parameters)
                 state = state._replace(config=identity.values)
                 # The best parameters come first, so that a run with a last checkpoint always has them.
                 save(place / BEST, state)
                 save_last(place, state)
-            elif state.iteration >= iterations:
-                if state.iteration > iterations:
-                    made = f"{place} has made {state.iteration} iterations"
-                    warnings.warn(f"{made}: to end after {iterations} means nothing for it any more", stacklevel=2)
-                # No iteration is left to do, but the options of the next evaluation may have changed.
-                update_config(place, identity.values)
+            else:
+                _go_on(place, state, identity, iterations, has_source=initial_parameters is not None)
         return loop.train(
             problem,
             outer,
@@ -132,6 +125,20 @@ def train(
             grace=grace,
             shard=shard,
         )
+
+
+def _go_on(place: Path, state: TrainState, identity: Identity, iterations: int, *, has_source: bool) -> None:
+    """Warn of what has no effect on a run that goes on from `state`, and keep its new options if it is complete."""
+    callers_line = 4  # past `train` and the wrapper that `usual_torch` puts around it
+    if has_source:
+        words = f"{place} goes on from its own, after {state.iteration} iterations"
+        warnings.warn(f"initial parameters have no effect: {words}", stacklevel=callers_line)
+    if state.iteration > iterations:
+        made = f"{place} has made {state.iteration} iterations"
+        warnings.warn(f"{made}: to end after {iterations} means nothing for it any more", stacklevel=callers_line)
+    if state.iteration >= iterations:
+        # No iteration is left to do, but the options of the next evaluation may have changed.
+        update_config(place, identity.values)
 
 
 def standard_sinks(run_dir: Path, log_every: int = 1) -> list[Callback]:

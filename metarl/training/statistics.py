@@ -39,7 +39,8 @@ def summarize(scores: NDArray[np.float64], seed: int) -> dict[str, float]:
         seed: key of the bootstrap.
     """
     runs, tasks = scores.shape
-    means, interquartile_means = scores.mean(1), stats.trim_mean(scores, 0.25, axis=1)
+    means = scores.mean(1)
+    interquartile_means = stats.trim_mean(scores, 0.25, axis=1)
     if runs > 1:
         low, high = map(float, interval_over_seeds(means))
         iqm_low, iqm_high = map(float, interval_over_seeds(interquartile_means))

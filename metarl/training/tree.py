@@ -1,4 +1,4 @@
-"""Functions of a configuration, which is a small tree of parts, whatever parts it has.
+"""Functions on a configuration, which is a small tree of parts; they work with any parts.
 
 Names of options are unique in a tree. A choice among parts is an option too: `rule` has the name of the chosen part,
 `inner_step_size` is an option of that part. In JSON a chosen part is an object whose `name` comes first:

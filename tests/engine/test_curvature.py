@@ -1,3 +1,4 @@
+import typing
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from oracles import dense_hessian, task
 from torch import Tensor
 from torch.func import vmap
 
-from metarl.engine.curvature import CURVATURES
+from metarl.engine.curvature import CURVATURES, Kind
 from metarl.engine.maml import Learner
 from metarl.engine.model import Model, mlp
 from metarl.engine.objective import MetaObjective, TaskFunctions
@@ -28,6 +29,10 @@ from metarl.engine.rules import first_order
 from metarl.engine.rules.meta_sgd import STEP_SIZE
 from metarl.engine.solvers import conjugate_gradient
 from metarl.rl.episodes import PolicyBatch, timestep_subset
+
+
+def test_every_kind_of_curvature_can_be_an_option() -> None:
+    assert typing.get_args(Kind) == tuple(CURVATURES)
 
 
 @pytest.mark.parametrize("inner_steps", [0, 1, 2])

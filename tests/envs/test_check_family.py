@@ -86,7 +86,7 @@ class Mutable(Line):
     ],
 )
 def test_what_is_broken_is_found(family: Any, message: str) -> None:
-    with pytest.raises(AssertionError, match=message):
+    with pytest.raises(ValueError, match=message):
         check_family(family())
 
 

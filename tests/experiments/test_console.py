@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from scripts import ROOT, TOY, as_main
 
-from metarl.experiments.commands import command_line
+from metarl.experiments.commands.started_command import resume_command
 from metarl.experiments.console import COMMANDS, main
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -112,7 +112,7 @@ def test_the_command_that_goes_on(
     monkeypatch.setattr(sys, "argv", [*argv, *given])
     for name, value in ranks.items():
         monkeypatch.setenv(name, value)
-    words = shlex.split(command_line._resume_command(given))
+    words = shlex.split(resume_command(given))
     ends = {"PY": sys.executable, "FILE": argv[0]}
     paths = [str((tmp_path / word).resolve()) if word.startswith("..") else word for word in words[: len(expected)]]
     assert paths == [str(Path(ends[word]).resolve()) if word in ends else word for word in expected]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from scripts import TOY, run, sized
 
-from metarl.experiments.presets.configuration import BASELINES, PRESETS, preset_config
+from metarl.experiments.presets.configuration import METHOD_OPTIONS, PRESETS, preset_config
 from metarl.experiments.presets.training_arguments import parse
 from metarl.training.checkpoint import load
 from metarl.training.tree import flat
@@ -86,7 +86,7 @@ def test_the_published_step_sizes(preset: str, method: str, sizes: tuple[float, 
 
 def test_the_published_settings_of_each_method() -> None:
     """As the paper's baselines were trained and evaluated, where it says so; flags come after them."""
-    assert {preset for preset, _ in BASELINES} <= set(PRESETS)
+    assert {preset for preset, _ in METHOD_OPTIONS} <= set(PRESETS)
     oracle = flat(preset_config("navigation-paper", "oracle"))
     assert oracle["tasks"] * oracle["episodes"] * oracle["horizon"] == 1000
     for name in ("cheetah-vel-paper", "cheetah-dir-paper", "ant-vel-paper", "ant-dir-paper"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from scripts import refused, run
 
-from metarl.experiments.commands.command_line import _unboxed
+from metarl.experiments.commands.plainer_words import in_plain_words
 from metarl.experiments.figures.evaluated_runs import read_run, replaced_since
 from metarl.training.checkpoint import load
 
@@ -48,7 +48,7 @@ from metarl.training.checkpoint import load
     ],
 )
 def test_what_tyro_says_becomes_plain(theirs: str, ours: str) -> None:
-    assert _unboxed(f"╭─ Error ─╮\n│ {theirs} │\n╰─────────╯") == ours
+    assert in_plain_words(f"╭─ Error ─╮\n│ {theirs} │\n╰─────────╯") == ours
 
 
 @pytest.mark.parametrize(

@@ -197,7 +197,7 @@ def test_variants_are_drawn_side_by_side(tmp_path: Path) -> None:
     assert drawn.returncode == 0, drawn.stderr
     with (tmp_path / "table.csv").open(newline="") as file:
         assert {row["method"] for row in csv.DictReader(file)} == {
-            "maml", "maml, first order", "maml, meta-sgd", "maml, first order, meta-sgd",
+            "maml", "maml, first order", "Meta-SGD", "Meta-SGD, first order",
         }  # fmt: skip
 
 

@@ -40,7 +40,7 @@ NAMED: tuple[tuple[str, str, str], ...] = (
     ("metarl/envs/robots/humanoid.py", "HEIGHTS = (1.0, 2.0)", "HEIGHTS = (0.9, 2.0)"),
     ("metarl/envs/robots/humanoid.py", "HEIGHTS = (1.0, 2.0)", "HEIGHTS = (1.0, 2.1)"),
     ("metarl/rl/episode_metrics.py", "[:, None]).abs()", "[:, None]).abs() * 2"),
-    ("metarl/rl/problem.py", 'if "rollout/broken_action" in metrics:', 'if "nothing" in metrics:'),
+    ("metarl/rl/problem.py", 'if f"{BROKEN}_action" in metrics:', 'if "nothing" in metrics:'),
     ("metarl/training/loop.py", "score > before.best_score", "score >= -math.inf"),
     ("metarl/training/loop.py", '["env_steps"] += state.env_steps', '["env_steps"] += 0'),
     ("metarl/rl/advantages.py", "episodes.mask * episodes.counted[:, None]", "episodes.mask"),

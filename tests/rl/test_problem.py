@@ -1,11 +1,11 @@
 import itertools
 import math
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from conftest import double, gaussian_mlp, sgd
+from navigation_problem import BASELINE, SETTINGS, problem
 from oracles import loop_meta_gradient
 from small_environments import Levers
 from torch.func import grad, vmap
@@ -14,52 +14,18 @@ from torch.utils._pytree import tree_map
 from metarl import envs
 from metarl.engine.outer.trpo import TRPO
 from metarl.engine.params import Params, add, stack
-from metarl.engine.rules import InnerRule, first_order
+from metarl.engine.rules import first_order
 from metarl.engine.rules.meta_sgd import STEP_SIZE, MetaSGD
-from metarl.problem import Film
 from metarl.randomness import Purpose, numpy_generator
 from metarl.rl.advantages import policy_batch
 from metarl.rl.baselines import BASELINES
-from metarl.rl.baselines.linear_features import LinearFeatures
 from metarl.rl.episodes import PolicyBatch
 from metarl.rl.inner_losses import INNER_LOSSES
-from metarl.rl.inner_losses.log_prob import LogProb
 from metarl.rl.losses import policy_gradient
 from metarl.rl.policies.categorical_mlp import CategoricalMLP
-from metarl.rl.problem import MetaRL, RolloutSettings
+from metarl.rl.problem import MetaRL
 from metarl.rl.sampler import rollout
-from metarl.shard import ALONE, Shard
-
-BASELINE = LinearFeatures().build()
-SETTINGS = RolloutSettings(
-    tasks=3, episodes=4, horizon=8, discount=0.99, gae_lambda=1.0, evaluation_episodes=5, evaluation_counting="episodes"
-)
-
-
-def problem(
-    *,
-    inner_steps: int = 1,
-    inner_loss: Any = "log_prob",
-    initial_std: float = 1.0,
-    seed: int = 1,
-    settings: RolloutSettings = SETTINGS,
-    rule: InnerRule | None = None,
-    task_per_episode: bool = False,
-    shard: Shard = ALONE,
-    environment: type[envs.TaskVectorEnv] = envs.TaskVectorEnv,
-) -> MetaRL:
-    return MetaRL(
-        lambda n: environment(envs.Navigation2D(), n, horizon=8),
-        gaussian_mlp(2, 2, hidden_sizes=(8,), initial_std=initial_std),
-        rule or sgd(0.1),
-        inner_steps=inner_steps,
-        inner_loss=INNER_LOSSES.find(inner_loss)().build() if isinstance(inner_loss, str) else inner_loss,
-        baseline=BASELINE,
-        settings=settings,
-        seed=seed,
-        task_per_episode=task_per_episode,
-        shard=shard,
-    )
+from metarl.shard import Shard
 
 
 @pytest.mark.parametrize("inner_steps", [0, 1, 2])
@@ -144,21 +110,6 @@ def test_all_ranks_together_have_the_tasks_of_one_draw(ranks: int) -> None:
     np.testing.assert_array_equal(np.concatenate(seen)[:, 0], np.linspace(-0.5, 0.5, SETTINGS.tasks))
 
 
-def test_evaluation_scores_every_step_on_rollouts_of_that_step() -> None:
-    maml = problem()
-    theta = maml.initial_parameters(0)
-    tasks = np.array([[0.5, 0.5], [-0.2, 0.1]])
-    result = maml.evaluate(theta, sgd(0.1), 2, tasks, seed=1)
-    assert {name: scores.shape for name, scores in result.scores.items()} == dict.fromkeys(
-        ("average_return", "achieved", "success", "reward/distance", "adaptation_env_steps", "broken"), (3, 2)
-    )
-    np.testing.assert_array_equal(result.scores["adaptation_env_steps"][0], 0)
-    assert (result.scores["adaptation_env_steps"][2] > result.scores["adaptation_env_steps"][1]).all()
-    shorter = maml.evaluate(theta, sgd(0.1), 1, tasks, seed=1)
-    np.testing.assert_array_equal(shorter.scores["average_return"], result.scores["average_return"][:2])
-    assert result.traces["observations"].shape[:3] == (3, 2, 8)
-
-
 @pytest.mark.parametrize("inner_loss", INNER_LOSSES.names)
 @pytest.mark.parametrize("held", [False, True])
 def test_the_objective_is_that_of_a_loop_over_tasks_on_the_same_rollouts(inner_loss: str, held: bool) -> None:
@@ -225,76 +176,6 @@ def test_inner_steps_have_a_discount_and_lambda_of_their_own() -> None:
     assert all(torch.equal(after[name], leaf) for name, leaf in by_hand.items())
 
 
-def test_each_evaluation_step_has_its_own_size() -> None:
-    """The published protocol halves the step size after the first step: the same by hand, step by step."""
-    maml, sizes, tasks = problem(), (0.7, 0.05), np.array([[0.5, 0.5], [-0.2, 0.1]])
-    theta = maml.initial_parameters(0)
-    env = envs.TaskVectorEnv(envs.Navigation2D(), 2 * SETTINGS.evaluation_episodes, horizon=8)
-    stacked, expected = stack(theta, 2), []
-    for step, size in enumerate((*sizes, sizes[-1])):
-        key = (1, Purpose.EVALUATION_ROLLOUTS, step)
-        episodes = rollout(env, maml.policy, stacked, tasks, horizon=8, key=key)
-        expected.append(episodes.returns.mean(1).numpy())
-        batch = policy_batch(episodes, BASELINE, discount=0.99, gae_lambda=1.0)
-        gradient = vmap(grad(maml.learner.inner_loss))(stacked, batch)
-        stacked = add(stacked, gradient, -size)
-    actual = maml.evaluate(theta, sgd(*sizes), 2, tasks, seed=1).scores["average_return"]
-    np.testing.assert_allclose(actual, expected, rtol=1e-4)
-
-
-def test_evaluation_counts_episodes_as_it_is_told() -> None:
-    """Goals near the start end episodes early: complete ones take fewer timesteps, the authors' counting fills up."""
-    spent = {}
-    for counting in ("episodes", "timesteps"):
-        settings = SETTINGS._replace(evaluation_counting=counting, evaluation_episodes=40)
-        maml = problem(settings=settings, initial_std=0.2)
-        result = maml.evaluate(maml.initial_parameters(0), sgd(0.1), 1, np.array([[0.02, 0.02]]), seed=1)
-        spent[counting] = result.scores["adaptation_env_steps"][1, 0]
-    assert spent["episodes"] < 40 * 8 <= spent["timesteps"]
-
-
-def test_films_are_of_the_policies_that_the_evaluation_scores(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Task by task and step by step: what adapts the filmed policy is what adapted the one in the tables."""
-    filmed: list[tuple[Params, np.ndarray]] = []
-
-    def film(env: object, policy: object, params: Params, task: np.ndarray, **options: object) -> Film:
-        filmed.append((params, task))
-        return Film("", np.zeros((1, 1, 1, 3), np.uint8), [""])
-
-    monkeypatch.setattr("metarl.rl.problem.film", film)
-    maml, tasks = problem(), np.array([[0.5, 0.5], [-0.2, 0.1], [0.1, -0.4]])
-    maml._make_env = lambda n, **options: envs.TaskVectorEnv(envs.Navigation2D(), n, horizon=8)
-    theta = maml.initial_parameters(0)
-    env = maml._make_env(3 * SETTINGS.evaluation_episodes)
-    scored = list(itertools.islice(maml.adaptation(env, theta, sgd(0.7), tasks, seed=4), 3))
-    assert len(maml.pictures(theta, sgd(0.7), 2, tasks, 1, seed=4)) == 3
-    for (params, task), (stacked, _) in zip(filmed, scored, strict=True):
-        np.testing.assert_array_equal(task, tasks[1])
-        for name, leaf in stacked.items():
-            torch.testing.assert_close(params[name][0], leaf[1], rtol=1e-4, atol=1e-5)
-    others = [params["body.0.weight"][0] for params, _ in filmed]
-    filmed.clear()
-    maml.pictures(theta, sgd(0.7), 1, tasks, 1, seed=4, purpose=Purpose.VALIDATION_TASKS)
-    _, (validation, _) = itertools.islice(
-        maml.adaptation(env, theta, sgd(0.7), tasks, seed=4, purpose=Purpose.VALIDATION_TASKS), 2
-    )
-    torch.testing.assert_close(filmed[1][0]["body.0.weight"][0], validation["body.0.weight"][1], rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(others[1], validation["body.0.weight"][1], atol=1e-3)
-    other = itertools.islice(maml.adaptation(env, theta, sgd(0.7), tasks, seed=5), 3)
-    assert not torch.allclose(others[2], list(other)[2][0]["body.0.weight"][1], atol=1e-3)
-
-
-def test_zero_steps_of_a_still_policy_score_the_distance_to_the_goal() -> None:
-    """A policy that does not move: the return is - horizon x distance^2, known in closed form."""
-    maml = problem(initial_std=1e-6)
-    theta = {name: torch.zeros_like(leaf) for name, leaf in maml.initial_parameters(0).items()}
-    theta["log_std"] = torch.full((2,), -13.0)
-    tasks = np.array([[0.3, 0.4]])
-    result = maml.evaluate(theta, sgd(0.1), 0, tasks, seed=1)
-    assert result.scores["average_return"][0, 0] == pytest.approx(-8 * 0.25, rel=1e-4)
-    assert result.scores["achieved"][0, 0] == pytest.approx(0.5, rel=1e-4)
-
-
 def test_learning_shortens_the_way_to_the_goal() -> None:
     """A few iterations of the whole algorithm raise the return after adaptation on fixed held-out tasks."""
     maml = MetaRL(
@@ -318,19 +199,6 @@ def test_learning_shortens_the_way_to_the_goal() -> None:
     # measured with seeds 1 to 4: before -10.0 to -13.6 after the step; after -3.7 to -3.8, and -7.8 to -8.3 without it
     assert after[1] > before[1] + 4.0
     assert after[1] > after[0] + 3.0
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"inner_loss": "ppo"}, "unknown inner_loss 'ppo': choose one of dice, likelihood_ratio, log_prob, or"),
-        ({"inner_steps": -1}, "got -1"),
-        ({"inner_steps": 1, "task_per_episode": True}, "inner_steps must be 0; got 1"),
-    ],
-)
-def test_impossible_problems_are_refused(options: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        problem(**options)
 
 
 def test_meta_sgd_learns_step_sizes_under_trpo() -> None:
@@ -452,53 +320,3 @@ def test_a_rule_may_learn_a_single_number() -> None:
     _, gradient = objective.loss_and_gradient(theta)
     assert gradient["alpha"].shape == ()
     assert gradient["alpha"] != 0
-
-
-def test_what_does_not_learn_is_refused_by_the_first_iteration() -> None:
-    held = sgd(0.1)._replace(update=lambda fast, gradient, meta, step: {"log_std": fast["log_std"]})
-    made = problem(rule=held)
-    with pytest.raises(ValueError, match=r"update of the rule must give the parameters .* it lacks body.0.weight"):
-        made.collect(made.initial_parameters(1), 0)
-    with pytest.raises(ValueError, match="inner_loss must be a function; got LogProb"):
-        problem(inner_loss=LogProb())
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"tasks": 0}, "tasks must be at least 1; got 0"),
-        ({"episodes": 0}, "episodes must be at least 1; got 0"),
-        ({"horizon": 2.0}, "horizon must be a whole number; got 2.0"),
-        ({"discount": 1.5}, r"discount must be in \[0, 1\]; got 1.5"),
-        ({"gae_lambda": -1.0}, r"gae_lambda must be in \[0, 1\]; got -1.0"),
-        ({"inner_discount": 1.5}, r"inner_discount must be in \[0, 1\]; got 1.5"),
-        ({"inner_gae_lambda": -1.0}, r"inner_gae_lambda must be in \[0, 1\]; got -1.0"),
-        ({"max_broken": math.nan}, r"max_broken must be in \[0, 1\]; got nan"),
-        ({"evaluation_counting": "steps"}, "evaluation_counting must be episodes or timesteps; got 'steps'"),
-    ],
-)
-def test_settings_that_make_no_sense(options: dict[str, Any], words: str) -> None:
-    """A discount of 1.5 was trained with, in silence."""
-    with pytest.raises(ValueError, match=words):
-        problem(settings=SETTINGS._replace(**options))
-
-
-@pytest.mark.parametrize("options", [{"inner_steps": 1.5}, {"seed": 0.5}])
-def test_what_must_be_whole_numbers(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="must be a whole number"):
-        problem(**options)
-
-
-def test_as_many_environments_as_are_asked_for() -> None:
-    """Four, of which each task has one, are a third of the episodes; that they are not twelve went unsaid."""
-
-    class Four(envs.TaskVectorEnv):
-        def __init__(self, process: Any, num_envs: int, **options: Any) -> None:
-            super().__init__(process, 3, **options)
-
-    made = problem(environment=Four)
-    with pytest.raises(ValueError, match=r"make_env\(12\) must make as many environments as it is asked for; got 3"):
-        made.collect(made.initial_parameters(1), 0)
-    theta = problem().initial_parameters(1)
-    with pytest.raises(ValueError, match=r"make_env\(5\) must make .*; got 3"):
-        made.evaluate(theta, sgd(0.1), 1, np.zeros((1, 2)), 1)

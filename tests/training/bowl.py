@@ -1,11 +1,13 @@
 """A problem that takes no time: a point that rolls down a bowl. The loop needs nothing of its objective."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+import metarl
 from metarl.engine.objective import MetaObjective
 from metarl.engine.outer import Info, OuterOptimizer, State
 from metarl.engine.params import Params
@@ -13,6 +15,8 @@ from metarl.engine.rules import InnerRule
 from metarl.metrics import Metric, MetricTable
 from metarl.problem import Evaluation, Film, Metrics
 from metarl.randomness import Purpose
+from metarl.training.callbacks.callback import Callback, Moment, Training
+from metarl.training.state import TrainState
 
 
 class Bowl:
@@ -81,3 +85,28 @@ def roll() -> OuterOptimizer:
         return {name: leaf / 2 for name, leaf in theta.items()}, {"steps": state["steps"] + 1}, info
 
     return OuterOptimizer(lambda theta: {"steps": torch.zeros(())}, step)
+
+
+def train(run_dir: Path, iterations: int = 3, **options: Any) -> TrainState:
+    """Let the point roll in a run directory, without a word to the console."""
+    options = {"seed": 1, "sinks": []} | options
+    return metarl.train(Bowl(), roll(), run_dir=run_dir, iterations=iterations, **options)
+
+
+class Diary(Callback):
+    """Everything that a callback hears, in order."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+
+    def start(self, training: Training, state: TrainState) -> None:
+        self.heard.append(("start", training.iterations, state.iteration))
+
+    def measure(self, state: TrainState) -> Metrics:
+        return {"diary/pages": float(len(self.heard))}
+
+    def iteration(self, moment: Moment) -> None:
+        self.heard.append((moment.iteration, moment.stepped, moment.best, moment.last))
+
+    def close(self, error: BaseException | None) -> None:
+        self.heard.append(("close", type(error)))

@@ -1,8 +1,7 @@
-"""metarl.train and metarl.evaluate: calls that know no configuration."""
+"""metarl.train: a training in a directory of its own, without a configuration."""
 
 import math
 import os
-import runpy
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,79 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bowl import Bowl, roll
-from scripts import ROOT
+from bowl import Bowl, Diary, roll, train
 
 import metarl
 from metarl.engine.outer import Info, OuterOptimizer, State
 from metarl.engine.params import Params
 from metarl.engine.rules.sgd import SGD
 from metarl.problem import Metrics
-from metarl.randomness import Purpose
 from metarl.training import loop
-from metarl.training.callbacks.callback import Callback, Moment, Training
-from metarl.training.callbacks.csv import Csv, read_metrics
+from metarl.training.callbacks.csv import read_metrics
 from metarl.training.checkpoint import load
-from metarl.training.state import TrainState
-
-
-class Diary(Callback):
-    """Everything that a callback hears, in order."""
-
-    def __init__(self) -> None:
-        self.heard: list[Any] = []
-
-    def start(self, training: Training, state: TrainState) -> None:
-        self.heard.append(("start", training.iterations, state.iteration))
-
-    def measure(self, state: TrainState) -> Metrics:
-        return {"diary/pages": float(len(self.heard))}
-
-    def iteration(self, moment: Moment) -> None:
-        self.heard.append((moment.iteration, moment.stepped, moment.best, moment.last))
-
-    def close(self, error: BaseException | None) -> None:
-        self.heard.append(("close", type(error)))
-
-
-def train(run_dir: Path, iterations: int = 3, **options: Any) -> TrainState:
-    options = {"seed": 1, "sinks": []} | options
-    return metarl.train(Bowl(), roll(), run_dir=run_dir, iterations=iterations, **options)
-
-
-def test_a_callback_hears_everything_in_order(tmp_path: Path) -> None:
-    diary = Diary()
-    state = train(tmp_path / "run", callbacks=[diary])
-    steps = [(i, True, True, False) for i in range(3)]
-    assert diary.heard == [("start", 3, 0), *steps, (3, False, False, True), ("close", type(None))]
-    assert state.iteration == 3
-    assert state.outer_state["steps"] == 3
-    assert torch.equal(state.theta["x"], torch.full((3,), 0.25))
-
-
-def test_a_callback_closes_with_the_error_that_ended_the_training(tmp_path: Path) -> None:
-    class Failing(Callback):
-        def iteration(self, moment: Moment) -> None:
-            raise ZeroDivisionError
-
-    diary = Diary()
-    with pytest.raises(ZeroDivisionError):
-        train(tmp_path / "run", callbacks=[diary, Failing()])
-    assert diary.heard[-1] == ("close", ZeroDivisionError)
-
-
-def test_what_callbacks_measure_is_logged_and_seen_by_all(tmp_path: Path) -> None:
-    seen = []
-
-    class Seeing(Callback):
-        def iteration(self, moment: Moment) -> None:
-            seen.append(moment.metrics.get("diary/pages"))
-
-    metarl.train(Bowl(), roll(), run_dir=tmp_path / "run", iterations=2, callbacks=iter([Seeing(), Diary()]))
-    assert seen == [1, 2, 3]
-    rows = read_metrics(tmp_path / "run" / "metrics.csv")
-    assert [row["diary/pages"] for row in rows] == seen
-    assert [row.get("bowl/height_step0") for row in rows] == [7.0, 7.0 / 4, None]
 
 
 @pytest.mark.parametrize("stop", [1, 2])
@@ -242,137 +178,11 @@ def test_the_loop_needs_no_directory() -> None:
     assert len([word for word in diary.heard if word[0] == "start"]) == 2  # nothing was left to do
 
 
-def test_evaluate_draws_held_out_tasks_or_takes_ones_own() -> None:
-    theta = Bowl().initial_parameters(1)
-    drawn = metarl.evaluate(Bowl(), theta, rule=SGD().build(), steps=2, tasks=5, seed=3)
-    assert drawn.scores["height"].shape == (3, 5)
-    np.testing.assert_array_equal(drawn.traces["tasks"], np.full((5, 1), 30.0 + Purpose.EVALUATION_TASKS))
-    own = metarl.evaluate(Bowl(), theta, rule=SGD().build(), tasks=[[0.0], [1.0]])
-    np.testing.assert_array_equal(own.scores["height"], [[16.0, 17.0], [8.0, 9.0]])
-    for tasks, words in ((0, "at least 1; got 0"), ([1.0, 2.0], r"shape \[N, k\].*got \(2,\)")):
-        with pytest.raises(ValueError, match=words):
-            metarl.evaluate(Bowl(), theta, rule=SGD().build(), tasks=tasks)
-    with pytest.raises(ValueError, match="steps must be at least 0; got -1"):
-        metarl.evaluate(Bowl(), theta, rule=SGD().build(), steps=-1)
-
-
-def test_an_exit_within_an_iteration_is_an_error(tmp_path: Path) -> None:
-    class Exiting(Callback):
-        def iteration(self, moment: Moment) -> None:
-            sys.exit(0)
-
-    with pytest.raises(RuntimeError, match=r"called sys\.exit\(0\)"):
-        train(tmp_path / "run", callbacks=[Exiting()])
-
-
-def test_the_example_of_a_callback(tmp_path: Path) -> None:
-    program = runpy.run_path(str(ROOT / "examples" / "own_callback.py"))
-    gains = program["main"](str(tmp_path / "run"))
-    rows = read_metrics(tmp_path / "run" / "metrics.csv")
-    assert gains == [row["rollout/return_step1"] - row["rollout/return_step0"] for row in rows]
-    assert len(gains) == 3
-
-
 def test_the_standard_sinks_write_the_metrics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(tmp_path / "run", sinks=None)
     assert "iteration 3 of 3" in capsys.readouterr().err
     assert list((tmp_path / "run").glob("events.out.tfevents.*"))
     assert len(read_metrics(tmp_path / "run" / "metrics.csv")) == 3
-
-
-class Answering(Callback):
-    """Measures whatever it is given."""
-
-    def __init__(self, answer: Any) -> None:
-        self.answer = answer
-
-    def measure(self, state: TrainState) -> Any:
-        return self.answer
-
-
-@pytest.mark.parametrize(
-    ("answer", "words"),
-    [
-        (None, r"Answering must measure numbers by name, and \{\} where it measures nothing; got None"),
-        ({3: 1.0}, "must measure numbers by name"),
-        ({"mine": "1e3"}, "Answering measures 'mine', which must be a number; got '1e3'"),
-        ({"mine": None}, "must be a number; got None"),
-        ({"mine": np.ones(2)}, r"must be a number; got array\(\[1., 1.\]\)"),
-        ({"outer/nonfinite": 3.0}, "measures 'outer/nonfinite', which is the name of another metric"),
-        ({"iteration": 3.0}, "measures 'iteration', which is the name of another metric"),
-        ({"twice": 3.0}, "measures 'twice', which is the name of another metric"),
-    ],
-)
-def test_callbacks_measure_numbers_under_names_of_their_own(tmp_path: Path, answer: Any, words: str) -> None:
-    """A metric of an iteration was replaced in silence, even the iteration's number."""
-    with pytest.raises(ValueError, match=words):
-        train(tmp_path / "run", callbacks=[Answering({"twice": 1.0}), Answering(answer)])
-
-
-def test_numbers_of_any_kind_are_metrics(tmp_path: Path) -> None:
-    answer = {"a": np.float32(0.5), "b": torch.tensor(2), "c": True, "d": math.nan}
-    heard = []
-
-    class Hearing(Callback):
-        def iteration(self, moment: Moment) -> None:
-            heard.append([moment.metrics[name] for name in "abcd"])
-
-    train(tmp_path / "run", iterations=1, callbacks=[Answering(answer), Hearing()])
-    assert str(heard[0]) == "[0.5, 2.0, 1.0, nan]"
-
-
-def cleared(moment: Moment) -> None:
-    moment.metrics.clear()
-
-
-def renamed(moment: Moment) -> None:
-    moment.metrics["bowl/height_step0"] = 99.0
-
-
-def zeroed(moment: Moment) -> None:
-    moment.after.theta["x"].zero_()
-
-
-def replaced(moment: Moment) -> None:
-    moment.before.theta["x"] = torch.zeros(3)
-
-
-def counted(moment: Moment) -> None:
-    moment.after.outer_state["steps"].add_(1)
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (cleared, "callback Changing must not change the metrics of an iteration"),
-        (renamed, "callback Changing must not change the metrics of an iteration"),
-        (zeroed, "callback Changing must not change the parameters in place"),
-        (replaced, "callback Changing must not change the parameters in place"),
-        (counted, "callback Changing must not change the parameters in place"),
-    ],
-)
-def test_callbacks_change_neither_parameters_nor_metrics(tmp_path: Path, change: Any, words: str) -> None:
-    class Changing(Callback):
-        def iteration(self, moment: Moment) -> None:
-            change(moment)
-
-    with pytest.raises(ValueError, match=words):
-        train(tmp_path / "run", callbacks=[Changing()])
-
-
-@pytest.mark.parametrize(
-    ("callbacks", "words"),
-    [
-        ([Diary], "callbacks must be of the class Callback; got <class '.*Diary'>: make one by calling it"),
-        ([print], "callbacks must be of the class Callback; got <built-in function print>"),
-        (Diary(), "callbacks must be a list of them"),
-        (3, "callbacks must be a list of them; got 3"),
-    ],
-)
-def test_what_is_no_callback_leaves_nothing_behind(tmp_path: Path, callbacks: Any, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        train(tmp_path / "run", callbacks=callbacks)
-    assert not (tmp_path / "run").exists()
 
 
 def test_what_is_no_problem_and_no_optimiser(tmp_path: Path) -> None:
@@ -395,98 +205,6 @@ def test_what_is_no_whole_number(tmp_path: Path, options: dict[str, Any]) -> Non
         train(tmp_path / "run", **options)
 
 
-def stepping(change: Any) -> OuterOptimizer:
-    """The optimiser of the bowl, after whose steps `change(theta, state)` gives what it makes."""
-    outer = roll()
-
-    def step(theta: Params, state: State, objective: Any) -> tuple[Params, State, Info]:
-        moved, after, info = outer.step(theta, state, objective)
-        return (*change(theta, moved, after), info)
-
-    return outer._replace(step=step)
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (
-            lambda theta, moved, state: ({"x": moved["x"]}, state),
-            "an outer step must give the parameters .*; it lacks y",
-        ),
-        (
-            lambda theta, moved, state: ({name: leaf.double() for name, leaf in moved.items()}, state),
-            "keep x torch.float32",
-        ),
-        (
-            lambda theta, moved, state: (moved | {"x": moved["x"][:1]}, state),
-            r"keep x .* \[3\]; got torch.float32 \[1\]",
-        ),
-        (lambda theta, moved, state: (moved | {"x": moved["x"].requires_grad_()}, state), "must detach x"),
-        (lambda theta, moved, state: (moved, {}), "the state of an outer optimiser must give .*; it lacks steps"),
-        (
-            lambda theta, moved, state: (moved, {"steps": 3}),
-            "the state of an outer optimiser must give tensors by name",
-        ),
-        (
-            lambda theta, moved, state: (theta | {"x": theta["x"].zero_()}, state),
-            "must not change parameters or state in",
-        ),
-    ],
-)
-def test_outer_steps_that_change_more_than_values(tmp_path: Path, change: Any, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        metarl.train(Bowl(), stepping(change), run_dir=tmp_path / "run", iterations=2, sinks=[])
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda theta, state, info: (theta, state), "must give parameters, state and info; got 2 results"),
-        (lambda theta, state, info: theta, "must give parameters, state and info; got dict"),
-        (lambda theta, state, info: (theta, state, None), "must measure numbers by name, .*; got None"),
-        (
-            lambda theta, state, info: (theta, state, info | {"note": "a"}),
-            "measures 'note', which must be a number; got",
-        ),
-        (
-            lambda theta, state, info: (theta, state, info | {"all": theta["x"]}),
-            "measures 'all', which must be a number",
-        ),
-    ],
-)
-def test_what_outer_steps_say_of_themselves(tmp_path: Path, change: Any, words: str) -> None:
-    outer = roll()
-    odd = outer._replace(step=lambda *arguments: change(*outer.step(*arguments)))
-    with pytest.raises(ValueError, match=f"an outer step {words}"):
-        metarl.train(Bowl(), odd, run_dir=tmp_path / "run", iterations=2, sinks=[])
-    fine = outer._replace(step=lambda *arguments: (*outer.step(*arguments)[:2], {"size": torch.tensor([3])}))
-    train_with = {"run_dir": tmp_path / "fine", "iterations": 2}
-    metarl.train(Bowl(), fine, sinks=[Csv(tmp_path / "metrics.csv")], **train_with)
-    assert [row.get("outer/size") for row in read_metrics(tmp_path / "metrics.csv")] == [3.0, 3.0]
-
-
-def test_an_outer_step_that_is_not_finite_is_refused_whatever_it_says(tmp_path: Path) -> None:
-    outer = stepping(lambda theta, moved, state: (moved | {"x": moved["x"] * math.nan}, state))
-    refusals = []
-
-    class Seeing(Callback):
-        def iteration(self, moment: Moment) -> None:
-            refusals.append(moment.refused)
-
-    state = metarl.train(Bowl(), outer, run_dir=tmp_path / "run", iterations=2, sinks=[], callbacks=[Seeing()])
-    assert torch.equal(state.theta["x"], Bowl().initial_parameters(0)["x"])
-    assert refusals == [True, True, False]
-    with pytest.raises(ValueError, match="the last 2 outer steps were refused, for the parameters was not finite"):
-        metarl.train(Bowl(), outer, run_dir=tmp_path / "other", iterations=2, sinks=[], max_nonfinite=2)
-
-
-def test_a_state_of_anything_but_tensors_is_refused_at_the_start(tmp_path: Path) -> None:
-    outer = roll()._replace(init=lambda theta: {"n": 0})  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ValueError, match="the state of an outer optimiser must give tensors by name"):
-        metarl.train(Bowl(), outer, run_dir=tmp_path / "run", iterations=1)
-    assert not (tmp_path / "run").exists()
-
-
 def test_parameters_to_start_from_are_finite_and_have_no_effect_on_a_run_that_goes_on(tmp_path: Path) -> None:
     theta = Bowl().initial_parameters(5)
     with pytest.raises(ValueError, match="what training should start from is not finite"):
@@ -505,49 +223,11 @@ def test_a_training_starts_from_the_file_of_a_checkpoint(tmp_path: Path) -> None
     assert torch.equal(again.theta["x"], first.theta["x"] * 2)
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"steps": 1.5}, "steps must be a whole number; got 1.5"),
-        ({"tasks": True}, "tasks must be a whole number; got True"),
-        ({"seed": -1}, "seed must be at least 0; got -1"),
-        (
-            {"tasks": [["a"]]},
-            r"tasks must be numbers of the shape \[N, k\].*; got \[\['a'\]\]",
-        ),
-        ({"tasks": ([1.0] for _ in range(2))}, r"tasks must be numbers of the shape \[N, k\].*; got <generator"),
-        ({"rule": SGD()}, "rule must be of the class InnerRule; got SGD.*: hand over what its build"),
-        ({"theta": None}, "theta must be tensors by name; got NoneType"),
-    ],
-)
-def test_arguments_of_evaluate_that_are_none(options: dict[str, Any], words: str) -> None:
-    arguments: dict[str, Any] = {"theta": Bowl().initial_parameters(1), "rule": SGD().build()} | options
-    with pytest.raises(ValueError, match=words):
-        metarl.evaluate(Bowl(), **arguments)
-    scored = metarl.evaluate(Bowl(), Bowl().initial_parameters(1), rule=SGD().build(), tasks=np.int64(3))  # pyright: ignore[reportArgumentType]
-    assert scored.scores["height"].shape == (2, 3)
-
-
 def test_a_resume_that_is_to_end_earlier_says_that_it_cannot(tmp_path: Path) -> None:
     train(tmp_path / "run", 3)
     with pytest.warns(UserWarning, match="has made 3 iterations: to end after 1 means nothing for it any more"):
         state = train(tmp_path / "run", 1, resume=True)
     assert state.iteration == 3
-
-
-def test_a_meta_gradient_of_zero_is_told_once(tmp_path: Path) -> None:
-    """With one reward in all every advantage is 0, and a training learned nothing in silence."""
-    outer = roll()
-
-    def step(theta: Params, state: State, objective: Any) -> tuple[Params, State, Info]:
-        moved, after, info = outer.step(theta, state, objective)
-        return moved, after, info | {"grad_norm": 0.0}
-
-    flat = outer._replace(step=step)
-    metarl.train(Bowl(), flat, run_dir=tmp_path / "few", iterations=9, sinks=[])  # rewards may be sparse at first
-    with pytest.warns(UserWarning, match="the last 10 meta-gradients, up to iteration 9, were exactly zero") as told:
-        metarl.train(Bowl(), flat, run_dir=tmp_path / "run", iterations=12, sinks=[])
-    assert len(told) == 1
 
 
 @pytest.mark.parametrize("has_reader", [True, False])

@@ -2,11 +2,11 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from torch import Tensor
 
-from metarl.engine.curvature import CURVATURES, EPSILON, FINITE_DIFFERENCES
+from metarl.engine.curvature import CURVATURES, EPSILON, FINITE_DIFFERENCES, Kind
 from metarl.engine.objective import MetaObjective
 from metarl.engine.outer import LOSS, MOVED, OUTERS, Info, Outer, OuterOptimizer, State, nonfinite
 from metarl.engine.params import Params, add, ravel, unravel
@@ -38,7 +38,7 @@ class TRPO(Outer):
 
     max_kl: Annotated[float, POSITIVE] = 0.01
     """Largest mean KL divergence of the adapted policies per outer step, in nats."""
-    curvature: Literal["symmetric", "forward", "gauss_newton", "exact"] = "gauss_newton"
+    curvature: Kind = "gauss_newton"
     """How Hessian-vector products are taken; symmetric, forward: finite differences of the KL's gradient."""
     curvature_fraction: Annotated[float, SHARE] = 0.1
     """Share of the adapted policies' timesteps that Hessian-vector products average over, in (0, 1]."""
@@ -59,8 +59,6 @@ class TRPO(Outer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.curvature not in CURVATURES:
-            raise ValueError(f"unknown curvature {self.curvature!r}: choose one of {', '.join(CURVATURES)}")
         if self.finite_difference_epsilon is not None and not self._differences:
             raise ValueError(
                 f"finite_difference_epsilon means nothing for curvature {self.curvature}, which takes no differences; "
@@ -86,7 +84,7 @@ class TRPO(Outer):
         options = {"epsilon": self.finite_difference_epsilon or EPSILON} if self._differences else {}
         matvec = objective.curvature(theta, self.curvature, self.curvature_fraction, self.curvature_tasks, **options)
         s, quadratic, info["cg_iterations"] = self._natural_direction(matvec, g)
-        # 0: no gradient, or no positive curvature along it
+        # No step can be sized without a gradient (0), or without positive curvature along the direction.
         if not (quadratic > 0 and math.isfinite(quadratic)):
             return theta, state, UNTRIED | info | nonfinite(curvature=quadratic)
         length = math.sqrt(2 * self.max_kl / (quadratic + 1e-8))  # 1e-8: the authors' release
@@ -100,7 +98,8 @@ class TRPO(Outer):
         )
         s = solution.x
         quadratic = solution.quadratic
-        # differences are not linear in v, so that conjugate gradient's own value is not theirs: anew, as the authors
+        # Finite differences are not linear in v, so that the quadratic form which conjugate gradient accumulates is
+        # not theirs. It is computed anew, as in the authors' release.
         if quadratic > 0 and self._differences:
             quadratic = s.dot(matvec(s) + self.cg_damping * s).item()
         return s, quadratic, float(solution.iterations)
@@ -126,6 +125,6 @@ class TRPO(Outer):
             "accepted": float(search.accepted),
         }
         if not search.accepted:
-            # steps that only were too long are not accepted, without being broken
+            # One finite trial shows that the others were only too long, which is not reported as broken.
             return theta, info | (tried[-1] if all(tried) else {})
         return add(theta, full_step, -search.scale), info

@@ -52,6 +52,10 @@ def first_order(rule: InnerRule) -> InnerRule:
 class Rule(Part):
     """Base of the rules' options."""
 
+    algorithm: ClassVar[str] = ""
+    """The algorithm that meta-training with this rule is, such as `ANIL`, by which figures and tables call its runs.
+    Empty: it has no name of its own, and runs are called after the method and the rule."""
+
     learns_step_sizes: ClassVar[bool] = False
     """Whether step sizes are meta-learned, so that an evaluation cannot choose them."""
 

@@ -16,6 +16,7 @@ from metarl.parts import NOT_EMPTY
 class ANIL(SteppingRule):
     """Gradient steps of the last layer and of the policy's standard deviation; the body is meta-learned alone."""
 
+    algorithm: ClassVar[str] = "ANIL"
     needs_gradient: ClassVar[bool] = True
 
     adapted: Annotated[tuple[str, ...], NOT_EMPTY] = ("head.*", "log_std")

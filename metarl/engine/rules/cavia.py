@@ -23,6 +23,7 @@ WEIGHT = "context.weight"  # the meta-parameter W_c, [units, context_size]
 class CAVIA(SteppingRule):
     """Gradient steps of a context vector that is zero at the start of every task; the network is the same in all."""
 
+    algorithm: ClassVar[str] = "CAVIA"
     needs_gradient: ClassVar[bool] = True
 
     context_size: Annotated[int, at_least(1)] = 5

@@ -22,6 +22,7 @@ class LSLR(GradientRule):
     A layer's weight and its bias have sizes of their own. Further inner steps have the sizes of the last learned one.
     """
 
+    algorithm: ClassVar[str] = "LSLR"
     learns_step_sizes: ClassVar[bool] = True
     needs_gradient: ClassVar[bool] = True
 

@@ -17,6 +17,7 @@ STEP_SIZE = "step_size."  # prefix: `step_size.NAME` has the step sizes of the p
 class MetaSGD(GradientRule):
     """Gradient steps with a meta-learned step size for every parameter, which starts from inner_step_size."""
 
+    algorithm: ClassVar[str] = "Meta-SGD"
     learns_step_sizes: ClassVar[bool] = True
     needs_gradient: ClassVar[bool] = True
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -13,6 +14,8 @@ from metarl.engine.rules import RULES, GradientRule, InnerRule, fits, overwrite
 @dataclass(frozen=True, kw_only=True)
 class SGD(GradientRule):
     """MAML's gradient steps of a fixed size: theta' = theta - alpha grad L(theta)."""
+
+    algorithm: ClassVar[str] = "maml"
 
     def build(self, step_sizes: Sequence[float] = ()) -> InnerRule:
         """Make the rule; see `Rule.build`. Its `init` raises ValueError where `not_adapted` leaves nothing."""

@@ -115,14 +115,7 @@ class ImageFolder(ImagesOnDisk):
                 f"{place} has no class of {self.least_images} images or more: it {contents(place)}; expected "
                 f"{LAYOUTS}; left out: {', '.join(left_out) or 'nothing'}"
             )
-        remarks = [
-            *_repeated(twice, "in two classes"),
-            *_repeated(copies, "twice in a class, and so perhaps in a task's support and query"),
-        ]
-        if is_dark(brightest, WHITE["uint8"]):
-            remarks.append(
-                f"the brightest pixel is {brightest} of 255: do the images use the whole range of their type?"
-            )
+        remarks = _remarks(twice, copies, brightest)
         return ", ".join(left_out) + ("\n" + "; ".join(remarks) if remarks else "")
 
     def _read(self, path: PurePosixPath, data: bytes) -> NDArray[np.uint8]:
@@ -190,6 +183,17 @@ def _own_splits(place: Path, folders: Iterable[tuple[str, ...]]) -> dict[Split, 
         raise ValueError(f"{place} has no class for {empty[0]}: expected {LAYOUTS}, with different classes in each")
     require_disjoint(names)
     return {split: np.array(some, np.int64) for split, some in indices.items()}
+
+
+def _remarks(twice: list[str], copies: list[str], brightest: int) -> list[str]:
+    """What is odd about images that were not left out: the same one in two classes or in one, or all of them dark."""
+    remarks = [
+        *_repeated(twice, "in two classes"),
+        *_repeated(copies, "twice in a class, and so perhaps in a task's support and query"),
+    ]
+    if is_dark(brightest, WHITE["uint8"]):
+        remarks.append(f"the brightest pixel is {brightest} of 255: do the images use the whole range of their type?")
+    return remarks
 
 
 def _repeated(pairs: list[str], where: str) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from metarl.engine.params import Params
 from metarl.problem import Film
+from metarl.reasons import in_one_line
 from metarl.training.callbacks.callback import Callback, Moment, Training
 from metarl.training.state import TrainState
 
@@ -41,7 +42,6 @@ class Films(Callback):
             films = self._film(moment.before.theta)
         except Exception as error:  # a renderer may raise anything, which must not end a training
             self._failed = True
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            warnings.warn(f"no films from here on, for filming failed: {reason}", stacklevel=2)
+            warnings.warn(f"no films from here on, for filming failed: {in_one_line(error)}", stacklevel=2)
             return
         self._show(moment.iteration, films)

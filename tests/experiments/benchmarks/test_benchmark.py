@@ -64,12 +64,14 @@ def test_help_says_what_every_benchmark_measures(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    assert tuple(benchmark.MEANINGS) == benchmark.NAMES
     with pytest.raises(SystemExit):
         benchmark.command(["--help"])
     shown = capsys.readouterr().out
     assert "    hvp         accuracy of Hessian-vector products" in shown
     assert max(map(len, shown.splitlines())) <= 80
+    words = " ".join(shown.split())
+    assert all(f"{name} {known.meaning}" in words for name, known in benchmark.BENCHMARKS.items())
+    refused(run("benchmark", "hvps"), "unknown benchmark 'hvps': choose of hvp, step, ")
 
 
 def test_every_figure_is_finite(document: dict[str, Any]) -> None:
@@ -131,7 +133,9 @@ def test_a_figure_of_what_is_not_measured_is_refused(tmp_path: Path) -> None:
 
 
 def test_figures_to_keep_are_a_file_for_each_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    measured: dict[Any, Any] = {name: lambda console, quick: [{"figure": 1.5}] for name in ("busy", "peers")}
+    measured = {
+        name: benchmark.Benchmark(lambda console, quick: [{"figure": 1.5}], "a figure") for name in ("busy", "peers")
+    }
     monkeypatch.setattr(benchmark, "BENCHMARKS", measured)
     monkeypatch.setattr(benchmark, "RESULTS", tmp_path / "results")
     monkeypatch.chdir(tmp_path)

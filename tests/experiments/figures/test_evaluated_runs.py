@@ -3,13 +3,14 @@
 import dataclasses
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from built_from_config import changed
 from scripts import ROOT, TOY, refused, run
 
-from metarl.experiments.figures.evaluated_runs import Run, pooled, published, read_run
+from metarl.experiments.figures.evaluated_runs import Run, label_of, pooled, published, read_run
 from metarl.experiments.figures.run_figures import draw
 from metarl.experiments.presets.configuration import preset_config
 from metarl.experiments.readme import columns, filled, pages, scores
@@ -73,6 +74,23 @@ def test_intervals_are_of_seeds_too() -> None:
             assert summary[low] < summary[name] < summary[high]
             widths[name].append(summary[high] - summary[low])
     assert all(wide > 3 * narrow > 0 for narrow, wide in widths.values())
+
+
+@pytest.mark.parametrize(
+    ("options", "label"),
+    [
+        ({}, "maml"),
+        ({"first_order": True}, "maml, first order"),
+        ({"rule": "cavia"}, "CAVIA"),
+        ({"rule": "anil", "first_order": True}, "ANIL, first order"),
+        ({"rule": "meta-sgd"}, "Meta-SGD"),
+        ({"rule": "lslr", "learned_steps": 1}, "LSLR"),
+        ({"rule": f"{ROOT / 'examples' / 'own_rule.py'}:Cautious"}, "maml, .*own_rule.py:Cautious"),
+        ({"rule": "cavia", "method": "random"}, "random"),
+    ],
+)
+def test_runs_are_called_by_their_algorithm(options: dict[str, Any], label: str) -> None:
+    assert re.fullmatch(label, label_of(changed(preset_config("navigation"), **options)))
 
 
 def test_what_tasks_command_is_scored_and_drawn(tmp_path: Path) -> None:
