@@ -22,7 +22,7 @@ LAST_PART = 0.2  # share of a run's timesteps, the last ones, that `ReturnCurve.
 RETURNS = "rollout/return_step"
 # Decimals of returns. They are rounded where runs are read, so that kept curves give the same effects.
 DECIMALS = 2
-DIGITS = 6  # significant ones of scores and seconds in comparisons
+DIGITS = 4  # significant ones of scores and seconds in comparisons
 PROCESSOR = "time/processor"
 
 

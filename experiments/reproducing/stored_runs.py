@@ -21,7 +21,7 @@ from metarl.training.tree import Difference, differences
 TO_GO_ON = (LAST, BEST, METRICS, CONFIG)
 DIGITS = 3  # significant digits of a finished run's learning curve; more would only fill the repository
 SCORE_DIGITS = 6  # significant digits of a published evaluation; no table shows more
-ROWS = 100  # of a finished run's learning curve, beside those with a validation
+ROWS = 60  # of a finished run's learning curve, beside those with a validation
 # How the seconds of an iteration divide, which no page shows and `benchmark.py` measures better.
 NOT_PUBLISHED = {"time/sample", "time/adapt", "time/outer", "time/env_steps_per_s"}
 

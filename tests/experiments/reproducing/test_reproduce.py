@@ -233,12 +233,12 @@ def test_what_is_kept_of_a_long_learning_curve() -> None:
     rows[100]["validation/loss_step0"] = 0.5
     rows[102]["outer/nonfinite"] = 1.0  # a refused step
     kept = thinned(rows)
-    assert [row["iteration"] for row in kept[:4]] == [6, 13, 20, 27]
+    assert [row["iteration"] for row in kept[:4]] == [11, 23, 35, 47]
     assert kept[-1] == {"iteration": 699, "outer/nonfinite": 0}
     assert {"iteration": 100, "outer/nonfinite": 0, "validation/loss_step0": 0.5} in kept
     assert {"iteration": 102, "outer/nonfinite": 1} in kept
-    assert len(kept) == 100 + 2
-    assert [row["iteration"] for row in thinned(rows[:100])] == [*range(100)]
+    assert len(kept) == 58 + 1 + 2
+    assert [row["iteration"] for row in thinned(rows[:60])] == [*range(60)]
 
 
 def test_the_checkpoints_that_tables_need_are_published(tmp_path: Path) -> None:
