@@ -157,7 +157,7 @@ def _ant_dir_paper_dynamics() -> Experiment:
     The second part has twice as many tasks and a smaller learning rate, the last no floor.
     """
     floor = f"{PAPER_ANT} --min-std 0.2"
-    large = f"{floor} --tasks 8 --minibatches 8 --schedule constant --learning-rate 4e-4 --iterations 100"
+    large = f"{floor} --tasks 8 --minibatches 8 --schedule constant --learning-rate 4e-4 --iterations 250"
     settle = f"{PAPER_ANT} --tasks 8 --minibatches 8 --schedule constant --learning-rate 2e-4 --iterations 20"
     runs = (
         Training("cavia-seed1", "ant-dir", f"{floor} --iterations 250"),
