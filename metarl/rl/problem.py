@@ -137,6 +137,10 @@ class MetaRL:
     def _env(self) -> VectorEnv:
         return self._made(len(self._local) * self.settings.episodes)
 
+    def prepare(self) -> None:
+        """Make the environments of a training. Raises ValueError where `make_env` cannot make so many."""
+        _ = self._env
+
     def _made(self, count: int, **options: str) -> VectorEnv:
         """Make so many environments. Raises ValueError where `make_env` makes another number of them."""
         with gradients_kept():
