@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
-from metarl.arguments import require_built, require_integers, require_seconds, require_truths
+from metarl.arguments import require_built, require_integers, require_truths
 from metarl.arrays import Array, Mask
 from metarl.envs.adapters.block import Block, EnvironmentGroup, Notes, Slots, make_environments, one_environment
 from metarl.envs.adapters.conversion import own_actions, policy_actions, policy_observations
@@ -73,7 +73,6 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         require_environments(num_envs)
         require_truths(task_in_observation=task_in_observation)
         require_integers(0, workers=workers)
-        require_seconds(worker_timeout=worker_timeout)
         if not isinstance(instances, Instances) and instances:
             instances = Instances(instances, workers=workers, patience=worker_timeout)
         shared = instances or None

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 
-from metarl.arguments import require_room
+from metarl.arguments import require_room, require_seconds
 from metarl.envs.adapters.block import Block, ContractError, Notes, Slots, joined, make_environments
 from metarl.rl.environments import WorkerError
 
@@ -78,11 +78,13 @@ class Workers:
         patience: seconds that one command may take, such as a timestep of every environment of a block.
 
     Raises:
-        ValueError: `make_env` cannot be pickled, or there is no room for so many processes.
+        ValueError: `make_env` cannot be pickled, `patience` is no number of seconds, or there is no room for so many
+            processes.
         WorkerError: a worker could not make its environments.
     """
 
     def __init__(self, make_env: Callable[[], gymnasium.Env], slots: Slots, *, workers: int, patience: float) -> None:
+        require_seconds(worker_timeout=patience)
         require_room(workers * PROCESS_BYTES, f"workers {workers}: so many processes")
         try:
             pickle.dumps(make_env)

@@ -208,10 +208,8 @@ class MetaRL:
         batches: list[PolicyBatch] = []
         for step in range(self.inner_steps + 1):
             adapted.append(self.learner.merge_each(fast, theta))
-            key = (self.seed, Purpose.TRAINING_ROLLOUTS, iteration, step)
-            rollouts.append(
-                rollout(self._env, self.policy, adapted[-1], tasks, horizon=horizon, key=key, first_task=first)
-            )
+            how = {"horizon": horizon, "key": (self.seed, Purpose.TRAINING_ROLLOUTS, iteration, step)}
+            rollouts.append(rollout(self._env, self.policy, adapted[-1], tasks, first_task=first, **how))
             clock.lap("sample")
             batches.append(self._process(rollouts[-1], inner=step < self.inner_steps))
             if step == 0 < self.inner_steps and not self._is_sound:

@@ -93,6 +93,10 @@ def test_what_cannot_be_made_there() -> None:
         LoopVectorEnv(lambda: gymnasium.make("GravityPendulum-v0"), 2, workers=1)
     with pytest.raises(ValueError, match="workers must be at least 0; got -1"):
         make(-1)
+    wrong: Any
+    for wrong, right in ((1e9, "a number of seconds, a million at most; got"), ("5", "a number of seconds; got '5'")):
+        with pytest.raises(ValueError, match=f"worker_timeout must be {right}"):
+            make(1, timeout=wrong)
 
 
 def test_what_a_process_cannot_import(monkeypatch: pytest.MonkeyPatch) -> None:
