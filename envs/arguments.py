@@ -6,7 +6,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from metarl.arguments import require_integers, require_room
 from metarl.arrays import Array, Mask, on_device
+
+ENVIRONMENT_BYTES = 1024  # that one environment takes at least: its generator of random numbers
+
+
+def require_environments(num_envs: int) -> None:
+    """Raise ValueError for a number of environments that is none, or for which no machine like this has room."""
+    require_integers(1, num_envs=num_envs)
+    require_room(num_envs * ENVIRONMENT_BYTES, f"num_envs {num_envs}: so many environments")
 
 
 def checked_options(options: dict[str, Any] | None) -> dict[str, Any]:

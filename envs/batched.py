@@ -9,7 +9,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
-from metarl.arguments import require_integers, require_truths
+from metarl.arguments import require_built, require_integers, require_truths
 from metarl.arrays import Array, Mask, copied, known_all, namespace, on_device, on_host
 from metarl.envs.arguments import (
     check_first,
@@ -18,6 +18,7 @@ from metarl.envs.arguments import (
     checked_options,
     checked_seeds,
     checked_tensors,
+    require_environments,
 )
 from metarl.envs.process import TaskProcess
 from metarl.tasks import Split
@@ -47,7 +48,8 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         task_in_observation: append the task to the observation (the paper's oracle).
 
     Raises:
-        ValueError: `num_envs` or the horizon is below 1, or the render mode is unknown.
+        ValueError: `num_envs` or the horizon is below 1, there is no room for so many environments, or the render mode
+            is unknown.
     """
 
     metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": ["rgb_array"]}
@@ -61,7 +63,8 @@ class TaskVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
         render_mode: str | None = None,
         task_in_observation: bool = False,
     ) -> None:
-        require_integers(1, num_envs=num_envs)
+        require_built(process=(process, TaskProcess))
+        require_environments(num_envs)
         require_truths(task_in_observation=task_in_observation)
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"unknown render_mode {render_mode!r}: choose None or 'rgb_array'")

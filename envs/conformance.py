@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from gymnasium.spaces import Box
 
-from metarl.arguments import require
+from metarl.arguments import require, require_built
 from metarl.arrays import Array
 from metarl.envs.batched import TaskVectorEnv
 from metarl.envs.family import TaskFamily
 from metarl.envs.single import TaskEnv
+from metarl.numeric import shown
+from metarl.rl.environments import TaskDistribution
 from metarl.tasks import SPLITS
 
 ENVS = 5  # environments that the checks play in
@@ -32,6 +34,8 @@ def check_family(family: TaskFamily) -> None:
     Raises:
         ValueError: something of this does not hold; the message says what.
     """
+    require_built(family=(family, TaskFamily))
+    require_built(tasks=(family.tasks, TaskDistribution))
     for check in CHECKS:
         check(family)
 
@@ -70,14 +74,18 @@ def _tasks(family: TaskFamily) -> None:
 def _shapes(family: TaskFamily) -> None:
     tasks = _drawn(family)
     before = family.initial_state(tasks, [np.random.default_rng(i) for i in range(ENVS)])
-    require(before.ndim == 2 and len(before) == ENVS, f"initial_state must be [n, S]; got {before.shape}")
+    is_states = isinstance(before, np.ndarray) and before.ndim == 2 and len(before) == ENVS
+    require(is_states, f"initial_state must be an array [n, S]; got {shown(before)}")
     actions = _actions(family)[0].clip(-1, 1)
     after = family.transition(before, actions, tasks)
-    require(after.shape == before.shape, f"transition must be [n, S] as its states are; got {after.shape}")
+    fits = isinstance(after, np.ndarray) and after.shape == before.shape
+    require(fits, f"transition must be [n, S] as its states are; got {shown(after)}")
     seen = family.observe(after, tasks)
     space = family.observation_space
-    require(seen.shape == (ENVS, *space.shape), f"observe must be [n, O], O as in {space}; got {seen.shape}")
+    fits = isinstance(seen, np.ndarray) and seen.shape == (ENVS, *space.shape)
+    require(fits, f"observe must be [n, O], O as in {space}; got {shown(seen)}")
     terms = family.reward_terms(before, actions, after, tasks)
+    require(isinstance(terms, dict), f"reward_terms must be a dict of arrays [n] by name; got {shown(terms)}")
     require(len(terms) > 0, "reward_terms must name at least one term")
     values: dict[str, Any] = {f"term {name} of reward_terms": values for name, values in terms.items()}
     values |= {"terminated": family.terminated(after, tasks), "diverged": family.diverged(after)}
@@ -85,11 +93,31 @@ def _shapes(family: TaskFamily) -> None:
     values |= {"commanded": family.commanded(tasks)}
     for name, value in values.items():
         kind = np.bool_ if name in ("terminated", "diverged", "succeeded") else np.float64
-        if value is None:
-            require(name in ("succeeded", "commanded"), f"{name} must be [n]; got None")
+        if value is None and name in ("succeeded", "commanded"):
             continue
-        fits = value.shape == (ENVS,) and value.dtype == kind
-        require(fits, f"{name} must be [n] of {kind.__name__}; got {value.shape} of {value.dtype}")
+        fits = isinstance(value, np.ndarray) and value.shape == (ENVS,) and value.dtype == kind
+        require(fits, f"{name} must be an array [n] of {kind.__name__}; got {shown(value)}")
+
+
+def _arguments(family: TaskFamily) -> None:
+    """Formulas must leave their arguments as they are: a state is also the one that rewards compare with."""
+    tasks = _drawn(family)
+    before = family.initial_state(tasks, [np.random.default_rng(i) for i in range(ENVS)])
+    actions = _actions(family)[0].clip(-1, 1)
+    after = family.transition(before.copy(), actions, tasks).copy()
+    calls: dict[str, tuple[Array, ...]] = {
+        "transition": (before, actions, tasks),
+        "observe": (after, tasks),
+        "reward_terms": (before, actions, after, tasks),
+        **dict.fromkeys(("terminated", "achieved", "succeeded"), (after, tasks)),
+        "diverged": (after,),
+        "commanded": (tasks,),
+    }
+    for name, arguments in calls.items():
+        given = [argument.copy() for argument in arguments]
+        getattr(family, name)(*given)
+        kept = all(map(_equal, given, arguments))
+        require(kept, f"{name} must not write into its arguments")
 
 
 def _determinism(family: TaskFamily) -> None:
@@ -175,6 +203,7 @@ def _pickles(family: TaskFamily) -> None:
 CHECKS: tuple[Callable[[TaskFamily], None], ...] = (
     _tasks,
     _shapes,
+    _arguments,
     _determinism,
     _spaces,
     _alone_as_among_others,

@@ -9,6 +9,7 @@ import gymnasium
 from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv
 
+from metarl.arrays import require_tensors
 from metarl.envs.autoreset import AutoReset
 from metarl.envs.batched import TaskVectorEnv, with_task
 from metarl.envs.process import TaskProcess
@@ -88,6 +89,9 @@ def make_family(environment_id: str, **values: object) -> TaskFamily:
         ValueError: the id or an option is unknown, or a value impossible.
     """
     family = ENVIRONMENTS.find(environment_id)
+    is_family = issubclass(family, TaskFamily)
+    if not is_family:
+        raise ValueError(f"{environment_id} is no family of tasks: gymnasium.make makes such an environment")
     known = [option.name for option in options(family)]
     if unknown := sorted(set(values) - set(known)):
         raise ValueError(f"{environment_id} has no option {unknown[0]!r}: it has {', '.join(known) or 'none'}")
@@ -118,10 +122,14 @@ def make_vector(
         values: options of the family.
     """
     made = make_family(family, **values)
+    require_tensors(device)
     if render_mode is None:
         made = made.on(device)
     env = TaskVectorEnv(
         made, num_envs, horizon=horizon, render_mode=render_mode, task_in_observation=task_in_observation
     )
-    mode = AutoresetMode(autoreset_mode)
+    known = [one.value for one in AutoresetMode]
+    mode = next((one for one in AutoresetMode if autoreset_mode in (one, one.value)), None)
+    if mode is None:
+        raise ValueError(f"autoreset_mode must be one of {', '.join(known)}; got {autoreset_mode!r}")
     return env if mode is AutoresetMode.DISABLED else AutoReset(env, mode)

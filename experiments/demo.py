@@ -23,6 +23,7 @@ from metarl.experiments.render import environment_of, own_task
 from metarl.files import write_atomically
 from metarl.randomness import Purpose
 from metarl.rl.films import worded
+from metarl.starting_folder import from_start
 from metarl.training.film_frames import at_speed, require_video, side_by_side, video
 from metarl.training.state import fitted
 
@@ -76,8 +77,9 @@ def main(arguments: Arguments) -> None:
     with waiting("filming"):
         films = problem.pictures(theta, config.test_rule, steps, task[None], 0, arguments.seed, mean_action=True)
     frames, rate = at_speed(side_by_side(films, height=arguments.height), films[0].frames_per_second, arguments.speed)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(arguments.output, video(frames, rate, arguments.output.suffix.lower()))
+    output = from_start(arguments.output)  # an environment may move the process to another folder
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(output, video(frames, rate, output.suffix.lower()))
     console.print(f"film:   {shlex.quote(str(arguments.output))}, of the policy's mean actions", soft_wrap=True)
 
 

@@ -1,6 +1,7 @@
 """Score a run on held-out tasks: python experiments/evaluate.py RUN_DIR [--gradient-steps K] [--tasks N] ..."""
 
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from metarl.experiments.commands.changed_options import overridden
-from metarl.experiments.commands.command_line import arguments_of, run, waiting
+from metarl.experiments.commands.command_line import arguments_of, run, waiting, with_homes
 from metarl.experiments.commands.task_files import read_tasks
 from metarl.experiments.commands.training_callbacks import DISTINGUISHING, options
 from metarl.experiments.figures.evaluated_runs import label_of, published_of, read_run
@@ -24,9 +25,10 @@ from metarl.extras import missing
 from metarl.metrics import number
 from metarl.problem import Evaluation, Problem
 from metarl.randomness import Purpose
+from metarl.starting_folder import start
 from metarl.training.config import Config
 from metarl.training.evaluation import evaluate, validation_tasks
-from metarl.training.evaluation_files import write_evaluation
+from metarl.training.evaluation_files import PER_TASK, SUMMARY, TRACES, differences_to, write_evaluation
 from metarl.training.run_directory import holds_run, read_config, read_parameters
 from metarl.training.state import fitted
 from metarl.training.statistics import summaries_of
@@ -92,6 +94,7 @@ class Arguments:
 def main(arguments: Arguments) -> None:
     """Evaluate, print the table, and write evaluation.csv, .json and .npz to the run directory."""
     stored = read_config(arguments.run_dir)
+    arguments = with_homes(arguments)  # a module of the user's may have moved the process to another folder
     _require_place(arguments)
     if stored.knows_the_task and (arguments.gradient_steps or arguments.step_sizes):
         raise ValueError(f"{arguments.run_dir} is an oracle, which knows the task: it takes no gradient steps")
@@ -101,13 +104,14 @@ def main(arguments: Arguments) -> None:
     checkpoint = read_parameters(arguments.run_dir, config.evaluation_checkpoint)
     split, directory = _split(arguments)
     problem = config.problem.build(config.setting())
-    tasks, inside = _tasks(arguments, config, problem)
+    tasks, inside = _tasks(with_homes(arguments), config, problem)
     theta = fitted(checkpoint.theta, problem, f"the policy of {arguments.run_dir}")
     purpose = Purpose.VALIDATION_TASKS if arguments.validation else Purpose.EVALUATION_TASKS
     kind = {"test": "held-out tasks", "validation": "validation tasks", "file": "tasks"}[split]
     with waiting(f"scoring {len(tasks)} {kind} after 0 to {config.test_steps} gradient steps"):
         result = evaluate(problem, theta, config, tasks, purpose=purpose)
     directory.mkdir(parents=True, exist_ok=True)
+    _warn_of_replaced(differences_to(directory, config, tasks, split=split))
     steps = write_evaluation(
         directory, config, result, tasks, iteration=checkpoint.iteration, split=split, in_distribution=inside
     )
@@ -117,8 +121,21 @@ def main(arguments: Arguments) -> None:
     _print(console, f"{title}, {len(tasks)} {kind}", score_table(steps, config, theirs))
     if inside is not None:
         _print_apart(console, title, result, inside, config)
+    console.print(f"{SUMMARY}, {PER_TASK} and {TRACES} are in {_shown(directory)}", soft_wrap=True)
     if holds_run(directory) and split == "test":  # the run's own directory
         _for_tensorboard(directory, config, steps)
+
+
+def _warn_of_replaced(differences: list[str]) -> None:
+    """Warn of scores of another protocol that are about to be replaced; of none without differences."""
+    if differences:
+        words = f"scores that were made otherwise are replaced ({'; '.join(differences)}); --output keeps both"
+        warnings.warn(words, stacklevel=2)
+
+
+def _shown(directory: Path) -> Path:
+    """A directory as it leads from here, if it lies below."""
+    return directory.relative_to(start()) if directory.is_relative_to(start()) else directory
 
 
 def _require_step_sizes(arguments: Arguments, stored: Config) -> None:

@@ -57,14 +57,16 @@ class Arguments:
 def main(arguments: Arguments) -> None:
     """Adapt, film, and write the video."""
     require_video(arguments.output.suffix.lower())
+    # Whole, because an environment, or a module of the user's, may move the process to another folder.
+    output = arguments.output.absolute()
+    run_dir = arguments.run_dir.absolute()
     config = read_config(arguments.run_dir)
     steps = min(1, config.test_steps) if arguments.gradient_steps is None else arguments.gradient_steps
     if steps < 0 or (steps > 0 and config.knows_the_task):
         right = "0 for an oracle, which knows the task" if config.knows_the_task else "at least 0"
         raise ValueError(f"--gradient-steps must be {right}; got {steps}")
     config = overridden(config, arguments, {"data_dir": "data_dir", "device": "device"})
-    checkpoint = read_parameters(arguments.run_dir, arguments.checkpoint or config.evaluation_checkpoint)
-    output = arguments.output.absolute()  # an environment may move the process to another folder
+    checkpoint = read_parameters(run_dir, arguments.checkpoint or config.evaluation_checkpoint)
     problem = config.problem.build(config.setting())
     if arguments.task is None:
         tasks = evaluation_tasks(config, problem)

@@ -17,6 +17,7 @@ from metarl.experiments.commands.training_callbacks import callbacks, own_callba
 from metarl.experiments.presets.training_arguments import Arguments, default_run_dir, parse, without_run
 from metarl.extras import missing
 from metarl.shard import Shard
+from metarl.starting_folder import from_start
 from metarl.training.config import Config
 from metarl.training.distributed import connected, one_at_first
 from metarl.training.run_directory import CONFIG, identity_of, read_config
@@ -34,19 +35,20 @@ def main(arguments: Arguments) -> None:
 
 def _train(arguments: Arguments, shard: Shard) -> None:
     config, script = arguments.config, arguments.script
+    run_dir = script.run_dir or default_run_dir(config.preset, config.method, config.seed)
+    place = from_start(run_dir).absolute()
+    source = from_start(script.initial_parameters).absolute() if script.initial_parameters else None
     with one_at_first(shard):
         config = dataclasses.replace(config, problem=config.problem.recorded())
     console = Console(stderr=True, markup=False, quiet=shard.rank > 0)
-    run_dir = script.run_dir or default_run_dir(config.preset, config.method, config.seed)
     console.print(f"{config.preset}, method {config.method}, seed {config.seed} -> {run_dir}", highlight=False)
-    resumes = script.resume and (run_dir / CONFIG).is_file()
-    for note in _notes(arguments, config, resumes):
+    resumes = script.resume and (place / CONFIG).is_file()
+    for note in _notes(arguments, config, None if resumes else source):
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
     if resumes:  # `train` requires it too, but only after the problem is built, which may take minutes
-        identity_of(config).require_same(read_config(run_dir).to_dict(), run_dir)
+        identity_of(config).require_same(read_config(place).to_dict(), run_dir)
     elif script.resume:
-        console.print(f"note: {without_run(run_dir)}: a new run begins", highlight=False, soft_wrap=True)
-    place = run_dir.absolute()  # an environment may move the process to another folder
+        console.print(f"note: {without_run(place)}: a new run begins", highlight=False, soft_wrap=True)
     further = own_callbacks(script.callback)
     with one_at_first(shard):
         problem = config.problem.build(config.setting(shard))
@@ -62,7 +64,7 @@ def _train(arguments: Arguments, shard: Shard) -> None:
         callbacks=further,
         sinks=callbacks(config, problem, place, console),
         resume=resumes,
-        initial_parameters=script.initial_parameters,
+        initial_parameters=source,
         checkpoint_every=config.checkpoint_every,
         keep_every=config.keep_every,
         log_every=config.log_every,
@@ -75,11 +77,11 @@ def _train(arguments: Arguments, shard: Shard) -> None:
     _print_next_commands(console, run_dir)
 
 
-def _notes(arguments: Arguments, config: Config, resumes: bool) -> list[str]:
-    """What whoever starts the run may not expect of its options."""
+def _notes(arguments: Arguments, config: Config, source: Path | None) -> list[str]:
+    """What whoever starts the run may not expect of its options; its parameters are those of `source`, if of any."""
     names = ", ".join(f"--{name.replace('_', '-')}" for name in arguments.idle)
     idle = [f"{names} have no effect: method {config.method} does not train"] if names else []
-    others = differences_from(None if resumes else arguments.script.initial_parameters, config)
+    others = differences_from(source, config)
     return [*idle, *arguments.notes, *others, *config.outer.remarks(config.outer_steps)]
 
 

@@ -192,6 +192,7 @@ def load_agent(place: str | Path, checkpoint: str | int | None = None) -> Agent:
     if not is_known:
         raise ValueError(f"checkpoint must be 'best', 'last' or a number of outer steps; got {checkpoint!r}")
     path = path_of("place", place)
+    whole = path.absolute()  # a module of the user's may move the process to another folder
     if path.is_file():
         if checkpoint is not None:
             raise ValueError(f"checkpoint chooses among those of a run directory; {path} is a file; got {checkpoint!r}")
@@ -199,7 +200,7 @@ def load_agent(place: str | Path, checkpoint: str | int | None = None) -> Agent:
         config = understood(state.config, path)
     else:
         config = read_config(path)
-        state = read_parameters(path, config.evaluation_checkpoint if checkpoint is None else checkpoint)
+        state = read_parameters(whole, config.evaluation_checkpoint if checkpoint is None else checkpoint)
     if "policy" not in registries(config):
         raise ValueError(f"{path} is a run of {config.preset}, which has no policy")
     return Agent(with_options(config, {"evaluation_counting": "episodes"}), state.theta)

@@ -31,7 +31,11 @@ class Film(NamedTuple):
 
 
 class Problem(Protocol):
-    """A distribution over tasks, a model and its losses. It keeps no state between calls but its settings."""
+    """A distribution over tasks, a model and its losses. It keeps no state between calls but its settings.
+
+    A problem may also have a method `prepare()`, which makes what `collect` needs, such as environments. `metarl.train`
+    calls it before a new run has a directory, so that what cannot be made leaves none behind.
+    """
 
     @property
     def measures(self) -> MetricTable:

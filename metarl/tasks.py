@@ -16,12 +16,12 @@ def task_names_of(env: Any, names: Any, size: int) -> tuple[str, ...]:
     """The names of a task's numbers as an environment says them, or numbered ones where it says none (None).
 
     Raises:
-        ValueError: they are not as many names as a task has numbers.
+        ValueError: they are not as many different names as a task has numbers.
     """
     if names is None:
         return numbered_names(size)
     listed = () if isinstance(names, str) or not hasattr(names, "__iter__") else tuple(names)
-    if len(listed) != size or not all(isinstance(name, str) for name in listed):
-        right = f"a list of {size} names, one for each number of a task"
+    if len(listed) != size or not all(isinstance(name, str) for name in listed) or len(set(listed)) < size:
+        right = f"a list of {size} different names, one for each number of a task"
         raise ValueError(f"{env}: task_names must be {right}; got {names!r}")
     return listed

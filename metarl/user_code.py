@@ -21,6 +21,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+from metarl.starting_folder import from_start, start
+
 _FILES: dict[str, str] = {}  # modules that users named, as they named them -> the file of each that has one
 _TOLD: set[tuple[Path, Path]] = set()  # files that have moved, and where they are, as this process has told
 _moved: ContextVar[Literal["refused", "told", "taken"]] = ContextVar("moved", default="refused")  # files elsewhere
@@ -65,8 +67,11 @@ def module_named(place: str, asked: str) -> ModuleType:
 
 def _imported(place: str, asked: str) -> ModuleType:
     if place.endswith(".py"):
-        return _of_file(_present(Path(place).expanduser().resolve(), asked), asked)
-    if (here := str(Path.cwd())) not in sys.path:
+        path = from_start(Path(place).expanduser()).resolve()
+        # The module itself may have moved the process to another folder.
+        before = Path(_FILES.get(place, path))
+        return _of_file(_present(before if before.is_file() and not path.is_file() else path, asked), asked)
+    if (here := str(start())) not in sys.path:
         # Last, so that no file of the user's hides an installed module.
         sys.path.append(here)
     try:
@@ -120,7 +125,7 @@ def named(kind: str, choice: str) -> Any:
 def _elsewhere(place: str) -> str:
     """Words about another module that hides the one of that name in the current folder; "" where none does."""
     top = place.split(".")[0]
-    mine = Path.cwd() / top
+    mine = start() / top
     other = getattr(sys.modules.get(top), "__file__", None)
     if other is None or not (mine.is_dir() or mine.with_suffix(".py").is_file()):
         return ""
@@ -131,7 +136,7 @@ def _present(path: Path, asked: str) -> Path:
     """The path of a file, or of one of its name elsewhere, where a stored run names a file that has moved."""
     if path.is_file() or _moved.get() == "refused":
         return path
-    others = [Path(folder) / path.name for folder in (Path.cwd(), *sys.path)]
+    others = [Path(folder) / path.name for folder in (start(), *sys.path)]
     found = next((other.resolve() for other in others if other.is_file()), None)
     if found is None:
         raise ValueError(

@@ -2,9 +2,10 @@
 
 import builtins
 import multiprocessing
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -113,6 +114,18 @@ class WrongEnd(Callback):
 
     def close(self, error: BaseException | None) -> None:
         mistake("OSError")
+
+
+class Licensed(GravityPendulum):
+    """Of which four can exist at the same time."""
+
+    exist: ClassVar["weakref.WeakSet[Licensed]"] = weakref.WeakSet()
+
+    def __init__(self) -> None:
+        super().__init__()
+        Licensed.exist.add(self)
+        if len(Licensed.exist) > 4:
+            raise RuntimeError("no licence for a fifth")
 
 
 class Bounded(GravityPendulum):

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 from built_from_config import make_env, make_problem
+from examples.pendulum import GravityPendulum
 from gymnasium.vector import AutoresetMode
 from scripts import ROOT, TOY, run
 
 import metarl
-from metarl import envs
+from metarl import arguments, envs
 from metarl.envs.navigation import Navigation2D
 from metarl.experiments.presets.published import evaluation_tasks
 from metarl.rl.problem import MetaRL
@@ -216,6 +217,24 @@ def test_numbers_of_environments_that_are_none(trained: Path, count: Any) -> Non
         metarl.load_agent(trained).make_vec(count)
     with pytest.raises(ValueError, match="num_envs must be "):
         envs.TaskVectorEnv(Navigation2D(), count)
+
+
+def test_environments_that_there_is_no_room_for(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand million of them filled the memory, until the system ended the process, or another one."""
+    monkeypatch.setattr(arguments, "memory", lambda: 2**30)
+    agent = metarl.load_agent(trained)
+    right = r"num_envs 1048577: so many environments need 1 GiB of memory at least; there are 1 GiB"
+    for make in (agent.make_vec, lambda count: envs.LoopVectorEnv(GravityPendulum, count)):
+        with pytest.raises(ValueError, match=right):
+            make(2**20 + 1)
+    with pytest.raises(ValueError, match="num_envs 1000000000: so many environments need 954 GiB"):
+        gymnasium.make_vec("metarl/Navigation2D-v0", 10**9)
+    with pytest.raises(ValueError, match="tasks must be at most 100,000,000; got 1000000000"):
+        metarl.evaluate(agent.problem, agent.theta, rule=agent.config.test_rule, tasks=10**9)
+    with pytest.raises(ValueError, match="num_envs 2000000: so many environments need"):
+        metarl.evaluate(agent.problem, agent.theta, rule=agent.config.test_rule, tasks=10**6)
+    with pytest.raises(ValueError, match=r"workers 1000: so many processes need 19\.5 GiB of memory at least"):
+        envs.LoopVectorEnv(GravityPendulum, 1000, workers=10**9)
 
 
 def test_observations_are_arrays_of_any_strides(trained: Path) -> None:

@@ -25,6 +25,7 @@ FOUNDATION = {
     "metarl.user_code",
     "metarl.extras",
     "metarl.operating_system",
+    "metarl.starting_folder",
     "metarl.tasks",
     "metarl.surroundings",
     "metarl.kinds",
@@ -35,8 +36,9 @@ FOUNDATION = {
 # A layer may import itself, what stands below it, and metarl's root modules (randomness, problem).
 MAY_IMPORT = {
     "metarl.arrays": set(),
-    "metarl.arguments": {"metarl.kinds", "metarl.parts"},
-    "metarl.user_code": set(),
+    "metarl.arguments": {"metarl.kinds", "metarl.parts", "metarl.operating_system", "metarl.starting_folder"},
+    "metarl.starting_folder": set(),
+    "metarl.user_code": {"metarl.starting_folder"},
     "metarl.operating_system": set(),
     "metarl.kinds": set(),
     "metarl.numeric": set(),
@@ -62,6 +64,7 @@ MAY_IMPORT = {
         "metarl.parts",
         "metarl.extras",
         "metarl.operating_system",
+        "metarl.starting_folder",
         "metarl.user_code",
         "metarl.tasks",
         "metarl.numeric",
@@ -70,7 +73,7 @@ MAY_IMPORT = {
 # What environments need of metarl.rl, and their worker processes, which load no torch.
 BASE = tuple(
     f"metarl.rl.{name}"
-    for name in ("contract", "drawing_tasks", "environments", "step_results", "spaces", "vector_results")
+    for name in ("bounds", "contract", "drawing_tasks", "environments", "step_results", "spaces", "vector_results")
 )
 MAY_IMPORT["metarl.envs"].update(BASE)
 for name in BASE:

@@ -5,10 +5,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium.spaces import Box
 
-from metarl.arguments import path_of, require_built, require_integers, require_truths
+from metarl.arguments import path_of, require_built, require_integers, require_parts, require_truths
+from metarl.engine.conformance import check_rule
 from metarl.engine.rules import InnerRule
 from metarl.engine.rules.sgd import SGD
+from metarl.rl.conformance import check_policy
+from metarl.rl.policies.gaussian_mlp import GaussianMLP
+from metarl.supervised.conformance import check_dataset
+from metarl.supervised.datasets.sinusoid import Sinusoid
 
 
 def test_what_is_not_built_is_told_so() -> None:
@@ -20,6 +26,23 @@ def test_what_is_not_built_is_told_so() -> None:
     assert str(error.value).endswith(": hand over what its build() makes")
     with pytest.raises(ValueError, match="baseline must be a function; got 3"):
         require_built(baseline=(3, Callable))
+
+
+def test_what_is_no_part() -> None:
+    """Each of the public checks ended in an error about an attribute of it."""
+    policy: Any = GaussianMLP
+    spaces = Box(-1, 1, (2,)), Box(-1, 1, (1,))
+    right = r"must be a part, which has a method build; got <class .*>: make one, "
+    with pytest.raises(ValueError, match=rf"^policy {right}GaussianMLP\(\)$"):
+        check_policy(policy, *spaces)
+    rule: Any = SGD
+    with pytest.raises(ValueError, match=rf"^rule {right}SGD\(\)$"):
+        check_rule(rule)
+    with pytest.raises(ValueError, match=rf"^dataset {right}Sinusoid\(\)$"):
+        check_dataset(Sinusoid)
+    for wrong in ("sgd", None, SGD().build()):
+        with pytest.raises(ValueError, match=r"^rule must be a part, which has a method build; got (?!.*make one)"):
+            require_parts(rule=wrong)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 from scripts import TOY, run
 
 from metarl import files, operating_system
+from metarl.arguments import require_room
 from metarl.envs.physics import mujoco_threads
 from metarl.experiments import reproduce
 from metarl.experiments.commands import command_line, started_command
@@ -32,6 +33,20 @@ def test_cores_without_affinities(monkeypatch: pytest.MonkeyPatch) -> None:
     assert physics._threads == 6
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert operating_system.cores() == 1
+
+
+def test_memory_of_a_machine_and_of_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1000}
+    monkeypatch.setattr(os, "sysconf", sizes.__getitem__)
+    limits = tmp_path / "memory.max", tmp_path / "limit_in_bytes"
+    monkeypatch.setattr(operating_system, "LIMITS", limits)
+    assert operating_system.memory() == 4096000
+    limits[0].write_text("max\n")
+    limits[1].write_text("1000000\n")
+    assert operating_system.memory() == 1000000
+    monkeypatch.delattr(os, "sysconf")
+    assert operating_system.memory() is None
+    require_room(10**30, "what nobody knows the size of")
 
 
 def test_a_run_without_locks_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +89,7 @@ def test_windows_has_no_c_library_of_that_kind(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_path_on_another_drive_is_shown_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Any) -> str:
+    def refuse(path: Any, start: Any) -> str:
         raise ValueError("path is on mount 'D:', start on mount 'C:'")
 
     monkeypatch.setattr(os.path, "relpath", refuse)

@@ -77,12 +77,15 @@ def _require_of_parts(space: Space, observation: Any) -> None:
 
     Raises:
         IndexError: a choice before the first one, of which it makes one of the last.
+        LookupError: a part that is missing.
         ValueError: a part whose shape is another, such as one of as many numbers in another order.
     """
     if isinstance(space, Discrete | MultiDiscrete) and np.any(np.asarray(observation) < space.start):
         raise IndexError("a choice lies before the first one")
     if isinstance(space, Box | MultiBinary | MultiDiscrete):
         require_shape(np.shape(observation), space.shape)
+    if isinstance(space, Dict) and (lacking := [name for name in space.spaces if name not in observation]):
+        raise LookupError(f"it has no part {lacking[0]!r}")
     if isinstance(space, Dict | Tuple):
         parts = space.spaces.items() if isinstance(space, Dict) else enumerate(space.spaces)
         for name, part in parts:

@@ -11,14 +11,21 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
-from metarl.arguments import require_integers, require_truths
+from metarl.arguments import require_built, require_integers, require_truths
 from metarl.arrays import Array, Mask
 from metarl.envs.adapters.block import Block, EnvironmentGroup, Notes, Slots, make_environments, one_environment
 from metarl.envs.adapters.conversion import own_actions, policy_actions, policy_observations
 from metarl.envs.adapters.turns import Instances, InTurns
 from metarl.envs.adapters.workers import PATIENCE, Workers
 from metarl.envs.adapters.wrappers import task_size
-from metarl.envs.arguments import check_first, checked_actions, checked_mask, checked_options, checked_seeds
+from metarl.envs.arguments import (
+    check_first,
+    checked_actions,
+    checked_mask,
+    checked_options,
+    checked_seeds,
+    require_environments,
+)
 from metarl.envs.batched import with_task
 from metarl.rl.contract import require_spaces
 from metarl.rl.drawing_tasks import draw_tasks
@@ -45,8 +52,9 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
             then starts at most so many (`at_once`) by its `reset_mask`, and cuts what else was running. 0: n.
 
     Raises:
-        ValueError: no environments; an environment without `sample_tasks`, whose observations cannot be made vectors,
-            or whose actions are neither bounded nor discrete; what cannot be pickled.
+        ValueError: no environments, or more than there is room for; an environment without `sample_tasks`, whose
+            observations cannot be made vectors, or whose actions are neither bounded nor discrete; what cannot be
+            pickled.
     """
 
     metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": []}
@@ -61,7 +69,8 @@ class LoopVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         worker_timeout: float = PATIENCE,
         instances: int | Instances = 0,
     ) -> None:
-        require_integers(1, num_envs=num_envs)
+        require_built(make_env=(make_env, Callable))
+        require_environments(num_envs)
         require_truths(task_in_observation=task_in_observation)
         require_integers(0, workers=workers)
         if not isinstance(instances, Instances) and instances:

@@ -3,7 +3,7 @@
 import ast
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, NamedTuple
@@ -14,6 +14,7 @@ from gymnasium import Space
 from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
+from metarl.arguments import SECONDS
 from metarl.arrays import Array, Mask
 from metarl.envs.adapters.conversion import DISCRETE, flat_observation, own_actions
 from metarl.envs.adapters.gymnasium_loop import PATIENCE, LoopVectorEnv
@@ -24,6 +25,7 @@ from metarl.parts import MAY_CHANGE, POSITIVE, at_least, values_of
 from metarl.rl.contract import check_vector
 from metarl.rl.environments import ENVIRONMENTS, Environment, TaskDistribution
 from metarl.rl.spaces import environment_actions
+from metarl.starting_folder import moves
 from metarl.tasks import Split
 from metarl.user_code import of_a_stored_run, raised_at_the_call
 
@@ -67,7 +69,7 @@ class OwnEnvironment(Environment):
     workers: Annotated[int, at_least(0), MAY_CHANGE] = 0
     """Processes that the environments run in, worth it where a timestep takes longer than 0.1 ms; 0: in this process.
     The numbers are the same."""
-    worker_timeout: Annotated[float, POSITIVE, MAY_CHANGE] = PATIENCE
+    worker_timeout: Annotated[float, POSITIVE, SECONDS, MAY_CHANGE] = PATIENCE
     """Seconds after which a worker process that does not answer is an error."""
     instances: Annotated[int, at_least(0), MAY_CHANGE] = 0
     """Environments that exist at the same time at most, whose episodes are then played one after another: for a
@@ -122,9 +124,10 @@ class OwnEnvironment(Environment):
     def remarks(self, horizon: int) -> list[str]:
         """Also of the environment's own time limit. Nothing starts worker processes here."""
         at_once = self._instances.at_once if self._instances else 2
-        with closing(self._build(min(2, at_once))) as env:
+        with moves() as moved, closing(self._build(min(2, at_once))) as env:
             remarks = check_vector(env, horizon)
-            return remarks_on(env.one(), horizon) + remarks
+            remarks = remarks_on(env.one(), horizon) + remarks
+        return misspelt(self.environment_options) + remarks + moved
 
     def flat(self, observation: Any) -> NDArray[Any]:
         """Flattened as in training; see `flat_observation`."""
@@ -223,6 +226,18 @@ def _rebuild(name: str, spec: EnvSpec, values: dict[str, Any]) -> Environment:
     with of_a_stored_run(told=True):
         kind: Any = ENVIRONMENTS.find(name)
     return kind(**values)
+
+
+def misspelt(options: Mapping[str, Any]) -> list[str]:
+    """Remarks on options that are texts and look like what Python writes otherwise: `false` counts as true."""
+    texts = {name: value for name, value in options.items() if isinstance(value, str)}
+    meant = {name: value.strip().capitalize() for name, value in texts.items()}
+    return [
+        f"the environment option {name} is the text {value!r}, which counts as true: give {meant[name]}, or "
+        f"\"'{value}'\" for the text"
+        for name, value in texts.items()
+        if meant[name] in ("False", "None", "True") and in_python(value) is value
+    ]
 
 
 def in_python(value: Any) -> Any:

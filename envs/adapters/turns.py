@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from metarl.arguments import require_integers
 from metarl.envs.adapters.block import Block, EnvironmentGroup, Notes, Slots, make_environments, one_environment
 from metarl.envs.adapters.workers import PATIENCE, Workers
 from metarl.rl.vector_results import TERM
@@ -20,7 +21,8 @@ MakeEnv = Callable[[], gymnasium.Env]
 class Instances:
     """At most so many environments at the same time, shared by vector environments: the last to reset has them.
 
-    They are made when they are first needed, and closed when the last vector environment that shares them is closed.
+    They are made when they are first needed, no more than one of these can use, and closed when the last vector
+    environment that shares them is closed.
 
     Args:
         most: how many may exist.
@@ -32,8 +34,7 @@ class Instances:
     """
 
     def __init__(self, most: int, *, workers: int = 0, patience: float = PATIENCE) -> None:
-        if most < 1:
-            raise ValueError(f"instances must be at least 1; got {most}")
+        require_integers(1, instances=most)
         self.at_once = max(1, most - 1) if workers else most
         self._workers = workers if self.at_once > 1 else 0
         self._patience = patience
@@ -80,15 +81,19 @@ class Instances:
             slots: arrays of the kinds that are needed.
         """
         first = self.first(make_env)
+        count = user.at_once
+        if self._group is not None and len(self._slots.rewards) < count:
+            self._close()
+            first = self.first(make_env)
         if self._group is None:
-            arrays: list[Any] = [np.zeros((self.at_once, *array.shape[1:]), array.dtype) for array in slots]
+            arrays: list[Any] = [np.zeros((count, *array.shape[1:]), array.dtype) for array in slots]
             self._slots = Slots(*arrays)
             if self._workers:
-                processes = min(self._workers, self.at_once)
+                processes = min(self._workers, count)
                 self._group = workers = Workers(make_env, self._slots, workers=processes, patience=self._patience)
                 self._slots = workers.slots
             else:
-                self._group = Block(make_environments(make_env, self.at_once, [first]), self._slots)
+                self._group = Block(make_environments(make_env, count, [first]), self._slots)
         self._holder = user
         return self._group, self._slots
 

@@ -11,8 +11,9 @@ from gymnasium import Space
 from gymnasium.vector import VectorEnv
 
 from metarl.arrays import Array, Mask
-from metarl.envs.adapters.gymnasium_part import in_python
+from metarl.envs.adapters.gymnasium_part import in_python, misspelt
 from metarl.envs.opengl import prepare
+from metarl.rl.bounds import remarks_on_bounds
 from metarl.rl.contract import checked_sample, of_wrapped, require_vector
 from metarl.rl.drawing_tasks import draw_tasks
 from metarl.rl.environments import ENVIRONMENTS, Environment, TaskDistribution
@@ -87,6 +88,17 @@ class VectorEnvironment(Environment):
         if env.num_envs != num_envs:
             raise ValueError(f"environment {kind.__qualname__} must have num_envs {num_envs}; it has {env.num_envs}")
         return env
+
+    def remarks(self, horizon: int) -> list[str]:
+        """Also on options that look like what they are not, and on actions outside their bounds.
+
+        Raises:
+            ValueError: also for `task_names` that are none.
+        """
+        remarks = misspelt(self.environment_options) + super().remarks(horizon)
+        _ = self.tasks
+        with closing(self.build(1, horizon=horizon)) as env:
+            return remarks + remarks_on_bounds(env)
 
     @functools.cached_property
     def tasks(self) -> VectorTasks:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 
+from metarl.arguments import require_room, require_seconds
 from metarl.envs.adapters.block import Block, ContractError, Notes, Slots, joined, make_environments
 from metarl.rl.environments import WorkerError
 
@@ -36,6 +37,13 @@ START_SECONDS = 120.0  # that processes may take to import what they need and to
 PATIENCE = 60.0  # seconds that one command may take, where nobody says another number
 SIGNALS = (signal.SIGINT, signal.SIGTERM)  # that reach every process of a terminal or of a launcher
 CLOSE_SECONDS = 5.0  # that environments may take to close
+PROCESS_BYTES = 20 * 2**20  # that a worker process takes for itself at least, without its environments
+
+
+UNBEGUN = (  # what is wrong where a process ends before it could do anything, with the traceback that Python prints
+    ": it could not begin, as it has printed. What makes environments must be in a module that it can import, which a "
+    'notebook is not, and a program must start processes below `if __name__ == "__main__":` alone'
+)
 
 
 class Shared(NamedTuple):
@@ -70,11 +78,14 @@ class Workers:
         patience: seconds that one command may take, such as a timestep of every environment of a block.
 
     Raises:
-        ValueError: `make_env` cannot be pickled.
+        ValueError: `make_env` cannot be pickled, `patience` is no number of seconds, or there is no room for so many
+            processes.
         WorkerError: a worker could not make its environments.
     """
 
     def __init__(self, make_env: Callable[[], gymnasium.Env], slots: Slots, *, workers: int, patience: float) -> None:
+        require_seconds(worker_timeout=patience)
+        require_room(workers * PROCESS_BYTES, f"workers {workers}: so many processes")
         try:
             pickle.dumps(make_env)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
@@ -99,7 +110,8 @@ class Workers:
             ours, theirs = context.Pipe()
             words = Path(folder.name) / str(first)
             arguments = (theirs, make_env, shared, first, end, str(words))
-            process = context.Process(target=_work, args=arguments, daemon=True)
+            # No daemons, which Python forbids to start processes, as some simulators do.
+            process = context.Process(target=_work, args=arguments, daemon=False)
             with _signals_blocked():
                 process.start()
             # With this end closed, the end of the process shows as the end of its pipe.
@@ -167,7 +179,8 @@ class Workers:
             worker.process.join(CLOSE_SECONDS)
             code = worker.process.exitcode
             how = signal.strsignal(-code) if code is not None and code < 0 else f"exit status {code}"
-            raise WorkerError(f"the {who} died ({how}), asked to {command}", _last_words(worker)) from None
+            advice = UNBEGUN if (command, code) == ("be made", 1) else ""
+            raise WorkerError(f"the {who} died ({how}), asked to {command}{advice}", _last_words(worker)) from None
         if failure == "contract":
             raise ContractError(result)
         if failure == "error":

@@ -7,7 +7,6 @@ qvel, warm start), quantities that were measured *at that state*, and whether th
 # mujoco's bindings come without types:
 # pyright: reportAttributeAccessIssue=false
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +19,7 @@ from metarl.envs.physics.columns import CARRIED, ColumnPhysics
 from metarl.envs.physics.models import STAGES, body_rows, checked_measured, columns_of, compile_model
 from metarl.envs.physics.planar import GEOMETRY, Planar, planar
 from metarl.envs.physics.protocol import Contacts
-from metarl.operating_system import cores
+from metarl.operating_system import cores, said_number
 
 STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
 
@@ -79,7 +78,7 @@ class MujocoThreads(ColumnPhysics):
             raise ValueError(f"{xml} has more state than time, positions and velocities (activations, plugins)")
         self.frame_skip = frame_skip
         self.seconds_per_step = frame_skip * self.model.opt.timestep
-        share = cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        share = cores() // max(1, said_number("LOCAL_WORLD_SIZE", 1))
         self._threads = threads or max(1, share)
         self._stage = max((int(STAGES[name]) for name in evaluated), default=int(mujoco.mjtStage.mjSTAGE_NONE))
         self._batch: Batch | None = None

@@ -28,6 +28,7 @@ from metarl.extras import MissingExtraError
 from metarl.files import DISK
 from metarl.reasons import in_one_line
 from metarl.rl.environments import WorkerError
+from metarl.starting_folder import started_here
 from metarl.training.flags import HELP_IS_GIVEN, worded
 from metarl.training.help_texts import paragraphs
 from metarl.training.interruption import StoppedError, no_exit
@@ -59,9 +60,10 @@ def run(
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             warnings.filterwarnings("always", category=UserWarning, module="metarl")
-            arguments = _parse(parse, argv)
-            with no_exit("this command"):
-                main(arguments)
+            with started_here():
+                arguments = _parse(parse, argv)
+                with no_exit("this command"):
+                    main(arguments)
     except StoppedError as stopped:
         if os.environ.get("RANK", "0") == "0":
             print(f"{stopped}; go on with: {resume_command(argv)}", file=sys.stderr)
@@ -141,7 +143,10 @@ def require_paths(arguments: Any, argv: Sequence[str]) -> None:
 
 
 def with_homes(arguments: Arguments) -> Arguments:
-    """The arguments with `~` in their paths replaced by the user's home: a shell leaves it in --output=~/figure.png."""
+    """The arguments with paths that lead from where the command was started, also once the process has moved.
+
+    `~` is the user's home, which a shell leaves in --output=~/figure.png.
+    """
 
     def whole(name: str, value: Any) -> Any:
         if isinstance(value, tuple):

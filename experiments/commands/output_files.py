@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from metarl.files import write_atomically
+from metarl.starting_folder import from_start
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,5 +60,6 @@ def _png(figure: "Figure", dpi: int) -> bytes:
 
 
 def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, data)
+    place = from_start(path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(place, data)

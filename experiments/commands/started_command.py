@@ -6,6 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from metarl.operating_system import said_number
+from metarl.starting_folder import start
+
 
 def command_of(script: str) -> str:
     """A command that starts another script the way this one was started, ready to be copied into a shell."""
@@ -46,14 +49,14 @@ def _started(script: str | None = None) -> list[str]:
 def shown_path(path: str | Path) -> str:
     """A path from here, for commands to be copied; whole where there is none, on another drive."""
     try:
-        return os.path.relpath(path)
+        return os.path.relpath(path, start())
     except ValueError:
         return str(path)
 
 
 def resume_command(argv: Sequence[str]) -> str:
     """The command that resumes this run; in words where several machines ran it."""
-    if int(os.environ.get("GROUP_WORLD_SIZE", "1")) > 1:
+    if said_number("GROUP_WORLD_SIZE", 1) > 1:
         return "the same torchrun command, with --resume, on every machine"
     ranks = [f"--nproc-per-node={os.environ['LOCAL_WORLD_SIZE']}"] if "LOCAL_WORLD_SIZE" in os.environ else []
     command = [*_started(), sys.argv[1]] if by_console() else _started()

@@ -16,6 +16,7 @@ from metarl.experiments.presets.configuration import preset_config
 from metarl.experiments.presets.published import published_returns, published_scores
 from metarl.parts import MAY_CHANGE
 from metarl.reading import reading
+from metarl.starting_folder import from_start
 from metarl.tasks import numbered_names
 from metarl.training.callbacks.csv import read_metrics
 from metarl.training.checkpoint import load
@@ -136,7 +137,8 @@ def read_run(directory: Path, evaluation: str = "") -> Run:
     Raises:
         ValueError: it is no run, was not evaluated and is not in progress either, or its evaluation is damaged.
     """
-    config = read_config(directory)
+    config = read_config(from_start(directory))
+    directory = from_start(directory)  # a module of the user's may move the process
     place = directory / evaluation
     unevaluated = Run(directory, config, label_of(config), {}, np.zeros((0, 0)), read_metrics(directory / METRICS))
     for name in (PER_TASK, SUMMARY):
@@ -182,7 +184,7 @@ def replaced_since(run: Run) -> str | None:
     if run.scored is None:
         return None
     which = run.protocol["checkpoint"]
-    path = run.directory / NAMED[which]
+    path = from_start(run.directory) / NAMED[which]
     try:
         now = load(path).iteration
     except ValueError:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from metarl.arguments import require
+from metarl.arguments import require, require_parts
 from metarl.engine.maml import Learner
 from metarl.engine.model import Model, mlp
 from metarl.engine.objective import MetaObjective, TaskFunctions
@@ -38,6 +38,7 @@ def check_rule(rule: Rule, *, seed: int = 0) -> None:
         rule: the rule's options; the rule is built with its own step sizes.
         seed: key of the parameters and the data.
     """
+    require_parts(rule=rule)
     built = rule.build()
     generator = torch.Generator().manual_seed(seed)
     network = mlp((2, 3, 2), "tanh")

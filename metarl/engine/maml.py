@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, grad_and_value, vmap
 
+from metarl.arguments import require_room
 from metarl.engine.params import Params, stack
 from metarl.engine.rules import InnerRule
 
@@ -122,8 +123,15 @@ class Learner:
 
         With `step_each` and `merge_each` this is `adapt` one step at a time, without derivatives, for sampling and
         evaluation, which roll out or score between the steps.
+
+        Raises:
+            ValueError: there is no room for so many copies of what adapts.
         """
-        return stack(self.rule.start(theta), tasks)
+        fast = self.rule.start(theta)
+        size = sum(leaf.nbytes for leaf in fast.values() if not leaf.is_cuda)
+        # The first copies are views; those of the next step are not.
+        require_room(tasks * size, f"{tasks} tasks: their adapted parameters, of {size:,} bytes each,")
+        return stack(fast, tasks)
 
     @torch.no_grad()
     def step_each(self, fast: Params, theta: Params, batch: Batch, *, step: int) -> Params:

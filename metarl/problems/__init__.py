@@ -37,6 +37,7 @@ class Setting(NamedTuple):
     evaluate_every: int
     evaluation_steps: int
     evaluation_tasks: int
+    validation_tasks: int
     shard: Shard = ALONE
 
 

@@ -133,6 +133,7 @@ class Reinforcement(ProblemOptions):
         sizes = (
             ("tasks", setting.tasks, "episodes", self.episodes),
             ("evaluation_tasks", setting.evaluation_tasks, "evaluation_episodes", self.evaluation_episodes),
+            ("validation_tasks", setting.validation_tasks, "evaluation_episodes", self.evaluation_episodes),
         )
         for tasks_name, tasks, episodes_name, episodes in sizes:
             timesteps = tasks * episodes * self.horizon

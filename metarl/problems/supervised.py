@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from metarl.arguments import require_at_most
 from metarl.metrics import Metric
 from metarl.parts import HIDDEN, MAY_CHANGE, RECORDED, at_least
 from metarl.problems import (
@@ -126,6 +127,8 @@ class Supervised(ProblemOptions):
         if examples > MOST_AT_A_TIME:
             words = "tasks x ways x (shots + queries)"
             raise ValueError(f"{words} must be at most {MOST_AT_A_TIME:,}; got {examples}")
+        for name in ("evaluation_tasks", "validation_tasks"):
+            require_at_most(MOST_AT_A_TIME, **{name: getattr(setting, name)})
         # best.pt is chosen on validation tasks, by the score after as many steps as in training.
         if setting.evaluate_every < 1:
             raise ValueError(f"evaluate_every must be at least 1; got {setting.evaluate_every}")

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.func import vmap
 from torch.utils._pytree import tree_leaves, tree_map
 
+from metarl.arguments import require_parts
 from metarl.engine.maml import Learner
 from metarl.engine.model import Model
 from metarl.engine.params import Params
@@ -34,6 +35,7 @@ def check_policy(policy: Policy, observation_space: Space, action_space: Space) 
     Raises:
         ValueError: the policy breaks a rule; the message says which. An error inside the policy is passed on as it is.
     """
+    require_parts(policy=policy)
     model = policy.build(observation_space, action_space)
     generator = torch.Generator().manual_seed(0)
     size = observation_size(observation_space)

@@ -78,9 +78,9 @@ def check_vector(env: VectorEnv, horizon: int = TIMESTEPS) -> list[str]:
         )
     timesteps = min(horizon, TIMESTEPS)
     with _global_draws() as drawn:
-        first, info = _play(env, given, timesteps)
+        first, info = play(env, given, timesteps)
         _require_tasks(env, given)
-        again, _ = _play(env, given, timesteps)
+        again, _ = play(env, given, timesteps)
     remarks += [f"it draws from {name}, which no seed of a run reaches: draw from self.np_random" for name in drawn]
     repeats = first.same(again, 0, 0)
     if not repeats and not drawn:
@@ -173,9 +173,9 @@ def require_task_taken(env: VectorEnv, task: ArrayLike) -> None:
     # An environment that keeps `tasks` sets them at `reset`, which the rollouts call.
     if _own_tasks(env) is not None:
         return
-    first, _ = _play(env, rows, TIMESTEPS)
+    first, _ = play(env, rows, TIMESTEPS)
     try:
-        other, _ = _play(env, np.repeat(_another(row), env.num_envs, axis=0), TIMESTEPS)
+        other, _ = play(env, np.repeat(_another(row), env.num_envs, axis=0), TIMESTEPS)
     except Exception:  # an environment may reject a task by any error; if it does, it has read the task
         return
     if first.same(other, 0, 0):
@@ -226,7 +226,7 @@ def _remarks_on_rows(env: VectorEnv, first: Played, given: Array, other: Array, 
     for i in sorted({0, last}):
         changed = given.copy()
         changed[i] = other
-        played, _ = _play(env, changed, timesteps)
+        played, _ = play(env, changed, timesteps)
         is_same = first.same(played, i, i)
         # Where row i changes nothing in environment i, it must change nothing in the other; where it changes something,
         # the other must not play the same.
@@ -283,17 +283,27 @@ def _another(rows: Array) -> Array:
     return rows * 1.5 + 0.5
 
 
-def _play(env: VectorEnv, tasks: Array, timesteps: int) -> tuple[Played, dict[Any, Any]]:
-    """Play episodes of random actions, the same in every environment, until all have ended; with the last info."""
+def play(
+    env: VectorEnv, tasks: Array, timesteps: int, act: Callable[[], Any] | None = None
+) -> tuple[Played, dict[Any, Any]]:
+    """Play episodes of the same actions in every environment, until all have ended; with the last info.
+
+    Args:
+        env: n environments.
+        tasks: [n, k].
+        timesteps: at most.
+        act: chooses an action; None: random ones.
+    """
     n = env.num_envs
     space = copy.deepcopy(env.single_action_space)
     space.seed(SEED)
+    act = act or space.sample
     results = VectorResults(env)
     observations = [np.array(on_host(results.reset([SEED] * n, {"tasks": tasks})), np.float64)]
     rewards = []
     info = {}
     for _ in range(timesteps):
-        actions = on_device(np.stack([space.sample()] * n), results.device)
+        actions = on_device(np.stack([act()] * n), results.device)
         seen, reward, ended, _, info = results.step(actions)
         observations.append(np.array(on_host(seen), np.float64))
         rewards.append(np.array(on_host(reward), np.float64))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from metarl.parts import Part, Registry
 from metarl.rl.contract import check_vector
 from metarl.rl.spaces import environment_actions
+from metarl.starting_folder import moves
 from metarl.tasks import Split
 
 
@@ -93,8 +94,9 @@ class Environment(Part, ABC):
         Raises:
             ValueError: they cannot be meta-trained in; see `check_vector`.
         """
-        with closing(self.build(2, horizon=horizon)) as env:
-            return check_vector(env, horizon)
+        with moves() as moved, closing(self.build(2, horizon=horizon)) as env:
+            remarks = check_vector(env, horizon)
+        return remarks + moved
 
     def flat(self, observation: Any) -> NDArray[Any]:
         """Make the vector [..., O] that policies see from an observation as one environment gives it."""

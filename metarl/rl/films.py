@@ -70,7 +70,9 @@ def film(
 
 
 def picture(drawn: Any, whose: str) -> NDArray[np.uint8]:
-    """What an environment has drawn as [height, width] or [height, width, 1, 3 or 4]; numbers up to 1.0 are scaled.
+    """What an environment has drawn as [height, width, 3]; numbers up to 1.0 are scaled, transparent pixels are white.
+
+    It may draw [height, width], or [height, width, 1, 3 or 4].
 
     Args:
         drawn: what `render` returned.
@@ -80,14 +82,20 @@ def picture(drawn: Any, whose: str) -> NDArray[np.uint8]:
         ValueError: it is no picture.
     """
     pixels = numeric(drawn)
-    if pixels is None or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[-1] in (1, 3, 4))):
+    is_picture = pixels is not None and (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[-1] in (1, 3, 4)))
+    if pixels is None or not is_picture or not pixels.size:
         raise ValueError(f"{whose}: a picture must be an array [height, width, 3]; got {shown(drawn)}")
-    if pixels.dtype == np.uint8:
-        # A copy, because the environment may draw into the same array again.
-        return pixels.copy()
-    if pixels.dtype.kind == "b" or (pixels.dtype.kind == "f" and pixels.max(initial=0.0) <= 1.0):
-        pixels = pixels * 255.0
-    return np.rint(np.clip(pixels, 0, 255)).astype(np.uint8)
+    if pixels.dtype != np.uint8:
+        pixels = np.nan_to_num(pixels)
+        if pixels.dtype.kind == "b" or (pixels.dtype.kind == "f" and pixels.max(initial=0.0) <= 1.0):
+            pixels = pixels * 255.0
+        pixels = np.rint(pixels.clip(0, 255)).astype(np.uint8)
+    colours = pixels if pixels.ndim == 3 else pixels[..., None]
+    if colours.shape[-1] == 4:
+        share = colours[..., 3:] / 255.0
+        return np.rint(colours[..., :3] * share + 255.0 * (1 - share)).astype(np.uint8)
+    # A copy, because the environment may draw into the same array again.
+    return np.array(np.broadcast_to(colours, (*colours.shape[:2], 3)))
 
 
 def worded(name: str, value: float) -> str:
@@ -140,7 +148,10 @@ class _Camera(VectorWrapper):
     def _draw(self, info: dict[str, Any]) -> None:
         pictures = self.env.render()
         if not isinstance(pictures, tuple) or pictures[0] is None:
-            raise ValueError(f"{self.env} does not draw itself: it needs render_mode rgb_array")
+            raise ValueError(
+                f"{self.env} does not draw itself: it needs render_mode rgb_array, which its constructor is given and "
+                "must keep as self.render_mode"
+            )
         frame = picture(pictures[0], str(self.env))
         if self.frames and frame.shape != self.frames[0].shape:
             sizes = f"{self.frames[0].shape} and {frame.shape}"

@@ -137,6 +137,10 @@ class MetaRL:
     def _env(self) -> VectorEnv:
         return self._made(len(self._local) * self.settings.episodes)
 
+    def prepare(self) -> None:
+        """Make the environments of a training. Raises ValueError where `make_env` cannot make so many."""
+        _ = self._env
+
     def _made(self, count: int, **options: str) -> VectorEnv:
         """Make so many environments. Raises ValueError where `make_env` makes another number of them."""
         with gradients_kept():
@@ -204,10 +208,8 @@ class MetaRL:
         batches: list[PolicyBatch] = []
         for step in range(self.inner_steps + 1):
             adapted.append(self.learner.merge_each(fast, theta))
-            key = (self.seed, Purpose.TRAINING_ROLLOUTS, iteration, step)
-            rollouts.append(
-                rollout(self._env, self.policy, adapted[-1], tasks, horizon=horizon, key=key, first_task=first)
-            )
+            how = {"horizon": horizon, "key": (self.seed, Purpose.TRAINING_ROLLOUTS, iteration, step)}
+            rollouts.append(rollout(self._env, self.policy, adapted[-1], tasks, first_task=first, **how))
             clock.lap("sample")
             batches.append(self._process(rollouts[-1], inner=step < self.inner_steps))
             if step == 0 < self.inner_steps and not self._is_sound:

@@ -49,5 +49,7 @@ def stepped(
     """
     result = env.step(actions)
     if not (isinstance(result, tuple) and len(result) == 5 and isinstance(result[4], dict)):
-        raise refusal(f"{env}: step must return ({names}, terminated, truncated, info); got {shown(result)}")
+        is_info = isinstance(result, tuple) and len(result) == 5
+        got = f"an info of the type {type(result[4]).__name__}" if is_info else shown(result)
+        raise refusal(f"{env}: step must return ({names}, terminated, truncated, info); got {got}")
     return result

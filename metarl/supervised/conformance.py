@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarl.arguments import require
+from metarl.arguments import require, require_parts
 from metarl.supervised.losses import KINDS
 from metarl.supervised.tasks import Examples, SupervisedTasks
 from metarl.surroundings import usual_torch
@@ -35,6 +35,7 @@ def check_dataset(dataset: Any) -> SupervisedTasks:
     Args:
         dataset: the options of a dataset: a part, with a method `build`.
     """
+    require_parts(dataset=dataset)
     made = dataset.build()
     require(isinstance(made, SupervisedTasks), f"build must give SupervisedTasks; got {type(made).__name__}")
     require(made.kind in KINDS, f"kind must be one of {', '.join(KINDS)}; got {made.kind!r}")

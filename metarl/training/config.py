@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from metarl.arguments import require_built
+from metarl.arguments import SECONDS, require_built
 from metarl.engine.outer import OUTERS, Outer
 from metarl.engine.rules import RULES, InnerRule, Rule, first_order
 from metarl.engine.rules.sgd import SGD
-from metarl.parts import HIDDEN, MAY_CHANGE, NOT_NEGATIVE, POSITIVE, Part, at_least, below, options
+from metarl.parts import HIDDEN, MAY_CHANGE, POSITIVE, Part, at_least, below, options
 from metarl.problems import PROBLEMS, WITHOUT_INNER_STEPS, Method, ProblemOptions, Setting
 from metarl.shard import ALONE, Shard
 from metarl.training import tree
@@ -34,7 +34,7 @@ class Training(Part):
     """Tasks per meta-batch."""
     device: Annotated[str, MAY_CHANGE] = "cpu"
     """Torch device of parameters and batches, such as cpu or cuda."""
-    grace: Annotated[float, NOT_NEGATIVE, MAY_CHANGE] = GRACE
+    grace: Annotated[float, SECONDS, MAY_CHANGE] = GRACE
     """Seconds that an iteration may go on after SIGTERM or Ctrl-C."""
     max_nonfinite: Annotated[int, at_least(1), MAY_CHANGE] = MAX_NONFINITE
     """Stop after this many outer steps in a row that were refused because something was not finite."""
@@ -217,6 +217,7 @@ class Config(Watching, HeldOut, Adaptation, Training):
             evaluate_every=self.evaluate_every,
             evaluation_steps=self.evaluation_steps,
             evaluation_tasks=self.evaluation_tasks,
+            validation_tasks=self.validation_tasks,
             shard=shard,
         )
 

@@ -22,6 +22,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from metarl.engine.params import Params
+from metarl.operating_system import said_number
 from metarl.shard import ALONE, Shard
 
 MEETING = timedelta(minutes=10)  # limit until all ranks must have come
@@ -40,10 +41,10 @@ def connected(device: str) -> Iterator[Shard]:
         ValueError: the variables name ranks but not where these meet, or there are fewer GPUs than ranks.
         ConnectionError: another rank was lost.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if said_number("WORLD_SIZE", 1) <= 1:
         yield ALONE
         return
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    local_rank = said_number("LOCAL_RANK", 0)
     if device.startswith("cuda"):
         _take_gpu(device, local_rank)
     backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"

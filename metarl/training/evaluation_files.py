@@ -77,6 +77,31 @@ def write_evaluation(
     return summaries
 
 
+def differences_to(directory: Path, config: Config, tasks: NDArray[np.float64], *, split: str = "test") -> list[str]:
+    """How the evaluation in a directory was made otherwise than another that is to be written there, in phrases.
+
+    Args:
+        directory: may hold an evaluation.
+        config, tasks, split: of the other one; see `write_evaluation`.
+
+    Returns:
+        [] where there is none, it cannot be read, or only the run has gone on since.
+    """
+    try:
+        before = read_summary(directory)
+        kept = read_scores(directory)
+    except (OSError, ValueError):
+        return []
+    now = {"split": split, "checkpoint": config.evaluation_checkpoint, **config.protocol, "tasks": len(tasks)}
+    phrases = [f"{name} {before[name]}, now {now[name]}" for name in now if before.get(name, now[name]) != now[name]]
+    if (steps := len(before["steps"]) - 1) != config.test_steps:
+        phrases.append(f"{steps} gradient steps, now {config.test_steps}")
+    rows = [kept[name][0] for name in numbered_names(tasks.shape[1]) if name in kept]
+    if not phrases and not np.array_equal(np.stack(rows, 1) if rows else tasks, tasks):
+        phrases.append("other tasks")
+    return phrases
+
+
 def read_summary(directory: Path) -> dict[str, Any]:
     """The content of evaluation.json.
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from metarl.arguments import require_room
 from metarl.extras import require
 from metarl.problem import Film
 
@@ -29,10 +30,12 @@ def side_by_side(films: list[Film], *, height: int) -> NDArray[np.uint8]:
         height: of each film in pixels.
 
     Raises:
-        ValueError: a height below 16 pixels.
+        ValueError: a height below 16 pixels, or one for which there is no room.
     """
     if height < 16:
         raise ValueError(f"films must be at least 16 pixels high; got {height}")
+    pixels = sum(len(film.frames) * height * _width(film.frames, height) for film in films)
+    require_room(2 * 3 * pixels, f"films of a height of {height}: their frames")
     font = ImageFont.load_default(size=max(9, height // 20))
     line = round(font.getbbox("Ag")[3]) + MARGIN
     scaled = [_scaled(film.frames, height) for film in films]
@@ -124,8 +127,13 @@ def gif(frames: NDArray[np.uint8], frames_per_second: float) -> bytes:
     return buffer.getvalue()
 
 
+def _width(frames: NDArray[np.uint8], height: int) -> int:
+    """The width of frames [F, height, width, 3] of this height, in their proportions."""
+    return max(1, round(frames.shape[2] * height / frames.shape[1]))
+
+
 def _scaled(frames: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
-    width = round(frames.shape[2] * height / frames.shape[1])
+    width = _width(frames, height)
     return np.stack([np.asarray(Image.fromarray(frame).resize((width, height))) for frame in frames])
 
 

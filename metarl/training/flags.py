@@ -60,6 +60,7 @@ def parse(
     for name in given:
         if name not in flags | own | {"help"}:
             raise ValueError(unknown_option(config, name))
+    require_pairs_once([leaf.option for leaf in leaves(config) if leaf.option.name in given], argv)
     # Only `--help` needs what was not given: tyro reads few flags much faster than all.
     read = flags if {"--help", "-h"} & set(argv) else flags & given
     groups = _groups(config, read)
@@ -120,6 +121,7 @@ def options_given(kind: type, argv: Sequence[str]) -> dict[str, Any]:
     given = names_given(argv) & {option.name for option in own}
     if not given:
         return {}
+    require_pairs_once([option for option in own if option.name in given], argv)
     words: list[str] = []
     reading = False
     for word in argv:
@@ -129,6 +131,30 @@ def options_given(kind: type, argv: Sequence[str]) -> dict[str, Any]:
             words.append(word)
     group = _group(kind.__name__, "", [(option, option.default) for option in own if option.name in given])
     return vars(tyro.cli(group, args=words))
+
+
+def require_pairs_once(given: Sequence[Option], argv: Sequence[str]) -> None:
+    """Raise ValueError where a flag of pairs, or a name in one, is given twice: the last would replace what was before.
+
+    Args:
+        given: options that the command line gives.
+        argv: words of the command line.
+    """
+    for option in given:
+        if typing.get_origin(option.hint) is not dict:
+            continue
+        flag = f"--{option.name.replace('_', '-')}"
+        if sum(names_given([word]) == {option.name} for word in argv) > 1:
+            raise ValueError(f"{flag} must be given once, with all pairs: NAME VALUE NAME VALUE ...")
+        names = _words_of(option.name, argv)[::2]
+        if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+            raise ValueError(f"{flag} must give every name once; it gives {twice[0]} {names.count(twice[0])} times")
+
+
+def _words_of(name: str, argv: Sequence[str]) -> list[str]:
+    """The words that follow a flag, up to the next flag."""
+    after = itertools.dropwhile(lambda word: names_given([word]) != {name}, argv)
+    return list(itertools.takewhile(lambda word: not FLAG.fullmatch(word), itertools.islice(after, 1, None)))
 
 
 def value_of(argv: Sequence[str], name: str) -> str | None:

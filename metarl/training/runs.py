@@ -1,6 +1,5 @@
 """A run as one call: training in a directory of its own, and scores on tasks that training never sees."""
 
-import math
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
@@ -12,13 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from rich.console import Console
 
-from metarl.arguments import path_of, require_built, require_integers, require_truths
+from metarl.arguments import path_of, require_at_most, require_built, require_integers, require_seconds, require_truths
 from metarl.engine.outer import OuterOptimizer
 from metarl.engine.params import Params
 from metarl.engine.rules import InnerRule
-from metarl.kinds import is_of
 from metarl.numeric import numeric, shown
 from metarl.problem import Evaluation, Problem
+from metarl.problems import MOST_AT_A_TIME
 from metarl.randomness import Purpose
 from metarl.shard import ALONE, Shard
 from metarl.surroundings import usual_torch
@@ -90,10 +89,9 @@ def train(
     require_integers(0, seed=seed, iterations=iterations, keep_every=keep_every)
     require_integers(1, checkpoint_every=checkpoint_every, log_every=log_every, max_nonfinite=max_nonfinite)
     require_truths(resume=resume)
-    if not is_of(float, grace) or not 0 <= grace < math.inf:
-        raise ValueError(f"grace must be a finite number of seconds, at least 0; got {grace!r}")
-    if isinstance(problem, type) or not hasattr(problem, "collect"):
-        raise ValueError(f"problem must be a Problem, such as a MetaRL; got {problem!r}")
+    require_seconds(grace=grace)
+    _require_problem(problem)
+    require_built(shard=(shard, Shard))
     own = listed(callbacks)
     # Whole, because an environment may move the process to another folder.
     place = path_of("run_dir", run_dir).absolute()
@@ -103,7 +101,10 @@ def train(
         state = None
         if shard.rank == 0:
             # A run with no directory yet is made ready first, so that what is refused leaves none behind.
-            begun = None if (place / CONFIG).is_file() else _first_state(problem, outer, seed, initial_parameters)
+            is_new = not (place / CONFIG).is_file()
+            begun = _first_state(problem, outer, seed, initial_parameters) if is_new else None
+            if is_new and iterations:
+                getattr(problem, "prepare", lambda: None)()
             state = stack.enter_context(claimed(place, identity, resume=resume))
             if state is None:
                 state = begun or _first_state(problem, outer, seed, initial_parameters)
@@ -173,10 +174,12 @@ def evaluate(
         ValueError: there is no task, a number is out of its bounds, the rule is not built, or the parameters do not
             fit the problem.
     """
+    _require_problem(problem)
     require_built(rule=(rule, InnerRule))
     require_integers(0, steps=steps, seed=seed)
     if isinstance(tasks, int | np.integer):
         require_integers(1, tasks=tasks)
+        require_at_most(MOST_AT_A_TIME, tasks=int(tasks))
         rows = problem.sample_tasks(seed, Purpose.EVALUATION_TASKS, count=int(tasks))
     else:
         numbers = numeric(tasks)
@@ -185,6 +188,13 @@ def evaluate(
             raise ValueError(f"tasks must be numbers of the shape [N, k], with at least one of them; got {got}")
         rows = numbers.astype(np.float64)
     return problem.evaluate(fitted(theta, problem, "theta"), rule, steps, rows, seed)
+
+
+def _require_problem(problem: Any) -> None:
+    """Raise ValueError for a class, the options of a problem, or anything else that is none."""
+    if isinstance(problem, type) or not hasattr(problem, "collect"):
+        advice = "; an agent has one, agent.problem" if hasattr(problem, "problem") else ""
+        raise ValueError(f"problem must be a Problem, such as a MetaRL; got {shown(problem)}{advice}")
 
 
 def _first_state(problem: Problem, outer: OuterOptimizer, seed: int, source: Params | str | Path | None) -> TrainState:

@@ -63,4 +63,6 @@ def _fits(kind: Any, value: Any) -> bool:
 
 def _wrong_type(name: str, hint: Any, value: Any) -> ValueError:
     words = getattr(hint, "__name__", None) if typing.get_origin(hint) is None else str(hint).replace("typing.", "")
+    if typing.get_origin(hint) is Literal:
+        words = f"one of {', '.join(map(str, typing.get_args(hint)))}"
     return ValueError(f"configuration field {name!r} must be {words}; got {value!r}")

@@ -5,6 +5,7 @@ from oracles import loop_meta_gradient, task
 from torch import Tensor
 from torch.func import grad
 
+from metarl import arguments
 from metarl.engine.maml import AdaptedTask, Learner, Loss, OuterLoss
 from metarl.engine.model import Model
 from metarl.engine.objective import MetaObjective, TaskFunctions
@@ -136,6 +137,16 @@ def test_steps_one_at_a_time_equal_all_at_once(model: Model, rule_name: str) -> 
         if step < 4:
             fast = learner.step_each(fast, theta, batches[step], step=step)
     assert not any(leaf.requires_grad for leaf in fast.values())
+
+
+def test_copies_that_there_is_no_room_for(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = Learner(sgd(0.1), mean_squared_error(model))
+    theta = parameters(model)
+    size = 8 * len(ravel(theta))
+    monkeypatch.setattr(arguments, "memory", lambda: 10 * size)
+    assert len(next(iter(learner.start_each(theta, 10).values()))) == 10
+    with pytest.raises(ValueError, match=f"^11 tasks: their adapted parameters, of {size:,} bytes each, need"):
+        learner.start_each(theta, 11)
 
 
 def test_replayed_gradients_give_the_same_adaptation(model: Model, rule_name: str) -> None:

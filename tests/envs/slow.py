@@ -1,5 +1,6 @@
 """Environments for worker processes: what goes wrong in them, goes wrong at a torque of their task's."""
 
+import multiprocessing
 import os
 import time
 from typing import Any
@@ -16,6 +17,10 @@ class Trouble(GravityPendulum):
         self.how = how
         if how == "unmade":
             raise ValueError("no licence for this simulator")
+        if how == "helped" and multiprocessing.parent_process() is not None:
+            helper = multiprocessing.get_context("fork").Process(target=int)
+            helper.start()
+            helper.join()
 
     def step(self, u: Any) -> Any:
         if self.g > 14:

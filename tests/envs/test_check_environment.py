@@ -14,7 +14,7 @@ from scripts import TOY, refused, run
 from small_environments import Target
 
 import metarl
-from metarl.envs import LoopVectorEnv
+from metarl.envs import ENVIRONMENTS, LoopVectorEnv
 from metarl.rl.contract import require_task_taken
 
 
@@ -29,6 +29,13 @@ class Drawn(GravityPendulum):
         return self.rows(rng, n)
 
 
+class Clipping(Target):
+    """Keeps actions within their bounds."""
+
+    def paid(self, actions: Any) -> Any:
+        return super().paid(np.clip(actions, -1, 1))
+
+
 def test_a_good_environment_has_nothing_to_be_said_of_it() -> None:
     assert metarl.check_environment(GravityPendulum()) == []
     assert metarl.check_environment(LoopVectorEnv(GravityPendulum, 2)) == []
@@ -37,6 +44,17 @@ def test_a_good_environment_has_nothing_to_be_said_of_it() -> None:
     assert metarl.check_environment("metarl/Navigation2D-v0") == []
     with pytest.raises(ValueError, match=r"must be a gymnasium.Env, a VectorEnv or an id; got 3"):
         metarl.check_environment(cast(Any, 3))
+
+
+def test_what_is_no_environment() -> None:
+    maker: Any = GravityPendulum
+    right = r"env must be a gymnasium\.Env, a VectorEnv or an id; got "
+    with pytest.raises(ValueError, match=rf"^{right}<class .*: make one, and check that$"):
+        metarl.check_environment(maker)
+    with pytest.raises(ValueError, match=rf"^{right}None$"):
+        metarl.check_environment(None)  # pyright: ignore[reportArgumentType]
+    part: Any = ENVIRONMENTS.find("GravityPendulum-v0")()
+    assert metarl.check_environment(part, 150) == metarl.check_environment(part.build(1, horizon=150).one(), 150)
 
 
 def test_a_horizon_shorter_than_the_own_limit_is_said(tmp_path: Path) -> None:
@@ -189,7 +207,7 @@ class Stubborn(Target):
 
 
 def test_vector_environments_that_drop_tasks_are_refused() -> None:
-    assert metarl.check_environment(Target(2)) == []
+    assert metarl.check_environment(Clipping(2)) == []
     for env in (Forgetful(2), Stubborn(2)):
         with pytest.raises(ValueError, match="drops tasks"):
             metarl.check_environment(env)
@@ -199,7 +217,7 @@ def test_vector_environments_that_drop_tasks_are_refused() -> None:
 
 
 def test_wrappers_of_vector_environments_are_seen_through() -> None:
-    wrapped = vector.RecordEpisodeStatistics(vector.ClipReward(Target(2), -1.0, 1.0))
+    wrapped = vector.RecordEpisodeStatistics(vector.ClipReward(Clipping(2), -1.0, 1.0))
     assert metarl.check_environment(wrapped) == []
     require_task_taken(wrapped, [0.5])
     with pytest.raises(ValueError, match="keeps state from one episode to the next"):
@@ -210,6 +228,23 @@ def test_wrappers_of_vector_environments_are_seen_through() -> None:
 
 def gymnasiums(autoreset: AutoresetMode = AutoresetMode.DISABLED) -> VectorEnv:
     return SyncVectorEnv([lambda: cast(Any, GravityPendulum())] * 2, autoreset_mode=autoreset)
+
+
+def test_actions_outside_their_bounds_are_told_of() -> None:
+    """They reached the environment as they were, where `agent.act` clips them."""
+
+    class Strict(Target):
+        def paid(self, actions: Any) -> Any:
+            assert (abs(actions) <= 1).all()
+            return super().paid(actions)
+
+    assert metarl.check_environment(Clipping(2)) == []
+    (told,) = metarl.check_environment(Target(2))
+    assert told.startswith(
+        "actions outside Box[1] in [-1, 1], which are sampled now and then, have effects of their own"
+    )
+    (told,) = metarl.check_environment(Strict(2))
+    assert told == "actions outside Box[1] in [-1, 1] end in AssertionError: clip them to these bounds in step"
 
 
 def test_gymnasiums_own_vector_environments_are_refused_with_what_to_take_instead() -> None:

@@ -70,6 +70,36 @@ class Mutable(Line):
         return states.copy()
 
 
+class InPlace(Line):
+    def transition(self, states: Any, actions: Any, tasks: Any) -> Any:
+        states[:] = super().transition(states, actions, tasks)
+        return states
+
+
+class Scalar(Line):
+    def reward_terms(self, states: Any, actions: Any, next_states: Any, tasks: Any) -> Any:
+        return {"nothing": 0.0}
+
+
+class Listed(Line):
+    def initial_state(self, tasks: Any, rngs: Any) -> Any:
+        return [[0.0, 0.0] for _ in rngs]
+
+
+class Unnamed(Line):
+    def reward_terms(self, states: Any, actions: Any, next_states: Any, tasks: Any) -> Any:
+        return np.zeros(len(states))
+
+
+class Endless(Line):
+    def terminated(self, states: Any, tasks: Any) -> Any:
+        return False
+
+
+class Aimless(Line):
+    tasks: Any = None
+
+
 @pytest.mark.parametrize(
     ("family", "message"),
     [
@@ -77,17 +107,30 @@ class Mutable(Line):
         (Crowded, "must be the same alone as among"),
         (Narrow, "actions must be Box"),
         (OutOfSight, "observations must be in"),
-        (Misread, r"term distance of reward_terms must be \[n\]"),
+        (Misread, r"term distance of reward_terms must be an array \[n\] of float64; got float64 \(5, 2\)"),
+        (InPlace, "transition must not write into its arguments"),
+        (Scalar, r"term nothing of reward_terms must be an array \[n\] of float64; got 0\.0"),
+        (Listed, r"initial_state must be an array \[n, S\]; got \[\[0\.0"),
+        (Unnamed, r"reward_terms must be a dict of arrays \[n\] by name; got float64 \(5,\)"),
+        (Endless, r"terminated must be an array \[n\] of bool; got False"),
+        (Aimless, "tasks must be of the class TaskDistribution; got None"),
         (Wordless, "at least one term"),
         (Single, "tasks of the split train must differ"),
         (Impossible, "must be valid"),
         (Unkeyed, "equal generators must draw equal tasks"),
-        (Mutable, "must leave the other environments|must repeat its last observation"),
+        (Mutable, "observe must not write into its arguments"),
     ],
 )
 def test_what_is_broken_is_found(family: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_family(family())
+
+
+def test_what_is_no_family() -> None:
+    with pytest.raises(ValueError, match=r"family must be of the class TaskFamily; got <class .*: make one, Line\(\)"):
+        check_family(Line)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="family must be of the class TaskFamily; got 'metarl/Navigation2D-v0'"):
+        check_family("metarl/Navigation2D-v0")  # pyright: ignore[reportArgumentType]
 
 
 def test_the_example_keeps_the_contract() -> None:

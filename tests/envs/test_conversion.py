@@ -97,6 +97,13 @@ def test_a_part_translates_for_whoever_acts_in_one_environment() -> None:
     )
 
 
+def test_parts_of_an_observation_that_are_missing() -> None:
+    space = Dict({"place": Box(-1, 1, (2,)), "door": Discrete(3)})
+    np.testing.assert_array_equal(flat_observation(space, {"door": 1, "place": [0.5, 0], "more": 3}), [0, 1, 0, 0.5, 0])
+    with pytest.raises(LookupError, match=r"^it has no part 'door'$"):
+        flat_observation(space, {"place": [0.5, 0]})
+
+
 def test_spaces_that_cannot_be_served() -> None:
     with pytest.raises(ValueError, match="of a space that Gymnasium flattens to one; got Graph"):
         policy_observations(Graph(Box(0, 1, (1,)), None))

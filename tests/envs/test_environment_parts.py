@@ -12,9 +12,11 @@ import gymnasium
 import numpy as np
 import pytest
 from scripts import TOY, run
+from small_environments import Target
 
 from examples import line, pendulum
 from metarl.envs import ENVIRONMENTS, GymnasiumEnvironment, LoopVectorEnv, Navigation2D, TaskVectorEnv, make_family
+from metarl.envs.adapters.gymnasium_part import misspelt
 from metarl.envs.goals import Forward
 from metarl.envs.locomotion import Locomotion
 from metarl.envs.robots.half_cheetah import GYMNASIUM
@@ -155,6 +157,15 @@ def test_vector_environments_are_parts_by_their_names(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
 
 
+def test_what_is_said_of_vector_environments_where_a_training_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    part: Any = ENVIRONMENTS.find("small_environments:Target")()
+    (told,) = part.remarks(5)
+    assert told.startswith("actions outside Box[1] in [-1, 1], which are sampled now and then")
+    monkeypatch.setattr(Target, "task_names", ["goal", "speed"], raising=False)
+    with pytest.raises(ValueError, match="task_names must be a list of 1 different names"):
+        ENVIRONMENTS.find("small_environments:Target")().remarks(5)
+
+
 def made_by_a_function(*, g: float = 10.0) -> gymnasium.Env:
     return pendulum.GravityPendulum(g=g)
 
@@ -168,6 +179,17 @@ def test_options_of_anybodys_environment_keep_their_types() -> None:
     assert made(sparse="False", name="plain text", sizes="[1, 2.5]") == "made False 'plain text' [1, 2.5]"
     assert made(sparse="None", name="'7'", sizes="(1,)") == "made None '7' (1,)"
     assert made(sparse=True, name="7", sizes=3) == "made True 7 3"
+
+
+def test_options_that_look_like_what_they_are_not() -> None:
+    """The text `false` counts as true, and was taken without a word."""
+    options = {"sparse": "false", "name": "'none'", "wind": "TRUE", "size": None, "kind": "truer", "plain": "False"}
+    given, text = "which counts as true: give", "for the text"
+    assert misspelt(options) == [
+        f"the environment option sparse is the text 'false', {given} False, or \"'false'\" {text}",
+        f"the environment option wind is the text 'TRUE', {given} True, or \"'TRUE'\" {text}",
+    ]
+    assert any("name is the text 'none'" in remark for remark in anybodys("Recorded-v0", name="none").remarks(200))
 
 
 def test_environments_that_are_only_looked_at_are_closed() -> None:

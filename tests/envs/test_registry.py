@@ -194,6 +194,26 @@ def test_unknown_ids_render_modes_and_single_options_are_refused(environment_id:
         envs.TaskEnv(make_family(environment_id)).reset(options={"tasks": 1})
 
 
+def test_what_is_given_in_place_of_a_family() -> None:
+    gymnasium.register("Plain-v0", entry_point="examples.pendulum:GravityPendulum")
+    with pytest.raises(ValueError, match=r"Plain-v0 is no family of tasks: gymnasium\.make makes such an environment"):
+        make_family("Plain-v0")
+    made: dict[str, Any] = {"id": "metarl/Navigation2D-v0", "num_envs": 2}
+    with pytest.raises(ValueError, match="autoreset_mode must be one of NextStep, SameStep, Disabled; got 'foo'"):
+        gymnasium.make_vec(**made, autoreset_mode="foo")
+    with pytest.raises(ValueError, match="device 'tpu' is not available here: Expected one of cpu, cuda"):
+        gymnasium.make_vec(**made, device="tpu")
+    process: Any = envs.Navigation2D
+    right = r"process must be of the class TaskProcess; .*: make one, Navigation2D\(\)"
+    for make in (lambda: envs.TaskVectorEnv(process, 2), lambda: envs.TaskEnv(process)):
+        with pytest.raises(ValueError, match=right):
+            make()
+    wrong: Any
+    for wrong in ("Plain-v0", None, make_family("metarl/Navigation2D-v0")):
+        with pytest.raises(ValueError, match="make_env must be a function; got "):
+            envs.LoopVectorEnv(wrong, 2)
+
+
 @pytest.mark.render
 def test_gymnasium_checks_its_rendering(environment_id: str) -> None:
     check_env(gymnasium.make(environment_id, render_mode="rgb_array").unwrapped)

@@ -134,3 +134,22 @@ def test_a_whole_run_has_one_instance_at_a_time(tmp_path: Path) -> None:
         thetas.append(load(run_dir / "checkpoint.pt").theta)
     torch.testing.assert_close(*thetas, rtol=0, atol=0)
     assert lonely.Lonely.made > 0
+
+
+def test_no_more_instances_than_are_used() -> None:
+    """As many were made as may exist, however few episodes there are: a large number filled the memory."""
+    shared = Instances(10**12)
+    Lonely.made = 0
+    make = functools.partial(Lonely, 5)
+    small, large = (LoopVectorEnv(make, n, instances=shared) for n in (2, 5))
+    small.reset(seed=[0, 1], options={"tasks": TASKS[:2]})
+    assert len(Lonely.open) == 2
+    large.reset(seed=list(range(5)), options={"tasks": TASKS[[0, 1, 2, 0, 1]]})
+    assert len(Lonely.open) == 5
+    again, _ = small.reset(seed=[0, 1], options={"tasks": TASKS[:2]})
+    assert len(Lonely.open) == 5
+    assert Lonely.made == 7
+    alone, _ = LoopVectorEnv(functools.partial(Lonely, 7), 2).reset(seed=[0, 1], options={"tasks": TASKS[:2]})
+    np.testing.assert_array_equal(again, alone)
+    with pytest.raises(ValueError, match=r"instances must be a whole number; got 1\.5"):
+        LoopVectorEnv(Lonely, 2, instances=1.5)  # pyright: ignore[reportArgumentType]

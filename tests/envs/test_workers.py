@@ -44,7 +44,8 @@ def played(env: LoopVectorEnv) -> list[Any]:
 def test_numbers_are_the_same_in_any_number_of_processes_and_closed_ones_are_gone() -> None:
     expected = played(make(0))
     assert any(not np.array_equal(result[2], np.zeros(N)) for result in expected if len(result) == 5)
-    env = make(2)
+    # Of which some start processes themselves.
+    env = make(2, "helped")
     processes = multiprocessing.active_children()
     assert len(processes) == 2
     actual = played(env)
@@ -92,6 +93,19 @@ def test_what_cannot_be_made_there() -> None:
         LoopVectorEnv(lambda: gymnasium.make("GravityPendulum-v0"), 2, workers=1)
     with pytest.raises(ValueError, match="workers must be at least 0; got -1"):
         make(-1)
+    wrong: Any
+    for wrong, right in ((1e9, "a number of seconds, a million at most; got"), ("5", "a number of seconds; got '5'")):
+        with pytest.raises(ValueError, match=f"worker_timeout must be {right}"):
+            make(1, timeout=wrong)
+
+
+def test_what_a_process_cannot_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a notebook, whose classes exist in it alone: "died (exit status 1)" was all that was said."""
+    here = type("Here", (slow.Trouble,), {"__module__": "slow", "__qualname__": "Here"})
+    monkeypatch.setattr(slow, "Here", here, raising=False)
+    words = r"died \(exit status 1\), asked to be made: it could not begin, .* in a module that it can import"
+    with pytest.raises(WorkerError, match=words):
+        LoopVectorEnv(here, 2, workers=1)
 
 
 def test_one_environment_needs_no_process() -> None:

@@ -12,8 +12,9 @@ import torch
 from scripts import TOY, refused, run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from metarl.problem import Film
 from metarl.rl.films import AtMode, worded
-from metarl.training.film_frames import at_speed, gif
+from metarl.training.film_frames import at_speed, gif, side_by_side
 
 
 def frames_of(video: Path, width: int) -> np.ndarray:
@@ -84,6 +85,13 @@ def test_speed(speed: float, rate: float, kept: int) -> None:
     assert (per_second, len(some)) == (rate, kept)
     assert some[-1] == 10  # the end is always seen
     assert (len(some) - 1) / per_second == pytest.approx(10 / 25 / speed)
+
+
+def test_a_film_for_which_there_is_no_room() -> None:
+    shown = Film("task", np.zeros((100, 20, 40, 3), np.uint8), [""] * 100)
+    words = "films of a height of 1000000: their frames need 1,117,587 GiB of memory at least; there are"
+    with pytest.raises(ValueError, match=words):
+        side_by_side([shown], height=10**6)
 
 
 @pytest.mark.parametrize("speed", [0.0, -1.0, float("inf"), float("nan")])

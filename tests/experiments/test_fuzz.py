@@ -99,7 +99,9 @@ SEARCH = settings(max_examples=40, deadline=None, derandomize=True, suppress_hea
 
 
 @pytest.mark.parametrize("size", ["9" * 8, "9" * 12, "9" * 30])
-@pytest.mark.parametrize("flag", ["--tasks", "--episodes", "--horizon", "--evaluation-tasks", "--evaluation-episodes"])
+@pytest.mark.parametrize(
+    "flag", ["--tasks", "--episodes", "--horizon", "--evaluation-tasks", "--evaluation-episodes", "--validation-tasks"]
+)
 def test_what_no_machine_has_room_for(flag: str, size: str) -> None:
     result = run("train", "navigation", *TOY, flag, size, "--run-dir", "no-such-place")
     refused(result, "x horizon must be at most 100,000,000; got ")
@@ -110,6 +112,13 @@ def test_what_no_machine_has_room_for(flag: str, size: str) -> None:
 def test_what_no_machine_has_room_for_in_examples(flag: str) -> None:
     result = run("train", "sinusoid", *TINY["sinusoid"], flag, "9" * 9, "--run-dir", "no-such-place")
     refused(result, "tasks x ways x (shots + queries) must be at most 100,000,000; got ")
+
+
+@pytest.mark.parametrize("flag", ["--evaluation-tasks", "--validation-tasks"])
+def test_what_no_machine_has_room_for_in_tasks(flag: str) -> None:
+    result = run("train", "sinusoid", *TINY["sinusoid"], flag, "9" * 9, "--run-dir", "no-such-place")
+    refused(result, "_tasks must be at most 100,000,000; got 999999999")
+    assert not Path("no-such-place").exists()
 
 
 @SEARCH

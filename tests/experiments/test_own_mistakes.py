@@ -80,3 +80,10 @@ def test_an_environment_that_exits_is_no_success(
 def test_a_start_that_is_refused_leaves_no_directory(tmp_path: Path) -> None:
     refused(run("train", "navigation", *TOY, "--not-adapted", "head", "--run-dir", tmp_path / "run"), "'head'")
     assert not (tmp_path / "run").exists()
+
+
+def test_environments_that_cannot_be_made_so_often_leave_no_directory(tmp_path: Path) -> None:
+    """The check plays two of them; the run's six were made after its first checkpoint."""
+    with pytest.raises(RuntimeError, match="no licence for a fifth"):
+        run("train", "custom", "--environment", "mistaken:Licensed", *SMALL, "--run-dir", tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -12,6 +12,8 @@ from metarl.experiments.commands.plainer_words import in_plain_words
 from metarl.experiments.figures.evaluated_runs import read_run, replaced_since
 from metarl.training.checkpoint import load
 
+TWICE = ("--environment-options a 1", "--environment-options b 2")
+
 
 @pytest.mark.parametrize(
     ("theirs", "ours"),
@@ -67,6 +69,20 @@ def test_what_tyro_says_becomes_plain(theirs: str, ours: str) -> None:
         ),
         ("train navigation --run-dir=", "--run-dir must be a path; got an empty word"),
         ("train sinusoid --compile False", "what is either on or off is named as --NAME or --no-NAME"),
+        (
+            f"train custom {TWICE[0]} --environment examples.pendulum:GravityPendulum {TWICE[1]}",
+            "--environment-options must be given once, with all pairs: NAME VALUE NAME VALUE ...",
+        ),
+        (
+            "train custom --environment examples/own_environment.py:RodPendulum --environment-options a 1 b 2 a -3",
+            "--environment-options must give every name once; it gives a 2 times",
+        ),
+        ("train navigation --method mamml", "must be one of maml, pretrained, oracle, random; got 'mamml'"),
+        ("train navigation --grace 1e300", "grace must be a number of seconds, a million at most; got 1e+300"),
+        (
+            "train custom --environment examples/own_environment.py:RodPendulum --worker-timeout 1e9",
+            "worker_timeout must be a number of seconds, a million at most; got 1000000000.0",
+        ),
         ("plot RUN --evaluation validation --output f.png", "evaluate.py makes one by --validation"),
     ],
 )
@@ -86,6 +102,25 @@ def test_scores_never_replace_those_of_another_run(evaluated: Path, tmp_path: Pa
     for kept in (b"{}", b"// settings of an editor"):  # of another program
         (other / "config.json").write_bytes(kept)
         assert run("evaluate", evaluated, "--output", other / "scores").returncode == 0
+
+
+def test_an_evaluation_of_another_protocol_replaces_none_in_silence(evaluated: Path, tmp_path: Path) -> None:
+    told = "warning: scores that were made otherwise are replaced"
+    place = ("--output", tmp_path / "scores")
+    first = run("evaluate", evaluated, *place)
+    assert told not in first.stderr
+    assert f"evaluation.json, evaluation.csv and evaluation.npz are in {tmp_path / 'scores'}\n" in first.stdout
+    assert told not in run("evaluate", evaluated, *place).stderr
+    other = run("evaluate", evaluated, *place, "--tasks", "2", "--step-sizes", "0.5", "--gradient-steps", "1")
+    words = "(tasks 3, now 2; step_sizes [0.1], now [0.5]; 2 gradient steps, now 1); --output keeps both"
+    assert f"{told} {words}" in other.stderr
+    (tmp_path / "far.csv").write_text("3,3\n")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "far.csv").write_text("4,4\n")
+    for file in ("far.csv", "far.csv", "b/far.csv"):
+        done = run("evaluate", evaluated, "--task-file", tmp_path / file)
+        assert (f"{told} (other tasks)" in done.stderr) == (file == "b/far.csv")
+    shutil.rmtree(evaluated / "tasks-far")
 
 
 def test_plot_tells_that_runs_were_evaluated_after_different_numbers_of_steps(

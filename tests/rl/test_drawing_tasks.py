@@ -107,6 +107,6 @@ def test_the_users_own_error_is_passed_on() -> None:
 def test_task_names() -> None:
     assert task_names_of("env", None, 2) == ("task_0", "task_1")
     assert task_names_of("env", ["goal", "speed [m/s]"], 2) == ("goal", "speed [m/s]")
-    for names in ("goal", ("goal",), ("goal", 1), 3, ["a", "b", "c"]):
-        with pytest.raises(ValueError, match="env: task_names must be a list of 2 names"):
+    for names in ("goal", ("goal",), ("goal", 1), 3, ["a", "b", "c"], ["a", "a"]):
+        with pytest.raises(ValueError, match="env: task_names must be a list of 2 different names"):
             task_names_of("env", names, 2)

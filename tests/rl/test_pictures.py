@@ -24,11 +24,15 @@ HALF = np.full((4, 5, 3), 128, np.uint8)
         (HALF / 255, HALF),
         (HALF.astype(np.float32), HALF),
         (HALF.astype(int) * 3, HALF * 0 + 255),
-        (HALF[:, :, 0] > 0, HALF[:, :, 0] * 0 + 255),
-        (HALF[:, :, 0], HALF[:, :, 0]),
+        (HALF[:, :, 0] > 0, HALF * 0 + 255),
+        (HALF[:, :, 0], HALF),
+        (HALF[:, :, :1], HALF),
+        (np.where(np.eye(4, 5)[..., None] > 0, np.nan, HALF / 255), np.where(np.eye(4, 5)[..., None] > 0, 0, HALF)),
         (Image.fromarray(HALF), HALF),
         (HALF.tolist(), HALF),
-        (np.dstack([HALF, HALF[:, :, :1]]), np.dstack([HALF, HALF[:, :, :1]])),
+        (np.dstack([HALF, HALF[:, :, :1] * 0 + 255]), HALF),
+        (np.dstack([HALF, HALF[:, :, :1] * 0]), HALF * 0 + 255),
+        (np.dstack([HALF, HALF[:, :, :1] * 0 + 51]) / 255, HALF * 0 + 230),  # a fifth of it
     ],
 )
 def test_pictures_of_any_numbers(drawn: Any, pixels: Any) -> None:
@@ -44,7 +48,9 @@ def test_a_picture_stays_when_its_environment_draws_the_next() -> None:
     assert not made.any()
 
 
-@pytest.mark.parametrize("drawn", ["a", None, [HALF], HALF.transpose(2, 0, 1), HALF[0, 0], 3, {}])
+@pytest.mark.parametrize(
+    "drawn", ["a", None, [HALF], HALF.transpose(2, 0, 1), HALF[0, 0], 3, {}, HALF[:0], HALF[:, :0]]
+)
 def test_what_is_no_picture(drawn: Any) -> None:
     with pytest.raises(ValueError, match=r"env: a picture must be an array \[height, width, 3\]; got"):
         picture(drawn, "env")

@@ -198,6 +198,9 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     few = folder(tmp_path / "few", NAMES)
     with pytest.raises(ValueError, match="ways must be from 2 to 2, the classes for validation; got 5"):
         build(few, ways=5)
+    # Pillow takes whatever memory there is, until the system ends the process.
+    with pytest.raises(ValueError, match="image_size 10000000: the images of a class need 1,210,719 GiB"):
+        build(few, image_size=10**7)
     for options, words in (
         ({"split_shares": (1.0, 0.0, 0.0)}, "split_shares must be a list of values that are each between 0 and 1"),
         ({"split_shares": (0.5, 0.2, 0.2)}, "three positive numbers whose sum is 1"),

@@ -253,6 +253,18 @@ def test_torchrun_is_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     torch.testing.assert_close(*thetas, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("said", ["two", "-1", "1.0"])
+def test_variables_of_a_launcher_that_are_no_numbers(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", said)
+    right = f"variable WORLD_SIZE must be a whole number, at least 0; got '{said}'"
+    with pytest.raises(ValueError, match=right), connected("cpu"):
+        pass
+    for nothing in ("", " ", "1", "0"):
+        monkeypatch.setenv("WORLD_SIZE", nothing)
+        with connected("cpu") as shard:
+            assert shard is ALONE
+
+
 def test_ranks_that_cannot_meet_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)

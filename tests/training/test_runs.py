@@ -91,8 +91,8 @@ def test_parameters_of_another_network_are_named(tmp_path: Path, change: dict[st
         ({"checkpoint_every": 0}, "checkpoint_every must be at least 1; got 0"),
         ({"log_every": 0}, "log_every must be at least 1; got 0"),
         ({"keep_every": -1}, "keep_every must be at least 0; got -1"),
-        ({"grace": math.inf}, "grace must be a finite number of seconds, at least 0; got inf"),
-        ({"grace": "5"}, "grace must be a finite number of seconds, at least 0; got '5'"),
+        ({"grace": math.inf}, "grace must be a number of seconds, a million at most; got inf"),
+        ({"grace": "5"}, "grace must be a number of seconds; got '5'"),
     ],
 )
 def test_numbers_that_make_no_sense(tmp_path: Path, options: dict[str, Any], words: str) -> None:
@@ -190,6 +190,10 @@ def test_what_is_no_problem_and_no_optimiser(tmp_path: Path) -> None:
     kind: Any = Bowl
     with pytest.raises(ValueError, match=r"problem must be a Problem, such as a MetaRL; got <class 'bowl.Bowl'>"):
         metarl.train(kind, roll(), run_dir=tmp_path / "run", iterations=1)
+    with pytest.raises(ValueError, match=r"problem must be a Problem, such as a MetaRL; got <class 'bowl.Bowl'>"):
+        metarl.evaluate(kind, {}, rule=SGD().build())
+    with pytest.raises(ValueError, match=r"shard must be of the class Shard; got 3"):
+        train(tmp_path / "run", 1, shard=3)
     with pytest.raises(ValueError, match=r"problem must be a Problem, such as a MetaRL; got SGD"):
         metarl.train(part, roll(), run_dir=tmp_path / "run", iterations=1)
     with pytest.raises(

@@ -2,6 +2,7 @@
 
 import hashlib
 import warnings
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from metarl.arguments import path_of
+from metarl.arguments import path_of, require_room
 from metarl.parts import MAY_CHANGE, Bound, at_least
 from metarl.supervised.archives import contents, dead_links, decode, files_in, is_hidden
 from metarl.supervised.datasets import DATASETS, ImagesOnDisk
@@ -67,6 +68,9 @@ class ImageFolder(ImagesOnDisk):
             raise ValueError(f"{what}: images are expected there, as {LAYOUTS}")
         place = _without_wrapping(place)
         files, left_out = _images(place)
+        most = max(Counter(path.parent for path in files).values(), default=0)
+        size = self.image_size**2 * (4 + self.channels * most)  # bytes: one image of Pillow's, and those of a class
+        require_room(size, f"image_size {self.image_size}: the images of a class")
         how = {"size": self.image_size, "channels": self.channels, "least": self.least_images}
         listed = [(str(path), place / path) for path in files]
         found = cached("image_folder", listed, how, self.cache_dir, lambda write: self._decode(place, files, write))
