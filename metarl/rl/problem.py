@@ -208,8 +208,9 @@ class MetaRL:
         batches: list[PolicyBatch] = []
         for step in range(self.inner_steps + 1):
             adapted.append(self.learner.merge_each(fast, theta))
-            how = {"horizon": horizon, "key": (self.seed, Purpose.TRAINING_ROLLOUTS, iteration, step)}
-            rollouts.append(rollout(self._env, self.policy, adapted[-1], tasks, first_task=first, **how))
+            key = (self.seed, Purpose.TRAINING_ROLLOUTS, iteration, step)
+            played = rollout(self._env, self.policy, adapted[-1], tasks, horizon=horizon, key=key, first_task=first)
+            rollouts.append(played)
             clock.lap("sample")
             batches.append(self._process(rollouts[-1], inner=step < self.inner_steps))
             if step == 0 < self.inner_steps and not self._is_sound:
@@ -228,10 +229,8 @@ class MetaRL:
         moved = distances(adapted[0], adapted[-1]).double()
         totals = totals_of_episodes(rollouts)
         totals["inner/update_norm"] = moved.sum(), torch.tensor(len(moved))
-        totals["env_steps"] = (
-            torch.stack([episodes.num_steps.double().sum() for episodes in rollouts]).sum(),
-            torch.tensor(1),
-        )
+        env_steps = torch.stack([episodes.num_steps.double().sum() for episodes in rollouts]).sum()
+        totals["env_steps"] = env_steps, torch.tensor(1)
         return over_ranks(totals, MEASURES, self._shard.reduce)
 
     def evaluate(
