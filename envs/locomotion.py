@@ -6,7 +6,7 @@ Axes: n environments, S state, A action, k task. Robots are in robots/, goals in
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from gymnasium.spaces import Box
@@ -20,9 +20,6 @@ from metarl.envs.robot import Robot
 from metarl.envs.tasks import Joint
 from metarl.envs.variations import Unchanged, Variation
 from metarl.parts import MAY_CHANGE, at_least
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, kw_only=True)

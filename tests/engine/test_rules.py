@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -171,6 +171,24 @@ class Signs(Rule):
 
 def test_a_rule_of_users_conforms() -> None:
     check_rule(Signs())
+
+
+def test_a_rule_inherits_no_name_of_another_algorithm() -> None:
+    """Runs of a rule that derives from SGD were taken for further seeds of MAML."""
+
+    class Unnamed(SGD):
+        pass
+
+    class Named(Unnamed):
+        algorithm: ClassVar[str] = "Mine"
+
+    class OfUser:
+        algorithm: ClassVar[str] = "Theirs"
+
+    class Adopted(OfUser, Rule):
+        """As a registry makes one of a dataclass that is no rule."""
+
+    assert [kind.algorithm for kind in (SGD, Unnamed, Named, Adopted, Signs)] == ["maml", "", "Mine", "Theirs", ""]
 
 
 def regression_learner(rule: InnerRule) -> tuple[Learner, TaskFunctions]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
 
@@ -54,13 +54,22 @@ class Rule(Part):
 
     algorithm: ClassVar[str] = ""
     """The algorithm that meta-training with this rule is, such as `ANIL`, by which figures and tables call its runs.
-    Empty: it has no name of its own, and runs are called after the method and the rule."""
+    Empty: it has no name of its own, and runs are called after the method and the rule. A
+    rule inherits none from another one."""
 
     learns_step_sizes: ClassVar[bool] = False
     """Whether step sizes are meta-learned, so that an evaluation cannot choose them."""
 
     needs_gradient: ClassVar[bool] = False
     """Whether the rule meta-learns parameters that no inner step changes: only the outer loss's gradient moves them."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Give a rule that derives from another one no name but its own."""
+        super().__init_subclass__(**options)
+        named = next(kind for kind in cls.__mro__ if "algorithm" in vars(kind))
+        # Runs of one name are taken for seeds of one algorithm.
+        if named is not cls and issubclass(named, Rule):
+            cls.algorithm = ""
 
     def build(self, step_sizes: Sequence[float] = ()) -> InnerRule:
         """Make the rule.

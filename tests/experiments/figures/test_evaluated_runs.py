@@ -86,6 +86,7 @@ def test_intervals_are_of_seeds_too() -> None:
         ({"rule": "meta-sgd"}, "Meta-SGD"),
         ({"rule": "lslr", "learned_steps": 1}, "LSLR"),
         ({"rule": f"{ROOT / 'examples' / 'own_rule.py'}:Cautious"}, "maml, .*own_rule.py:Cautious"),
+        ({"rule": "mistaken:WrongRule"}, "maml, mistaken:WrongRule"),  # which derives from SGD
         ({"rule": "cavia", "method": "random"}, "random"),
     ],
 )
