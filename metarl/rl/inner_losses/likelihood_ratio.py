@@ -9,7 +9,7 @@ from metarl.rl.losses import likelihood_ratio
 @INNER_LOSSES.register("likelihood_ratio")
 @dataclass(frozen=True, kw_only=True)
 class LikelihoodRatio(InnerLoss):
-    """Probability ratios times advantages (Rothfuss et al. 2019, section 5): the same gradient, most of the Hessian."""
+    """Probability ratios times advantages (Rothfuss et al. 2019, section 5): the Hessian but for its cross terms."""
 
     def build(self) -> PolicyLoss:
         """Make the loss; see `losses.likelihood_ratio`."""
