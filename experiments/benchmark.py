@@ -105,7 +105,7 @@ class Arguments:
 def main(arguments: Arguments) -> None:
     """Run the named benchmarks and write one JSON document."""
     if unknown := [name for name in arguments.names if name not in BENCHMARKS]:
-        raise ValueError(f"unknown benchmark {unknown[0]!r}: choose of {', '.join(BENCHMARKS)}")
+        raise ValueError(f"unknown benchmark {unknown[0]!r}: choose among {', '.join(BENCHMARKS)}")
     if arguments.figure and "estimators" not in arguments.names:
         raise ValueError(f"--figure {arguments.figure} shows what estimators measures; measured are {arguments.names}")
     if arguments.keep and arguments.quick:

@@ -71,7 +71,7 @@ def test_help_says_what_every_benchmark_measures(
     assert max(map(len, shown.splitlines())) <= 80
     words = " ".join(shown.split())
     assert all(f"{name} {known.meaning}" in words for name, known in benchmark.BENCHMARKS.items())
-    refused(run("benchmark", "hvps"), "unknown benchmark 'hvps': choose of hvp, step, ")
+    refused(run("benchmark", "hvps"), "unknown benchmark 'hvps': choose among hvp, step, ")
 
 
 def test_every_figure_is_finite(document: dict[str, Any]) -> None:
