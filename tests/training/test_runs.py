@@ -229,9 +229,11 @@ def test_a_training_starts_from_the_file_of_a_checkpoint(tmp_path: Path) -> None
 
 def test_a_resume_that_is_to_end_earlier_says_that_it_cannot(tmp_path: Path) -> None:
     train(tmp_path / "run", 3)
-    with pytest.warns(UserWarning, match="has made 3 iterations: to end after 1 means nothing for it any more"):
+    with pytest.warns(UserWarning, match="has made 3 iterations: to end after 1 means nothing for it any more") as told:
         state = train(tmp_path / "run", 1, resume=True)
     assert state.iteration == 3
+    # The line that called metarl.train.
+    assert [Path(warning.filename).name for warning in told] == ["bowl.py"]
 
 
 @pytest.mark.parametrize("has_reader", [True, False])
