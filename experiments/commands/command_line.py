@@ -11,7 +11,7 @@ import sysconfig
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -60,14 +60,10 @@ def run(
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             warnings.filterwarnings("always", category=UserWarning, module="metarl")
-            with started_here():
+            with started_here(), _told_how_to_go_on(argv):
                 arguments = _parse(parse, argv)
                 with no_exit("this command"):
                     main(arguments)
-    except StoppedError as stopped:
-        if os.environ.get("RANK", "0") == "0":
-            print(f"{stopped}; go on with: {resume_command(argv)}", file=sys.stderr)
-        sys.exit(stopped.exit_status)
     except MissingExtraError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -90,6 +86,17 @@ def run(
     except KeyboardInterrupt:
         print(f"interrupted: {interrupted}", file=sys.stderr)
         sys.exit(130)
+
+
+@contextlib.contextmanager
+def _told_how_to_go_on(argv: Sequence[str]) -> Iterator[None]:
+    """Where the block is stopped, print the command that goes on, and exit."""
+    try:
+        yield
+    except StoppedError as stopped:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"{stopped}; go on with: {resume_command(argv)}", file=sys.stderr)
+        sys.exit(stopped.exit_status)
 
 
 def waiting(words: str) -> AbstractContextManager[object]:

@@ -1,18 +1,22 @@
 """An environment, or a module of the user's, that moves the process: paths lead from where the command was started."""
 
 import os
+import shlex
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import gymnasium
 import pytest
-from scripts import TOY, refused, run
+from scripts import ROOT, TOY, refused, run
 
 import metarl
+from metarl.experiments.commands import command_line
 from metarl.rl.environments import ENVIRONMENTS
 from metarl.starting_folder import from_start, moves, start, started_here
+from metarl.training.interruption import StoppedError
 from metarl.training.run_directory import read_config
 
 RESTLESS = """
@@ -106,6 +110,22 @@ def test_paths_of_every_command_lead_from_where_it_was_started(
     monkeypatch.setattr(ENVIRONMENTS, "_found", {})
     agent = metarl.load_agent("first")
     assert agent.config.iterations == 3
+
+
+def test_the_command_that_goes_on_leads_from_where_the_stopped_one_was_started(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(arguments: object) -> None:
+        os.chdir(here.parent)
+        raise StoppedError(signal.SIGTERM, 2)
+
+    file = ROOT / "experiments" / "train.py"
+    monkeypatch.setattr(sys, "argv", [str(file)])
+    with pytest.raises(SystemExit):
+        command_line.run(lambda argv: None, stopped, ["navigation"])
+    words = shlex.split(capsys.readouterr().err.removeprefix("stopped by SIGTERM after 2 iterations; go on with: "))
+    assert [(here / word).resolve() for word in words[:2]] == [Path(sys.executable).resolve(), file]
+    assert words[2:] == ["navigation", "--resume"]
 
 
 def test_a_folder_that_is_gone(here: Path) -> None:
