@@ -128,8 +128,8 @@ def make_vector(
     env = TaskVectorEnv(
         made, num_envs, horizon=horizon, render_mode=render_mode, task_in_observation=task_in_observation
     )
-    known = [one.value for one in AutoresetMode]
-    mode = next((one for one in AutoresetMode if autoreset_mode in (one, one.value)), None)
-    if mode is None:
-        raise ValueError(f"autoreset_mode must be one of {', '.join(known)}; got {autoreset_mode!r}")
+    modes = {mode.value: mode for mode in AutoresetMode}
+    if autoreset_mode not in (*modes, *modes.values()):
+        raise ValueError(f"autoreset_mode must be one of {', '.join(modes)}; got {autoreset_mode!r}")
+    mode = AutoresetMode(autoreset_mode)
     return env if mode is AutoresetMode.DISABLED else AutoReset(env, mode)

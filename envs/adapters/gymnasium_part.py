@@ -67,8 +67,8 @@ class OwnEnvironment(Environment):
     """Keyword arguments of the environment. What a text says in Python counts: False, None, 0.5, [1, 2]; another text
     stays text."""
     workers: Annotated[int, at_least(0), MAY_CHANGE] = 0
-    """Processes that the environments run in, worth it where a timestep takes longer than 0.1 ms; 0: in this process.
-    The numbers are the same."""
+    """Processes that the environments run in, worth it where a timestep takes about a millisecond or more; 0: in this
+    process. The numbers are the same."""
     worker_timeout: Annotated[float, POSITIVE, SECONDS, MAY_CHANGE] = PATIENCE
     """Seconds after which a worker process that does not answer is an error."""
     instances: Annotated[int, at_least(0), MAY_CHANGE] = 0

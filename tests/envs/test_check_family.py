@@ -9,6 +9,7 @@ from examples.line import Line
 from gymnasium.spaces import Box
 
 from metarl.envs import check_family
+from metarl.envs.conformance import CHECKS
 from metarl.envs.tasks import Uniform
 
 
@@ -124,6 +125,20 @@ class Aimless(Line):
 def test_what_is_broken_is_found(family: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_family(family())
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("_ends", "an ended environment must repeat its last observation"),
+        ("_resets", "a masked reset must leave the other environments as they were"),
+    ],
+)
+def test_environments_of_formulas_that_write_into_states_are_found_by_what_they_do(name: str, message: str) -> None:
+    """`check_family` itself looks at the formulas first, and ends there."""
+    (check,) = [check for check in CHECKS if check.__name__ == name]
+    with pytest.raises(ValueError, match=message):
+        check(Mutable())
 
 
 def test_what_is_no_family() -> None:
