@@ -40,7 +40,7 @@ def _navigation() -> Experiment:
 
 
 def _cheetah(preset: str, seeds: tuple[int, ...]) -> Experiment:
-    """MAML at the published size, curvature from a fifth of the query; other methods for 300 of their 1,000 iterations."""
+    """MAML at the published size, curvature from a fifth of the query; other methods for 300 of 1,000 iterations."""
     gauss_newton = "--curvature gauss_newton --curvature-fraction 0.2"
     runs = (
         *seeded("gauss-newton", preset, gauss_newton, seeds),
