@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 import pytest
 from examples.pendulum import GravityPendulum
+from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers import NormalizeObservation, NormalizeReward, TimeLimit, TransformReward, vector
 from scripts import TOY, refused, run
@@ -15,6 +16,7 @@ from small_environments import Target
 
 import metarl
 from metarl.envs import ENVIRONMENTS, LoopVectorEnv
+from metarl.rl.bounds import remarks_on_bounds
 from metarl.rl.contract import require_task_taken
 
 
@@ -238,6 +240,20 @@ def test_actions_outside_their_bounds_are_told_of() -> None:
             assert (abs(actions) <= 1).all()
             return super().paid(actions)
 
+    class Chance(Clipping):
+        def paid(self, actions: Any) -> Any:
+            rewards, ended, info = super().paid(actions)
+            return rewards + chance.normal(size=self.num_envs), ended, info
+
+    class Whole(Clipping):
+        single_action_space = Box(0, 255, (1,), np.uint8)
+
+        def paid(self, actions: Any) -> Any:
+            return super().paid(np.clip(actions, 0, 255) / 255)
+
+    chance = np.random.default_rng()
+    assert remarks_on_bounds(Chance(2)) == []
+    assert remarks_on_bounds(Whole(2)) == []
     assert metarl.check_environment(Clipping(2)) == []
     (told,) = metarl.check_environment(Target(2))
     assert told.startswith(
