@@ -249,7 +249,7 @@ def test_a_png_has_few_colours_among_them_all_that_cover_an_area(tmp_path: Path)
     few, plain = (np.asarray(Image.open(tmp_path / name).convert("RGB")) for name in ("figure.png", "plain.png"))
     colors, counts = np.unique(plain.reshape(-1, 3), axis=0, return_counts=True)
     kept = np.unique(few.reshape(-1, 3), axis=0)
-    assert len(kept) <= 256 < len(colors)
+    assert len(kept) <= 128 < len(colors)
     assert {*map(tuple, colors[counts > 1000].tolist())} <= {*map(tuple, kept.tolist())}
     assert np.abs(few.astype(float) - plain).mean() < 0.5
 
