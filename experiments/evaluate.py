@@ -104,6 +104,7 @@ def main(arguments: Arguments) -> None:
     checkpoint = read_parameters(arguments.run_dir, config.evaluation_checkpoint)
     split, directory = _split(arguments)
     problem = config.problem.build(config.setting())
+    # Once more, because building the problem runs code of the user's, too.
     tasks, inside = _tasks(with_homes(arguments), config, problem)
     theta = fitted(checkpoint.theta, problem, f"the policy of {arguments.run_dir}")
     purpose = Purpose.VALIDATION_TASKS if arguments.validation else Purpose.EVALUATION_TASKS
