@@ -41,7 +41,8 @@ class SparseCorner(Point):
 
     reward: Literal["sparse", "distance", "squared"] = "sparse"
     """Reward of a move from s to s', for the goal g. sparse: |s - g| - |s' - g| where g is the corner nearest to s' and
-    |x'| + |y'| is at least 0.5 m, and 0 elsewhere. distance: -|s' - g|. squared: -|s' - g|^2."""
+    |x'| + |y'| is at least 0.5 m, and 0 elsewhere. A walk to the goal has 2.5 m of progress; policies that leave its
+    quadrant, which costs nothing, and enter it again have more. distance: -|s' - g|. squared: -|s' - g|^2."""
 
     step: ClassVar[float] = 0.2
     view: ClassVar[float] = 3.0

@@ -37,6 +37,21 @@ def test_corners_reward_moves_towards_the_right_one_alone() -> None:
     assert (np.array(expected) < 0).any()
 
 
+def test_a_walk_to_the_corner_has_its_length_and_hops_over_the_border_have_more() -> None:
+    """As the rule of the source has it: to leave the goal's quadrant costs nothing, and to come back is progress."""
+    goal = np.array([[2.0, 2.0]])
+
+    def reward(*places: tuple[float, float]) -> float:
+        path = np.array(places)
+        pairs = zip(path[:-1, None], path[1:, None], strict=True)
+        return sum(float(SparseCorner().reward_terms(old, old, new, goal)["progress"][0]) for old, new in pairs)
+
+    walk = reward(*((x, x) for x in np.linspace(0.0, 2.0, 21)))
+    # The first moves, within 0.5 m by |x| + |y|, are not told.
+    assert walk == pytest.approx(np.hypot(2.0, 2.0) - np.hypot(0.2, 0.2))
+    assert reward(*[(2.0, 0.1), (2.0, -0.1)] * 20) == pytest.approx(19 * 0.2)
+
+
 @pytest.mark.parametrize(("kind", "power"), [("distance", 1), ("squared", 2)])
 def test_corners_also_reward_by_the_distance(kind: Any, power: int) -> None:
     before, actions, after, tasks = moves(SparseCorner())
