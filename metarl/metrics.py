@@ -140,6 +140,11 @@ def number(value: float, digits: int = 4) -> str:
     return f"{value:.0f}" if 10**digits - 0.5 <= abs(value) < 1e12 else f"{value:.{digits}g}"
 
 
+def rounded(value: float, digits: int) -> float:
+    """The number that `digits` significant digits of a value say."""
+    return float(f"{value:.{digits}g}")
+
+
 def numbers_by_name(who: str, measured: Any) -> dict[str, float]:
     """What somebody's code measured, as numbers by name. Raises ValueError, which begins with `who`, for anything else.
 

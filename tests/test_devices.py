@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from metarl import problems
 from metarl.engine.outer import OUTERS
 from metarl.experiments.presets.configuration import preset_config
-from metarl.problems import reinforcement, supervised
 from metarl.training.tree import with_options
 
 SMALL = {"episodes": 3, "horizon": 2, "hidden_sizes": (8,)}
@@ -29,8 +29,7 @@ CASES += [
 @pytest.fixture
 def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tensors without values read as 0.5, are true, and equal each other."""
-    for module in (reinforcement, supervised):
-        monkeypatch.setattr(module, "require_device", lambda device: None)
+    monkeypatch.setattr(problems, "require_device", lambda device: None)
     for name, value in (("item", 0.5), ("__bool__", True), ("__float__", 0.5)):
         own = getattr(Tensor, name)
         monkeypatch.setattr(Tensor, name, lambda self, own=own, value=value: value if self.is_meta else own(self))

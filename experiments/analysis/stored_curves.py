@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from metarl.experiments.catalogue.experiment import Experiment, Training
 from metarl.experiments.commands.output_files import write_table
 from metarl.experiments.presets.training_arguments import parse
+from metarl.metrics import rounded
 from metarl.problem import Metrics
 from metarl.reading import numbers, read_object, read_table, reading
 from metarl.training.callbacks.csv import read_metrics
@@ -120,7 +121,7 @@ def finished_score_curve(run_dir: Path, training: Training) -> ScoreCurve | None
         amount = [row.get("env_steps", row["iteration"]) for row in scored]
         before, after = ([row[name] for row in scored] for name in names)
         values = (amount, [seconds * count for count in done], before, after)
-        return ScoreCurve(*(np.array([float(f"{value:.{DIGITS}g}") for value in column]) for column in values))
+        return ScoreCurve(*(np.array([rounded(value, DIGITS) for value in column]) for column in values))
 
 
 def _finished_rows(run_dir: Path, training: Training) -> list[Metrics] | None:

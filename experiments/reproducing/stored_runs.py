@@ -12,6 +12,7 @@ from metarl.engine.outer import refused
 from metarl.experiments.analysis.stored_curves import settings
 from metarl.experiments.catalogue.experiment import Experiment, Training
 from metarl.files import write_atomically
+from metarl.metrics import rounded
 from metarl.training.callbacks.csv import read_metrics, write_metrics
 from metarl.training.evaluation_files import PER_TASK, SUMMARY, read_summary
 from metarl.training.run_directory import BEST, CONFIG, LAST, METRICS, NAMED, read_config
@@ -204,7 +205,7 @@ def iterations_logged(metrics: Path) -> int:
 def _in_short(value: Any) -> Any:
     """A JSON value whose fractions have `SCORE_DIGITS` significant digits."""
     if isinstance(value, float):
-        return float(f"{value:.{SCORE_DIGITS}g}")
+        return rounded(value, SCORE_DIGITS)
     if isinstance(value, list):
         return [_in_short(item) for item in value]
     if isinstance(value, dict):

@@ -108,8 +108,12 @@ def require_device(device: str) -> None:
         raise ValueError(f"device {device!r} is not available here: use cpu, or cuda on a machine with a GPU")
 
 
-def require_enough_steps(setting: Setting) -> None:
-    """Raise ValueError where the rule learns something for more inner steps than training takes."""
+def require_buildable(setting: Setting) -> None:
+    """Raise ValueError for a run that no problem can be built for.
+
+    Its device is missing here, or its rule learns something for more inner steps than training takes.
+    """
+    require_device(setting.device)
     learned = setting.rule.learned_steps
     if learned and not setting.inner_steps:
         raise ValueError("this rule learns something for each inner step, and training takes none: choose rule sgd")

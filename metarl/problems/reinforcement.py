@@ -12,15 +12,7 @@ from numpy.typing import NDArray
 
 from metarl.metrics import Metric
 from metarl.parts import HIDDEN, MAY_CHANGE, PROBABILITY, RECORDED, at_least
-from metarl.problems import (
-    MOST_AT_A_TIME,
-    PROBLEMS,
-    WITHOUT_INNER_STEPS,
-    ProblemOptions,
-    Setting,
-    require_device,
-    require_enough_steps,
-)
+from metarl.problems import MOST_AT_A_TIME, PROBLEMS, WITHOUT_INNER_STEPS, ProblemOptions, Setting, require_buildable
 from metarl.rl.baselines import BASELINES, Baseline
 from metarl.rl.baselines.linear_features import LinearFeatures
 from metarl.rl.environments import ENVIRONMENTS, Environment
@@ -177,8 +169,7 @@ class Reinforcement(ProblemOptions):
 
     def build(self, setting: Setting) -> MetaRL:
         """Make the problem of MAML-RL. Raises ValueError for options that parts refuse, or a changed environment."""
-        require_device(setting.device)
-        require_enough_steps(setting)
+        require_buildable(setting)
         if self.outer_loss.needs_inner_steps and not setting.inner_steps:
             name = OUTER_LOSSES.name_of(self.outer_loss)
             raise ValueError(f"outer_loss {name} needs at least 1 inner step in training; got 0: choose surrogate")

@@ -14,15 +14,7 @@ import numpy as np
 from metarl.arguments import require_at_most
 from metarl.metrics import Metric
 from metarl.parts import HIDDEN, MAY_CHANGE, RECORDED, at_least
-from metarl.problems import (
-    MOST_AT_A_TIME,
-    PROBLEMS,
-    WITHOUT_INNER_STEPS,
-    ProblemOptions,
-    Setting,
-    require_device,
-    require_enough_steps,
-)
+from metarl.problems import MOST_AT_A_TIME, PROBLEMS, WITHOUT_INNER_STEPS, ProblemOptions, Setting, require_buildable
 from metarl.supervised.conformance import complaint
 from metarl.supervised.datasets import DATASETS, Dataset
 from metarl.supervised.metrics import headline
@@ -149,8 +141,7 @@ class Supervised(ProblemOptions):
             ValueError: images that are missing or cannot be read, more ways or shots than there are, a network that
                 does not fit, an outer loss that needs more inner steps.
         """
-        require_device(setting.device)
-        require_enough_steps(setting)
+        require_buildable(setting)
         step_weights = self.outer_loss.build(setting.inner_steps)
         tasks = self.dataset.build()
         tasks.require_examples(self.shots, max(self.queries, self.evaluation_queries))

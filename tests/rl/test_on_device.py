@@ -15,13 +15,13 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 from small_environments import Levers, Target
 from torch.utils._pytree import tree_leaves, tree_map
 
+from metarl import problems
 from metarl.engine.curvature import CURVATURES
 from metarl.engine.gradients import gradients_of
 from metarl.engine.objective import MetaObjective
 from metarl.engine.params import ravel, stack
 from metarl.envs import Navigation2D, TaskFamily, make_family
 from metarl.experiments.benchmarks.changed_presets import configured
-from metarl.problems import reinforcement
 from metarl.randomness import Purpose
 from metarl.rl.contract import check_vector
 from metarl.rl.sampler import rollout, rollout_timesteps
@@ -84,7 +84,7 @@ def test_nothing_of_adaptation_and_curvature_mixes_devices(
     changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the rollouts to the gradients and products that the outer step asks for."""
-    monkeypatch.setattr(reinforcement, "require_device", lambda device: None)
+    monkeypatch.setattr(problems, "require_device", lambda device: None)
     sizes = {"tasks": 4, "episodes": 3, "horizon": 6, "hidden_sizes": (8,), "device": "meta"}
     problem = configured("navigation", sizes | changes).problem
     learner, theta = problem.learner, problem.initial_parameters(0)

@@ -54,8 +54,8 @@ class Rule(Part):
 
     algorithm: ClassVar[str] = ""
     """The algorithm that meta-training with this rule is, such as `ANIL`, by which figures and tables call its runs.
-    Empty: it has no name of its own, and runs are called after the method and the rule. A
-    rule inherits none from another one."""
+    Empty: it has no name of its own, and runs are called after the method and the rule. A rule that derives from
+    another one does not inherit its name."""
 
     learns_step_sizes: ClassVar[bool] = False
     """Whether step sizes are meta-learned, so that an evaluation cannot choose them."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from metarl.files import write_atomically, writing
+from metarl.metrics import rounded
 from metarl.problem import Metrics
 from metarl.training.callbacks.callback import Callback, Moment, Training
 from metarl.training.migration import present_metric
@@ -101,7 +102,7 @@ def _cells(row: Metrics, digits: int | None = None) -> dict[str, str]:
 
     def text(value: float) -> str:
         if digits is not None and not value.is_integer():
-            value = float(f"{value:.{digits}g}")
+            value = rounded(value, digits)
         return str(int(value)) if value.is_integer() else repr(value)
 
     return {name: text(float(value)) for name, value in row.items()}
