@@ -8,7 +8,6 @@ from numpy.typing import ArrayLike
 
 from metarl.arguments import require_integers, require_room
 from metarl.arrays import Array, Mask, on_device
-from metarl.reasons import in_one_line
 
 ENVIRONMENT_BYTES = 1024  # that one environment takes at least: its generator of random numbers
 
@@ -17,16 +16,6 @@ def require_environments(num_envs: int) -> None:
     """Raise ValueError for a number of environments that is none, or for which no machine like this has room."""
     require_integers(1, num_envs=num_envs)
     require_room(num_envs * ENVIRONMENT_BYTES, f"num_envs {num_envs}: so many environments")
-
-
-def require_tensors(device: str) -> None:
-    """Raise ValueError for a torch device on which no tensors can be made here."""
-    try:
-        on_device(np.zeros(1), device)
-    except (AssertionError, NotImplementedError, RuntimeError, TypeError) as error:
-        # The first sentence: torch goes on with advice on its own installation.
-        reason = in_one_line(error).split(". ")[0]
-        raise ValueError(f"device {device!r} is not available here: {reason}") from error
 
 
 def checked_options(options: dict[str, Any] | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import gymnasium
 from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from metarl.envs.arguments import require_tensors
+from metarl.arrays import require_tensors
 from metarl.envs.autoreset import AutoReset
 from metarl.envs.batched import TaskVectorEnv, with_task
 from metarl.envs.process import TaskProcess

@@ -61,3 +61,12 @@ def on_device(values: Any, device: Any, dtype: Any = None) -> Any:
     import torch
 
     return torch.as_tensor(values, device=device, dtype=dtype)
+
+
+def require_tensors(device: str) -> None:
+    """Raise ValueError for a torch device on which no tensors can be made here."""
+    try:
+        on_device(np.zeros(1), device)
+    except (AssertionError, NotImplementedError, RuntimeError, TypeError) as error:
+        words = " ".join(str(error).split(". ")[0].split())[:200]
+        raise ValueError(f"device {device!r} is not available here: {words}") from error
